@@ -1,0 +1,126 @@
+# bearerd's tasks. They need git, make and a Python of at least 3.11; everything else goes into .venv, which they make themselves.
+
+# Written for GNU make 3.81, which macOS still ships: no .ONESHELL, no .SHELLFLAGS.
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.SUFFIXES:
+
+VENV ?= .venv
+# The first of these that is new enough makes the environment: make PYTHON=/path/to/python3 names one.
+PYTHON ?= python3 python3.14 python3.13 python3.12 python3.11 python
+PY := $(VENV)/bin/python
+PIP := $(PY) -m pip --disable-pip-version-check --quiet
+# Nothing is installed that no lock names: a package without a hash is an error.
+INSTALL := $(PIP) install --require-hashes --requirement
+SOURCES := $(wildcard proxy tests benchmarks)
+SLOW := bench or chaos or clients or docker
+UV_VERSION := 0.13.8
+IMAGE ?= bearerd:dev
+# The base image and the engine's flags, where the defaults do not suit: make image PYTHON_IMAGE=... DOCKER_BUILD_FLAGS=--network=host
+PYTHON_IMAGE ?=
+DOCKER_BUILD_FLAGS ?=
+PYTEST_FLAGS ?=
+
+.PHONY: help
+help: ## say what there is
+	@printf 'make TARGET, where TARGET is one of\n\n'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' $(firstword $(MAKEFILE_LIST)) | while IFS='|' read -r target meaning; do printf '%-15s %s\n' "$$target" "$$meaning"; done
+
+## Seeing it
+
+.PHONY: demo
+demo: $(VENV)/.project ## agents that share one login, first without bearerd, then through it
+	@$(VENV)/bin/bearerd demo
+
+.PHONY: bench
+bench: $(VENV)/.dev ## what a request and a streamed event cost, beside nginx
+	$(PY) -m benchmarks
+
+## Working on it
+
+.PHONY: test
+test: $(VENV)/.dev ## the unit and path suites
+	$(PY) -m pytest -m "not ($(SLOW))" $(PYTEST_FLAGS)
+
+.PHONY: test-clients
+test-clients: $(VENV)/.dev ## real agents through a real bearerd; installs them with npm and pip
+	$(PY) -m pytest -m clients $(PYTEST_FLAGS) tests/clients
+
+.PHONY: test-image
+test-image: $(VENV)/.dev ## build the container image, run it, and run compose.yaml
+	PYTHON_IMAGE='$(PYTHON_IMAGE)' DOCKER_BUILD_FLAGS='$(DOCKER_BUILD_FLAGS)' $(PY) -m pytest -m docker $(PYTEST_FLAGS) tests/packaging
+
+.PHONY: coverage
+coverage: $(VENV)/.dev ## the same as test, with the branches that no test takes
+	$(PY) -m coverage erase
+	$(PY) -m coverage run -m pytest -m "not ($(SLOW))" $(PYTEST_FLAGS)
+	$(PY) -m coverage combine --quiet || true
+	$(PY) -m coverage report
+
+.PHONY: lint
+lint: $(VENV)/.dev ## ruff, mypy --strict and the order of the rooms
+	$(PY) -m ruff check
+	$(PY) -m ruff format --check
+	$(PY) -m mypy $(SOURCES)
+	$(VENV)/bin/lint-imports --no-logo
+
+.PHONY: format
+format: $(VENV)/.dev ## write the code as the formatter has it
+	$(PY) -m ruff check --fix --exit-zero --quiet
+	$(PY) -m ruff format
+
+.PHONY: image
+image: ## build the container image
+	docker build $(DOCKER_BUILD_FLAGS) $(if $(PYTHON_IMAGE),--build-arg PYTHON_IMAGE=$(PYTHON_IMAGE)) --tag $(IMAGE) .
+
+.PHONY: clean
+clean: ## remove what these tasks have made
+	rm -rf $(VENV) build dist htmlcov .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +
+
+## The environment, in three steps: the locked packages, the project, the tools
+
+$(VENV)/.runtime: requirements.lock requirements-build.lock
+	@$(find_python); echo "Making $(VENV) with $$($$python --version)."; $$python -m venv --clear $(VENV)
+	@$(INSTALL) requirements.lock --requirement requirements-build.lock
+	@touch $@
+
+# Editable, so that the command runs the code as it is; with the locked build backend, so that nothing is fetched.
+$(VENV)/.project: $(VENV)/.runtime pyproject.toml proxy/__init__.py
+	@$(PIP) install --no-deps --no-index --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.project requirements-dev.lock
+	@echo "Adding the tools to $(VENV)."
+	@$(INSTALL) requirements-dev.lock
+	@touch $@
+
+# A command of the right name may exist and still not run (pyenv's shims), and Debian's Python comes without ensurepip: so each is tried.
+define find_python
+set -eu; python=; \
+for candidate in $(PYTHON); do \
+  if "$$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then python=$$candidate; break; fi; \
+done; \
+if [ -z "$$python" ]; then \
+  echo "bearerd needs Python 3.11 or newer, and none of these is: $(PYTHON). Install one, or name it: make PYTHON=/path/to/python3" >&2; exit 1; \
+fi; \
+if ! "$$python" -c 'import ensurepip, venv' 2>/dev/null; then \
+  echo "$$($$python --version) cannot make a virtual environment, since its venv module is packaged apart. On Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; \
+fi
+endef
+
+## The locks: every platform and every Python from 3.11, with hashes, and no registry's address
+
+UV_COMPILE = $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest --generate-hashes \
+  --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' $(LOCK_FLAGS)
+
+# uv does not read pip's settings: it is told which index they name, if they name one.
+.PHONY: lock
+lock: $(VENV)/.project ## write the locks anew from pyproject.toml; LOCK_FLAGS=--upgrade takes newer versions
+	@$(PIP) install uv==$(UV_VERSION)
+	@set -eu; index=$${PIP_INDEX_URL:-$$($(PIP) config get global.index-url 2>/dev/null || true)}; \
+	if [ -n "$$index" ]; then UV_DEFAULT_INDEX=$$index; export UV_DEFAULT_INDEX; fi; \
+	$(UV_COMPILE) pyproject.toml --extra redis --group dev --output-file requirements-dev.lock; \
+	$(UV_COMPILE) pyproject.toml --constraint requirements-dev.lock --output-file requirements.lock; \
+	$(UV_COMPILE) --group build --constraint requirements-dev.lock --output-file requirements-build.lock
