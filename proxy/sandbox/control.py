@@ -50,6 +50,8 @@ class Control:
             "release_authority": authority.hold.open,
             "hold_upstream": upstream.hold.close,
             "release_upstream": upstream.hold.open,
+            "hold_streams": self._hold_streams,
+            "release_streams": upstream.streams.hold.open,
             "set_stream": self._set_stream,
             "set_websocket": self._set_websocket,
             "sign_in_as": self._sign_in_as,
@@ -82,6 +84,7 @@ class Control:
                 "abandoned": upstream.abandoned,
                 "waiting": upstream.waiting,
                 "open_streams": upstream.streams.open,
+                "waiting_streams": upstream.streams.hold.waiting,
             },
         }
 
@@ -125,13 +128,16 @@ class Control:
         self._authority.clear_faults()
         self._upstream.clear_faults()
 
+    def _hold_streams(self, after_events: int = 0) -> None:
+        self._upstream.streams.hold_after_events = int(after_events)
+        self._upstream.streams.hold.close()
+
     def _set_stream(self, **fields: object) -> None:
         self._upstream.streams.script = StreamScript(**fields)  # type: ignore[arg-type]
 
     def _set_websocket(self, mode: str) -> None:
         if mode not in {"accept", "refuse"}:
-            message = f"mode is accept or refuse; got {mode!r}"
-            raise ValueError(message)
+            raise ValueError(f"mode is accept or refuse; got {mode!r}")
         self._upstream.websocket = "accept" if mode == "accept" else "refuse"
 
     def _sign_in_as(self, account: str) -> None:

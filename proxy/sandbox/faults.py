@@ -75,8 +75,7 @@ class AuthorityFault:
     def __post_init__(self) -> None:
         _check_kind(self.kind, get_args(AuthorityFaultKind))
         if self.kind in _ROTATING and self.rotates is False:
-            message = f"a fault of the kind {self.kind!r} always rotates"
-            raise ValueError(message)
+            raise ValueError(f"a fault of the kind {self.kind!r} always rotates")
 
     @property
     def drops(self) -> bool:
@@ -128,8 +127,7 @@ class FaultQueue(Generic[Fault]):
     def add(self, fault: Fault, *, times: int | None = None) -> None:
         """Let the next `times` calls go wrong, or all until cleared if None."""
         if times is not None and times < 1:
-            message = f"times is 1 or more, or nothing; got {times}"
-            raise ValueError(message)
+            raise ValueError(f"times is 1 or more, or nothing; got {times}")
         if times is None:
             self._due = [
                 due
@@ -160,5 +158,4 @@ class FaultQueue(Generic[Fault]):
 
 def _check_kind(kind: str, kinds: tuple[str, ...]) -> None:
     if kind not in kinds:
-        message = f"a fault's kind is one of {', '.join(kinds)}; got {kind!r}"
-        raise ValueError(message)
+        raise ValueError(f"a fault's kind is one of {', '.join(kinds)}; got {kind!r}")

@@ -38,8 +38,7 @@ class Bell:
                     changed.clear()
                     await changed.wait()
         except TimeoutError:
-            message = f"waited {timeout_seconds} s for {what}"
-            raise TimeoutError(message) from None
+            raise TimeoutError(f"waited {timeout_seconds} s for {what}") from None
         finally:
             self._listeners.remove(changed)
 
@@ -92,6 +91,6 @@ class Hold:
         """Return once at least `count` stand before the door."""
         await self._bell.wait_until(
             lambda: self.waiting >= count,
-            what=f"{count} held, {self.waiting} when it began",
+            what=f"{count} calls at the hold",
             timeout_seconds=timeout_seconds,
         )

@@ -22,13 +22,11 @@ def read_claims(jwt: str) -> dict[str, object]:
     """Return the claims of a token; ValueError if it is not one."""
     parts = jwt.split(".")
     if len(parts) != 3 or not all(parts):  # noqa: PLR2004 - header, payload, signature
-        message = "a JSON web token has three non-empty parts"
-        raise ValueError(message)
+        raise ValueError("a JSON web token has three non-empty parts")
     padded = parts[1] + "=" * (-len(parts[1]) % 4)
     claims = json.loads(base64.urlsafe_b64decode(padded))
     if not isinstance(claims, dict):
-        message = "the payload of a JSON web token is an object"
-        raise ValueError(message)  # noqa: TRY004 - callers hear of one kind of fault
+        raise ValueError("the payload of a JSON web token is an object")  # noqa: TRY004 - callers hear of one kind of fault
     return claims
 
 

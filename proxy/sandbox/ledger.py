@@ -121,8 +121,9 @@ class Ledger:
     def set_reuse(self, reuse: Reuse) -> None:
         """Choose what a double spend does; ValueError names the choices."""
         if reuse not in get_args(Reuse):
-            message = f"reuse is one of {', '.join(get_args(Reuse))}; got {reuse!r}"
-            raise ValueError(message)
+            raise ValueError(
+                f"reuse is one of {', '.join(get_args(Reuse))}; got {reuse!r}"
+            )
         self.reuse: Reuse = reuse
 
     def sign_in(self, account: Account) -> Grant:

@@ -36,8 +36,7 @@ class StreamScript:
 
     def __post_init__(self) -> None:
         if self.deltas < 1 or self.interval_seconds < 0 or (self.delta_bytes or 1) < 1:
-            message = "a stream has 1 or more deltas, of 1 or more bytes"
-            raise ValueError(message)
+            raise ValueError("a stream has 1 or more deltas, of 1 or more bytes")
 
     def pieces(self) -> list[str]:
         """Return the text of each delta; together they are the answer."""
