@@ -1,0 +1,102 @@
+"""Where a listener listens: one frozen value, and its one spelling.
+
+Knows the spellings that people may write; knows no socket and no name service, so a
+name other than `localhost` is refused instead of being looked up.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+ALLOWED = "127.0.0.1:PORT, [::1]:PORT, localhost:PORT or unix:/path"
+"""What an address may be, in the words of an error message. Port 0 is any free port."""
+
+# sun_path holds 108 bytes with its NUL on Linux and 104 on macOS; the smaller one.
+UNIX_PATH_LIMIT_BYTES = 103
+
+_TCP = re.compile(
+    r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<host>[^\[\]:\s]+)):(?P<port>[0-9]{1,5})"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A TCP host and port, or the path of a unix socket."""
+
+    kind: Literal["tcp", "unix"]
+    host: str = ""
+    port: int = 0
+    path: str = ""
+
+    @property
+    def is_loopback(self) -> bool:
+        """True when only this machine can reach it; a unix socket is not on a network."""
+        return self.kind == "unix" or is_loopback_host(self.host)
+
+    @property
+    def base_url(self) -> str | None:
+        """The URL of a TCP address, without a path; None for a unix socket.
+
+        A wildcard address is reached by its loopback name from this machine.
+        """
+        if self.kind == "unix":
+            return None
+        names = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104  # compared, not bound
+        host = names.get(self.host, f"[{self.host}]" if ":" in self.host else self.host)
+        return f"http://{host}:{self.port}"
+
+    def __str__(self) -> str:
+        if self.kind == "unix":
+            return f"unix:{self.path}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+
+def is_loopback_host(host: str) -> bool:
+    """True for `localhost` and for literal loopback addresses, without brackets."""
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def parse_address(text: str) -> Address:
+    """Return the address that *text* spells; ValueError with what is allowed, if none."""
+    if text.startswith("unix:"):
+        return _unix(text.removeprefix("unix:"))
+    match = _TCP.fullmatch(text)
+    if match is None:
+        raise ValueError(ALLOWED)
+    port = int(match["port"])
+    if port > 65535:  # noqa: PLR2004  # the largest TCP port
+        message = "a port from 0 to 65535"
+        raise ValueError(message)
+    return Address("tcp", host=_host(match["v6"], match["host"]), port=port)
+
+
+def _unix(text: str) -> Address:
+    path = Path(text).expanduser()
+    if not path.is_absolute() or "\0" in text:
+        message = "an absolute path after unix:"
+        raise ValueError(message)
+    if len(str(path).encode()) > UNIX_PATH_LIMIT_BYTES:
+        message = f"a socket path of at most {UNIX_PATH_LIMIT_BYTES} bytes"
+        raise ValueError(message)
+    return Address("unix", path=str(path))
+
+
+def _host(v6: str | None, host: str | None) -> str:
+    try:
+        if v6 is not None:
+            return str(ipaddress.IPv6Address(v6))
+        if host is not None and host.lower() == "localhost":
+            return "localhost"
+        return str(ipaddress.IPv4Address(host or ""))
+    except ValueError:
+        raise ValueError(ALLOWED) from None
