@@ -62,7 +62,7 @@ def setting(
     bounds: dict[str, Any] = {}
     if within is not None:
         bounds = {"ge": within[0], "le": within[1], "allow_inf_nan": False}
-        allowed = f"a number of {unit} from {within[0]:g} to {within[1]:g}"
+        allowed = f"a number of {unit} from {within[0]} to {within[1]}"
     told: JsonDict = {
         "default": shown,
         "unit": unit,

@@ -92,8 +92,14 @@ def _split(value: object) -> SplitResult:
     if _VISIBLE.fullmatch(text) is None or "\\" in text:
         raise ValueError("a URL of visible ASCII characters")
     parts = urlsplit(text)
-    if not parts.hostname or parts.port == 0:  # .port raises ValueError itself
+    if not parts.hostname:
         raise ValueError("a URL with a host")
+    try:
+        port = parts.port
+    except ValueError as error:
+        raise ValueError("a URL whose port is from 1 to 65535") from error
+    if port == 0:
+        raise ValueError("a URL whose port is from 1 to 65535")
     return parts
 
 
