@@ -16,7 +16,7 @@ INSTALL := $(PIP) install --require-hashes --requirement
 SOURCES := $(wildcard proxy tests benchmarks)
 SLOW := bench or chaos or clients or docker
 UV_VERSION := 0.13.8
-IMAGE ?= bearerd:dev
+IMAGE ?= bearerd:local
 # The base image and the engine's flags, where the defaults do not suit: make image PYTHON_IMAGE=... DOCKER_BUILD_FLAGS=--network=host
 PYTHON_IMAGE ?=
 DOCKER_BUILD_FLAGS ?=
