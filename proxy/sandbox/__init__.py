@@ -41,7 +41,8 @@ answered with the list of names. `serve_sandbox` is the whole as a service.
 """
 
 from proxy.sandbox.faults import AuthorityFault, UpstreamFault
-from proxy.sandbox.ledger import Account, Ledger
+from proxy.sandbox.grant import Account
+from proxy.sandbox.ledger import Ledger
 from proxy.sandbox.records import RequestRecord, TokenCall, fingerprint
 from proxy.sandbox.sandbox import Sandbox, serve_sandbox
 from proxy.sandbox.turn import StreamScript

@@ -5,7 +5,8 @@ Judges a request's credential by the ledger; keeps no state.
 
 from aiohttp import web
 
-from proxy.sandbox.ledger import Account, Ledger
+from proxy.sandbox.grant import Account
+from proxy.sandbox.ledger import Ledger
 from proxy.sandbox.replies import error_body, error_response
 
 BEARER = "Bearer "

@@ -8,16 +8,16 @@ Answers as auth.openai.com does toward Codex, from the ledger. Rules:
 """
 
 import asyncio
-import json
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Mapping
-from urllib.parse import parse_qsl
 
 from aiohttp import web
 
+from proxy.sandbox.bodies import read_fields
 from proxy.sandbox.faults import AuthorityFault, FaultQueue
+from proxy.sandbox.grant import Account, Grant, RefusedError
 from proxy.sandbox.hold import PATIENCE_SECONDS, Bell, Hold
-from proxy.sandbox.ledger import Account, Grant, Ledger, RefusedError
+from proxy.sandbox.ledger import Ledger
 from proxy.sandbox.listener import Handler
 from proxy.sandbox.records import KEPT_RECORDS, TokenCall, fingerprint
 from proxy.sandbox.replies import (
@@ -60,6 +60,7 @@ class Authority:
         )
         self.records: deque[TokenCall] = deque(maxlen=KEPT_RECORDS)
         self.revoked_fingerprints: list[str] = []
+        self.outcomes: Counter[str] = Counter()
         self.calls = 0
         self.max_overlapping_calls = 0
         self._overlapping = 0
@@ -92,11 +93,6 @@ class Authority:
         """How many calls stand before the hold."""
         return self.hold.waiting
 
-    @property
-    def outcomes(self) -> Counter[str]:
-        """How often each outcome was recorded."""
-        return Counter(call.outcome for call in self.records)
-
     def fault(self, fault: AuthorityFault, *, times: int | None = None) -> None:
         """Let the next `times` calls go wrong, or all until `clear_faults`."""
         self.faults.add(fault, times=times)
@@ -124,9 +120,9 @@ class Authority:
     async def wait_for_outcomes(
         self, count: int, *, timeout_seconds: float = PATIENCE_SECONDS
     ) -> None:
-        """Return once `count` of the recorded token calls are over."""
+        """Return once `count` token calls are over since the start."""
         await self._bell.wait_until(
-            lambda: sum(call.finished for call in self.records) >= count,
+            lambda: self.outcomes.total() >= count,
             what=f"{count} token calls to be over",
             timeout_seconds=timeout_seconds,
         )
@@ -149,6 +145,7 @@ class Authority:
             raise
         finally:
             call.finished = True
+            self.outcomes[call.outcome] += 1
             self._overlapping -= 1
             self._bell.ring()
         return response
@@ -255,17 +252,3 @@ class Authority:
         call.rotated = self._ledger.refreshes > before
         call.outcome = "rotated" if call.rotated else "tolerated"
         return grant
-
-
-async def read_fields(request: web.BaseRequest) -> dict[str, str]:
-    """Return a body's text fields, sent as JSON or as a form; empty if neither."""
-    body = await request.read()
-    if request.content_type == "application/x-www-form-urlencoded":
-        return dict(parse_qsl(body.decode(errors="replace"), keep_blank_values=True))
-    try:
-        fields = json.loads(body)
-    except ValueError:
-        return {}
-    if not isinstance(fields, dict):
-        return {}
-    return {key: value for key, value in fields.items() if isinstance(value, str)}

@@ -12,7 +12,8 @@ from aiohttp import web
 
 from proxy.sandbox.authority import Authority
 from proxy.sandbox.faults import AuthorityFault, UpstreamFault
-from proxy.sandbox.ledger import Account, Ledger
+from proxy.sandbox.grant import Account
+from proxy.sandbox.ledger import Ledger
 from proxy.sandbox.listener import Handler
 from proxy.sandbox.replies import error_response
 from proxy.sandbox.turn import StreamScript

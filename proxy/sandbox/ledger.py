@@ -14,53 +14,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, get_args
 
-from proxy.sandbox.jwt import mint_jwt
+from proxy.sandbox.grant import Account, Grant, RefusalCode, RefusedError, mint_grant
 
-AUTH_CLAIM = "https://api.openai.com/auth"
 TEN_DAYS_SECONDS = 10 * 24 * 3600  # about what the real authority gives
-ONE_HOUR_SECONDS = 3600  # an id token's life; nobody checks it
 
 Reuse = Literal["revoke_family", "refuse", "tolerate_one"]
 AccessState = Literal["live", "expired", "invalidated", "unknown"]
-RefusalCode = Literal[
-    "refresh_token_reused",
-    "refresh_token_expired",
-    "refresh_token_invalidated",
-    "invalid_grant",
-]
-
-
-class RefusedError(Exception):
-    """The ledger will not give a grant; `code` says why."""
-
-    def __init__(self, code: RefusalCode) -> None:
-        super().__init__(code)
-        self.code: RefusalCode = code
-
-
-@dataclass(frozen=True, slots=True)
-class Account:
-    """Somebody who can sign in."""
-
-    account_id: str
-    plan_type: str = "plus"
-    email: str = "sandbox@localhost"
-
-    @property
-    def user_id(self) -> str:
-        """The user behind the account."""
-        return f"user-{self.account_id}"
-
-
-@dataclass(frozen=True, slots=True)
-class Grant:
-    """What one successful token call hands out."""
-
-    account: Account
-    access_token: str = field(repr=False)
-    refresh_token: str = field(repr=False)
-    id_token: str = field(repr=False)
-    expires_at: int
 
 
 class Judgement(NamedTuple):
@@ -238,22 +197,12 @@ class Ledger:
 
     def _grant(self, family: _Family) -> Grant:
         """Return the family's refresh token with a fresh access token."""
-        issued_at = int(self._now())
-        expires_at = int(issued_at + self.access_lifetime_seconds)
-        account = family.account
-        common = {
-            "iss": "https://sandbox.invalid",
-            "iat": issued_at,
-            "jti": secrets.token_hex(12),
-            AUTH_CLAIM: {
-                "chatgpt_account_id": account.account_id,
-                "chatgpt_plan_type": account.plan_type,
-                "chatgpt_user_id": account.user_id,
-            },
-        }
-        access_token = mint_jwt({**common, "exp": expires_at})
-        id_token = mint_jwt(
-            {**common, "exp": issued_at + ONE_HOUR_SECONDS, "email": account.email}
+        grant = mint_grant(
+            family.account,
+            family.current,
+            issued_at=int(self._now()),
+            lifetime_seconds=self.access_lifetime_seconds,
         )
-        self._access_tokens[access_token] = _AccessToken(family, expires_at)
-        return Grant(account, access_token, family.current, id_token, expires_at)
+        held = _AccessToken(family, grant.expires_at)
+        self._access_tokens[grant.access_token] = held
+        return grant

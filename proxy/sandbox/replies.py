@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from aiohttp import web
 
 from proxy.sandbox.faults import AuthorityFault, UpstreamFault
-from proxy.sandbox.ledger import Grant
+from proxy.sandbox.grant import Grant
 
 HTML_PAGE = (
     "<!DOCTYPE html><html><head><title>Just a moment...</title></head>"

@@ -3,10 +3,24 @@
 Pure; the fields are those that clients read.
 """
 
-from proxy.sandbox.ledger import Account
+from proxy.sandbox.grant import Account
+from proxy.sandbox.records import RequestRecord
 
 FIVE_HOURS_SECONDS = 5 * 3600
 ONE_WEEK_SECONDS = 7 * 24 * 3600
+
+
+def resource(
+    path: str, account: Account, now: float, workspace_backend_origin: str
+) -> dict[str, object] | None:
+    """Return what a GET of this path answers; None if there is nothing."""
+    if path == "codex/models":
+        return models()
+    if path == "wham/usage":
+        return usage(account, now)
+    if path == "wham/accounts/check":
+        return accounts_check(account, workspace_backend_origin)
+    return None
 
 
 def models() -> dict[str, object]:
@@ -50,6 +64,20 @@ def accounts_check(
         ],
         "account_ordering": [account.account_id],
         "default_account_id": account.account_id,
+    }
+
+
+def echo(record: RequestRecord) -> dict[str, object]:
+    """Any method, `echo`: what arrived; header bytes as latin-1."""
+    return {
+        "method": record.method,
+        "raw_path": record.raw_path,
+        "headers": [
+            [name.decode("latin-1"), value.decode("latin-1")]
+            for name, value in record.raw_headers
+        ],
+        "body_length": record.body_length,
+        "body_sha256": record.body_sha256,
     }
 
 

@@ -9,7 +9,8 @@ from typing import Self
 
 from proxy.sandbox.authority import Authority
 from proxy.sandbox.control import Control
-from proxy.sandbox.ledger import TEN_DAYS_SECONDS, Account, Ledger, Reuse
+from proxy.sandbox.grant import Account
+from proxy.sandbox.ledger import TEN_DAYS_SECONDS, Ledger, Reuse
 from proxy.sandbox.listener import Listener
 from proxy.sandbox.sign_in import SignIn
 from proxy.sandbox.upstream import Upstream

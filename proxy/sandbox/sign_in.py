@@ -8,7 +8,6 @@ approves its code; an authorization code is good once, with its PKCE verifier
 
 import base64
 import hashlib
-import json
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,7 +15,9 @@ from urllib.parse import urlencode, urlsplit
 
 from aiohttp import web
 
-from proxy.sandbox.ledger import Account, Grant, Ledger, RefusedError
+from proxy.sandbox.bodies import read_fields
+from proxy.sandbox.grant import Account, Grant, RefusedError
+from proxy.sandbox.ledger import Ledger
 from proxy.sandbox.listener import Handler
 from proxy.sandbox.replies import error_response
 
@@ -129,7 +130,7 @@ class SignIn:
         """POST usercode: start a device login."""
         if not self.device_enabled:
             return error_response(404, "not_found")
-        client_id = str((await _json_object(request)).get("client_id", ""))
+        client_id = (await read_fields(request)).get("client_id", "")
         if not client_id:
             return error_response(400, "invalid_request")
         device_auth_id = f"deviceauth-{secrets.token_hex(8)}"
@@ -151,8 +152,8 @@ class SignIn:
     async def answer_poll(self, request: web.BaseRequest) -> web.StreamResponse:
         """POST token: 403 until the device is approved, then a code and its verifier."""
         self.device_polls += 1
-        asked = await _json_object(request)
-        device_auth_id = str(asked.get("device_auth_id", ""))
+        asked = await read_fields(request)
+        device_auth_id = asked.get("device_auth_id", "")
         device = self._devices.get(device_auth_id)
         if device is None or device.user_code != asked.get("user_code"):
             return error_response(404, "not_found")
@@ -178,7 +179,7 @@ class SignIn:
 
     async def submit_device_page(self, request: web.BaseRequest) -> web.StreamResponse:
         """POST /codex/device: approve the code that was typed."""
-        user_code = str((await request.post()).get("user_code", ""))
+        user_code = (await read_fields(request)).get("user_code", "")
         if not self.approve_device(user_code):
             return web.Response(status=404, text="No device waits with this code.\n")
         return web.Response(text="The device may go on.\n")
@@ -205,12 +206,3 @@ def _fits(code: _Code, fields: Mapping[str, str]) -> bool:
         and fields.get("client_id") == code.client_id
         and challenge_of(fields.get("code_verifier", "")) == code.code_challenge
     )
-
-
-async def _json_object(request: web.BaseRequest) -> dict[str, object]:
-    """Return the body's JSON object, or an empty one."""
-    try:
-        body = json.loads(await request.read())
-    except ValueError:
-        return {}
-    return body if isinstance(body, dict) else {}

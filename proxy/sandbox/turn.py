@@ -35,8 +35,11 @@ class StreamScript:
     stamped: bool = False
 
     def __post_init__(self) -> None:
-        if self.deltas < 1 or self.interval_seconds < 0 or (self.delta_bytes or 1) < 1:
-            raise ValueError("a stream has 1 or more deltas, of 1 or more bytes")
+        size = 1 if self.delta_bytes is None else self.delta_bytes
+        if self.deltas < 1 or size < 1 or self.interval_seconds < 0:
+            raise ValueError(
+                "deltas and delta_bytes are 1 or more, interval_seconds 0 or more"
+            )
 
     def pieces(self) -> list[str]:
         """Return the text of each delta; together they are the answer."""

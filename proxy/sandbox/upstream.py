@@ -9,7 +9,6 @@ Answers as chatgpt.com does toward Codex. Rules:
 """
 
 import asyncio
-import hashlib
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable
 from typing import Literal
@@ -18,12 +17,14 @@ from aiohttp import web
 from multidict import CIMultiDict
 
 from proxy.sandbox.admission import access_token_of, admit
+from proxy.sandbox.bodies import take_body
 from proxy.sandbox.faults import FaultQueue, UpstreamFault
+from proxy.sandbox.grant import Account
 from proxy.sandbox.hold import PATIENCE_SECONDS, Bell, Hold
-from proxy.sandbox.ledger import Account, Ledger
+from proxy.sandbox.ledger import Ledger
 from proxy.sandbox.records import KEPT_RECORDS, RequestRecord, fingerprint
 from proxy.sandbox.replies import chosen_answer, cut_connection, error_response
-from proxy.sandbox.resources import accounts_check, models, usage
+from proxy.sandbox.resources import echo, resource
 from proxy.sandbox.streams import Streams, send_bytes, send_short_body
 
 PREFIX = "/backend-api/"
@@ -148,9 +149,11 @@ class Upstream:
         """Answer in the order of rule 2."""
         raw_path = request.raw_path.partition("?")[0]
         path = raw_path.removeprefix(PREFIX)
+        if path == raw_path:
+            return error_response(404, "not_found")
         fault = self.faults.take(path)
         if fault is None or not fault.before_body:
-            await _read_body(request, record)
+            await take_body(request, record)
         await self._stall(fault, judged=False)
         spoilt = None if fault is None else _spoil(request, record, fault)
         if spoilt is not None:
@@ -159,8 +162,6 @@ class Upstream:
         await self._stall(fault, judged=True)
         if isinstance(account, web.Response):
             return account
-        if path == raw_path:
-            return error_response(404, "not_found")
         return await self._serve(request, record, path, account, fault)
 
     async def _stall(self, fault: UpstreamFault | None, *, judged: bool) -> None:
@@ -194,19 +195,18 @@ class Upstream:
         length = path.removeprefix("bytes/")
         if length != path and length.isdecimal():
             return await send_bytes(request, record, int(length), self.extra_headers)
-        return (
-            _echo(request, record) if path == "echo" else self._resource(path, account)
-        )
+        return self._resource(record, path, account)
 
-    def _resource(self, path: str, account: Account) -> web.Response:
-        if path == "codex/models":
-            return web.json_response(models(), headers={"x-models-etag": "sandbox"})
-        if path == "wham/usage":
-            return web.json_response(usage(account, self._now()))
-        if path == "wham/accounts/check":
-            origin = self.workspace_backend_origin
-            return web.json_response(accounts_check(account, origin))
-        return error_response(404, "not_found")
+    def _resource(
+        self, record: RequestRecord, path: str, account: Account
+    ) -> web.Response:
+        """Answer with JSON: what arrived, what there is to GET, or 404."""
+        if path == "echo":
+            return web.json_response(echo(record))
+        body = resource(path, account, self._now(), self.workspace_backend_origin)
+        if body is None or record.method != "GET":
+            return error_response(404, "not_found")
+        return web.json_response(body, headers={"x-models-etag": "sandbox"})
 
     async def _upgrade(
         self, request: web.BaseRequest, record: RequestRecord
@@ -222,7 +222,7 @@ class Upstream:
 def _spoil(
     request: web.BaseRequest, record: RequestRecord, fault: UpstreamFault
 ) -> web.Response | None:
-    """Return the answer of a fault that asks for no credential; None if it does."""
+    """Return the answer of a fault for which no credential counts; else None."""
     if fault.kind == "answer":
         return chosen_answer(fault, fault.status)
     if fault.kind == "reset_before_head":
@@ -230,31 +230,3 @@ def _spoil(
         cut_connection(request)
         return web.Response()
     return None
-
-
-async def _read_body(request: web.BaseRequest, record: RequestRecord) -> None:
-    """Take the request body in, keeping its length and hash only."""
-    if request.headers.get("Expect", "").lower() == "100-continue":
-        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-    digest = hashlib.sha256()
-    if request.body_exists:
-        async for chunk in request.content.iter_any():
-            digest.update(chunk)
-            record.body_length += len(chunk)
-    record.body_sha256 = digest.hexdigest()
-
-
-def _echo(request: web.BaseRequest, record: RequestRecord) -> web.Response:
-    """Return what arrived, as JSON; header bytes as latin-1."""
-    return web.json_response(
-        {
-            "method": request.method,
-            "raw_path": request.raw_path,
-            "headers": [
-                [name.decode("latin-1"), value.decode("latin-1")]
-                for name, value in record.raw_headers
-            ],
-            "body_length": record.body_length,
-            "body_sha256": record.body_sha256,
-        }
-    )

@@ -1,0 +1,281 @@
+"""The upstream: who may pass, what is there, what is recorded."""
+
+import asyncio
+import hashlib
+import io
+import json
+
+import aiohttp
+import pytest
+from yarl import URL
+
+from proxy.sandbox import Sandbox, fingerprint
+from tests.sandbox.conftest import Clock, login
+
+Field = tuple[str, str]
+
+
+async def get(
+    sandbox: Sandbox, http: aiohttp.ClientSession, path: str, *fields: Field
+) -> tuple[int, dict[str, object]]:
+    """Return status and JSON of a GET under the base."""
+    url = URL(f"{sandbox.upstream_url}/{path}", encoded=True)
+    async with http.get(url, headers=fields) as answer:
+        return answer.status, await answer.json()
+
+
+async def talk(sandbox: Sandbox, request: str) -> object:
+    """Send these bytes to the upstream and return the JSON of its answer."""
+    base = URL(sandbox.upstream_url)
+    reader, writer = await asyncio.open_connection(base.host, base.port)
+    writer.write(request.encode("latin-1"))
+    answer = await reader.read()
+    writer.close()
+    return json.loads(answer.partition(b"\r\n\r\n")[2])
+
+
+def bearer(access_token: str) -> Field:
+    """Return the credential's header field."""
+    return "Authorization", f"Bearer {access_token}"
+
+
+async def test_a_live_token_passes_and_its_account_may_be_named(
+    sandbox: Sandbox, http: aiohttp.ClientSession
+) -> None:
+    """Another account's name is forbidden, not unauthorized."""
+    signed = bearer(login(sandbox)["access_token"])
+    own, other = ("chatgpt-account-id", "acct-sandbox-1"), ("ChatGPT-Account-ID", "x")
+    assert (await get(sandbox, http, "wham/usage", signed))[0] == 200
+    assert (await get(sandbox, http, "wham/usage", signed, own))[0] == 200
+    assert (await get(sandbox, http, "wham/usage", signed, other))[0] == 403
+    assert (await get(sandbox, http, "wham/usage", signed, own, other))[0] == 403
+    assert sandbox.upstream.statuses == {200: 2, 403: 2}
+
+
+@pytest.mark.parametrize("values", [[], ["Basic eA=="], ["Bearer x", "Bearer x"]])
+async def test_a_request_without_one_bearer_is_turned_away(
+    sandbox: Sandbox, http: aiohttp.ClientSession, values: list[str]
+) -> None:
+    """None, another scheme, or two of them: 401 in the plain form."""
+    fields = [("Authorization", value) for value in values]
+    answer = await get(sandbox, http, "wham/usage", *fields)
+    assert answer == (401, {"detail": "Unauthorized"})
+
+
+async def test_a_dead_token_is_named_dead(
+    sandbox: Sandbox, http: aiohttp.ClientSession
+) -> None:
+    """Expired and invalidated differ in the code, in body and header."""
+    url = f"{sandbox.upstream_url}/wham/usage"
+
+    async def code(access_token: str) -> str:
+        async with http.get(url, headers=[bearer(access_token)]) as answer:
+            assert answer.status == 401
+            said = (await answer.json())["error"]
+            assert said["type"] == "invalid_request_error"
+            assert answer.headers["x-openai-authorization-error"] == said["code"]
+            return str(said["code"])
+
+    expired, revoked = login(sandbox), None
+    assert sandbox.expire_access_tokens() == 1
+    revoked = login(sandbox)
+    assert sandbox.revoke_access_tokens() == 1
+    assert await code(expired["access_token"]) == "token_expired"
+    assert await code(revoked["access_token"]) == "token_invalidated"
+    assert await code("never-issued") == "token_invalidated"
+
+
+async def test_a_token_expires_by_the_clock(
+    sandbox: Sandbox, http: aiohttp.ClientSession, clock: Clock
+) -> None:
+    """With a lifetime that was changed while it ran."""
+    sandbox.tokens.access_lifetime_seconds = 5
+    signed = bearer(login(sandbox)["access_token"])
+    assert (await get(sandbox, http, "codex/models", signed))[0] == 200
+    clock.seconds += 5
+    status, body = await get(sandbox, http, "codex/models", signed)
+    assert status == 401
+    assert "token_expired" in json.dumps(body)
+
+
+async def test_the_small_resources_have_what_clients_read(
+    sandbox: Sandbox, http: aiohttp.ClientSession, clock: Clock
+) -> None:
+    """Models, usage, and the account entry that Codex insists on."""
+    signed = bearer(login(sandbox)["access_token"])
+    _, models = await get(sandbox, http, "codex/models?client_version=0.169.0", signed)
+    assert models == {"models": []}
+    _, usage = await get(sandbox, http, "wham/usage", signed)
+    limit = usage["rate_limit"]
+    assert isinstance(limit, dict)
+    assert limit["primary_window"]["reset_at"] == int(clock.seconds) + 5 * 3600
+    assert limit["primary_window"]["reset_at"] < 2**31
+    _, check = await get(sandbox, http, "wham/accounts/check", signed)
+    accounts = check["accounts"]
+    assert isinstance(accounts, list)
+    (account,) = accounts
+    assert account["id"] == check["default_account_id"] == "acct-sandbox-1"
+    assert account["workspace_backend_origin"] == "https://sandbox.invalid"
+    assert account["account_routing_override"] == "NO_CONSTRAINT"
+
+
+async def test_an_unknown_path_is_not_found(
+    sandbox: Sandbox, http: aiohttp.ClientSession
+) -> None:
+    """In JSON under the base and beside it; HEAD without a body."""
+    access_token = login(sandbox)["access_token"]
+    for path in ("nope", "bytes/many"):
+        status, body = await get(sandbox, http, path, bearer(access_token))
+        assert (status, "not_found" in json.dumps(body)) == (404, True)
+    beside = sandbox.upstream_url.removesuffix("/backend-api") + "/v1/responses"
+    async with http.post(beside) as answer:
+        assert answer.status == 404
+    usage = f"{sandbox.upstream_url}/wham/usage"
+    async with http.post(usage, headers=[bearer(access_token)]) as answer:
+        assert answer.status == 404
+    url = f"{sandbox.upstream_url}/codex/responses"
+    async with http.head(url, headers=[bearer(access_token)]) as answer:
+        assert answer.status == 404
+        assert await answer.read() == b""
+
+
+async def test_the_echo_tells_what_arrived(sandbox: Sandbox) -> None:
+    """Target and fields as they came, in order; the body by its hash."""
+    access_token = login(sandbox)["access_token"]
+    fields = [
+        ["Host", "x"],
+        ["Authorization", f"Bearer {access_token}"],
+        ["X-Twice", "1"],
+        ["x-twice", "2"],
+        ["X-Odd", "\xe9"],
+        ["Content-Length", "3"],
+        ["Connection", "close"],
+    ]
+    head = "".join(f"{name}: {value}\r\n" for name, value in fields)
+    target = "/backend-api/echo?a=%2F&b"
+    seen = await talk(sandbox, f"PUT {target} HTTP/1.1\r\n{head}\r\nabc")
+    assert seen == {
+        "method": "PUT",
+        "raw_path": target,
+        "headers": fields,
+        "body_length": 3,
+        "body_sha256": hashlib.sha256(b"abc").hexdigest(),
+    }
+
+
+async def test_a_body_in_any_encoding_and_size_is_taken_as_it_is(
+    sandbox: Sandbox, http: aiohttp.ClientSession
+) -> None:
+    """No zstd, no gzip, no limit: bytes are counted, never looked into."""
+    body = b"\x28\xb5\x2f\xfd" + bytes(3_000_000)
+    for encoding in ("zstd", "gzip"):
+        fields = [
+            bearer(login(sandbox)["access_token"]),
+            ("Content-Encoding", encoding),
+        ]
+        url = f"{sandbox.upstream_url}/codex/responses"
+        async with http.post(url, headers=fields, data=io.BytesIO(body)) as answer:
+            assert answer.status == 200
+        record = sandbox.upstream.records[-1]
+        assert record.body_length == len(body)
+        assert record.body_sha256 == hashlib.sha256(body).hexdigest()
+        assert record.header(b"content-encoding") == [encoding.encode()]
+
+
+async def test_a_request_is_recorded_without_its_secret_in_print(
+    sandbox: Sandbox, http: aiohttp.ClientSession
+) -> None:
+    """The raw fields are there to look at; the repr has a fingerprint."""
+    access_token = login(sandbox)["access_token"]
+    await get(sandbox, http, "wham/usage?x=1", bearer(access_token))
+    (record,) = sandbox.upstream.records
+    assert (record.method, record.raw_path) == ("GET", "/backend-api/wham/usage?x=1")
+    assert (record.status, record.outcome) == (200, "answered")
+    assert record.access_fingerprint == fingerprint(access_token)
+    assert record.header(b"AUTHORIZATION") == [f"Bearer {access_token}".encode()]
+    assert access_token not in repr(record)
+
+
+async def test_a_client_that_expects_to_be_asked_is_asked(
+    sandbox: Sandbox, http: aiohttp.ClientSession
+) -> None:
+    """RFC 9110 section 10.1.1: 100 before the body."""
+    url = f"{sandbox.upstream_url}/echo"
+    fields = [bearer(login(sandbox)["access_token"])]
+    async with http.post(url, headers=fields, data=b"abc", expect100=True) as answer:
+        assert (await answer.json())["body_length"] == 3
+
+
+async def test_bytes_come_in_the_number_asked_for(
+    sandbox: Sandbox, http: aiohttp.ClientSession
+) -> None:
+    """With a length, in pieces."""
+    fields = [bearer(login(sandbox)["access_token"])]
+    for length in (0, 1, 200_000):
+        url = f"{sandbox.upstream_url}/bytes/{length}"
+        async with http.get(url, headers=fields) as answer:
+            assert answer.headers["Content-Length"] == str(length)
+            assert len(await answer.read()) == length
+        assert sandbox.upstream.records[-1].sent_bytes == length
+
+
+async def test_fields_can_be_put_on_every_answer(
+    sandbox: Sandbox, http: aiohttp.ClientSession
+) -> None:
+    """Twice the same name if need be; on streams and on errors too."""
+    sandbox.upstream.extra_headers.add("Set-Cookie", "a=1")
+    sandbox.upstream.extra_headers.add("Set-Cookie", "b=2")
+    fields = [bearer(login(sandbox)["access_token"])]
+    for method, path in (
+        ("GET", "echo"),
+        ("GET", "nope"),
+        ("GET", "bytes/5"),
+        ("POST", "codex/responses"),
+    ):
+        url = f"{sandbox.upstream_url}/{path}"
+        async with http.request(method, url, headers=fields) as answer:
+            assert answer.headers.getall("Set-Cookie") == ["a=1", "b=2"]
+
+
+async def test_a_request_can_be_held_before_it_is_judged(
+    sandbox: Sandbox, http: aiohttp.ClientSession
+) -> None:
+    """A token revoked meanwhile is refused."""
+    signed = bearer(login(sandbox)["access_token"])
+    sandbox.upstream.hold.close()
+    call = asyncio.create_task(get(sandbox, http, "echo", signed))
+    await sandbox.upstream.wait_for_requests(1)
+    await sandbox.upstream.wait_for_waiting(1)
+    assert sandbox.upstream.waiting == 1
+    sandbox.revoke_access_tokens()
+    sandbox.upstream.hold.open()
+    assert (await call)[0] == 401
+
+
+async def test_a_request_can_be_held_after_it_was_judged(
+    sandbox: Sandbox, http: aiohttp.ClientSession
+) -> None:
+    """A 401 that comes late, when the token has long been replaced."""
+    signed = bearer(login(sandbox)["access_token"])
+    sandbox.upstream.holds_judged = True
+    sandbox.upstream.hold.close()
+    call = asyncio.create_task(get(sandbox, http, "echo", signed))
+    await sandbox.upstream.wait_for_waiting(1)
+    sandbox.revoke_access_tokens()
+    sandbox.upstream.hold.open()
+    assert (await call)[0] == 200
+
+
+async def test_a_client_that_leaves_is_noticed_at_once(
+    sandbox: Sandbox, http: aiohttp.ClientSession
+) -> None:
+    """Though nothing is being written to it."""
+    signed = bearer(login(sandbox)["access_token"])
+    sandbox.upstream.hold.close()
+    call = asyncio.create_task(get(sandbox, http, "echo", signed))
+    await sandbox.upstream.wait_for_waiting(1)
+    call.cancel()
+    await sandbox.upstream.wait_for_abandoned(1)
+    (record,) = sandbox.upstream.records
+    assert (record.outcome, record.status) == ("abandoned", None)
+    assert sandbox.upstream.waiting == 0

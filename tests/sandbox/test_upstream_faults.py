@@ -1,0 +1,164 @@
+"""Everything the upstream can be told to do wrong."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import aiohttp
+import pytest
+from yarl import URL
+
+from proxy.sandbox import Sandbox, UpstreamFault
+from tests.sandbox.conftest import login
+
+
+@pytest.fixture
+async def http(sandbox: Sandbox) -> AsyncIterator[aiohttp.ClientSession]:
+    """A client whose base is the upstream's, with a live token."""
+    headers = {"Authorization": f"Bearer {login(sandbox)['access_token']}"}
+    base = URL(sandbox.upstream_url + "/")
+    async with aiohttp.ClientSession(base, headers=headers) as session:
+        yield session
+
+
+async def test_everything_can_be_refused_whatever_the_token(
+    sandbox: Sandbox, http: aiohttp.ClientSession
+) -> None:
+    """Until cleared, with a body of choice."""
+    body = '{"detail":"Unauthorized"}'
+    sandbox.upstream.fault(UpstreamFault("answer", status=401, body=body))
+    for path in ("wham/usage", "codex/models"):
+        async with http.get(path) as answer:
+            assert (answer.status, await answer.text()) == (401, body)
+    sandbox.upstream.clear_faults()
+    async with http.get("wham/usage") as answer:
+        assert answer.status == 200
+
+
+async def test_one_path_can_be_refused_while_the_others_work(
+    sandbox: Sandbox, http: aiohttp.ClientSession
+) -> None:
+    """The query is no part of the path."""
+    sandbox.upstream.fault(UpstreamFault("answer", status=401, path="codex/models"))
+    async with http.get("codex/models?client_version=1") as answer:
+        assert answer.status == 401
+        assert (await answer.json())["error"]["code"] == "sandbox_fault"
+    async with http.get("wham/usage") as answer:
+        assert answer.status == 200
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+async def test_a_request_can_fail_with_retry_after(
+    sandbox: Sandbox, http: aiohttp.ClientSession, status: int
+) -> None:
+    """For a number of requests."""
+    fault = UpstreamFault("answer", status=status, retry_after="2")
+    sandbox.upstream.fault(fault, times=2)
+    seen = []
+    for _ in range(3):
+        async with http.get("wham/usage") as answer:
+            seen.append((answer.status, answer.headers.get("Retry-After")))
+    assert seen == [(status, "2"), (status, "2"), (200, None)]
+    assert sandbox.upstream.statuses == {status: 2, 200: 1}
+
+
+async def test_a_page_can_stand_in_the_way(
+    sandbox: Sandbox, http: aiohttp.ClientSession
+) -> None:
+    """403 with HTML, as a content network answers."""
+    sandbox.upstream.fault(UpstreamFault("answer", status=403, html=True))
+    async with http.get("wham/usage") as answer:
+        assert (answer.status, answer.content_type) == (403, "text/html")
+
+
+async def test_an_answer_can_come_before_the_body_was_sent(sandbox: Sandbox) -> None:
+    """A server that refuses early does not wait for the upload."""
+    sandbox.upstream.fault(UpstreamFault("answer", status=413, before_body=True))
+    base = URL(sandbox.upstream_url)
+    reader, writer = await asyncio.open_connection(base.host, base.port)
+    writer.write(b"POST /backend-api/echo HTTP/1.1\r\nHost: x\r\n")
+    writer.write(b"Content-Length: 1000\r\n\r\npart of it")
+    assert await reader.readline() == b"HTTP/1.1 413 Request Entity Too Large\r\n"
+    writer.close()
+
+
+async def test_a_connection_can_be_reset_before_the_head(
+    sandbox: Sandbox, http: aiohttp.ClientSession
+) -> None:
+    """After the request was taken in."""
+    sandbox.upstream.fault(UpstreamFault("reset_before_head"), times=1)
+    with pytest.raises(aiohttp.ClientConnectionError):
+        await http.post("echo", data=b"abc")
+    (record,) = sandbox.upstream.records
+    assert (record.outcome, record.status, record.body_length) == ("broken", None, 3)
+
+
+async def test_a_stream_can_be_reset_midway(
+    sandbox: Sandbox, http: aiohttp.ClientSession
+) -> None:
+    """After as many events as was said."""
+    sandbox.upstream.fault(UpstreamFault("reset_mid_stream", after_events=2))
+    sandbox.upstream.streams.hold_after_events = 1
+    sandbox.upstream.streams.hold.close()
+    async with http.post("codex/responses") as answer:
+        first = await answer.content.readuntil(b"\n\n")
+        assert b"response.created" in first
+        sandbox.upstream.streams.hold.open()
+        with pytest.raises(aiohttp.ClientError):
+            await answer.read()
+    (record,) = sandbox.upstream.records
+    assert (record.outcome, record.status) == ("broken", 200)
+    assert record.sent_bytes > len(first)
+    assert sandbox.upstream.streams.open == 0
+
+
+async def test_a_body_can_be_shorter_than_promised(
+    sandbox: Sandbox, http: aiohttp.ClientSession
+) -> None:
+    """An orderly end, too early."""
+    sandbox.upstream.fault(UpstreamFault("short_body"))
+    async with http.get("wham/usage") as answer:
+        assert answer.headers["Content-Length"] == "1000"
+        with pytest.raises(aiohttp.ClientPayloadError):
+            await answer.read()
+    (record,) = sandbox.upstream.records
+    assert (record.outcome, record.sent_bytes) == ("broken", 100)
+
+
+async def test_a_request_can_hang(
+    sandbox: Sandbox, http: aiohttp.ClientSession
+) -> None:
+    """Until its client leaves."""
+    sandbox.upstream.fault(UpstreamFault("hang"), times=1)
+    call = asyncio.ensure_future(http.get("wham/usage"))
+    await sandbox.upstream.wait_for_requests(1)
+    call.cancel()
+    await sandbox.upstream.wait_for_abandoned(1)
+    async with http.get("wham/usage") as answer:
+        assert answer.status == 200
+
+
+@pytest.mark.parametrize(("judged_first", "status"), [(True, 200), (False, 401)])
+async def test_an_answer_can_be_late(judged_first: bool, status: int) -> None:
+    """Judged before the delay or after it."""
+    asked, over = asyncio.Queue[float](), asyncio.Event()
+
+    async def sleep(seconds: float) -> None:
+        asked.put_nowait(seconds)
+        await over.wait()
+
+    fault = UpstreamFault("delay", delay_seconds=9, judged_first=judged_first)
+    async with Sandbox(sleep=sleep) as sandbox, aiohttp.ClientSession() as http:
+        sandbox.upstream.fault(fault)
+        headers = {"Authorization": f"Bearer {login(sandbox)['access_token']}"}
+        url = f"{sandbox.upstream_url}/wham/usage"
+        call = asyncio.ensure_future(http.get(url, headers=headers))
+        assert await asked.get() == 9
+        sandbox.revoke_access_tokens()
+        over.set()
+        assert (await call).status == status
+
+
+def test_an_unknown_kind_is_refused() -> None:
+    """With the kinds there are."""
+    with pytest.raises(ValueError, match="reset_before_head"):
+        UpstreamFault("sulk")  # type: ignore[arg-type]
