@@ -55,7 +55,9 @@ class Streams:
         fault: UpstreamFault | None,
     ) -> web.StreamResponse:
         """Stream one turn; a fault may break it off."""
-        cut_after = fault.after_events if fault is not None else None
+        cut_after = None
+        if fault is not None and fault.kind == "reset_mid_stream":
+            cut_after = fault.after_events
         response = web.StreamResponse(headers=headers)
         response.content_type = "text/event-stream"
         response.headers["Cache-Control"] = "no-cache"

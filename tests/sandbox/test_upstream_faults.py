@@ -111,6 +111,15 @@ async def test_a_stream_can_be_reset_midway(
     assert sandbox.upstream.streams.open == 0
 
 
+async def test_a_delayed_stream_is_whole(
+    sandbox: Sandbox, http: aiohttp.ClientSession
+) -> None:
+    """What is told to be late is not broken as well."""
+    sandbox.upstream.fault(UpstreamFault("delay", delay_seconds=1e-6))
+    async with http.post("codex/responses") as answer:
+        assert b"response.completed" in await answer.read()
+
+
 async def test_a_body_can_be_shorter_than_promised(
     sandbox: Sandbox, http: aiohttp.ClientSession
 ) -> None:
