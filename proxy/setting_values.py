@@ -16,7 +16,7 @@ from pydantic import AfterValidator, BeforeValidator, SecretStr
 from proxy.address import Address, is_loopback_host, parse_address
 from proxy.relay import key_shape
 
-_HOST = re.compile(r"(?:\[[0-9a-f:.]+\]|[a-z0-9_.-]+)(?::[0-9]{1,5})?")
+_HOST = re.compile(r"\[[0-9a-f:.]+\]|[a-z0-9_.-]+")
 _VISIBLE = re.compile(r"[!-~]+")
 
 

@@ -81,11 +81,11 @@ class Settings(ProfileFields, BaseSettings):
     )
     allowed_hosts: Hosts = setting(
         "Clients",
-        "Host names that clients may use beside the loopback names; while empty, any "
-        "on a listener that is not loopback, since there the key guards.",
+        "Host names that clients may use beside the loopback names; while there are "
+        "none, any on a listener that is not loopback, since there the key guards.",
         default=(),
         shown="loopback names",
-        allowed="host names or addresses, each with or without :port",
+        allowed="host names or addresses, without a port",
     )
     allowed_origins: Origins = setting(
         "Clients",

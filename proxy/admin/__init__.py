@@ -1,0 +1,1 @@
+"""What operators see: log, metrics, health, status page. Nobody imports it but above."""
