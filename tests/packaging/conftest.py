@@ -3,11 +3,14 @@
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
 
 import pytest
+
+from tests.packaging import engine
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
@@ -37,3 +40,13 @@ def wheel(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
     (built,) = folder.glob("*.whl")
     with ZipFile(built) as archive:
         return {name: archive.read(name).decode() for name in archive.namelist()}
+
+
+@pytest.fixture(scope="session")
+def image(checkout: Path) -> Iterator[str]:
+    """The image of this checkout, built now and removed in the end."""
+    if reason := engine.missing():
+        pytest.skip(f"{reason}: start one to build and run the image")
+    name = engine.build(checkout)
+    yield name
+    engine.docker("rmi", "--force", name)
