@@ -1,0 +1,1 @@
+"""What we hold and how it stays valid. This room knows no server and no client."""

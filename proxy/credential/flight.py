@@ -1,0 +1,59 @@
+"""Single-flight: many callers ask, one call is made, and all of them get its answer.
+
+The idea is golang.org/x/sync/singleflight's, with two differences: a caller that is
+cancelled stops waiting and the call flies on, since its answer may be the only copy of
+the next refresh token; and there is one key, so there is no map.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections.abc import Callable, Coroutine
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class Flight(Generic[T]):
+    """At most one call in the air. Owns the task; nobody else may cancel it."""
+
+    def __init__(self) -> None:
+        self._task: asyncio.Task[T] | None = None
+        self.waiters = 0
+
+    @property
+    def is_in_the_air(self) -> bool:
+        """Say whether a call is under way."""
+        return self._task is not None
+
+    def launch(self, call: Callable[[], Coroutine[Any, Any, T]]) -> None:
+        """Start *call* unless one is in the air; nobody waits for it."""
+        if self._task is None:
+            # An empty context: the call and its log lines belong to no one request.
+            self._task = asyncio.create_task(call(), context=contextvars.Context())
+            self._task.add_done_callback(self._land)
+
+    async def join(self, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Return the answer of the call in the air, starting *call* if there is none.
+
+        All who join before it lands get the same answer or the same exception. A
+        cancelled caller leaves alone.
+        """
+        self.launch(call)
+        assert self._task is not None  # noqa: S101 - just launched
+        self.waiters += 1
+        try:
+            return await asyncio.shield(self._task)
+        finally:
+            self.waiters -= 1
+
+    async def landed(self) -> None:
+        """Wait until nothing is in the air. Errors went to those who joined."""
+        while self._task is not None:
+            await asyncio.wait({self._task})
+
+    def _land(self, task: asyncio.Task[T]) -> None:
+        self._task = None
+        if not task.cancelled():
+            task.exception()  # seen: asyncio complains if every caller has left

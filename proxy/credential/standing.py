@@ -1,0 +1,90 @@
+"""Whose 401 is it: the token's, or only the resource's?
+
+A 401 about the token is answered by recovery, and recovery spends a refresh token. Were
+every 401 taken for that, one path that always refuses could drive the authority, and
+one such path could have a living login declared dead. So this file remembers which
+paths have taken the credential that is held, and judges by that.
+
+Pure: time comes as an argument, in monotonic seconds.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+RECENT_SECONDS = 60.0
+"""How long an acceptance elsewhere counts as "just now"."""
+
+DEAD_AFTER_PATHS = 3
+"""One path may lie; after three, and no acceptance since, the token is dead."""
+
+REMEMBERED_PATHS = 256
+"""Bounds the memory; agents use a dozen paths."""
+
+
+class Standing:
+    """What the upstream has said of one profile's credentials.
+
+    Owns three bounded facts: path to the newest generation that was accepted there,
+    with the time; the paths that refused a credential fresh from the authority; and the
+    paths that refused the credential held, since it was last accepted anywhere.
+    """
+
+    def __init__(self) -> None:
+        self._accepted: OrderedDict[str, tuple[int, float]] = OrderedDict()
+        self._stubborn: OrderedDict[str, None] = OrderedDict()
+        self._refusing: tuple[int, frozenset[str]] = (0, frozenset())
+
+    def accepted(self, path: str, generation: int, now: float) -> None:
+        """Note that an answer other than 401 came to a request that we signed."""
+        if path not in self._accepted and len(self._accepted) >= REMEMBERED_PATHS:
+            self._accepted.popitem(last=False)
+        self._accepted[path] = (generation, now)
+        if self._stubborn:
+            self._stubborn.pop(path, None)
+        if self._refusing[0] == generation and self._refusing[1]:
+            self._refusing = (generation, frozenset())
+
+    def refused_fresh(self, path: str) -> None:
+        """Note that a path refused a credential that the authority had just given."""
+        self._stubborn[path] = None
+        if len(self._stubborn) > REMEMBERED_PATHS:
+            self._stubborn.popitem(last=False)
+
+    def is_about_token(
+        self, path: str, generation: int, now: float, *, names_token: bool
+    ) -> bool:
+        """Note a 401 at *path*; say whether it speaks of the token.
+
+        It is the resource's own when the credential was accepted on another path
+        within `RECENT_SECONDS`, and either the answer names no token trouble on a path
+        that never took this credential, or the path has refused a fresh one before.
+        """
+        if self._is_accepted_elsewhere(path, generation, now):
+            here = self._accepted.get(path)
+            was_taken_here = here is not None and here[0] == generation
+            if path in self._stubborn or not (names_token or was_taken_here):
+                return False
+        paths = self._refusing[1] if self._refusing[0] == generation else frozenset()
+        self._refusing = (generation, paths | {path})
+        return True
+
+    def is_condemned(self, path: str, generation: int) -> bool:
+        """Say whether it would be idle to send this credential to *path* again.
+
+        The path has refused it, or so many others have that the token is dead.
+        """
+        at_generation, paths = self._refusing
+        if at_generation != generation:
+            return False
+        return path in paths or len(paths) >= DEAD_AFTER_PATHS
+
+    def is_refused(self, generation: int) -> bool:
+        """Say whether the upstream's last word on this credential was a refusal."""
+        return self._refusing[0] == generation and bool(self._refusing[1])
+
+    def _is_accepted_elsewhere(self, path: str, generation: int, now: float) -> bool:
+        return any(
+            other != path and at_generation == generation and now - at < RECENT_SECONDS
+            for other, (at_generation, at) in self._accepted.items()
+        )

@@ -1,0 +1,115 @@
+"""The credential: what it is, when it ends, and how to name it without showing it.
+
+Known here: the tokens' shapes. Not known here: files, the network, the time.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+AUTH_CLAIM = "https://api.openai.com/auth"
+"""The namespaced claim in which OpenAI's tokens carry account, user and plan."""
+
+OPAQUE_LIFETIME_SECONDS = 8 * 24 * 3600.0
+"""How long a token without `exp` is trusted after its last refresh.
+
+Codex's own rule (`TOKEN_REFRESH_INTERVAL`, codex-rs login/src/auth/manager.rs).
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """One login at one moment. Two are the same credential if their tokens are equal.
+
+    `expires_at` is epoch seconds, or None where nothing tells. `generation` counts the
+    credentials that this process has held; it is no part of the identity.
+    """
+
+    access_token: str = field(repr=False)
+    refresh_token: str = field(repr=False)
+    account_id: str | None = None
+    user_id: str | None = field(default=None, compare=False)
+    id_token: str | None = field(default=None, repr=False, compare=False)
+    expires_at: float | None = field(default=None, compare=False)
+    generation: int = field(default=0, compare=False)
+
+    @property
+    def fingerprint(self) -> str:
+        """Name the refresh token in logs, records and comparisons; see `fingerprint`."""
+        return fingerprint(self.refresh_token)
+
+    def is_expired(self, now: float) -> bool:
+        """Say whether the clock has passed the token's end. Unknown ends never pass."""
+        return self.expires_at is not None and self.expires_at <= now
+
+
+def fingerprint(refresh_token: str) -> str:
+    """Return 16 hex digits that tell two refresh tokens apart and give neither away.
+
+    The purpose is hashed in, so that the value matches no other program's digest.
+    """
+    digest = hashlib.sha256(b"bearerd refresh token\0" + refresh_token.encode())
+    return digest.hexdigest()[:16]
+
+
+def claims(token: str | None) -> Mapping[str, Any]:
+    """Return the payload of a JWT, unverified, or an empty mapping if it is none.
+
+    RFC 7519 section 3. Nothing here is trusted: claims only say when to refresh and
+    whether two tokens speak of the same account.
+    """
+    parts = (token or "").split(".")
+    if len(parts) != 3:  # noqa: PLR2004 - header, payload, signature
+        return {}
+    try:
+        payload = base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4))
+        decoded = json.loads(payload)
+    except (binascii.Error, ValueError):
+        return {}
+    return decoded if isinstance(decoded, dict) else {}
+
+
+def account_claim(token: str | None) -> str | None:
+    """Return the account (a workspace, for a team) that a token is for, or None."""
+    return _auth_claim(token, "chatgpt_account_id")
+
+
+def user_claim(token: str | None) -> str | None:
+    """Return the person that a token is for, or None. One account may have several."""
+    return _auth_claim(token, "chatgpt_user_id") or _auth_claim(token, "user_id")
+
+
+def _auth_claim(token: str | None, name: str) -> str | None:
+    auth = claims(token).get(AUTH_CLAIM)
+    value = auth.get(name) if isinstance(auth, dict) else None
+    return value if isinstance(value, str) and value else None
+
+
+def seconds_claim(token: str | None, name: str) -> float | None:
+    """Return a NumericDate claim (`exp`, `iat`; RFC 7519 section 2), or None.
+
+    A boolean, a negative number or one past the year 9999 is no date.
+    """
+    value = claims(token).get(name)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if 0 < value < 253402300800 else None  # noqa: PLR2004
+
+
+def expiry(access_token: str, last_refresh: datetime | None) -> float | None:
+    """Return when an access token ends, in epoch seconds, or None if nothing tells.
+
+    The token's own `exp` decides, however old the last refresh is; a token without one
+    is taken to last `OPAQUE_LIFETIME_SECONDS` from its last refresh.
+    """
+    exp = seconds_claim(access_token, "exp")
+    if exp is not None or last_refresh is None:
+        return exp
+    return last_refresh.timestamp() + OPAQUE_LIFETIME_SECONDS
