@@ -1,0 +1,1 @@
+"""One client request, there and back. This room knows no settings and no command line."""

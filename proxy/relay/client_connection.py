@@ -1,0 +1,133 @@
+"""One client's connection: aiohttp's protocol, with our own answers.
+
+aiohttp parses requests, keeps connections alive and cancels a handler whose client has
+left. It is told not to decode bodies and not to log. Answers are written to the
+transport by `Answer`, because aiohttp's writer would re-frame and add to them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from aiohttp import web
+from aiohttp.abc import AbstractStreamWriter
+
+from proxy.errors import BearerdError, RequestMalformed
+from proxy.relay.answer import Answer, DateLine
+from proxy.relay.wire import Wire
+
+KEEP_ALIVE_SECONDS = 300.0
+"""How long an idle connection is kept. Longer than the pools of agents keep theirs
+(undici 4 s, httpx 5 s, reqwest 90 s), so that they close first."""
+
+LINE_LIMIT_BYTES = 16 * 1024
+FIELD_LIMIT_BYTES = 32 * 1024
+FIELD_COUNT_LIMIT = 256
+"""RFC 9112 section 3 wants 8000 octets for a request line. Codex sends some 20 fields,
+the largest of 1 KiB; keys and turn metadata may grow."""
+
+
+class Delivered(web.StreamResponse):
+    """Tells aiohttp that the answer is out, and whether the connection goes on."""
+
+    def __init__(self, *, keeps_alive: bool) -> None:
+        super().__init__()
+        self._keep_alive = keeps_alive
+
+    async def prepare(self, _request: web.BaseRequest) -> AbstractStreamWriter | None:
+        """Do nothing: it has been written."""
+        return None
+
+    async def write_eof(self, _data: bytes = b"") -> None:
+        """Do nothing."""
+
+
+class ClientConnection(web.RequestHandler):
+    """Couples the client's speed to the wire that feeds it."""
+
+    __slots__ = ("_date", "_wire", "is_busy")
+
+    def __init__(self, manager: web.Server, date: DateLine, **options: Any) -> None:  # noqa: ANN401 - aiohttp's own
+        super().__init__(manager, **options)
+        self._date = date
+        self._wire: Wire | None = None
+        self.is_busy = False  # a request of it is being served
+
+    def couple(self, wire: Wire | None) -> None:
+        """Name the wire whose bytes go to this client now."""
+        self._wire = wire
+        if wire is not None and self.writing_paused:
+            wire.pause_reading()
+
+    def pause_writing(self) -> None:
+        """Read no more from the upstream while the client takes no more."""
+        super().pause_writing()
+        if self._wire is not None:
+            self._wire.pause_reading()
+
+    def resume_writing(self) -> None:
+        """Go on reading."""
+        super().resume_writing()
+        if self._wire is not None:
+            self._wire.resume_reading()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Answer what aiohttp could not parse. Its own page would echo the bytes."""
+        error: BearerdError
+        if status == 400:  # noqa: PLR2004 - what its parser raises
+            error = RequestMalformed("the request breaks the rules of HTTP/1.1")
+        else:
+            error = BearerdError("bearerd failed at this request; its log says more")
+        if self.transport is not None:
+            Answer(
+                self.transport,
+                is_http_10=False,
+                is_head_request=False,
+                must_close=True,
+                date=self._date,
+            ).error(error)
+        return Delivered(keeps_alive=False)
+
+
+class ClientServer(web.Server):
+    """Makes a `ClientConnection` for each client."""
+
+    def __init__(
+        self,
+        handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
+        date: DateLine,
+    ) -> None:
+        super().__init__(handler, handler_cancellation=True)
+        self._date = date
+
+    def __call__(self) -> ClientConnection:
+        """Return the protocol for a connection that has just come in."""
+        return ClientConnection(
+            self,
+            self._date,
+            loop=asyncio.get_running_loop(),
+            access_log=None,
+            auto_decompress=False,
+            keepalive_timeout=KEEP_ALIVE_SECONDS,
+            max_line_size=LINE_LIMIT_BYTES,
+            max_field_size=FIELD_LIMIT_BYTES,
+            max_headers=FIELD_COUNT_LIMIT,
+        )
+
+    def close_idle(self) -> None:
+        """Close the connections that wait for a next request.
+
+        aiohttp's own `pre_shutdown` would also stop reading from those that are still
+        uploading.
+        """
+        for connection in self.connections:
+            if isinstance(connection, ClientConnection) and not connection.is_busy:
+                connection.force_close()

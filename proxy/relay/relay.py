@@ -1,0 +1,246 @@
+"""What the relay does with one request: gate, target, exchange, answer.
+
+Everything that can go wrong on the way ends here as one answer, or, when an answer has
+begun, as its breaking off.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from aiohttp import web
+
+from proxy.credential.clock import Clock
+from proxy.credential.source import CredentialSource
+from proxy.errors import (
+    BearerdError,
+    Draining,
+    NotFound,
+    RequestMalformed,
+    TargetForbidden,
+)
+from proxy.events import Observer, ReplayAbandoned, RequestFinished
+from proxy.relay import inbound
+from proxy.relay.answer import Answer, DateLine
+from proxy.relay.attempt import Outbound
+from proxy.relay.body import ReplayBody, ReplayMemory
+from proxy.relay.client_connection import ClientConnection, Delivered
+from proxy.relay.exchange import Exchange
+from proxy.relay.gate import Gate, Policy, check_host
+from proxy.relay.inbound import Inbound
+from proxy.relay.keys import Client
+from proxy.relay.target import Target, resolve
+from proxy.relay.upstream import Upstream
+
+CLIENT_LEFT = 499
+"""nginx's code for a client that closed before its answer. Never sent to anybody."""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Where a profile's requests go, and with whose credential."""
+
+    source: CredentialSource
+    upstream: Upstream
+
+
+class Served:
+    """One request on its way through: what will be told of it. Owned by `Relay`."""
+
+    def __init__(self, arrived: Inbound, answer: Answer, began: float) -> None:
+        self.arrived = arrived
+        self.answer = answer
+        self.began = began
+        self.client = ""
+        self.profile = ""
+        self.path = ""
+        self.code: str | None = None
+        self.exchange: Exchange | None = None
+
+    def fail(self, error: BearerdError) -> None:
+        """Answer with *error*, or break off the answer that has begun."""
+        self.code = error.code
+        if self.answer.has_begun:
+            self.answer.break_off()
+        else:
+            self.answer.must_close |= isinstance(error, RequestMalformed)
+            self.answer.error(error)
+
+    def finished(self, now: float, *, is_abandoned: bool) -> RequestFinished:
+        """Return what is to be announced at the end."""
+        exchange = self.exchange
+        head_out_at = exchange.head_out_at if exchange else None
+        overhead = None
+        if exchange is not None and head_out_at is not None:
+            overhead = max(0.0, head_out_at - self.began - exchange.waited_seconds)
+        return RequestFinished(
+            client=self.client,
+            profile=self.profile,
+            method=self.arrived.method,
+            path=self.path,
+            status=CLIENT_LEFT if is_abandoned else self.answer.status,
+            attempts=exchange.attempts if exchange else 0,
+            code=self.code,
+            overhead_seconds=overhead,
+            duration_seconds=now - self.began,
+        )
+
+
+class Relay:
+    """Serves requests. Owns the set of those under way, and whether it drains."""
+
+    def __init__(
+        self,
+        routes: Mapping[str, Route],
+        gate: Gate,
+        *,
+        memory: ReplayMemory,
+        replay_limit_bytes: int,
+        clock: Clock,
+        observe: Observer,
+    ) -> None:
+        self._routes = routes
+        self._gate = gate
+        self._memory = memory
+        self._replay_limit_bytes = replay_limit_bytes
+        self._clock = clock
+        self._observe = observe
+        self._keep = Delivered(keeps_alive=True)
+        self._close = Delivered(keeps_alive=False)
+        self._under_way: set[Served] = set()
+        self._is_idle = asyncio.Event()
+        self.date = DateLine(clock.now)
+        self.is_draining = False
+
+    @property
+    def requests_in_flight(self) -> int:
+        """Count the requests that are not at their end."""
+        return len(self._under_way)
+
+    @property
+    def streams_active(self) -> int:
+        """Count the answers that have begun and not ended."""
+        return sum(served.answer.has_begun for served in self._under_way)
+
+    async def drained(self) -> None:
+        """Wait until no request is under way."""
+        while self._under_way:
+            self._is_idle.clear()
+            await self._is_idle.wait()
+
+    async def handle(
+        self, policy: Policy, request: web.BaseRequest
+    ) -> web.StreamResponse:
+        """Serve one request that came in by a listener with *policy*."""
+        connection, transport = request.protocol, request.transport
+        if transport is None or not isinstance(connection, ClientConnection):
+            return self._close  # it has left already
+        arrived = inbound.read(request)
+        answer = Answer(
+            transport,
+            is_http_10=arrived.is_http_10,
+            is_head_request=arrived.method == "HEAD",
+            must_close=self.is_draining or not arrived.keeps_alive,
+            date=self.date,
+        )
+        served = Served(arrived, answer, self._clock.monotonic())
+        self._under_way.add(served)
+        connection.is_busy = True
+        is_abandoned = False
+        try:
+            await self._serve(policy, connection, served)
+        except BearerdError as error:
+            served.fail(error)
+        except asyncio.CancelledError:
+            is_abandoned = True
+            raise
+        finally:
+            connection.is_busy = False
+            self._under_way.discard(served)
+            if not self._under_way:
+                self._is_idle.set()
+            now = self._clock.monotonic()
+            self._observe(served.finished(now, is_abandoned=is_abandoned))
+        return self._close if answer.must_close else self._keep
+
+    async def _serve(
+        self, policy: Policy, connection: ClientConnection, served: Served
+    ) -> None:
+        arrived = served.arrived
+        if self.is_draining:
+            message = "bearerd is shutting down"
+            raise Draining(message, retry_after_seconds=1)
+        client = self._gate.judge(policy, arrived.method, arrived.fields)
+        target = resolve(_origin_form(policy, arrived.target))
+        served.client, served.path = client.name, target.path
+        served.profile, route = self._route(client, target)
+        body = self._kept_body(arrived, served.profile)
+        if arrived.expects_continue and body is not None:
+            served.answer.proceed()
+        served.exchange = Exchange(
+            profile=served.profile,
+            path=target.path,
+            source=route.source,
+            upstream=route.upstream,
+            outbound=Outbound(
+                method=arrived.method,
+                below=target.below,
+                fields=arrived.fields,
+                body=body,
+                length=arrived.length,
+                interim=served.answer.interim,
+            ),
+            answer=served.answer,
+            couple=connection.couple,
+            observe=self._observe,
+            monotonic=self._clock.monotonic,
+        )
+        try:
+            await served.exchange.run()
+        finally:
+            if body is not None:
+                body.release()
+
+    def _route(self, client: Client, target: Target) -> tuple[str, Route]:
+        """Return the profile that the request is for, and where that goes."""
+        profile = target.profile or client.profile
+        if profile != client.profile:
+            message = f"this key is for profile {client.profile}, not for {profile}"
+            raise TargetForbidden(message)
+        route = self._routes.get(profile)
+        if route is None:
+            known = ", ".join(sorted(self._routes))
+            message = f"there is no profile {profile} here; there are: {known}"
+            raise NotFound(message)
+        return profile, route
+
+    def _kept_body(self, arrived: Inbound, profile: str) -> ReplayBody | None:
+        """Return the request's body, made repeatable up to the limits."""
+        if arrived.reader is None:
+            return None
+
+        def abandoned(reason: Literal["request_limit", "total_limit"]) -> None:
+            self._observe(ReplayAbandoned(profile, reason))
+
+        return ReplayBody(
+            arrived.reader,
+            limit_bytes=self._replay_limit_bytes,
+            memory=self._memory,
+            abandoned=abandoned,
+        )
+
+
+def _origin_form(policy: Policy, raw: bytes) -> bytes:
+    """Return the target as a path; an absolute one must name us (RFC 9112 3.2.2)."""
+    if raw.startswith(b"/"):
+        return raw
+    scheme, mark, rest = raw.partition(b"://")
+    if not mark or scheme.lower() not in (b"http", b"https"):
+        message = "the request target is neither a path nor a URL"
+        raise RequestMalformed(message)
+    authority, slash, path = rest.partition(b"/")
+    check_host(policy, authority)
+    return slash + path

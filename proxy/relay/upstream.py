@@ -1,0 +1,152 @@
+"""The pool of upstream connections, its limits on silence, and the errors made ours.
+
+The newest idle connection is used first, so that the others age and are closed. No
+timer runs per request: one sweep a second looks at every wire.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections import deque
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+import aiohappyeyeballs
+
+from proxy.errors import UpstreamTimeout, UpstreamUnreachable
+from proxy.relay.wire import Wire
+
+IDLE_SECONDS = 15.0
+"""Kept shorter than any upstream keeps them (nginx 75 s, Cloudflare 400 s, Node 5 s is
+the exception), so that we close first. aiohttp's pool has 15 s as well."""
+
+HAPPY_EYEBALLS_SECONDS = 0.25
+"""RFC 8305 section 5: when to try the next address as well."""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where the upstream is: scheme, host, port; and the path that it starts with."""
+
+    is_tls: bool
+    host: str
+    port: int
+    base_path: bytes
+    authority: bytes
+
+    @classmethod
+    def of(cls, url: str) -> Origin:
+        """Split a URL that the settings have checked."""
+        parts = urlsplit(url)
+        is_tls = parts.scheme == "https"
+        return cls(
+            is_tls=is_tls,
+            host=parts.hostname or "",
+            port=parts.port or (443 if is_tls else 80),
+            base_path=parts.path.rstrip("/").encode(),
+            authority=parts.netloc.encode(),
+        )
+
+
+class Upstream:
+    """Connections to one origin. Owns every wire; `run` sweeps them until cancelled."""
+
+    def __init__(
+        self,
+        origin: Origin,
+        *,
+        connect_timeout_seconds: float,
+        idle_timeout_seconds: float,
+        tls: ssl.SSLContext | None,
+    ) -> None:
+        self.origin = origin
+        self._connect_timeout_seconds = connect_timeout_seconds
+        self._idle_timeout_seconds = idle_timeout_seconds
+        self._tls = tls if origin.is_tls else None
+        self._idle: deque[Wire] = deque()
+        self._wires: set[Wire] = set()
+
+    async def wire(self, *, is_fresh: bool = False) -> Wire:
+        """Return a connection that takes a request; *is_fresh* wants a new one.
+
+        Raises:
+            UpstreamUnreachable: there is none to be had.
+            UpstreamTimeout: connecting took too long.
+        """
+        while self._idle and not is_fresh:
+            wire = self._idle.pop()
+            if wire.is_idle:
+                return wire
+        return await self._connect()
+
+    async def run(self) -> None:
+        """Close what has been silent, or idle, for too long. Runs until cancelled."""
+        loop = asyncio.get_running_loop()
+        interval = min(1.0, self._idle_timeout_seconds / 4)
+        while True:
+            await asyncio.sleep(interval)
+            self._sweep(loop.time())
+
+    def close(self) -> None:
+        """Abort every connection."""
+        for wire in tuple(self._wires):
+            wire.abort()
+
+    @property
+    def connections(self) -> int:
+        """Count the open connections, busy and idle."""
+        return len(self._wires)
+
+    def _sweep(self, now: float) -> None:
+        while self._idle and now - self._idle[0].touched_at > IDLE_SECONDS:
+            self._idle.popleft().abort()
+        limit = self._idle_timeout_seconds
+        for wire in tuple(self._wires):
+            if wire.is_silent and now - wire.touched_at > limit:
+                wire.expire(
+                    UpstreamTimeout(f"the upstream was silent for {limit:g} seconds")
+                )
+
+    async def _connect(self) -> Wire:
+        loop = asyncio.get_running_loop()
+        origin = self.origin
+        where = f"{origin.host}:{origin.port}"
+        try:
+            async with asyncio.timeout(self._connect_timeout_seconds):
+                addresses = await loop.getaddrinfo(
+                    origin.host, origin.port, type=socket.SOCK_STREAM
+                )
+                connected = await aiohappyeyeballs.start_connection(
+                    addresses, happy_eyeballs_delay=HAPPY_EYEBALLS_SECONDS, interleave=1
+                )
+                _, wire = await loop.create_connection(
+                    lambda: Wire(loop, self._released),
+                    sock=connected,
+                    ssl=self._tls,
+                    server_hostname=origin.host if self._tls else None,
+                )
+        except TimeoutError:
+            raise UpstreamTimeout(
+                f"no connection to the upstream {where} within "
+                f"{self._connect_timeout_seconds:g} seconds"
+            ) from None
+        except ssl.SSLCertVerificationError as error:
+            raise UpstreamUnreachable(
+                f"the upstream {where} has no valid certificate: "
+                f"{error.verify_message}; behind a TLS-inspecting proxy set `ca_file`"
+            ) from error
+        except OSError as error:
+            reason = error.strerror or type(error).__name__
+            raise UpstreamUnreachable(
+                f"no connection to the upstream {where}: {reason}"
+            ) from error
+        self._wires.add(wire)
+        return wire
+
+    def _released(self, wire: Wire) -> None:
+        if wire.is_idle:
+            self._idle.append(wire)
+        else:
+            self._wires.discard(wire)
