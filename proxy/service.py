@@ -1,0 +1,315 @@
+"""Builds the rooms from settings, starts them, and stops them in reverse order.
+
+The one place that knows every room. On the way down the relay drains before the
+flights land: a refresh under way always finishes, whoever has left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import ssl
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from typing import Any
+
+import aiohttp
+
+from proxy import __version__
+from proxy.address import Address
+from proxy.admin.feed import EventFeed
+from proxy.admin.health import ServiceStatus
+from proxy.admin.metrics import Metrics
+from proxy.admin.server import AdminServer
+from proxy.credential.authority import HttpAuthority
+from proxy.credential.backoff import Backoff
+from proxy.credential.budget import Budget
+from proxy.credential.clock import Clock
+from proxy.credential.file_store import FileStore
+from proxy.credential.renewal import Renewal
+from proxy.credential.source import CredentialSource
+from proxy.credential.upkeep import Upkeep
+from proxy.errors import ConfigurationError
+from proxy.events import (
+    Event,
+    LockWaited,
+    Observer,
+    ServiceStarted,
+    ServiceStopped,
+    ServiceStopping,
+)
+from proxy.relay import gate
+from proxy.relay.body import ReplayMemory
+from proxy.relay.gate import Gate, Policy
+from proxy.relay.keys import Client, KeyRing
+from proxy.relay.listener import Listener
+from proxy.relay.relay import Relay, Route
+from proxy.relay.upstream import Origin, Upstream
+from proxy.setting_profile import ProfileSettings
+from proxy.settings import Settings
+
+LOCK_GRACE_SECONDS = 15.0
+"""How much longer than one call to the authority the lock is waited for."""
+
+USER_AGENT = f"bearerd/{__version__}"
+"""What the authority is told: who really calls."""
+
+ANONYMOUS = Client(name="anonymous", profile="default", allowed=frozenset({"relay"}))
+"""Who comes without a key, where none is required."""
+
+
+class Service:
+    """The daemon. Owns every room from `run` on; *observe* hears all that happens."""
+
+    def __init__(
+        self, settings: Settings, *, observe: Observer, clock: Clock | None = None
+    ) -> None:
+        self._settings = settings
+        self._clock = clock or Clock()
+        self._tell = observe
+        self._feed = EventFeed()
+        self._sources: list[CredentialSource] = []
+        self._relay: Relay | None = None
+        self._listener: Listener | None = None
+        self._admin: AdminServer | None = None
+        self._started_at = self._clock.now()
+        self._metrics = Metrics(
+            sources=lambda: [source.status() for source in self._sources],
+            streams_active=lambda: self._relay.streams_active if self._relay else 0,
+            refresh_waiters=lambda: sum(source.waiters for source in self._sources),
+        )
+
+    async def run(
+        self,
+        stop: asyncio.Event,
+        started: Callable[[ServiceStatus], None] = lambda _: None,
+    ) -> None:
+        """Serve until *stop* is set, then drain. *started* learns the real addresses.
+
+        Raises:
+            StartError, StoreError, ConfigurationError: it could not be started.
+        """
+        refuse_what_comes_later(self._settings)
+        async with AsyncExitStack() as stack:
+            tls = tls_context(self._settings)
+            session = await stack.enter_async_context(authority_session(tls))
+            routes = await self._routes(stack, session, tls, stop)
+            await self._open(stack, routes)
+            self._announce(started)
+            await stop.wait()
+            seconds = self._settings.drain_seconds
+            self._observe(ServiceStopping("asked to", seconds))
+            assert self._listener is not None  # noqa: S101 - opened above
+            aborted = await self._listener.close(seconds)
+        self._observe(ServiceStopped(aborted))
+
+    def status(self) -> ServiceStatus:
+        """Return what operators are told."""
+        relay, listener, admin = self._relay, self._listener, self._admin
+        return ServiceStatus(
+            version=__version__,
+            started_at=self._started_at,
+            draining=relay.is_draining if relay else False,
+            relay=tuple(map(str, listener.addresses)) if listener else (),
+            admin=tuple(map(str, admin.addresses)) if admin else (),
+            sources=tuple(source.status() for source in self._sources),
+            requests_in_flight=relay.requests_in_flight if relay else 0,
+            streams_active=relay.streams_active if relay else 0,
+        )
+
+    def _observe(self, event: Event) -> None:
+        self._metrics(event)
+        self._feed(event)
+        self._tell(event)
+
+    async def _routes(
+        self,
+        stack: AsyncExitStack,
+        session: aiohttp.ClientSession,
+        tls: ssl.SSLContext,
+        stop: asyncio.Event,
+    ) -> dict[str, Route]:
+        """Start every profile: its source with upkeep, and its upstream."""
+        routes = {}
+        for name, profile in self._settings.profiles.items():
+            store = FileStore(profile.store, clock=self._clock)
+            with suppress(TimeoutError):
+                async with store.lock(0):
+                    pass  # the place for the lock is there; who holds it is no matter
+            source = build_source(profile, store, session, self._clock, self._observe)
+            upstream = self._upstream(profile, tls)
+            stack.callback(upstream.close)
+            stack.push_async_callback(source.close)
+            await source.take_up()
+            upkeep = Upkeep(source, clock=self._clock, observe=self._observe)
+            await stack.enter_async_context(running(upkeep.run(), stop))
+            await stack.enter_async_context(running(upstream.run(), stop))
+            self._sources.append(source)
+            routes[name] = Route(source, upstream)
+        return routes
+
+    def _upstream(self, profile: ProfileSettings, tls: ssl.SSLContext) -> Upstream:
+        return Upstream(
+            Origin.of(profile.upstream_url),
+            connect_timeout_seconds=self._settings.upstream_connect_timeout_seconds,
+            idle_timeout_seconds=self._settings.upstream_idle_timeout_seconds,
+            tls=tls,
+        )
+
+    async def _open(self, stack: AsyncExitStack, routes: dict[str, Route]) -> None:
+        """Open both listeners; the admin one closes last, so that draining shows."""
+        settings = self._settings
+        if settings.admin_listen:
+            self._admin = AdminServer(
+                settings.admin_listen,
+                status=self.status,
+                metrics=self._metrics,
+                feed=self._feed,
+                clock=self._clock,
+                allowed_hosts=settings.allowed_hosts,
+            )
+            await self._admin.start()
+            stack.push_async_callback(self._admin.stop)
+        operator_key = settings.client_key
+        keys = KeyRing.load(
+            settings.keys_file,
+            clock=self._clock,
+            operator_key=operator_key.get_secret_value() if operator_key else None,
+        )
+        self._relay = Relay(
+            routes,
+            Gate(keys, ANONYMOUS),
+            memory=ReplayMemory(settings.replay_total_bytes),
+            replay_limit_bytes=settings.replay_limit_bytes,
+            clock=self._clock,
+            observe=self._observe,
+        )
+        self._listener = Listener(self._relay)
+        await self._listener.open(
+            [(address, policy(settings, address)) for address in settings.listen]
+        )
+
+    def _announce(self, started: Callable[[ServiceStatus], None]) -> None:
+        status = self.status()
+        admin = ", ".join(status.admin) or None
+        self._observe(
+            ServiceStarted(status.relay, admin, tuple(self._settings.profiles))
+        )
+        started(status)
+
+
+@asynccontextmanager
+async def open_source(
+    settings: Settings, profile: str, observe: Observer
+) -> AsyncIterator[CredentialSource]:
+    """Give a command the source of *profile*, without a listener or upkeep.
+
+    A refresh that is under way when the command is done lands before it ends.
+    """
+    clock = Clock()
+    chosen = settings.profile(profile)
+    store = FileStore(chosen.store, clock=clock)
+    async with authority_session(tls_context(settings)) as session:
+        source = build_source(chosen, store, session, clock, observe)
+        try:
+            yield source
+        finally:
+            await source.close()
+
+
+def build_source(
+    profile: ProfileSettings,
+    store: FileStore,
+    session: aiohttp.ClientSession,
+    clock: Clock,
+    observe: Observer,
+) -> CredentialSource:
+    """Return the source of one profile, over *store*."""
+    renewal = Renewal(
+        store=store,
+        authority=HttpAuthority(
+            session,
+            token_url=profile.token_url,
+            client_id=profile.client_id,
+            timeout_seconds=profile.authority_timeout_seconds,
+        ),
+        budget=Budget(profile.refresh_burst, profile.refresh_interval_seconds),
+        backoff=Backoff(clock=clock, draw=random.random),
+        clock=clock,
+        lock_timeout_seconds=profile.authority_timeout_seconds + LOCK_GRACE_SECONDS,
+        waited=lambda seconds: observe(LockWaited(profile.name, seconds)),
+    )
+    return CredentialSource(
+        profile=profile.name,
+        store=store,
+        renewal=renewal,
+        clock=clock,
+        observe=observe,
+        window_seconds=profile.refresh_window_seconds,
+        draw=random.random,
+    )
+
+
+def policy(settings: Settings, address: Address) -> Policy:
+    """Return what the listener on *address* asks of its clients."""
+    return gate.policy(
+        is_loopback=address.is_loopback,
+        is_unix=address.kind == "unix",
+        require_key=settings.require_key,
+        allowed_hosts=settings.allowed_hosts,
+        allowed_origins=settings.allowed_origins,
+    )
+
+
+def tls_context(settings: Settings) -> ssl.SSLContext:
+    """Return the verification that the upstream and the authority must pass."""
+    return ssl.create_default_context(cafile=settings.ca_file)
+
+
+@asynccontextmanager
+async def authority_session(
+    tls: ssl.SSLContext,
+) -> AsyncIterator[aiohttp.ClientSession]:
+    """Give a session for calls to the authority.
+
+    Each call has a connection of its own: a pooled one that died unseen would make it
+    unclear whether the token was spent. Proxies, cookies and netrc are not picked up.
+    """
+    async with aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(force_close=True, ssl=tls),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        headers={"User-Agent": USER_AGENT},
+        trust_env=False,
+    ) as session:
+        yield session
+
+
+def refuse_what_comes_later(settings: Settings) -> None:
+    """Raise for a setting that is known, and that nothing acts on yet.
+
+    Raises:
+        ConfigurationError: it would silently do nothing.
+    """
+    if settings.upstream_proxy is not None:
+        raise ConfigurationError(
+            "upstream_proxy: going out through an HTTP proxy comes in a later version; "
+            "unset it, or let the system route bearerd's connections"
+        )
+
+
+@asynccontextmanager
+async def running(
+    work: Coroutine[Any, Any, None], stop: asyncio.Event
+) -> AsyncIterator[None]:
+    """Run *work* beside the body, and cancel it at the end.
+
+    Work that ends by itself has failed: that sets *stop*, and the body's end raises it.
+    """
+    task = asyncio.create_task(work)
+    task.add_done_callback(lambda _: stop.set())
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
