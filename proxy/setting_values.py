@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, TypeAlias
 from urllib.parse import SplitResult, urlsplit
 
-from pydantic import AfterValidator, BeforeValidator
+from pydantic import AfterValidator, BeforeValidator, SecretStr
 
 from proxy.address import Address, is_loopback_host, parse_address
 from proxy.relay import key_shape
@@ -163,8 +163,8 @@ def _visible(text: str) -> str:
     return text
 
 
-def _strong(key: str) -> str:
-    weakness = key_shape.weakness(key)
+def _strong(key: SecretStr) -> SecretStr:
+    weakness = key_shape.weakness(key.get_secret_value())
     if weakness is not None:
         raise ValueError(weakness)
     return key
@@ -194,5 +194,5 @@ ProxyUrl: TypeAlias = Annotated[str, BeforeValidator(_proxy_url)]
 Hosts: TypeAlias = Annotated[tuple[str, ...], BeforeValidator(_hosts)]
 Origins: TypeAlias = Annotated[tuple[str, ...], BeforeValidator(_origins)]
 Text: TypeAlias = Annotated[str, AfterValidator(_visible)]
-ClientKey: TypeAlias = Annotated[str, AfterValidator(_strong)]
+ClientKey: TypeAlias = Annotated[SecretStr, AfterValidator(_strong)]
 Workers: TypeAlias = Annotated[int, BeforeValidator(_no_boolean), AfterValidator(_one)]

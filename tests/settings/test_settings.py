@@ -163,7 +163,8 @@ def test_the_operators_key_can_come_from_a_file(load: Load, tmp_path: Path) -> N
     path = tmp_path / "key"
     path.write_text(f"{KEY}\n")
     settings = load(None, {"BEARERD_CLIENT_KEY_FILE": str(path)})
-    assert settings.client_key == KEY
+    assert settings.client_key is not None
+    assert settings.client_key.get_secret_value() == KEY
 
 
 def test_the_settings_are_frozen(load: Load) -> None:
