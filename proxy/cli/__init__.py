@@ -1,0 +1,26 @@
+"""The command line: `bearerd COMMAND`. One file a command: parse, call, print.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 a sign-in is needed, 130 interrupted.
+Answers go to stdout, everything else to stderr.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Final
+
+from proxy.cli.program import run
+
+COMMANDS: Final = {
+    "serve": "Run the daemon that agents talk to.",
+    "status": "Say how the login is, and whether the daemon runs.",
+    "token": "Print a valid access token.",
+    "key": "Make, list and revoke client keys.",
+    "adopt": "Go on with the account that the store holds now.",
+}
+"""Each command and its line of help; the command is `register` of its module here."""
+
+
+def main() -> int:
+    """Run the command that this process was started with; return its exit code."""
+    return run(COMMANDS, sys.argv[1:])

@@ -1,0 +1,90 @@
+"""The daemon's process: its loop, its signals, its log, and its first words.
+
+Loads the whole of the daemon, so it is imported by the command when it is called.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable
+from typing import Final
+
+import uvloop
+
+from proxy.admin.health import ServiceStatus
+from proxy.admin.log import EventLog
+from proxy.cli.first_words import first_words
+from proxy.cli.program import INTERRUPTED
+from proxy.credential.clock import Clock
+from proxy.relay.keys import KeyRing
+from proxy.service import Service
+from proxy.settings import Settings
+
+SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+"""By a supervisor, by Ctrl-C, and by a terminal that is closed."""
+
+
+class Signals:
+    """What ends the daemon. Owns the number of the first signal that came."""
+
+    def __init__(self, stop: asyncio.Event, leave: Callable[[int], None]) -> None:
+        self._stop = stop
+        self._leave = leave
+        self.first: int | None = None
+
+    def install(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Have *loop* tell us of each signal."""
+        for number in SIGNALS:
+            loop.add_signal_handler(number, self.came, number)
+
+    def came(self, number: int) -> None:
+        """Begin to drain at the first signal; leave at once at the second."""
+        if self.first is not None:
+            self._leave(128 + number)
+        self.first = number
+        self._stop.set()
+
+    @property
+    def exit_code(self) -> int:
+        """Return how the process ends once all is closed."""
+        return INTERRUPTED if self.first == signal.SIGINT else 0
+
+
+def run_daemon(settings: Settings) -> int:
+    """Serve until a signal ends it; return the exit code.
+
+    Raises:
+        BearerdError: it could not be started.
+    """
+    clock = Clock()
+    own = settings.client_key.get_secret_value() if settings.client_key else None
+    log = EventLog(
+        sys.stderr,
+        clock=clock,
+        log_format=settings.log_format,
+        level=settings.log_level,
+        known=[secret for secret in (own, settings.upstream_proxy) if secret],
+    )
+    logging.getLogger().addHandler(log.handler())
+    keys = KeyRing.load(settings.keys_file, clock=clock, operator_key=own)
+    made = keys.create_first()
+    if made is not None:
+        log.write("info", "key.created", name="default", path=str(made))
+
+    def started(status: ServiceStatus) -> None:
+        if settings.log_format != "json" and sys.stderr.isatty():
+            sys.stderr.write(first_words(status, keys, settings) + "\n")
+
+    async def serve() -> int:
+        stop = asyncio.Event()
+        signals = Signals(stop, os._exit)
+        signals.install(asyncio.get_running_loop())
+        await Service(settings, observe=log, clock=clock).run(stop, started)
+        return signals.exit_code
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(serve())
