@@ -61,7 +61,7 @@ class EventLog:
         if LEVELS[level] >= self._least:
             self.write(level, NAMES[type(event)], **fields_of(event))
 
-    def write(self, level: Level, name: str, **fields: object) -> None:
+    def write(self, level: Level, name: str, /, **fields: object) -> None:
         """Write one line, if *level* is wanted."""
         if LEVELS[level] >= self._least:
             self._logger.msg(name, level=level, **fields)
