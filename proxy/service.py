@@ -26,6 +26,7 @@ from proxy.credential.backoff import Backoff
 from proxy.credential.budget import Budget
 from proxy.credential.clock import Clock
 from proxy.credential.file_store import FileStore
+from proxy.credential.holding import Holding
 from proxy.credential.renewal import Renewal
 from proxy.credential.source import CredentialSource
 from proxy.credential.upkeep import Upkeep
@@ -243,10 +244,13 @@ def build_source(
         profile=profile.name,
         store=store,
         renewal=renewal,
+        holding=Holding(
+            window_seconds=profile.refresh_window_seconds,
+            clock=clock,
+            draw=random.random,
+        ),
         clock=clock,
         observe=observe,
-        window_seconds=profile.refresh_window_seconds,
-        draw=random.random,
     )
 
 

@@ -73,7 +73,7 @@ class Grant:
         return bool(known) and not new <= known
 
 
-class AuthorityFailure(Exception):  # noqa: N818 - a failure to renew, not a defect
+class AuthorityFailure(Exception):
     """No grant. `outcome` is the delivery class and `reason` a code, never a body."""
 
     def __init__(

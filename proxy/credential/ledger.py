@@ -79,7 +79,7 @@ class Notes:
         )
 
 
-def _part(kind: type[Any], value: object) -> Any:  # noqa: ANN401 - one of three parts
+def _part(kind: type[Any], value: object) -> Any:
     if not isinstance(value, dict):
         return None
     try:

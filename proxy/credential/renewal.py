@@ -19,7 +19,7 @@ from proxy.credential.clock import Clock
 from proxy.credential.ledger import Notes, Owner, Refused
 from proxy.credential.store import Store
 from proxy.credential.token import Credential
-from proxy.errors import AccountChanged, CredentialError, LoginRequired, StoreError
+from proxy.errors import AccountChanged, LoginRequired, StoreError
 from proxy.events import RefreshOutcome
 
 WINNER_WAIT_SECONDS = 0.1
@@ -116,9 +116,9 @@ class Renewal:
             # To spend the store's token again would be a reuse.
             return await self._spend(stored, held)
         self._unsaved = None
-        if stored.access_token != (held and held.access_token):
-            if not stored.is_expired(self._clock.now()):
-                return Renewed(stored, "adopted")
+        is_other = held is None or stored.access_token != held.access_token
+        if is_other and not stored.is_expired(self._clock.now()):
+            return Renewed(stored, "adopted")
         return await self._spend(stored, stored)
 
     async def _spend(self, stored: Credential, current: Credential) -> Renewed:

@@ -49,7 +49,7 @@ class ClientConnection(web.RequestHandler):
 
     __slots__ = ("_date", "_wire", "is_busy")
 
-    def __init__(self, manager: web.Server, date: DateLine, **options: Any) -> None:  # noqa: ANN401 - aiohttp's own
+    def __init__(self, manager: web.Server, date: DateLine, **options: Any) -> None:
         super().__init__(manager, **options)
         self._date = date
         self._wire: Wire | None = None

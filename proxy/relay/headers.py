@@ -63,7 +63,7 @@ DROPPED_FROM_REQUESTS = HOP_BY_HOP | OWNED_IN_REQUESTS | {b"trailer"}
 DROPPED_FROM_ANSWERS = HOP_BY_HOP | OWNED_IN_ANSWERS
 
 
-def request_head(  # noqa: PLR0913 - the parts of a request line, and what goes with it
+def request_head(
     *,
     method: bytes,
     target: bytes,
