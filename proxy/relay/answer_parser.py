@@ -33,6 +33,7 @@ class AnswerParser:
         "_head_bytes",
         "_interim_count",
         "_is_head_request",
+        "_keeps_alive",
         "_parser",
         "_reason",
         "head",
@@ -56,6 +57,7 @@ class AnswerParser:
         self._reason = b""
         self._head_bytes = 0
         self._interim_count = 0
+        self._keeps_alive = False
         self.head: Head | None = None
         self.interims: list[Head] = []
         self.pieces: list[bytes] = []
@@ -67,7 +69,7 @@ class AnswerParser:
         """Say whether the connection may carry another answer after this one."""
         if not self.is_complete or self.is_stray:
             return False
-        return self._is_delimited and bool(self._parser.should_keep_alive())
+        return self._is_delimited and self._keeps_alive
 
     def feed(self, data: bytes) -> None:
         """Parse *data*.
@@ -134,6 +136,8 @@ class AnswerParser:
             self._error = UpstreamProtocolError(f"the upstream's answer has {fault}")
             return
         self._fields, self._reason = [], b""
+        # llhttp knows it only now; at the message's end it has forgotten.
+        self._keeps_alive = self._parser.should_keep_alive()
         if head.status >= 200:  # noqa: PLR2004 - RFC 9110 section 15.2
             self.head = head
             # llhttp is not told what was asked; without this it waits for a body.
