@@ -13,8 +13,6 @@ import sys
 from collections.abc import Callable
 from typing import Final
 
-import uvloop
-
 from proxy.admin.health import ServiceStatus
 from proxy.admin.log import EventLog
 from proxy.cli.first_words import first_words
@@ -86,5 +84,14 @@ def run_daemon(settings: Settings) -> int:
         await Service(settings, observe=log, clock=clock).run(stop, started)
         return signals.exit_code
 
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         return runner.run(serve())
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """Return uvloop's, or None for asyncio's own where there is no uvloop."""
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
