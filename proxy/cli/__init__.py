@@ -17,6 +17,7 @@ COMMANDS: Final = {
     "token": "Print a valid access token.",
     "key": "Make, list and revoke client keys.",
     "adopt": "Go on with the account that the store holds now.",
+    "demo": "Show agents that share one login, without bearerd and through it.",
 }
 """Each command and its line of help; the command is `register` of its module here."""
 
