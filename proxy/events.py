@@ -12,8 +12,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-Trigger: TypeAlias = Literal["expiring", "expired", "refused", "asked"]
-"""Why a refresh ran: inside the window, past expiry, after a 401, or by command."""
+Trigger: TypeAlias = Literal["expiring", "expired", "refused", "asked", "interrupted"]
+"""Why a refresh ran: inside the window, past expiry, after a 401, by command, or because
+a process died while it presented the token."""
 
 RefreshOutcome: TypeAlias = Literal[
     "renewed",  # the authority gave a new credential

@@ -7,13 +7,16 @@ flights land: a refresh under way always finishes, whoever has left.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import random
 import ssl
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import aiohttp
+from platformdirs import user_state_path
 
 from proxy import __version__
 from proxy.address import Address
@@ -27,6 +30,7 @@ from proxy.credential.budget import Budget
 from proxy.credential.clock import Clock
 from proxy.credential.file_store import FileStore
 from proxy.credential.holding import Holding
+from proxy.credential.journal import Spender
 from proxy.credential.renewal import Renewal
 from proxy.credential.source import CredentialSource
 from proxy.credential.upkeep import Upkeep
@@ -84,8 +88,12 @@ class Service:
         self,
         stop: asyncio.Event,
         started: Callable[[ServiceStatus], None] = lambda _: None,
+        hurry: asyncio.Event | None = None,
     ) -> None:
         """Serve until *stop* is set, then drain. *started* learns the real addresses.
+
+        *hurry* cuts the draining short; a refresh under way lands even then, within the
+        authority's deadline.
 
         Raises:
             StartError, StoreError, ConfigurationError: it could not be started.
@@ -101,7 +109,7 @@ class Service:
             seconds = self._settings.drain_seconds
             self._observe(ServiceStopping("asked to", seconds))
             assert self._listener is not None  # noqa: S101 - opened above
-            aborted = await self._listener.close(seconds)
+            aborted = await self._listener.close(seconds, hurry)
         self._observe(ServiceStopped(aborted))
 
     def status(self) -> ServiceStatus:
@@ -133,7 +141,7 @@ class Service:
         """Start every profile: its source with upkeep, and its upstream."""
         routes = {}
         for name, profile in self._settings.profiles.items():
-            store = FileStore(profile.store, clock=self._clock)
+            store = file_store(profile, self._clock)
             with suppress(TimeoutError):
                 async with store.lock(0):
                     pass  # the place for the lock is there; who holds it is no matter
@@ -141,7 +149,7 @@ class Service:
             upstream = self._upstream(profile, tls)
             stack.callback(upstream.close)
             stack.push_async_callback(source.close)
-            await source.take_up()
+            await source.start()
             upkeep = Upkeep(source, clock=self._clock, observe=self._observe)
             await stack.enter_async_context(running(upkeep.run(), stop))
             await stack.enter_async_context(running(upstream.run(), stop))
@@ -209,13 +217,25 @@ async def open_source(
     """
     clock = Clock()
     chosen = settings.profile(profile)
-    store = FileStore(chosen.store, clock=clock)
+    store = file_store(chosen, clock)
     async with authority_session(tls_context(settings)) as session:
         source = build_source(chosen, store, session, clock, observe)
+        await source.start()
         try:
             yield source
         finally:
             await source.close()
+
+
+def file_store(profile: ProfileSettings, clock: Clock) -> FileStore:
+    """Return the store of one profile, with a rescue place of its own."""
+    return FileStore(profile.store, clock=clock, rescue=rescue_place(profile.store))
+
+
+def rescue_place(store: Path) -> Path:
+    """Return where an answer is kept when the store's own folder cannot be written."""
+    name = hashlib.sha256(str(store.resolve()).encode()).hexdigest()[:16]
+    return user_state_path("bearerd") / "rescue" / f"{name}.json"
 
 
 def build_source(
@@ -239,6 +259,7 @@ def build_source(
         clock=clock,
         lock_timeout_seconds=profile.authority_timeout_seconds + LOCK_GRACE_SECONDS,
         waited=lambda seconds: observe(LockWaited(profile.name, seconds)),
+        spender=Spender.this_process(clock.now()),
     )
     return CredentialSource(
         profile=profile.name,

@@ -7,6 +7,7 @@ the folder. `rename(2)` is atomic; the two fsyncs make its order hold over a pow
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from contextlib import suppress
 from pathlib import Path
@@ -25,11 +26,11 @@ def signature(path: Path) -> Signature | None:
     return status.st_ino, status.st_size, status.st_mtime_ns
 
 
-def replace(path: Path, content: bytes) -> None:
+def replace(path: Path, content: bytes, *, is_durable: bool = True) -> None:
     """Put *content* where *path* points to, with mode 0600.
 
     A symbolic link stays: its target is replaced, not the link. Missing folders are
-    made, private.
+    made, private. What is not *is_durable* is whole too, and may be lost at a power cut.
 
     Raises:
         OSError: nothing was replaced, and no temporary file is left.
@@ -43,14 +44,50 @@ def replace(path: Path, content: bytes) -> None:
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+            if is_durable:
+                file.flush()
+                os.fsync(file.fileno())
         Path(temporary).replace(target)
     except BaseException:
         with suppress(OSError):
             Path(temporary).unlink()
         raise
-    _sync_folder(target.parent)
+    if is_durable:
+        _sync_folder(target.parent)
+
+
+def write_in_place(path: Path, content: bytes) -> None:
+    """Overwrite the file at *path*, for one that cannot be replaced.
+
+    Not atomic: whoever calls this has the content in a journal.
+
+    Raises:
+        OSError: it was not, or not wholly, written.
+    """
+    with path.open("r+b") as file:
+        file.write(content)
+        file.truncate()
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def is_mount_point(path: Path) -> bool:
+    """Say whether *path* itself is mounted, as a single file is into a container.
+
+    From /proc/self/mountinfo (proc_pid_mountinfo(5)), since such a file may lie on the
+    same device as its folder. Where there is none, nothing is known to be mounted.
+    """
+    wanted = str(path.resolve())
+    try:
+        lines = Path("/proc/self/mountinfo").read_text(errors="replace").splitlines()
+    except OSError:
+        return False
+    return any(_unescaped(line.split()[4]) == wanted for line in lines if line)
+
+
+def _unescaped(mount_point: str) -> str:
+    """Undo the octal escapes in which mountinfo writes blanks and backslashes."""
+    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), mount_point)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -3,23 +3,24 @@
 Its fields are those of `AuthDotJson` (codex-rs login/src/auth/storage.rs). We read and
 write `tokens`, `last_refresh` and `auth_mode`; every other field is kept as it is.
 
-Beside the file lie the lock, which is never unlinked (a waiter on an unlinked inode
-would hold a lock that nobody else sees), and the notes.
+Beside the file lie our lock, the notes and the journal, named after it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import TypeAlias
-
-import filelock
 
 from proxy.credential import auth_document, durable
 from proxy.credential.auth_document import Document
 from proxy.credential.clock import Clock
+from proxy.credential.codex_locks import codex_locks
+from proxy.credential.flock import flock
+from proxy.credential.journal import Journal
 from proxy.credential.ledger import Notes
 from proxy.credential.token import Credential
 from proxy.errors import LoginRequired, StoreError
@@ -27,9 +28,6 @@ from proxy.errors import LoginRequired, StoreError
 TORN_READ_TRIES = 6
 TORN_READ_WAIT_SECONDS = 0.05
 """A foreign writer may truncate in place (Codex before 0.169); 0.25 s outlasts it."""
-
-LOCK_POLL_SECONDS = 0.02
-"""How soon a waiter notices that the holder let go, or died."""
 
 MAX_FILE_BYTES = 1 << 20
 """A login is about 5 KiB; what is larger is no login."""
@@ -40,13 +38,18 @@ Signatures: TypeAlias = tuple[durable.Signature | None, durable.Signature | None
 
 
 class FileStore:
-    """One `auth.json`. Owns the memory of what was last seen in it."""
+    """One `auth.json`. Owns the memory of what was last seen in it.
 
-    def __init__(self, path: Path, *, clock: Clock) -> None:
+    *rescue* is where its journal goes when the folder cannot be written.
+    """
+
+    def __init__(self, path: Path, *, clock: Clock, rescue: Path | None = None) -> None:
         self._path = path
         self._clock = clock
         self._seen: Signatures = (None, None)
         self._document: Document | None = None
+        places = (self._beside(".bearerd-journal"), rescue)
+        self.journal = Journal([place for place in places if place is not None])
 
     @property
     def name(self) -> str:
@@ -73,51 +76,51 @@ class FileStore:
         self, began_from: Credential, renewed: Credential
     ) -> Credential | None:
         """Write *renewed* over what *began_from* names. See `Store.replace`."""
-        stored = await self._stored_meanwhile()
-        if stored is not None and stored != began_from:
-            return stored
-        document = auth_document.renewed(
-            self._document or {}, renewed, self._clock.now()
-        )
-        content = auth_document.encode(document)
+        target = self._path.resolve()
         try:
-            await asyncio.to_thread(durable.replace, self._path, content)
+            async with codex_locks(target, self._clock):
+                stored = await self._stored_meanwhile()
+                if stored is not None and stored != began_from:
+                    return stored
+                await self._write(target, renewed)
+        except TimeoutError as error:
+            raise StoreError(
+                f"{error}: locked by another program for too long"
+            ) from None
         except OSError as error:
             raise self._write_error(self._path, error) from error
-        self._seen = (durable.signature(self._path), self._seen[1])
-        self._document = document
         return None
 
     @asynccontextmanager
     async def lock(self, timeout_seconds: float) -> AsyncIterator[None]:
         """Hold the flock beside the file's target. See `Store.lock`.
 
-        The target's folder, so that two links to one file share one lock.
+        The target's folder, so that two links to one file share one lock. Where only
+        the file itself was mounted into a read-only place, the file is its own lock: it
+        is written in place then, so its inode stays.
         """
         path = self._beside(".bearerd-lock")
-        held = filelock.FileLock(
-            path,
-            mode=0o600,
-            thread_local=False,
-            preserve_lock_file=True,
-            fallback_to_soft=False,
-        )
-        deadline = self._clock.monotonic() + timeout_seconds
-        while True:
+        if not os.access(path.parent, os.W_OK) and self.is_written_in_place:
+            path = self._path.resolve()
+        async with AsyncExitStack() as held:
             try:
-                path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-                held.acquire(blocking=False)
-                break
-            except filelock.Timeout:
-                if self._clock.monotonic() >= deadline:
-                    raise TimeoutError(str(path)) from None
+                if self._document is None:
+                    # Only before there is a login: a folder that vanishes under one
+                    # must not come back empty, which would look like a sign-out.
+                    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+                await held.enter_async_context(
+                    flock(path, self._clock, timeout_seconds)
+                )
+            except TimeoutError:
+                raise
             except OSError as error:
                 raise self._write_error(path, error) from error
-            await self._clock.sleep(LOCK_POLL_SECONDS)
-        try:
             yield
-        finally:
-            held.release()
+
+    @property
+    def is_written_in_place(self) -> bool:
+        """Say whether the file is a mount point, which no rename can replace."""
+        return durable.is_mount_point(self._path)
 
     def read_notes(self) -> Notes:
         """Return the notes, or empty ones. See `Store.read_notes`."""
@@ -130,7 +133,8 @@ class FileStore:
         """Replace the notes file. See `Store.write_notes`."""
         path = self._beside(".bearerd-state")
         try:
-            durable.replace(path, notes.to_json())
+            # Lost notes cost one call, and a sync here would hold up every stream.
+            durable.replace(path, notes.to_json(), is_durable=False)
         except OSError as error:
             raise self._write_error(path, error) from error
         self._seen = (self._seen[0], durable.signature(path))
@@ -142,6 +146,16 @@ class FileStore:
     def _beside(self, suffix: str) -> Path:
         target = self._path.resolve()
         return target.with_name(target.name + suffix)
+
+    async def _write(self, target: Path, renewed: Credential) -> None:
+        document = auth_document.renewed(
+            self._document or {}, renewed, self._clock.now()
+        )
+        content = auth_document.encode(document)
+        write = durable.write_in_place if self.is_written_in_place else durable.replace
+        await asyncio.to_thread(write, target, content)
+        self._seen = (durable.signature(self._path), self._seen[1])
+        self._document = document
 
     async def _stored_meanwhile(self) -> Credential | None:
         """Return what the file holds, None if that is unreadable but there."""
@@ -159,6 +173,12 @@ class FileStore:
                 content = file.read(MAX_FILE_BYTES + 1)
         except FileNotFoundError:
             self._seen = seen
+            if self._document is not None and not self._path.parent.exists():
+                raise LoginRequired(
+                    f"{self._path}: its folder is gone; mount it again, or sign in "
+                    "with `bearerd login`",
+                    reason="unreadable",
+                ) from None
             raise LoginRequired(
                 f"{self._path}: there is no credential file; "
                 "sign in with `bearerd login`",

@@ -1,8 +1,9 @@
 """One refresh, from the lock to the store: the only place where a token is spent.
 
-The order never changes: lock, read again, draw on the budget, refresh, replace. What
-stands in the store under the lock decides; what this process held before is only
-compared with it. So a caller that comes late finds the work done.
+The order never changes: lock, finish what was left, read again, draw on the budget,
+journal, refresh, journal, replace. What stands in the store under the lock decides; what
+this process held before is only compared with it. So a caller that comes late finds the
+work done, and one that takes over finds what its predecessor had come to.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from proxy.credential.authority import Authority, AuthorityFailure, Grant
 from proxy.credential.backoff import Backoff
 from proxy.credential.budget import Budget, Level
 from proxy.credential.clock import Clock
+from proxy.credential.journal import Entry, Spender
 from proxy.credential.ledger import Notes, Owner, Refused
 from proxy.credential.store import Store
 from proxy.credential.token import Credential
@@ -43,6 +45,19 @@ class Renewed:
     unsaved: StoreError | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """What was left of a spend that another process began.
+
+    *is_maybe_spent*: nobody knows whether the authority has acted; the same token should
+    be presented once more, soon, while it may still be borne. *unsaved* is an answer
+    that was found and cannot be stored.
+    """
+
+    is_maybe_spent: bool = False
+    unsaved: Renewed | None = None
+
+
 class Renewal:
     """Refreshes one profile's credential. Owns the backoff and what is not saved yet.
 
@@ -59,6 +74,7 @@ class Renewal:
         clock: Clock,
         lock_timeout_seconds: float,
         waited: Callable[[float], None],
+        spender: Spender,
     ) -> None:
         self._store = store
         self._authority = authority
@@ -67,13 +83,27 @@ class Renewal:
         self._clock = clock
         self._lock_timeout_seconds = lock_timeout_seconds
         self._waited = waited
+        self._spender = spender
         self._unsaved: tuple[Credential, Credential] | None = None  # as in replace()
         self._level: Level | None = None
         self._refused: Refused | None = None
         self._spent: deque[str] = deque(maxlen=SPENT_REMEMBERED)
 
-    async def run(self, held: Credential | None, owner: Owner) -> Renewed:
+    async def recover(self) -> Finished:
+        """Finish what a process that died left in the journal, if the lock is free."""
+        try:
+            async with self._store.lock(0):
+                return await self._finish()
+        except (TimeoutError, StoreError, LoginRequired):
+            return Finished()  # its holder lives and will finish; or nothing is here
+
+    async def run(
+        self, held: Credential | None, owner: Owner, *, can_wait: bool = False
+    ) -> Renewed:
         """Return a credential other than *held*, refreshing if the store has none.
+
+        *can_wait*: what is held is still good, so nothing is spent that could not be
+        noted first.
 
         Raises:
             AuthorityFailure: no new credential; its outcome says why.
@@ -82,7 +112,7 @@ class Renewal:
         """
         try:
             async with self._lock():
-                return await self._under_lock(held, owner)
+                return await self._under_lock(held, owner, can_wait=can_wait)
         except TimeoutError:
             # The holder may have done the work without letting go yet.
             stored = guarded(await self._store.load(), owner, self._store.name)
@@ -103,6 +133,7 @@ class Renewal:
         with suppress(StoreError, TimeoutError):
             async with self._lock():
                 await self._store.replace(began_from, renewed)
+                await self._store.journal.clear()
                 self._unsaved = None
         return self._unsaved is None
 
@@ -110,18 +141,50 @@ class Renewal:
         """Say whether we ourselves have spent this one: a store that is behind."""
         return stored.fingerprint in self._spent
 
-    async def _under_lock(self, held: Credential | None, owner: Owner) -> Renewed:
+    async def _finish(self) -> Finished:
+        """Commit an answer that landed in the journal; find a spend that is open."""
+        entries = self._store.journal.read()
+        if not entries:
+            return Finished()
+        stored = await self._store.load()
+        entry = next((e for e in entries if e.stored == stored.fingerprint), None)
+        if entry is None:  # all finished, or overtaken by a new login
+            await self._store.journal.clear()
+            return Finished()
+        renewed = entry.renewed
+        if renewed is not None and Owner.of(stored).accepts(Owner.of(renewed)):
+            try:
+                await self._store.replace(stored, renewed)
+            except StoreError as error:
+                self._unsaved = (stored, renewed)
+                self._spent.append(stored.fingerprint)
+                return Finished(unsaved=Renewed(renewed, "adopted", unsaved=error))
+        if entry.spending is None:
+            await self._store.journal.clear()
+            return Finished()
+        await self._journal(replace(entry, stored=entry.spending, renewed=None))
+        return Finished(is_maybe_spent=True)
+
+    async def _under_lock(
+        self, held: Credential | None, owner: Owner, *, can_wait: bool
+    ) -> Renewed:
+        if self._unsaved is None:
+            finished = await self._finish()
+            if finished.unsaved is not None:
+                return finished.unsaved
         stored = guarded(await self._store.load(), owner, self._store.name)
         if held is not None and self.is_superseded(stored):
             # To spend the store's token again would be a reuse.
-            return await self._spend(stored, held)
+            return await self._spend(stored, held, can_wait=can_wait)
         self._unsaved = None
         is_other = held is None or stored.access_token != held.access_token
         if is_other and not stored.is_expired(self._clock.now()):
             return Renewed(stored, "adopted")
-        return await self._spend(stored, stored)
+        return await self._spend(stored, stored, can_wait=can_wait)
 
-    async def _spend(self, stored: Credential, current: Credential) -> Renewed:
+    async def _spend(
+        self, stored: Credential, current: Credential, *, can_wait: bool
+    ) -> Renewed:
         """Refresh *current* over *stored*, which differ only while unsaved."""
         if not current.refresh_token:
             raise AuthorityFailure("refused", "other")
@@ -131,6 +194,9 @@ class Renewal:
             if refused is not None and refused.fingerprint == current.fingerprint:
                 raise AuthorityFailure("refused", refused.reason)
         notes = self._drawn(notes)
+        unsaved = current if current != stored else None
+        intent = self._entry(stored, spending=current, renewed=unsaved)
+        await self._journal(intent, can_wait=can_wait)
         try:
             grant = await self._authority.refresh(current.refresh_token)
             if grant.names_another_account(current):
@@ -146,12 +212,14 @@ class Renewal:
         renewed = grant.applied_to(current)
         if renewed.refresh_token != current.refresh_token:
             self._spent.append(current.fingerprint)
+        await self._journal(self._entry(stored, spending=None, renewed=renewed))
         try:
             winner = await self._store.replace(stored, renewed)
         except StoreError as error:
             self._unsaved = (stored, renewed)
             return Renewed(renewed, "renewed", unsaved=error)
         self._unsaved = None
+        await self._store.journal.clear()
         if winner is not None:
             return Renewed(winner, "adopted")
         if grant.access_token is None:
@@ -161,6 +229,8 @@ class Renewal:
     async def _failed(
         self, failure: AuthorityFailure, current: Credential, notes: Notes
     ) -> Renewed:
+        if failure.outcome != "unclear" and self._unsaved is None:
+            await self._store.journal.clear()  # unspent, or spent for good
         if failure.outcome == "refused":
             winner = await self._look_again(current, failure.reason)
             if winner is not None:
@@ -185,6 +255,28 @@ class Renewal:
             if remaining:
                 await self._clock.sleep(WINNER_WAIT_SECONDS)
         return None
+
+    def _entry(
+        self,
+        stored: Credential,
+        spending: Credential | None,
+        renewed: Credential | None,
+    ) -> Entry:
+        return Entry(
+            stored=stored.fingerprint,
+            spending=spending.fingerprint if spending else None,
+            since=self._clock.now(),
+            spender=self._spender,
+            renewed=renewed,
+        )
+
+    async def _journal(self, entry: Entry, *, can_wait: bool = False) -> None:
+        """Keep *entry*. What cannot be kept stops only what *can_wait*."""
+        try:
+            await self._store.journal.write(entry)
+        except StoreError:
+            if can_wait:
+                raise AuthorityFailure("undelivered", "no_journal") from None
 
     def _drawn(self, notes: Notes) -> Notes:
         """Draw one call, in the notes and in memory; whichever holds less decides."""

@@ -34,6 +34,7 @@ from proxy.errors import (
     AuthorityUnavailable,
     BearerdError,
     LoginRequired,
+    StoreError,
 )
 from proxy.events import (
     CredentialHeldInMemory,
@@ -46,6 +47,9 @@ from proxy.events import (
 )
 
 PIN_LOCK_SECONDS = 5.0
+
+STORE_RETRY_SECONDS = 5
+"""When a client may ask again after the store gave no lock; a person has to mend it."""
 
 
 class CredentialSource:
@@ -162,6 +166,15 @@ class CredentialSource:
     def waiters(self) -> int:
         """Count the callers that wait for the refresh in the air."""
         return self._flight.waiters
+
+    async def start(self) -> None:
+        """Finish what a process that died left behind, and take up what is stored."""
+        finished = await self._renewal.recover()
+        await self.take_up()
+        if finished.unsaved is not None:
+            self._publish(finished.unsaved, "interrupted", 0.0)
+        if finished.is_maybe_spent and self._problems.worst is None:
+            self._flight.launch(lambda: self._renew("interrupted"))
 
     async def take_up(self) -> None:
         """Look at the store if it may have changed; what is wrong gets announced."""
@@ -312,7 +325,9 @@ class CredentialSource:
             )
 
         try:
-            renewed = await self._renewal.run(self._holding.credential, self._owner)
+            renewed = await self._renewal.run(
+                self._holding.credential, self._owner, can_wait=trigger == "expiring"
+            )
         except AuthorityFailure as failure:
             failed(failure.outcome, failure.reason)
             error = told(failure, self._profile)
@@ -324,9 +339,11 @@ class CredentialSource:
             with suppress(LoginRequired, AccountChanged):
                 self._borne(problem)
             raise
-        except BearerdError as error:
+        except StoreError as error:
             failed("undelivered", error.code)
-            raise
+            raise AuthorityUnavailable(
+                error.message, retry_after_seconds=STORE_RETRY_SECONDS
+            ) from error
         return self._publish(renewed, trigger, self._clock.monotonic() - began)
 
     def _publish(

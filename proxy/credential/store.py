@@ -13,6 +13,7 @@ from __future__ import annotations
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
+from proxy.credential.journal import Journal
 from proxy.credential.ledger import Notes
 from proxy.credential.token import Credential
 
@@ -23,6 +24,10 @@ class Store(Protocol):
     @property
     def name(self) -> str:
         """Name the store to a person, such as its path."""
+
+    @property
+    def journal(self) -> Journal:
+        """Return the journal that belongs to this store."""
 
     async def load(self) -> Credential:
         """Return what is stored now, and take it as seen.

@@ -11,8 +11,8 @@ import os
 import socket
 import stat
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from aiohttp import web
 
@@ -55,18 +55,23 @@ class Listener:
                 raise _refused(address, error) from error
             self.addresses += (bound,)
 
-    async def close(self, drain_seconds: float) -> int:
+    async def close(self, drain_seconds: float, hurry: asyncio.Event | None) -> int:
         """Take no new request, let those under way end, and close.
 
-        Return how many had to be broken off.
+        *hurry* ends the waiting early. Return how many had to be broken off.
         """
         self._stop_listening()
         self._relay.is_draining = True
         for _, clients in self._servers:
             clients.close_idle()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(drain_seconds):
-                await self._relay.drained()
+        ends: list[asyncio.Task[Any]] = [asyncio.create_task(self._relay.drained())]
+        if hurry is not None:
+            ends.append(asyncio.create_task(hurry.wait()))
+        await asyncio.wait(
+            ends, timeout=drain_seconds, return_when=asyncio.FIRST_COMPLETED
+        )
+        for end in ends:
+            end.cancel()
         aborted = self._relay.requests_in_flight
         for _, clients in self._servers:
             await clients.shutdown(ABORT_SECONDS)
@@ -90,7 +95,7 @@ class Listener:
             path = Path(address.path)
             _clear_stale(path)
             server = await loop.create_unix_server(clients, str(path), backlog=BACKLOG)
-            path.chmod(UNIX_MODE)
+            path.chmod(UNIX_MODE)  # noqa: ASYNC240 - before anybody is served
             self._unix_paths.append(path)
             bound = address
         else:

@@ -244,7 +244,7 @@ class Wire(asyncio.Protocol):
             self._wake()
         return False
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         """Tell whoever waits that nothing more will come."""
         where = "in mid-answer" if self._answer.head else "before it answered"
         self._fail(UpstreamUnreachable(_closed(where)))
