@@ -1,0 +1,164 @@
+"""The metrics that dashboards rely on: names, labels, and what each counts."""
+
+from __future__ import annotations
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from proxy.admin.metrics import Metrics
+from proxy.events import (
+    CredentialRefreshed,
+    LockWaited,
+    RecoveryFinished,
+    RefreshFailed,
+    ReplayAbandoned,
+    RequestFinished,
+)
+from tests.admin.conftest import NOW, example, missing, source
+
+# As published: sample names, types and labels.
+PUBLISHED = {
+    "bearerd_requests_total": ("counter", {"client", "method", "status"}),
+    "bearerd_request_overhead_seconds": ("histogram", set()),
+    "bearerd_streams_active": ("gauge", set()),
+    "bearerd_recoveries_total": ("counter", {"path", "outcome"}),
+    "bearerd_refreshes_total": ("counter", {"profile", "trigger", "outcome"}),
+    "bearerd_refresh_waiters": ("gauge", set()),
+    "bearerd_lock_wait_seconds": ("histogram", set()),
+    "bearerd_credential_expires_at_seconds": ("gauge", {"profile"}),
+    "bearerd_login_required": ("gauge", {"profile"}),
+    "bearerd_refused_total": ("counter", {"code"}),
+    "bearerd_replay_abandoned_total": ("counter", set()),
+}
+
+
+def request(
+    method: str = "POST",
+    status: int = 200,
+    code: str | None = None,
+    overhead_seconds: float | None = 0.0002,
+) -> RequestFinished:
+    """Return the end of a request."""
+    return RequestFinished(
+        "laptop", "default", method, "/x", status, 1, code, overhead_seconds, 1.0
+    )
+
+
+@pytest.fixture
+def metrics() -> Metrics:
+    """Metrics of a daemon with two profiles, one of which needs a sign-in."""
+    return Metrics(
+        streams_active=lambda: 7,
+        refresh_waiters=lambda: 3,
+        sources=lambda: [source(), missing(profile="work")],
+    )
+
+
+def samples(metrics: Metrics) -> dict[tuple[str, ...], float]:
+    """Return what a scrape gives: by name, and values of labels in their names' order."""
+    found = {}
+    for family in text_string_to_metric_families(metrics.text().decode()):
+        for one in family.samples:
+            values = [one.labels[name] for name in sorted(one.labels)]
+            found[(one.name, *values)] = one.value
+    return found
+
+
+def test_the_metrics_are_the_published_ones(metrics: Metrics) -> None:
+    """No other name, type or label; each once."""
+    for event in (
+        request(code="overloaded"),
+        RecoveryFinished("default", "reload", "recovered", 1, 0.1),
+        CredentialRefreshed("default", "refused", "renewed", 1, 0.1, NOW),
+    ):
+        metrics(event)
+    found = {}
+    for family in text_string_to_metric_families(metrics.text().decode()):
+        total = "_total" if family.type == "counter" else ""
+        labels = {label for one in family.samples for label in one.labels} - {"le"}
+        assert family.name + total not in found
+        found[family.name + total] = (family.type, labels)
+    assert found == PUBLISHED
+
+
+def test_requests_are_counted_by_client_method_and_status(metrics: Metrics) -> None:
+    """A method that is none of HTTP's is `other`, so that nobody can invent labels."""
+    for event in (request(), request(), request("GET", 499), request("BREW", 405)):
+        metrics(event)
+    found = samples(metrics)
+    assert found["bearerd_requests_total", "laptop", "POST", "200"] == 2
+    assert found["bearerd_requests_total", "laptop", "GET", "499"] == 1
+    assert found["bearerd_requests_total", "laptop", "other", "405"] == 1
+
+
+def test_our_own_answers_are_counted_by_code(metrics: Metrics) -> None:
+    """And what the upstream answered is not among them."""
+    for event in (
+        request(status=401, code="login_required"),
+        request(),
+        request(status=500),
+    ):
+        metrics(event)
+    codes = {
+        k: v for k, v in samples(metrics).items() if k[0] == "bearerd_refused_total"
+    }
+    assert codes == {("bearerd_refused_total", "login_required"): 1}
+
+
+def test_overhead_is_a_histogram_that_adds_up(metrics: Metrics) -> None:
+    """A value on a bound is in its bucket; one without an upstream is not counted."""
+    for seconds in (0.0001, 0.0002, 100.0, None):
+        metrics(request(overhead_seconds=seconds))
+    found = samples(metrics)
+    name = "bearerd_request_overhead_seconds"
+    assert found[f"{name}_bucket", "5e-05"] == 0
+    assert found[f"{name}_bucket", "0.0001"] == 1
+    assert found[f"{name}_bucket", "0.00025"] == 2
+    assert found[f"{name}_bucket", "30.0"] == 2
+    assert found[f"{name}_bucket", "+Inf"] == found[(f"{name}_count",)] == 3
+    assert found[(f"{name}_sum",)] == pytest.approx(100.0003)
+
+
+def test_refreshes_and_recoveries_are_counted_by_how_they_ended(
+    metrics: Metrics,
+) -> None:
+    """Good ends and bad ones under the same name; a 401 without a step is `none`."""
+    metrics(CredentialRefreshed("default", "expiring", "adopted", 2, 0.1, None))
+    metrics(RefreshFailed("default", "refused", "unclear", "timeout", 2, 30.0))
+    metrics(RecoveryFinished("default", "reload, refresh", "recovered", 2, 0.3))
+    metrics(RecoveryFinished("default", "", "resource", 2, 0.0))
+    metrics(LockWaited("default", 0.002))
+    metrics(ReplayAbandoned("default", "request_limit"))
+    found = samples(metrics)
+    assert found["bearerd_refreshes_total", "adopted", "default", "expiring"] == 1
+    assert found["bearerd_refreshes_total", "unclear", "default", "refused"] == 1
+    assert found["bearerd_recoveries_total", "recovered", "reload, refresh"] == 1
+    assert found["bearerd_recoveries_total", "resource", "none"] == 1
+    assert found["bearerd_lock_wait_seconds_bucket", "0.005"] == 1
+    assert found[("bearerd_replay_abandoned_total",)] == 1
+
+
+def test_what_can_be_asked_is_asked_when_it_is_wanted(metrics: Metrics) -> None:
+    """A profile without a credential has no expiry, and needs somebody."""
+    found = samples(metrics)
+    assert found[("bearerd_streams_active",)] == 7
+    assert found[("bearerd_refresh_waiters",)] == 3
+    assert found["bearerd_credential_expires_at_seconds", "default"] == NOW + 3600
+    assert ("bearerd_credential_expires_at_seconds", "work") not in found
+    assert found["bearerd_login_required", "default"] == 0
+    assert found["bearerd_login_required", "work"] == 1
+
+
+def test_a_sign_in_that_is_coming_is_wanted_already() -> None:
+    """While the access token lives on, and its refresh token is dead."""
+    dying = source(reason="reused", message="sign in before the access token ends")
+    metrics = Metrics(
+        streams_active=lambda: 0, refresh_waiters=lambda: 0, sources=lambda: [dying]
+    )
+    assert samples(metrics)["bearerd_login_required", "default"] == 1
+
+
+def test_every_kind_of_event_can_be_counted(metrics: Metrics, kind: type) -> None:
+    """Those that no metric is about are let pass."""
+    metrics(example(kind, "x"))
+    assert samples(metrics)

@@ -1,0 +1,348 @@
+"""The admin listener through real sockets: who gets in, and what it answers."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from http import HTTPStatus
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from proxy.address import Address, parse_address
+from proxy.admin.feed import SUBSCRIBER_LIMIT, EventFeed
+from proxy.admin.health import ServiceStatus
+from proxy.admin.metrics import Metrics
+from proxy.admin.server import PATHS, AdminServer
+from proxy.credential.clock import Clock
+from proxy.errors import StartError
+from proxy.events import LoginNeeded
+from tests.admin.conftest import NOW, SECRETS, missing, service
+
+
+class Daemon:
+    """What the admin listener is given, with a status that a test can change."""
+
+    def __init__(self) -> None:
+        self.status: ServiceStatus = service()
+        self.feed = EventFeed()
+        self.metrics = Metrics(
+            streams_active=lambda: 0,
+            refresh_waiters=lambda: 0,
+            sources=lambda: self.status.sources,
+        )
+
+    def server(self, *texts: str, allowed_hosts: tuple[str, ...] = ()) -> AdminServer:
+        return AdminServer(
+            [parse_address(text) for text in texts],
+            status=lambda: self.status,
+            metrics=self.metrics,
+            feed=self.feed,
+            clock=Clock(now=lambda: NOW),
+            allowed_hosts=allowed_hosts,
+        )
+
+
+@asynccontextmanager
+async def running(server: AdminServer) -> AsyncIterator[tuple[Address, ...]]:
+    """Run *server*; give the addresses it has."""
+    addresses = await server.start()
+    try:
+        yield addresses
+    finally:
+        await server.stop()
+
+
+@pytest.fixture
+def daemon() -> Daemon:
+    """A daemon that is well."""
+    return Daemon()
+
+
+@pytest.fixture
+async def base(daemon: Daemon) -> AsyncIterator[str]:
+    """The URL of its admin listener, on loopback."""
+    async with running(daemon.server("127.0.0.1:0")) as (address,):
+        assert address.base_url is not None
+        yield address.base_url
+
+
+@pytest.fixture
+async def http() -> AsyncIterator[aiohttp.ClientSession]:
+    """A client."""
+    async with aiohttp.ClientSession() as session:
+        yield session
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_every_path_answers_get_and_head(
+    base: str, http: aiohttp.ClientSession, path: str
+) -> None:
+    """The same head for both, with what keeps browsers from keeping or framing it."""
+    async with http.get(base + path) as got:
+        assert got.status == 200
+    async with http.head(base + path) as head:
+        assert head.status == 200
+        assert await head.read() == b""
+    for name in ("Cache-Control", "Content-Security-Policy", "X-Content-Type-Options"):
+        assert got.headers[name] == head.headers[name]
+    assert got.headers["Cache-Control"] == "no-store"
+    assert got.headers["X-Frame-Options"] == "DENY"
+    assert got.headers["Server"] == "bearerd"
+    assert not [name for name in got.headers if name.startswith("Access-Control")]
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "PATCH"])
+async def test_other_methods_are_refused(
+    base: str, http: aiohttp.ClientSession, method: str
+) -> None:
+    """Nothing can be changed here."""
+    for path in (*PATHS, "/nowhere"):
+        async with http.request(method, base + path) as answer:
+            assert answer.status == 405
+            assert answer.headers["Allow"] == "GET, HEAD"
+            assert answer.headers["x-bearerd-error"] == "method_not_allowed"
+
+
+async def test_an_unknown_path_is_answered_with_those_there_are(
+    base: str, http: aiohttp.ClientSession
+) -> None:
+    """In the shape in which all of bearerd's own answers are."""
+    async with http.get(f"{base}/v1/models") as answer:
+        assert answer.status == 404
+        error = (await answer.json())["error"]
+    assert (error["type"], error["code"]) == ("bearerd_error", "not_found")
+    for path in PATHS:
+        assert path in error["message"]
+
+
+async def test_health_follows_the_status(
+    base: str, http: aiohttp.ClientSession, daemon: Daemon
+) -> None:
+    """Ready with a login; without one 503 with the remedy, alive all the same."""
+
+    async def ask(path: str) -> tuple[int, dict[str, object]]:
+        async with http.get(base + path) as answer:
+            assert answer.content_type == "application/json"
+            return answer.status, await answer.json()
+
+    assert (await ask("/readyz"))[0] == 200
+    daemon.status = service(missing())
+    status, document = await ask("/readyz")
+    assert status == 503
+    assert "sign in" in json.dumps(document)
+    assert (await ask("/livez"))[0] == 200
+    status, document = await ask("/healthz")
+    assert (status, document["status"]) == (200, "degraded")
+    assert (await ask("/api/status"))[1]["profiles"][0]["reason"] == "missing"  # type: ignore[index]
+
+
+async def test_the_page_is_html_with_a_policy(
+    base: str, http: aiohttp.ClientSession
+) -> None:
+    """Which the browser loads anew by itself."""
+    async with http.get(base) as answer:
+        assert answer.content_type == "text/html"
+        assert "style-src 'sha256-" in answer.headers["Content-Security-Policy"]
+        assert answer.headers["Refresh"] == "10"
+        assert "acct-made-up" in await answer.text()
+
+
+async def test_metrics_are_prometheus_text(
+    base: str, http: aiohttp.ClientSession
+) -> None:
+    """Whatever Accept says."""
+    async with http.get(f"{base}/metrics") as answer:
+        assert (
+            answer.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
+        )
+        assert 'bearerd_login_required{profile="default"} 0.0' in await answer.text()
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["localhost", "LOCALHOST:8788", "127.0.0.1", "127.0.0.1:1", "[::1]:8788", "[::1]"],
+)
+async def test_loopbacks_names_are_good(
+    base: str, http: aiohttp.ClientSession, host: str
+) -> None:
+    """With any port: a forwarded one is another."""
+    async with http.get(f"{base}/livez", headers={"Host": host}) as answer:
+        assert answer.status == 200
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "evil.example",
+        "evil.example:8788",
+        "localhost.evil.example",
+        "192.0.2.1",
+        "[::2]",
+        "",
+    ],
+)
+async def test_another_name_is_refused_on_loopback(
+    base: str, http: aiohttp.ClientSession, host: str
+) -> None:
+    """A page may have its own name resolve to 127.0.0.1, and cannot hide that name."""
+    for path in PATHS:
+        async with http.get(base + path, headers={"Host": host}) as answer:
+            assert answer.status == 403
+            assert answer.headers["x-bearerd-error"] == "host_forbidden"
+
+
+async def test_a_name_on_the_list_is_good(
+    daemon: Daemon, http: aiohttp.ClientSession
+) -> None:
+    """Behind a reverse proxy that passes the name on."""
+    server = daemon.server("127.0.0.1:0", allowed_hosts=("bearerd.example",))
+    async with running(server) as (address,):
+        for host in ("bearerd.example", "Bearerd.Example:443"):
+            url = f"{address.base_url}/livez"
+            async with http.get(url, headers={"Host": host}) as answer:
+                assert answer.status == 200
+
+
+async def test_a_listener_for_others_takes_any_name(
+    daemon: Daemon, http: aiohttp.ClientSession
+) -> None:
+    """By which of its names they reach it, it cannot know."""
+    async with running(daemon.server("0.0.0.0:0")) as (address,):
+        headers = {"Host": "pod.example"}
+        async with http.get(f"{address.base_url}/livez", headers=headers) as answer:
+            assert answer.status == 200
+
+
+@pytest.mark.parametrize(
+    "origin", ["https://evil.example", "null", "http://localhost:1"]
+)
+async def test_another_sites_page_is_refused(
+    base: str, http: aiohttp.ClientSession, origin: str
+) -> None:
+    """It could not read the answer; it gets none either."""
+    for path in PATHS:
+        async with http.get(base + path, headers={"Origin": origin}) as answer:
+            assert answer.status == 403
+            assert answer.headers["x-bearerd-error"] == "origin_forbidden"
+    async with http.get(f"{base}/livez", headers={"Origin": base}) as answer:
+        assert answer.status == 200
+
+
+async def test_events_come_as_they_happen(
+    base: str, http: aiohttp.ClientSession, daemon: Daemon
+) -> None:
+    """As an event stream, without secrets; it ends when the listener does."""
+    async with http.get(f"{base}/api/events") as answer:
+        assert answer.content_type == "text/event-stream"
+        assert await answer.content.readuntil(b"\n\n") == (
+            b": the events of bearerd, as they happen\n\n"
+        )
+        daemon.feed(LoginNeeded("default", "login_required", "reused", SECRETS[0]))
+        frame = await answer.content.readuntil(b"\n\n")
+        name, data = frame.decode().strip().split("\n")
+        assert name == "event: login.needed"
+        fields = json.loads(data.removeprefix("data: "))
+        assert (fields["reason"], fields["message"]) == ("reused", "(hidden)")
+        daemon.feed.end()
+        assert await answer.content.read() == b""
+
+
+async def test_a_listener_that_leaves_makes_room(
+    base: str, http: aiohttp.ClientSession
+) -> None:
+    """One too many gets 503 with Retry-After."""
+    async with AsyncExitStack() as stack:
+        for _ in range(SUBSCRIBER_LIMIT):
+            answer = await stack.enter_async_context(http.get(f"{base}/api/events"))
+            assert answer.status == 200
+        async with http.get(f"{base}/api/events") as answer:
+            assert answer.status == 503
+            assert answer.headers["x-bearerd-error"] == "overloaded"
+            assert int(answer.headers["Retry-After"]) > 0
+
+
+async def test_stopping_waits_for_no_subscriber(
+    daemon: Daemon, http: aiohttp.ClientSession
+) -> None:
+    """A stream that nobody reads would otherwise hold up the end."""
+    server = daemon.server("127.0.0.1:0")
+    (address,) = await server.start()
+    async with http.get(f"{address.base_url}/api/events") as answer:
+        assert answer.status == 200
+        async with asyncio.timeout(5):
+            await server.stop()
+    assert server.addresses == ()
+
+
+async def test_several_addresses_at_once(
+    daemon: Daemon, http: aiohttp.ClientSession, tmp_path: Path
+) -> None:
+    """Loopback of both families where there are two, and a unix socket."""
+    path = tmp_path / "admin.sock"
+    texts = ["127.0.0.1:0", "localhost:0", f"unix:{path}"]
+    if _has_ipv6():
+        texts.append("[::1]:0")
+    async with running(daemon.server(*texts)) as addresses:
+        for address in addresses:
+            if address.base_url is not None:
+                assert address.port != 0
+                async with http.get(f"{address.base_url}/livez") as answer:
+                    assert answer.status == 200
+        connector = aiohttp.UnixConnector(str(path))
+        async with (
+            aiohttp.ClientSession(connector=connector) as unix,
+            unix.get("http://whatever.example/livez") as answer,
+        ):
+            assert answer.status == 200
+
+
+async def test_a_taken_port_is_named(daemon: Daemon) -> None:
+    """With the setting that moves it; nothing is left open."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        server = daemon.server("127.0.0.1:0", address)
+        with pytest.raises(StartError, match="admin_listen") as caught:
+            await server.start()
+    assert address in caught.value.message
+    assert server.addresses == ()
+
+
+async def test_a_socket_in_use_is_not_taken_over(
+    daemon: Daemon, http: aiohttp.ClientSession, tmp_path: Path
+) -> None:
+    """One that a dead process left behind is."""
+    path = tmp_path / "admin.sock"
+    async with running(daemon.server(f"unix:{path}")):
+        with pytest.raises(StartError, match="another process listens there"):
+            await daemon.server(f"unix:{path}").start()
+    with socket.socket(socket.AF_UNIX) as left:
+        path.unlink(missing_ok=True)
+        left.bind(str(path))
+    async with running(daemon.server(f"unix:{path}")) as (address,):
+        assert address.path == str(path)
+    assert not http.closed
+
+
+async def test_what_is_not_http_does_no_harm(base: str) -> None:
+    """It gets 400, and the next client is served."""
+    port = int(base.rpartition(":")[2])
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"\x16\x03\x01 not http\r\n\r\n")
+    assert b" 400 " in await reader.readline()
+    writer.close()
+    await writer.wait_closed()
+    async with aiohttp.ClientSession() as http, http.get(f"{base}/livez") as answer:
+        assert answer.status == HTTPStatus.OK
+
+
+def _has_ipv6() -> bool:
+    try:
+        with socket.create_server(("::1", 0), family=socket.AF_INET6):
+            return True
+    except OSError:
+        return False
