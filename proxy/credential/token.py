@@ -9,6 +9,7 @@ import base64
 import binascii
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -21,6 +22,13 @@ OPAQUE_LIFETIME_SECONDS = 8 * 24 * 3600.0
 """How long a token without `exp` is trusted after its last refresh.
 
 Codex's own rule (`TOKEN_REFRESH_INTERVAL`, codex-rs login/src/auth/manager.rs).
+"""
+
+
+JWT = re.compile(r"[\w-]+\.([\w-]+)\.[\w-]+", re.ASCII)
+"""Three parts, none empty, in base64url without padding: what Codex decodes, no more.
+
+With a laxer reading an id token could get into the file that makes Codex refuse it.
 """
 
 
@@ -55,8 +63,9 @@ def fingerprint(refresh_token: str) -> str:
 
     The purpose is hashed in, so that the value matches no other program's digest.
     """
-    digest = hashlib.sha256(b"bearerd refresh token\0" + refresh_token.encode())
-    return digest.hexdigest()[:16]
+    # JSON may escape half a surrogate pair; naming such a token must not fail.
+    named = b"bearerd refresh token\0" + refresh_token.encode(errors="surrogatepass")
+    return hashlib.sha256(named).hexdigest()[:16]
 
 
 def claims(token: str | None) -> Mapping[str, Any]:
@@ -65,13 +74,13 @@ def claims(token: str | None) -> Mapping[str, Any]:
     RFC 7519 section 3. Nothing here is trusted: claims only say when to refresh and
     whether two tokens speak of the same account.
     """
-    parts = (token or "").split(".")
-    if len(parts) != 3:  # noqa: PLR2004 - header, payload, signature
+    jwt = JWT.fullmatch(token or "")
+    if jwt is None:
         return {}
     try:
-        payload = base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4))
+        payload = base64.urlsafe_b64decode(jwt[1] + "=" * (-len(jwt[1]) % 4))
         decoded = json.loads(payload)
-    except (binascii.Error, ValueError):
+    except (binascii.Error, ValueError, RecursionError):
         return {}
     return decoded if isinstance(decoded, dict) else {}
 
