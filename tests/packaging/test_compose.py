@@ -47,7 +47,7 @@ def compose(checkout: Path, image: str, tmp_path: Path) -> Iterator[Compose]:
     environment = {"BEARERD_IMAGE": image, "COMPOSE_PROJECT_NAME": project}
     compose = Compose(tmp_path, environment=environment)
     yield compose
-    compose("down", "--volumes", "--timeout", "5")
+    compose("down", "--volumes", "--remove-orphans", "--timeout", "5")
 
 
 def test_the_agent_holds_no_credential(services: dict[str, Any]) -> None:
