@@ -18,6 +18,7 @@ COMMANDS: Final = {
     "key": "Make, list and revoke client keys.",
     "adopt": "Go on with the account that the store holds now.",
     "demo": "Show agents that share one login, without bearerd and through it.",
+    "selftest": "Prove that processes on one store refresh once, on this machine.",
 }
 """Each command and its line of help; the command is `register` of its module here."""
 
