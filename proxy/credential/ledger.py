@@ -7,11 +7,15 @@ and how much of the authority's budget is left. All processes on one store share
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from proxy.credential.budget import Level
 from proxy.credential.token import Credential
+
+MOST = 1e15
+"""No amount and no moment in the notes is as large; what is has been written wrongly."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +34,10 @@ class Owner:
         """Say whether a credential of *other* may be taken up for this owner.
 
         An owner that names no account yet accepts any. One that does wants the same
-        account; a person is compared only where both sides name one, since a file
-        without an id token names none.
+        account. A person is compared where both sides name one, since a file without an
+        id token names none.
         """
-        if self.account_id is None:
-            return True
-        if self.account_id != other.account_id:
+        if self.account_id not in (None, other.account_id):
             return False
         return None in (self.user_id, other.user_id) or self.user_id == other.user_id
 
@@ -68,21 +70,39 @@ class Notes:
         """
         try:
             document = json.loads(content)
-        except ValueError:
+        except (ValueError, RecursionError):
             return cls()
         if not isinstance(document, dict):
             return cls()
         return cls(
-            owner=_part(Owner, document.get("owner")),
-            refused=_part(Refused, document.get("refused")),
-            level=_part(Level, document.get("level")),
+            owner=_part(Owner, document.get("owner"), _is_name),
+            refused=_part(Refused, document.get("refused"), _is_text),
+            level=_part(Level, document.get("level"), _is_amount),
         )
 
 
-def _part(kind: type[Any], value: object) -> Any:
-    if not isinstance(value, dict):
+def _part(kind: type[Any], value: object, is_sound: Callable[[object], bool]) -> Any:
+    """Return *value* as a *kind* if it has its fields, and all of them are sound.
+
+    A value of another type would stop every later refresh, wherever it is first used.
+    """
+    if not isinstance(value, dict) or not all(map(is_sound, value.values())):
         return None
     try:
         return kind(**value)
     except TypeError:
         return None
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _is_name(value: object) -> bool:
+    return value is None or isinstance(value, str)
+
+
+def _is_amount(value: object) -> bool:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return 0 <= value < MOST

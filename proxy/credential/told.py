@@ -28,7 +28,7 @@ def told(failure: AuthorityFailure, profile: str) -> CredentialError:
         if profile != "default":
             command += f" --profile {profile}"
         return LoginRequired(
-            f"{REASONS[failure.reason]}; sign in again with `{command}` on the machine "
+            f"{REASONS.get(failure.reason, REASONS['other'])}; sign in again with `{command}` on the machine "
             "that runs bearerd",
             reason=failure.reason,
         )

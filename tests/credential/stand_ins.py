@@ -21,6 +21,7 @@ from proxy.credential.budget import Budget
 from proxy.credential.clock import Clock
 from proxy.credential.file_store import FileStore
 from proxy.credential.holding import Holding
+from proxy.credential.journal import Spender
 from proxy.credential.renewal import Renewal
 from proxy.credential.source import CredentialSource
 from proxy.credential.store import Store
@@ -240,6 +241,7 @@ class Home:
             clock=clock,
             lock_timeout_seconds=lock_timeout_seconds,
             waited=waited,
+            spender=Spender.this_process(START),
         )
 
     def source(
@@ -283,7 +285,7 @@ async def soon(awaitable: Awaitable[EventT]) -> EventT:
 async def settled(claim: Callable[[], bool]) -> None:
     """Let the loop turn until *claim* holds; fail instead of hanging."""
     async with asyncio.timeout(PATIENCE_SECONDS):
-        while not claim():
+        while not claim():  # noqa: ASYNC110 - what it waits for rings no bell
             await asyncio.sleep(0)
 
 

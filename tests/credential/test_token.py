@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
@@ -153,28 +152,26 @@ def test_no_text_at_all_breaks_the_reading_of_claims(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "spoil",
+    "template",
     [
-        lambda head, payload, tail: f".{payload}.{tail}",
-        lambda head, payload, tail: f"{head}.{payload}.",
-        lambda head, payload, tail: f"{head}.{payload}{'=' * (-len(payload) % 4)}.x",
-        lambda head, payload, tail: f"{head}.{payload[:4]} {payload[4:]}.{tail}",
-        lambda head, payload, tail: f"{head}.{payload[:4]}\n{payload[4:]}.{tail}",
+        ".{}{}.tail",
+        "head.{}{}.",
+        "head.{}{}==.tail",
+        "head.{} {}.tail",
+        "head.{}\n{}.tail",
     ],
     ids=["no-header", "no-signature", "padded", "with-a-space", "with-a-line-break"],
 )
-def test_what_codex_cannot_decode_is_no_jwt_here_either(
-    spoil: Callable[[str, str, str], str],
-) -> None:
+def test_what_codex_cannot_decode_is_no_jwt_here_either(template: str) -> None:
     """Codex wants three parts that are not empty, in base64url without padding.
 
     A laxer reading would let an id token into the file that makes Codex refuse it all.
     """
-    payload = base64.urlsafe_b64encode(json.dumps({"sub": "ab"}).encode()).decode()
-    assert payload.endswith("=")  # or the case with padding would prove nothing
-    good = f"head.{payload.rstrip('=')}.tail"
-    assert claims(good) == {"sub": "ab"}
-    assert claims(spoil("head", payload.rstrip("="), "tail")) == {}
+    padded = base64.urlsafe_b64encode(json.dumps({"sub": "ab"}).encode()).decode()
+    payload = padded.removesuffix("==")
+    assert len(payload) == len(padded) - 2  # or the case with padding proves nothing
+    assert claims("head.{}{}.tail".format(payload[:4], payload[4:])) == {"sub": "ab"}
+    assert claims(template.format(payload[:4], payload[4:])) == {}
 
 
 @pytest.mark.parametrize(
