@@ -40,6 +40,7 @@ class Standing:
         if path not in self._accepted and len(self._accepted) >= REMEMBERED_PATHS:
             self._accepted.popitem(last=False)
         self._accepted[path] = (generation, now)
+        self._accepted.move_to_end(path)  # made-up paths push out none that is in use
         if self._stubborn:
             self._stubborn.pop(path, None)
         if self._refusing[0] == generation and self._refusing[1]:
@@ -65,8 +66,7 @@ class Standing:
             was_taken_here = here is not None and here[0] == generation
             if path in self._stubborn or not (names_token or was_taken_here):
                 return False
-        paths = self._refusing[1] if self._refusing[0] == generation else frozenset()
-        self._refusing = (generation, paths | {path})
+        self._refused(path, generation)
         return True
 
     def is_condemned(self, path: str, generation: int) -> bool:
@@ -82,6 +82,13 @@ class Standing:
     def is_refused(self, generation: int) -> bool:
         """Say whether the upstream's last word on this credential was a refusal."""
         return self._refusing[0] == generation and bool(self._refusing[1])
+
+    def _refused(self, path: str, generation: int) -> None:
+        at_generation, paths = self._refusing
+        if generation > at_generation:
+            self._refusing = (generation, frozenset({path}))
+        elif generation == at_generation and len(paths) < DEAD_AFTER_PATHS:
+            self._refusing = (generation, paths | {path})
 
     def _is_accepted_elsewhere(self, path: str, generation: int, now: float) -> bool:
         return any(
