@@ -86,6 +86,13 @@ class Answer:
             added += self._date()
         self._pending = headers.answer_head(head, framing + added)
 
+    def switch(self, head: Head, added: bytes) -> None:
+        """Pass a 101 on (RFC 9110 section 7.8); what follows is not ours to frame."""
+        self.has_begun = self.must_close = True
+        self.status = head.status
+        added += b"Connection: Upgrade\r\nUpgrade: websocket\r\n"
+        self._transport.write(headers.answer_head(head, added))
+
     def flush(self) -> None:
         """Send the head now if no piece has taken it along."""
         if self._pending:

@@ -17,18 +17,23 @@ HEAD_LIMIT_BYTES = 64 * 1024
 INTERIM_LIMIT = 16
 """Informational answers before the final one: some bound, as Go's transport has."""
 
-NO_CONTENT, NOT_MODIFIED = 204, 304
+SWITCHING_PROTOCOLS, NO_CONTENT, NOT_MODIFIED = 101, 204, 304
+
+WEBSOCKET = b"websocket"
 
 
 class AnswerParser:
     """Owns what is known of the answer under way. `expect` begins a new one.
 
     `pieces` and `interims` are the caller's to take away; `is_stray` tells of bytes
-    that belong to no answer that was asked for.
+    that belong to no answer that was asked for. After a 101 `switched` holds what came
+    behind it, which is no HTTP any more.
     """
 
     __slots__ = (
+        "_asks_upgrade",
         "_error",
+        "_field_bytes",
         "_fields",
         "_head_bytes",
         "_interim_count",
@@ -41,20 +46,24 @@ class AnswerParser:
         "is_complete",
         "is_stray",
         "pieces",
+        "switched",
         "trailers",
     )
 
     def __init__(self) -> None:
         self._parser = httptools.HttpResponseParser(self)
         self.is_stray = False
-        self.expect(is_head_request=False)
+        self._is_head_request = False
+        self.expect(is_head_request=False, asks_upgrade=False)
 
-    def expect(self, *, is_head_request: bool) -> None:
+    def expect(self, *, is_head_request: bool, asks_upgrade: bool) -> None:
         """Forget the last answer; the next bytes are the answer to a new request."""
         self._is_head_request = is_head_request
+        self._asks_upgrade = asks_upgrade
         self._error: UpstreamProtocolError | None = None
         self._fields: list[Field] = []
         self._reason = b""
+        self._field_bytes = 0
         self._head_bytes = 0
         self._interim_count = 0
         self._keeps_alive = False
@@ -63,6 +72,7 @@ class AnswerParser:
         self.pieces: list[bytes] = []
         self.trailers: list[Field] = []
         self.is_complete = False
+        self.switched: bytes | None = None
 
     @property
     def may_be_followed(self) -> bool:
@@ -82,9 +92,11 @@ class AnswerParser:
             self._head_bytes += len(data)
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            message = "the upstream switched protocols without being asked"
-            raise UpstreamProtocolError(message) from None
+        except httptools.HttpParserUpgrade as switch:
+            if self.head is None or self.head.status != SWITCHING_PROTOCOLS:
+                message = "the upstream switched protocols without being asked"
+                raise UpstreamProtocolError(message) from None
+            self.switched = bytes(data[switch.args[0] :])
         except httptools.HttpParserError:
             if self._error is None and not self.is_complete:
                 message = "the upstream's answer breaks the rules of HTTP/1.1"
@@ -121,7 +133,11 @@ class AnswerParser:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a field line of the head, or of the trailer section."""
-        if self.head is None:
+        self._field_bytes += len(name) + len(value)
+        if self._field_bytes > HEAD_LIMIT_BYTES and not self.is_complete:
+            message = "the upstream's header section is too large"
+            self._error = UpstreamProtocolError(message)
+        elif self.head is None:
             self._fields.append((name, value))
         elif not self.is_complete:
             self.trailers.append((name, value))
@@ -138,6 +154,9 @@ class AnswerParser:
         self._fields, self._reason = [], b""
         # llhttp knows it only now; at the message's end it has forgotten.
         self._keeps_alive = self._parser.should_keep_alive()
+        if head.status == SWITCHING_PROTOCOLS:
+            self._switch(head)
+            return
         if head.status >= 200:  # noqa: PLR2004 - RFC 9110 section 15.2
             self.head = head
             # llhttp is not told what was asked; without this it waits for a body.
@@ -161,10 +180,26 @@ class AnswerParser:
         if self.head is not None:
             self.is_complete = True
 
+    def _switch(self, head: Head) -> None:
+        """Take a 101 if it is what was asked for (RFC 9110 section 7.8)."""
+        protocols = [value.strip().lower() for value in head.values(b"upgrade")]
+        if self._asks_upgrade and protocols == [WEBSOCKET]:
+            self.head = head
+            self.is_complete = True
+        else:
+            message = "the upstream switched to a protocol that nobody asked for"
+            self._error = UpstreamProtocolError(message)
+
     def _read_head(self) -> Head:
         """Return the head; ValueError says what its framing has that it must not."""
         fields = tuple(self._fields)
         status = self._parser.get_status_code()
+        if status < 100:  # noqa: PLR2004 - RFC 9110 section 15: three digits, from 100
+            message = "a status that is none"
+            raise ValueError(message)
+        if self._parser.get_http_version() not in ("1.0", "1.1"):
+            message = "a version that was not asked for"
+            raise ValueError(message)
         transfer_codings = codings(fields)
         try:
             length = declared_length(fields)

@@ -42,6 +42,7 @@ class Outbound:
     fields: Fields
     body: ReplayBody | None
     length: int | None
+    asks_upgrade: bool
     interim: Callable[[Head], None]
 
     @property
@@ -79,6 +80,7 @@ class Attempt:
         self.wire.start(
             request + whole if whole else request,
             is_head_request=outbound.method == "HEAD",
+            asks_upgrade=outbound.asks_upgrade,
             is_whole=whole is not None,
             interim=outbound.interim,
         )
@@ -152,7 +154,9 @@ async def send(
 
 
 def _framing(outbound: Outbound) -> bytes:
-    """Return the field line that frames the body (RFC 9112 section 6)."""
+    """Return the field lines that frame the body (RFC 9112 section 6), or upgrade."""
+    if outbound.asks_upgrade:
+        return b"Connection: Upgrade\r\nUpgrade: websocket\r\n"
     if outbound.length is not None:
         return b"Content-Length: %d\r\n" % outbound.length
     return b"" if outbound.body is None else b"Transfer-Encoding: chunked\r\n"

@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, cast
 
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
+from aiohttp.http import WebSocketReader
+from aiohttp.web_protocol import _ErrInfo
 
 from proxy.errors import BearerdError, RequestMalformed
 from proxy.relay.answer import Answer, DateLine
+from proxy.relay.tunnel import Tunnel
 from proxy.relay.wire import Wire
 
 KEEP_ALIVE_SECONDS = 300.0
@@ -47,12 +50,13 @@ class Delivered(web.StreamResponse):
 class ClientConnection(web.RequestHandler):
     """Couples the client's speed to the wire that feeds it."""
 
-    __slots__ = ("_date", "_wire", "is_busy")
+    __slots__ = ("_date", "_tunnel", "_wire", "is_busy")
 
     def __init__(self, manager: web.Server, date: DateLine, **options: Any) -> None:
         super().__init__(manager, **options)
         self._date = date
         self._wire: Wire | None = None
+        self._tunnel: Tunnel | None = None
         self.is_busy = False  # a request of it is being served
 
     def couple(self, wire: Wire | None) -> None:
@@ -60,6 +64,21 @@ class ClientConnection(web.RequestHandler):
         self._wire = wire
         if wire is not None and self.writing_paused:
             wire.pause_reading()
+
+    def open(self, tunnel: Tunnel) -> None:
+        """Hand what the client sends to *tunnel* from now on.
+
+        aiohttp has a place for whoever reads on after an upgrade, and hands over what
+        has come in behind the request.
+        """
+        self._tunnel = tunnel
+        self.set_parser(cast("WebSocketReader", tunnel))
+
+    def eof_received(self) -> bool | None:  # type: ignore[override] # asyncio's own
+        """Pass a half-close on in a tunnel; anywhere else the client has left."""
+        if self._tunnel is not None:
+            return self._tunnel.client_ended()
+        return None
 
     def pause_writing(self) -> None:
         """Read no more from the upstream while the client takes no more."""
@@ -73,16 +92,34 @@ class ClientConnection(web.RequestHandler):
         if self._wire is not None:
             self._wire.resume_reading()
 
+    def data_received(self, data: bytes) -> None:
+        """Take bytes. Where they break the grammar, the body under way has an error.
+
+        aiohttp's C parser forgets that body, and its reader would wait for ever.
+        """
+        super().data_received(data)
+        if not self._messages or not isinstance(self._messages[-1][0], _ErrInfo):
+            return
+        self._lingering_time = 0.0  # nothing more of it can be read
+        bodies = [body for _, body in self._messages]
+        if self._current_request is not None:
+            bodies.append(self._current_request.content)
+        for body in bodies:
+            if not body.is_eof():
+                body.set_exception(web.RequestPayloadError("it breaks its framing"))
+
     def handle_error(
         self,
         request: web.BaseRequest,  # noqa: ARG002 - aiohttp's signature
         status: int = 500,
-        exc: BaseException | None = None,  # noqa: ARG002
+        exc: BaseException | None = None,
         message: str | None = None,  # noqa: ARG002
     ) -> web.StreamResponse:
         """Answer what aiohttp could not parse. Its own page would echo the bytes."""
         error: BearerdError
-        if status == 400:  # noqa: PLR2004 - what its parser raises
+        if isinstance(exc, BearerdError):
+            error = exc
+        elif status == 400:  # noqa: PLR2004 - what its parser raises
             error = RequestMalformed("the request breaks the rules of HTTP/1.1")
         else:
             error = BearerdError("bearerd failed at this request; its log says more")

@@ -8,7 +8,7 @@ delivered in the end is always the upstream's own bytes, or a word of ours.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from proxy.credential.recovery import SENDING, Outcome, State, after
 from proxy.credential.source import CredentialSource
@@ -17,6 +17,7 @@ from proxy.errors import BearerdError, CredentialError, RefreshThrottled
 from proxy.events import Observer, RecoveryFinished
 from proxy.relay import headers, refusal
 from proxy.relay.answer import Answer
+from proxy.relay.answer_parser import SWITCHING_PROTOCOLS
 from proxy.relay.attempt import Attempt, Outbound, send
 from proxy.relay.message import Head
 from proxy.relay.upstream import Upstream
@@ -31,7 +32,8 @@ INSPECTION_SECONDS = 2.0
 class Exchange:
     """Owns the attempt under way, and what recovery has come to.
 
-    *couple* is told which wire feeds the client, so that a slow one slows it down.
+    *couple* is told which wire feeds the client, so that a slow one slows it down;
+    *tunnel* takes over a wire that has switched protocols.
     """
 
     def __init__(
@@ -44,6 +46,7 @@ class Exchange:
         outbound: Outbound,
         answer: Answer,
         couple: Callable[[Wire | None], None],
+        tunnel: Callable[[Wire], Awaitable[None]],
         observe: Observer,
         monotonic: Callable[[], float],
     ) -> None:
@@ -54,6 +57,7 @@ class Exchange:
         self._outbound = outbound
         self._answer = answer
         self._couple = couple
+        self._tunnel = tunnel
         self._observe = observe
         self._monotonic = monotonic
         self._attempt: Attempt | None = None
@@ -185,6 +189,11 @@ class Exchange:
         if self._steps:
             steps = ", ".join(dict.fromkeys(self._steps))
             added += b"x-bearerd-recovery: %b\r\n" % steps.encode()
+        if self._head.status == SWITCHING_PROTOCOLS:
+            self._answer.switch(self._head, added)
+            self._couple(wire)
+            await self._tunnel(wire)
+            return
         self._answer.begin(self._head, added)
         wire.flow_to(self._answer)
         self._answer.flush()

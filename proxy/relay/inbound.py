@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from aiohttp import HttpVersion10, web
+from aiohttp import HttpVersion10, HttpVersion11, web
 
+from proxy.errors import RequestMalformed
+from proxy.relay.answer_parser import WEBSOCKET
 from proxy.relay.body import Reader
+from proxy.relay.headers import nominations
 from proxy.relay.message import Fields
 
 
@@ -25,23 +28,41 @@ class Inbound:
     reader: Reader | None
     length: int | None
     expects_continue: bool
+    asks_upgrade: bool
 
 
 def read(request: web.BaseRequest) -> Inbound:
-    """Return what the listener's server has parsed. aiohttp keeps field lines raw."""
+    """Return what the listener's server has parsed. aiohttp keeps field lines raw.
+
+    Raises:
+        RequestMalformed: it is in a version or a framing that aiohttp alone accepts.
+    """
+    if request.version not in (HttpVersion10, HttpVersion11):
+        message = "HTTP/1.1 and HTTP/1.0 are spoken here, and no other version"
+        raise RequestMalformed(message)
     fields = request.raw_headers
+    is_http_10 = request.version == HttpVersion10
     reader = request.content if request.can_read_body else None
     length = None
-    expects_continue = False
+    expects_continue = upgrades = False
     for name, value in fields:
         match name.lower():
             case b"content-length":
                 length = int(value)  # the server has checked it
+            case b"transfer-encoding":
+                # RFC 9112 section 6.1: 1.0 knows none; and nobody codes but in chunks.
+                if is_http_10 or value.lower() != b"chunked":
+                    message = (
+                        "no transfer coding but chunked is served, and none in 1.0"
+                    )
+                    raise RequestMalformed(message)
+                length = 0 if reader is None else None
+            case b"upgrade":
+                upgrades = value.strip().lower() == WEBSOCKET
             case b"expect":
                 expects_continue = value.lower() == b"100-continue"
             case _:
                 pass
-    is_http_10 = request.version <= HttpVersion10
     return Inbound(
         method=request.method,
         target=request.raw_path.encode("utf-8", "surrogateescape"),
@@ -52,4 +73,11 @@ def read(request: web.BaseRequest) -> Inbound:
         length=length,
         # RFC 9110 section 10.1.1: a 1.0 client cannot wait for it.
         expects_continue=expects_continue and not is_http_10,
+        # RFC 9110 section 7.8: a server ignores it in a 1.0 request.
+        asks_upgrade=(
+            upgrades
+            and not is_http_10
+            and reader is None
+            and b"upgrade" in nominations(fields)
+        ),
     )

@@ -33,6 +33,7 @@ from proxy.relay.gate import Gate, Policy, check_host
 from proxy.relay.inbound import Inbound
 from proxy.relay.keys import Client
 from proxy.relay.target import Target, resolve
+from proxy.relay.tunnel import Tunnel
 from proxy.relay.upstream import Upstream
 
 CLIENT_LEFT = 499
@@ -138,7 +139,10 @@ class Relay:
         connection, transport = request.protocol, request.transport
         if transport is None or not isinstance(connection, ClientConnection):
             return self._close  # it has left already
-        arrived = inbound.read(request)
+        try:
+            arrived = inbound.read(request)
+        except RequestMalformed as error:
+            return self._unread(transport, request.method, error)
         answer = Answer(
             transport,
             is_http_10=arrived.is_http_10,
@@ -166,6 +170,33 @@ class Relay:
             self._observe(served.finished(now, is_abandoned=is_abandoned))
         return self._close if answer.must_close else self._keep
 
+    def _unread(
+        self, transport: asyncio.Transport, method: str, error: RequestMalformed
+    ) -> web.StreamResponse:
+        """Refuse a request that cannot be taken for what it says."""
+        answer = Answer(
+            transport,
+            is_http_10=False,
+            is_head_request=method == "HEAD",
+            must_close=True,
+            date=self.date,
+        )
+        answer.error(error)
+        self._observe(
+            RequestFinished(
+                client="",
+                profile="",
+                method=method,
+                path="",
+                status=answer.status,
+                attempts=0,
+                code=error.code,
+                overhead_seconds=None,
+                duration_seconds=0.0,
+            )
+        )
+        return self._close
+
     async def _serve(
         self, policy: Policy, connection: ClientConnection, served: Served
     ) -> None:
@@ -191,10 +222,12 @@ class Relay:
                 fields=arrived.fields,
                 body=body,
                 length=arrived.length,
+                asks_upgrade=arrived.asks_upgrade,
                 interim=served.answer.interim,
             ),
             answer=served.answer,
             couple=connection.couple,
+            tunnel=lambda wire: Tunnel(connection, wire).run(),
             observe=self._observe,
             monotonic=self._clock.monotonic,
         )

@@ -11,6 +11,7 @@ Rules:
 2. Bytes that nobody asked for, between two answers or after one, end it as well: they
    would be taken for the answer to the next request (RFC 9112 section 6.3).
 3. A wire takes another request only if the last one was sent whole and answered whole.
+4. After a 101 it is a pipe, and nothing else any more.
 """
 
 from __future__ import annotations
@@ -37,6 +38,25 @@ class Sink(Protocol):
         """Take the end of a body that came whole."""
 
 
+class FarEnd(Protocol):
+    """The other end of a tunnel. Called from the event loop's callbacks."""
+
+    def received(self, data: bytes) -> None:
+        """Take raw bytes."""
+
+    def ended(self) -> bool:
+        """Take the end of what comes; say whether the connection stays open."""
+
+    def lost(self, *, is_clean: bool) -> None:
+        """Take the loss of the connection; *is_clean* if it was closed, not reset."""
+
+    def pause_reading(self) -> None:
+        """Take no more from your side for now."""
+
+    def resume_reading(self) -> None:
+        """Go on."""
+
+
 class Wire(asyncio.Protocol):
     """Owns its transport, its parser, and the request under way.
 
@@ -46,6 +66,7 @@ class Wire(asyncio.Protocol):
     __slots__ = (
         "_answer",
         "_error",
+        "_far_end",
         "_held_bytes",
         "_interim",
         "_is_busy",
@@ -74,6 +95,7 @@ class Wire(asyncio.Protocol):
         self._error: UpstreamError | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._write_waiter: asyncio.Future[None] | None = None
+        self._far_end: FarEnd | None = None
         self._held_bytes = 0
         self._reading_is_paused = False
         self._is_busy = False
@@ -95,7 +117,8 @@ class Wire(asyncio.Protocol):
     @property
     def is_silent(self) -> bool:
         """Say whether it waits for the upstream, not for a client that is slow."""
-        return self._is_busy and not self._reading_is_paused
+        is_tunnel = self._far_end is not None
+        return self._is_busy and not (self._reading_is_paused or is_tunnel)
 
     def expire(self, error: UpstreamError) -> None:
         """Give up; whoever waits gets *error*."""
@@ -108,6 +131,7 @@ class Wire(asyncio.Protocol):
         request: bytes,
         *,
         is_head_request: bool,
+        asks_upgrade: bool,
         is_whole: bool,
         interim: Callable[[Head], None],
     ) -> None:
@@ -117,7 +141,7 @@ class Wire(asyncio.Protocol):
         """
         assert self._transport is not None  # noqa: S101 - it is idle
         self.was_used = not self.is_untouched or self.was_used
-        self._answer.expect(is_head_request=is_head_request)
+        self._answer.expect(is_head_request=is_head_request, asks_upgrade=asks_upgrade)
         self._sink = None
         self._interim = interim
         self._held_bytes = 0
@@ -197,6 +221,33 @@ class Wire(asyncio.Protocol):
         """Close at once, without sending what is queued."""
         self._fail(UpstreamUnreachable("the connection to the upstream was given up"))
 
+    def switch(self, far_end: FarEnd) -> None:
+        """Pass raw bytes from now on, after a 101: what came behind it, and the rest."""
+        self._far_end = far_end
+        if self._answer.switched:
+            far_end.received(self._answer.switched)
+        self.resume_reading()
+
+    def write_raw(self, data: bytes) -> None:
+        """Send bytes of the protocol that was switched to."""
+        if self._transport is not None and not self._transport.is_closing():
+            self.touched_at = self._loop.time()
+            self._transport.write(data)
+
+    def write_eof(self) -> None:
+        """Send no more; TLS cannot say so, and ends instead."""
+        if self._transport is None or self._transport.is_closing():
+            return
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
+        else:
+            self._transport.close()
+
+    def finish(self) -> None:
+        """Close after what is queued has gone out."""
+        if self._transport is not None:
+            self._transport.close()
+
     def pause_reading(self) -> None:
         """Take no more from the upstream for now: the client is slower."""
         if not self._reading_is_paused and self._transport is not None:
@@ -218,6 +269,10 @@ class Wire(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse, and hand the body on in one go."""
+        if self._far_end is not None:
+            self.touched_at = self._loop.time()
+            self._far_end.received(data)
+            return
         if not self._is_busy:
             self.abort()
             return
@@ -237,28 +292,39 @@ class Wire(asyncio.Protocol):
             self._wake()
 
     def eof_received(self) -> bool:
-        """End a body that ends with the connection; any other has broken off."""
+        """End a body that ends with the connection; any other has broken off.
+
+        A tunnel may go on in the other direction: then the transport stays.
+        """
+        if self._far_end is not None:
+            return self._far_end.ended()
         if self._is_busy and not self._answer.is_complete:
             self._answer.feed_eof()
             self._hand_over()
             self._wake()
         return False
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
+    def connection_lost(self, exc: Exception | None) -> None:
         """Tell whoever waits that nothing more will come."""
+        if self._far_end is not None:
+            self._far_end.lost(is_clean=exc is None)
         where = "in mid-answer" if self._answer.head else "before it answered"
         self._fail(UpstreamUnreachable(_closed(where)))
         self._transport = None
 
     def pause_writing(self) -> None:
-        """Make `send` wait."""
+        """Make `send` wait, and the far end of a tunnel stop reading."""
         self._write_waiter = self._loop.create_future()
+        if self._far_end is not None:
+            self._far_end.pause_reading()
 
     def resume_writing(self) -> None:
         """Let `send` go on."""
         waiter, self._write_waiter = self._write_waiter, None
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
+        if self._far_end is not None:
+            self._far_end.resume_reading()
 
     # Inside.
 
