@@ -45,7 +45,7 @@ def list_(
     *,
     json: Annotated[bool, typer.Option("--json", help="Print them as JSON.")] = False,
 ) -> int:
-    """List the keys: name, profile, what each may do, and when it was made."""
+    """List the keys: names, profiles, rights and dates."""
     keys = [
         {
             "name": entry.name,

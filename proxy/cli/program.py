@@ -85,7 +85,7 @@ def build(commands: Mapping[str, str], args: Sequence[str]) -> typer.Typer:
         if name == wanted:
             importlib.import_module(f"proxy.cli.{name}").register(program)
         else:
-            program.command(name, help=line)(_not_wanted)
+            program.command(name, short_help=line)(_not_wanted)
     return program
 
 
