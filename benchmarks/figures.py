@@ -39,6 +39,15 @@ class Figure:
         return ours / theirs if ours is not None and theirs else None
 
     @property
+    def ratio_range(self) -> tuple[float, float] | None:
+        """Return the lowest and highest ratio of a single round."""
+        rounds = zip(
+            self.samples.get("bearerd", ()), self.samples.get("nginx", ()), strict=False
+        )
+        ratios = [ours / theirs for ours, theirs in rounds if theirs]
+        return (min(ratios), max(ratios)) if ratios else None
+
+    @property
     def is_met(self) -> bool | None:
         """True when the target is met; None where there is none, or no ratio."""
         if self.most is None or self.ratio is None:

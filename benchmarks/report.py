@@ -14,21 +14,26 @@ COLUMNS: Final = ("no proxy", "nginx", "bearerd")
 
 def table(figures: Figures) -> Iterator[str]:
     """Give the lines of the table: medians, ratio, target."""
-    yield _row("", "unit", *COLUMNS, "ratio", "target")
+    yield _row("", "unit", *COLUMNS, "ratio", "in rounds", "target")
     for figure in figures:
+        span = figure.ratio_range
         yield _row(
             figure.label,
             figure.unit,
             *(_number(figure.median(name)) for name in COLUMNS),
             "-" if figure.ratio is None else f"{figure.ratio:.2f}",
+            "" if span is None else f"{span[0]:.2f} to {span[1]:.2f}",
             _verdict(figure),
         )
 
 
-def write_json(path: Path, machine: str, figures: Figures) -> None:
+def write_json(
+    path: Path, machine: str, neighbours_share: float, figures: Figures
+) -> None:
     """Write all samples, with what the table says of them."""
     content = {
         "machine": machine,
+        "neighbours_share": neighbours_share,
         "figures": [
             {
                 "key": figure.key,
@@ -47,10 +52,9 @@ def write_json(path: Path, machine: str, figures: Figures) -> None:
 
 
 def _row(label: str, unit: str, *cells: str) -> str:
-    *numbers, target = cells
-    return (
-        f"{label:<28} {unit:<7}" + "".join(f"{c:>10}" for c in numbers) + f"   {target}"
-    )
+    *numbers, in_rounds, target = cells
+    line = f"{label:<29} {unit:<6}" + "".join(f"{cell:>9}" for cell in numbers)
+    return f"{line}  {in_rounds:<12} {target}".rstrip()
 
 
 def _number(value: float | None) -> str:
