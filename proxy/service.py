@@ -34,7 +34,6 @@ from proxy.credential.journal import Spender
 from proxy.credential.renewal import Renewal
 from proxy.credential.source import CredentialSource
 from proxy.credential.upkeep import Upkeep
-from proxy.errors import ConfigurationError
 from proxy.events import (
     Event,
     LockWaited,
@@ -45,6 +44,8 @@ from proxy.events import (
 )
 from proxy.relay import gate
 from proxy.relay.body import ReplayMemory
+from proxy.relay.cookies import Cookies
+from proxy.relay.dial import HttpProxy
 from proxy.relay.gate import Gate, Policy
 from proxy.relay.keys import Client, KeyRing
 from proxy.relay.listener import Listener
@@ -98,7 +99,6 @@ class Service:
         Raises:
             StartError, StoreError, ConfigurationError: it could not be started.
         """
-        refuse_what_comes_later(self._settings)
         async with AsyncExitStack() as stack:
             tls = tls_context(self._settings)
             session = await stack.enter_async_context(authority_session(tls))
@@ -145,7 +145,14 @@ class Service:
             with suppress(TimeoutError):
                 async with store.lock(0):
                     pass  # the place for the lock is there; who holds it is no matter
-            source = build_source(profile, store, session, self._clock, self._observe)
+            source = build_source(
+                profile,
+                store,
+                session,
+                self._clock,
+                self._observe,
+                upstream_proxy=self._settings.upstream_proxy,
+            )
             upstream = self._upstream(profile, tls)
             stack.callback(upstream.close)
             stack.push_async_callback(source.close)
@@ -163,6 +170,8 @@ class Service:
             connect_timeout_seconds=self._settings.upstream_connect_timeout_seconds,
             idle_timeout_seconds=self._settings.upstream_idle_timeout_seconds,
             tls=tls,
+            proxy=outgoing_proxy(self._settings),
+            cookies=Cookies(self._clock.monotonic),
         )
 
     async def _open(self, stack: AsyncExitStack, routes: dict[str, Route]) -> None:
@@ -219,7 +228,14 @@ async def open_source(
     chosen = settings.profile(profile)
     store = file_store(chosen, clock)
     async with authority_session(tls_context(settings)) as session:
-        source = build_source(chosen, store, session, clock, observe)
+        source = build_source(
+            chosen,
+            store,
+            session,
+            clock,
+            observe,
+            upstream_proxy=settings.upstream_proxy,
+        )
         await source.start()
         try:
             yield source
@@ -244,6 +260,8 @@ def build_source(
     session: aiohttp.ClientSession,
     clock: Clock,
     observe: Observer,
+    *,
+    upstream_proxy: str | None,
 ) -> CredentialSource:
     """Return the source of one profile, over *store*."""
     renewal = Renewal(
@@ -253,6 +271,7 @@ def build_source(
             token_url=profile.token_url,
             client_id=profile.client_id,
             timeout_seconds=profile.authority_timeout_seconds,
+            proxy_url=upstream_proxy,
         ),
         budget=Budget(profile.refresh_burst, profile.refresh_interval_seconds),
         backoff=Backoff(clock=clock, draw=random.random),
@@ -309,17 +328,10 @@ async def authority_session(
         yield session
 
 
-def refuse_what_comes_later(settings: Settings) -> None:
-    """Raise for a setting that is known, and that nothing acts on yet.
-
-    Raises:
-        ConfigurationError: it would silently do nothing.
-    """
-    if settings.upstream_proxy is not None:
-        raise ConfigurationError(
-            "upstream_proxy: going out through an HTTP proxy comes in a later version; "
-            "unset it, or let the system route bearerd's connections"
-        )
+def outgoing_proxy(settings: Settings) -> HttpProxy | None:
+    """Return the proxy on the way out, if one is set; the environment's do not count."""
+    url = settings.upstream_proxy
+    return HttpProxy.of(url) if url is not None else None
 
 
 @asynccontextmanager

@@ -111,7 +111,10 @@ class HttpAuthority:
         token_url: str,
         client_id: str,
         timeout_seconds: float,
+        proxy_url: str | None = None,
     ) -> None:
+        # As on the upstream leg, loopback is reached directly.
+        self._proxy_url = proxy_url if token_url.startswith("https:") else None
         self._session = session
         self._token_url = token_url
         self._client_id = client_id
@@ -133,11 +136,13 @@ class HttpAuthority:
                 json=body,
                 timeout=self._timeout,
                 allow_redirects=False,
+                proxy=self._proxy_url,
             ) as response:
                 content = await _capped(response.content)
                 return interpret(response.status, response.headers, content)
         except (
             aiohttp.ClientConnectorError,  # DNS, refused, and TLS beneath it
+            aiohttp.ClientHttpProxyError,  # the proxy answered, not the authority
             aiohttp.ConnectionTimeoutError,
             aiohttp.InvalidURL,
         ) as error:

@@ -69,7 +69,7 @@ class Attempt:
             method=outbound.method.encode(),
             target=upstream.origin.base_path + outbound.below,
             host=upstream.origin.authority,
-            signature=signature,
+            signature=signature + upstream.cookie_line(),
             fields=outbound.fields,
             framing=_framing(outbound),
         )

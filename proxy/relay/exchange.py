@@ -115,6 +115,7 @@ class Exchange:
             self._upstream, self._outbound, headers.signature(credential)
         )
         self.waited_seconds += self._monotonic() - began
+        self._upstream.learn(self._head)
         if self._head.status != UNAUTHORIZED:
             self._source.accepted(self._path, credential)
             return Outcome.ANSWERED

@@ -7,23 +7,20 @@ timer runs per request: one sweep a second looks at every wire.
 from __future__ import annotations
 
 import asyncio
-import socket
 import ssl
 from collections import deque
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-import aiohappyeyeballs
-
 from proxy.errors import UpstreamTimeout, UpstreamUnreachable
+from proxy.relay.cookies import Cookies
+from proxy.relay.dial import HttpProxy, dial
+from proxy.relay.message import Head
 from proxy.relay.wire import Wire
 
 IDLE_SECONDS = 15.0
 """Kept shorter than any upstream keeps them (nginx 75 s, Cloudflare 400 s, Node 5 s is
 the exception), so that we close first. aiohttp's pool has 15 s as well."""
-
-HAPPY_EYEBALLS_SECONDS = 0.25
-"""RFC 8305 section 5: when to try the next address as well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +48,10 @@ class Origin:
 
 
 class Upstream:
-    """Connections to one origin. Owns every wire; `run` sweeps them until cancelled."""
+    """Connections to one origin. Owns every wire; `run` sweeps them until cancelled.
+
+    *proxy* and *cookies* are for an https origin; a loopback one has neither.
+    """
 
     def __init__(
         self,
@@ -60,8 +60,12 @@ class Upstream:
         connect_timeout_seconds: float,
         idle_timeout_seconds: float,
         tls: ssl.SSLContext | None,
+        proxy: HttpProxy | None = None,
+        cookies: Cookies | None = None,
     ) -> None:
         self.origin = origin
+        self._cookies = cookies if origin.is_tls else None
+        self._proxy = proxy if origin.is_tls else None
         self._connect_timeout_seconds = connect_timeout_seconds
         self._idle_timeout_seconds = idle_timeout_seconds
         self._tls = tls if origin.is_tls else None
@@ -77,9 +81,19 @@ class Upstream:
         """
         while self._idle and not is_fresh:
             wire = self._idle.pop()
-            if wire.is_idle:
+            if wire.is_idle and wire.is_quiet:
                 return wire
+            wire.abort()
         return await self._connect()
+
+    def cookie_line(self) -> bytes:
+        """Return the field line with what `learn` has kept, or nothing."""
+        return self._cookies.line() if self._cookies is not None else b""
+
+    def learn(self, head: Head) -> None:
+        """Keep what an answer sets for the next request."""
+        if self._cookies is not None:
+            self._cookies.learn(head.values(b"set-cookie"))
 
     async def run(self) -> None:
         """Close what has been silent, or idle, for too long. Runs until cancelled."""
@@ -115,14 +129,9 @@ class Upstream:
         where = f"{origin.host}:{origin.port}"
         try:
             async with asyncio.timeout(self._connect_timeout_seconds):
-                addresses = await loop.getaddrinfo(
-                    origin.host, origin.port, type=socket.SOCK_STREAM
-                )
-                connected = await aiohappyeyeballs.start_connection(
-                    addresses, happy_eyeballs_delay=HAPPY_EYEBALLS_SECONDS, interleave=1
-                )
+                connected = await dial(origin.host, origin.port, self._proxy)
                 _, wire = await loop.create_connection(
-                    lambda: Wire(loop, self._released),
+                    lambda: Wire(loop, connected, self._released),
                     sock=connected,
                     ssl=self._tls,
                     server_hostname=origin.host if self._tls else None,

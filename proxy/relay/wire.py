@@ -17,6 +17,7 @@ Rules:
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable
 from typing import Protocol, cast
 
@@ -60,7 +61,7 @@ class FarEnd(Protocol):
 class Wire(asyncio.Protocol):
     """Owns its transport, its parser, and the request under way.
 
-    *released* is called once each time the wire has become idle, or has closed.
+    *connected* is the socket beneath the transport. *released* is called once each time the wire has become idle, or has closed.
     """
 
     __slots__ = (
@@ -75,6 +76,7 @@ class Wire(asyncio.Protocol):
         "_reading_is_paused",
         "_released",
         "_sink",
+        "_socket",
         "_transport",
         "_waiter",
         "_write_waiter",
@@ -84,9 +86,13 @@ class Wire(asyncio.Protocol):
     )
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, released: Callable[[Wire], None]
+        self,
+        loop: asyncio.AbstractEventLoop,
+        connected: socket.socket,
+        released: Callable[[Wire], None],
     ) -> None:
         self._loop = loop
+        self._socket = connected
         self._released = released
         self._transport: asyncio.Transport | None = None
         self._answer = AnswerParser()
@@ -113,6 +119,22 @@ class Wire(asyncio.Protocol):
         return (
             not self._is_busy and transport is not None and not transport.is_closing()
         )
+
+    @property
+    def is_quiet(self) -> bool:
+        """Say whether nothing has come in unseen: an end, or bytes nobody asked for.
+
+        A request written into such a connection would be lost, and a POST may not go
+        out again (RFC 9112 section 9.3.1). So the kernel is asked before each reuse;
+        the event loop may be a round behind.
+        """
+        try:
+            self._socket.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        return False
 
     @property
     def is_silent(self) -> bool:
