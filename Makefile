@@ -123,4 +123,5 @@ lock: $(VENV)/.project ## write the locks anew from pyproject.toml; LOCK_FLAGS=-
 	if [ -n "$$index" ]; then UV_DEFAULT_INDEX=$$index; export UV_DEFAULT_INDEX; fi; \
 	$(UV_COMPILE) pyproject.toml --extra redis --group dev --output-file requirements-dev.lock; \
 	$(UV_COMPILE) pyproject.toml --constraint requirements-dev.lock --output-file requirements.lock; \
-	$(UV_COMPILE) --group build --constraint requirements-dev.lock --output-file requirements-build.lock
+	$(UV_COMPILE) --group build --constraint requirements-dev.lock --output-file requirements-build.lock; \
+	$(UV_COMPILE) tests/clients/requirements.in --output-file tests/clients/requirements.lock
