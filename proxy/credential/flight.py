@@ -41,12 +41,15 @@ class Flight(Generic[T]):
         cancelled caller leaves alone.
         """
         self.launch(call)
-        assert self._task is not None  # noqa: S101 - just launched
+        task = self._task
+        assert task is not None  # noqa: S101 - just launched
         self.waiters += 1
         try:
-            return await asyncio.shield(self._task)
+            # Not `shield`: newer Pythons log the error of one that its caller has left.
+            await asyncio.wait({task})
         finally:
             self.waiters -= 1
+        return task.result()
 
     async def landed(self) -> None:
         """Wait until nothing is in the air. Errors went to those who joined."""
