@@ -33,7 +33,7 @@ def decode(content: bytes) -> Document:
     """
     try:
         document = json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise NotUnderstood("it is not valid JSON") from None
     if not isinstance(document, dict):
         raise NotUnderstood("it is not a JSON object")
@@ -57,12 +57,12 @@ def credential(document: Document) -> Credential:
     )
     if not isinstance(access_token, str) or not access_token:
         raise NotUnderstood("it holds no access token")
-    id_token = tokens.get("id_token")
+    id_token, account_id = tokens.get("id_token"), tokens.get("account_id")
     id_token = id_token if isinstance(id_token, str) else None
     return Credential(
         access_token=access_token,
         refresh_token=refresh_token if isinstance(refresh_token, str) else "",
-        account_id=tokens.get("account_id")
+        account_id=(account_id if isinstance(account_id, str) else None)
         or account_claim(id_token)
         or account_claim(access_token),
         user_id=user_claim(id_token) or user_claim(access_token),
@@ -84,13 +84,17 @@ def renewed(document: Document, new: Credential, now: float) -> Document:
     tokens.setdefault("account_id", new.account_id)
     # Without the mode, Codex takes a file with an API key for an API-key login.
     base = {"auth_mode": "chatgpt", "OPENAI_API_KEY": None} | document
+    base["auth_mode"] = base["auth_mode"] or "chatgpt"
     last_refresh = datetime.fromtimestamp(now, UTC).isoformat().replace("+00:00", "Z")
     return base | {"tokens": tokens, "last_refresh": last_refresh}
 
 
 def encode(document: Document) -> bytes:
     """Return *document* as Codex writes it: pretty, two spaces, UTF-8."""
-    return json.dumps(document, indent=2, ensure_ascii=False).encode() + b"\n"
+    try:
+        return json.dumps(document, indent=2, ensure_ascii=False).encode() + b"\n"
+    except UnicodeEncodeError:  # half a surrogate pair can only be written escaped
+        return json.dumps(document, indent=2).encode() + b"\n"
 
 
 def _timestamp(value: object) -> datetime | None:
