@@ -5,7 +5,8 @@ a TOML file; the first of these that is given counts. Rules:
 
 1. What is unknown or bad stops the start, with one line that says where it stands.
 2. The result is frozen. Rooms get plain values from it, never the whole.
-3. What profiles may differ in stands in `ProfileFields`; all else is the daemon's.
+3. What profiles may differ in stands in `ProfileFields`, what the process has for all
+   of them in `ProcessFields`; here is who may come in, and what reads it all.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from platformdirs import user_config_path, user_data_path
 from pydantic import AfterValidator, ValidationError, ValidationInfo, field_validator
@@ -43,6 +44,7 @@ from proxy.setting_origins import (
     with_key_file,
     with_profile_tables,
 )
+from proxy.setting_process import ProcessFields
 from proxy.setting_profile import (
     DEFAULT_PROFILE,
     ProfileFields,
@@ -52,19 +54,14 @@ from proxy.setting_profile import (
 from proxy.setting_values import (
     Addresses,
     AddressesOrNone,
-    CertificateFile,
     ClientKey,
     FilePath,
     Hosts,
     Origins,
-    ProxyUrl,
-    Seconds,
-    Whole,
-    Workers,
 )
 
 
-class Settings(ProfileFields, BaseSettings):
+class Settings(ProfileFields, ProcessFields, BaseSettings):
     """All settings, checked and in one form."""
 
     listen: Addresses = setting(
@@ -117,71 +114,6 @@ class Settings(ProfileFields, BaseSettings):
         "Clients",
         "A file that holds the operator's own client key, for secret mounts.",
         allowed="a path",
-    )
-    replay_limit_bytes: Whole = setting(
-        "Limits",
-        "The largest request body that is kept to be sent again after a 401.",
-        default=8 << 20,
-        unit="bytes",
-        within=(0, 1 << 30),
-    )
-    replay_total_bytes: Whole = setting(
-        "Limits",
-        "What all kept request bodies may take together.",
-        default=256 << 20,
-        unit="bytes",
-        within=(0, 1 << 36),
-    )
-    upstream_connect_timeout_seconds: Seconds = setting(
-        "Upstream and authority",
-        "The longest that connecting to the upstream may take, TLS included.",
-        default=10,
-        unit="seconds",
-        within=(0.1, 600),
-    )
-    upstream_idle_timeout_seconds: Seconds = setting(
-        "Upstream and authority",
-        "How long the upstream may be silent; a stream that goes on is never cut.",
-        default=300,
-        unit="seconds",
-        within=(0.1, 86400),
-    )
-    upstream_proxy: ProxyUrl | None = setting(
-        "Upstream and authority",
-        "An HTTP proxy on the way out; the environment's proxies are not used.",
-        allowed="an http:// URL of a proxy, such as http://proxy.example:3128",
-        secret=True,
-    )
-    ca_file: CertificateFile | None = setting(
-        "Upstream and authority",
-        "PEM certificates to trust in place of the system's, as TLS proxies need it.",
-        allowed="a file of PEM certificates",
-    )
-    drain_seconds: Seconds = setting(
-        "Process",
-        "How long requests in flight may take once bearerd is told to stop.",
-        default=30,
-        unit="seconds",
-        within=(0, 86400),
-    )
-    workers: Workers = setting(
-        "Process",
-        "Processes that share the listener; more than one comes in a later version.",
-        default=1,
-        unit="processes",
-        allowed="1; more than one process comes in a later version",
-    )
-    log_format: Literal["auto", "console", "json"] = setting(
-        "Process",
-        "How the log is written; auto: console on a terminal, json otherwise.",
-        default="auto",
-        allowed="auto, console or json",
-    )
-    log_level: Literal["debug", "info", "warning", "error"] = setting(
-        "Process",
-        "The least that is logged.",
-        default="info",
-        allowed="debug, info, warning or error",
     )
     profiles: Annotated[
         Mapping[str, ProfileSettings], AfterValidator(MappingProxyType)
