@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable
 from typing import Literal, TypeAlias, get_args
 
 from proxy.events import (
@@ -51,35 +50,28 @@ def fields_of(event: Event) -> dict[str, object]:
 
 def level_of(event: Event) -> Level:
     """Return how much an operator wants to see *event*; what is not named is info."""
-    level = _LEVELS.get(type(event), "info")
-    return level if isinstance(level, str) else level(event)
+    match event:
+        case RequestFinished():
+            return _of_request(event)
+        case RecoveryFinished():
+            is_well = event.outcome in {"recovered", "resource"}
+            return "info" if is_well else "warning"
+        # As long as a login is held in memory only, this process must not end.
+        case LoginNeeded() | CredentialHeldInMemory():
+            return "error"
+        case RefreshFailed():
+            return "warning"
+        case LockWaited() | ReplayAbandoned():
+            return "debug"
+        case _:
+            return "info"
 
 
-def _of_request(event: Event) -> Level:
+def _of_request(event: RequestFinished) -> Level:
     """A request is every day's; one that bearerd answered itself is worth a line."""
-    if not isinstance(event, RequestFinished):
-        raise TypeError(event)
     if event.status >= SERVER_ERROR:
         return "warning"
     return "debug" if event.code is None else "info"
-
-
-def _of_recovery(event: Event) -> Level:
-    if not isinstance(event, RecoveryFinished):
-        raise TypeError(event)
-    return "info" if event.outcome in {"recovered", "resource"} else "warning"
-
-
-_LEVELS: dict[type, Level | Callable[[Event], Level]] = {
-    LockWaited: "debug",
-    ReplayAbandoned: "debug",
-    RefreshFailed: "warning",
-    LoginNeeded: "error",
-    # As long as it lasts, the end of this process is the end of the login.
-    CredentialHeldInMemory: "error",
-    RequestFinished: _of_request,
-    RecoveryFinished: _of_recovery,
-}
 
 
 def _rounded(value: object) -> object:

@@ -53,6 +53,7 @@ class AdminServer:
         feed: EventFeed,
         clock: Clock,
         allowed_hosts: Collection[str] = (),
+        ping_seconds: float = PING_SECONDS,
     ) -> None:
         self._addresses = addresses
         self._status = status
@@ -60,6 +61,7 @@ class AdminServer:
         self._feed = feed
         self._clock = clock
         self._allowed_hosts = frozenset(allowed_hosts)
+        self._ping_seconds = ping_seconds
         self._runner: web.AppRunner | None = None
         self._bound: tuple[Address, ...] = ()
 
@@ -82,12 +84,12 @@ class AdminServer:
         app.router.add_get("/metrics", self._metrics_text)
         app.router.add_get("/api/status", self._status_document)
         app.router.add_get("/api/events", self._events)
-        self._runner = web.AppRunner(
+        runner = self._runner = web.AppRunner(
             app, access_log=None, handle_signals=False, shutdown_timeout=STOP_SECONDS
         )
-        await self._runner.setup()
+        await runner.setup()
         try:
-            self._bound = tuple([await self._open(one) for one in self._addresses])
+            self._bound = tuple([await _open(runner, one) for one in self._addresses])
         except BaseException:
             await self.stop()
             raise
@@ -100,25 +102,6 @@ class AdminServer:
         self._bound = ()
         if runner is not None:
             await runner.cleanup()
-
-    async def _open(self, address: Address) -> Address:
-        if self._runner is None:
-            raise RuntimeError(address)
-        site: web.BaseSite
-        if address.kind == "unix":
-            await _check_free(address)
-            site = web.UnixSite(self._runner, address.path)
-        else:
-            site = web.TCPSite(self._runner, address.host, address.port)
-        before = len(self._runner.addresses)
-        try:
-            await site.start()
-        except OSError as error:
-            raise _taken(address, error.strerror or str(error)) from error
-        if address.kind == "unix":
-            return address
-        port = self._runner.addresses[before][1]
-        return Address("tcp", host=address.host, port=port)
 
     @web.middleware
     async def _answer_or_refuse(
@@ -182,13 +165,32 @@ class AdminServer:
             await response.write(b": the events of bearerd, as they happen\n\n")
             while True:
                 try:
-                    async with asyncio.timeout(PING_SECONDS):
+                    async with asyncio.timeout(self._ping_seconds):
                         frame = await subscription.next()
                 except TimeoutError:
                     frame = b": still here\n\n"
                 if frame is None:
                     return response
                 await response.write(frame)
+
+
+async def _open(runner: web.AppRunner, address: Address) -> Address:
+    """Listen on *address*; return it with the port that the system chose."""
+    site: web.BaseSite
+    if address.kind == "unix":
+        await _check_free(address)
+        site = web.UnixSite(runner, address.path)
+    else:
+        site = web.TCPSite(runner, address.host, address.port)
+    before = len(runner.addresses)
+    try:
+        await site.start()
+    except OSError as error:
+        raise _taken(address, error.strerror or str(error)) from error
+    if address.kind == "unix":
+        return address
+    port = runner.addresses[before][1]
+    return Address("tcp", host=address.host, port=port)
 
 
 async def _check_free(address: Address) -> None:

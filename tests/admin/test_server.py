@@ -36,7 +36,12 @@ class Daemon:
             sources=lambda: self.status.sources,
         )
 
-    def server(self, *texts: str, allowed_hosts: tuple[str, ...] = ()) -> AdminServer:
+    def server(
+        self,
+        *texts: str,
+        allowed_hosts: tuple[str, ...] = (),
+        ping_seconds: float = 15.0,
+    ) -> AdminServer:
         return AdminServer(
             [parse_address(text) for text in texts],
             status=lambda: self.status,
@@ -44,6 +49,7 @@ class Daemon:
             feed=self.feed,
             clock=Clock(now=lambda: NOW),
             allowed_hosts=allowed_hosts,
+            ping_seconds=ping_seconds,
         )
 
 
@@ -250,6 +256,19 @@ async def test_events_come_as_they_happen(
         assert (fields["reason"], fields["message"]) == ("reused", "(hidden)")
         daemon.feed.end()
         assert await answer.content.read() == b""
+
+
+async def test_a_silent_stream_is_kept_open(
+    daemon: Daemon, http: aiohttp.ClientSession
+) -> None:
+    """By comments, so that no proxy on the way takes it for dead."""
+    async with (
+        running(daemon.server("127.0.0.1:0", ping_seconds=0.01)) as (address,),
+        http.get(f"{address.base_url}/api/events") as answer,
+    ):
+        await answer.content.readuntil(b"\n\n")
+        for _ in range(3):
+            assert await answer.content.readuntil(b"\n\n") == b": still here\n\n"
 
 
 async def test_a_listener_that_leaves_makes_room(
