@@ -41,8 +41,11 @@ class Entry:
 class KeyFile:
     """One `keys.json`. Owns nothing but its path."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(
+        self, path: Path, *, lock_timeout_seconds: float = LOCK_TIMEOUT_SECONDS
+    ) -> None:
         self.path = path
+        self._lock_timeout_seconds = lock_timeout_seconds
 
     def read(self) -> tuple[Entry, ...]:
         """Return the entries; none if there is no file.
@@ -92,7 +95,7 @@ class KeyFile:
         path = target.with_name(target.name + ".lock")
         held = filelock.FileLock(
             path,
-            timeout=LOCK_TIMEOUT_SECONDS,
+            timeout=self._lock_timeout_seconds,
             mode=0o600,
             preserve_lock_file=True,
             fallback_to_soft=False,
@@ -103,7 +106,7 @@ class KeyFile:
         except filelock.Timeout as error:
             raise StoreError(
                 f"{path}: another process has held this lock for "
-                f"{LOCK_TIMEOUT_SECONDS:g} s; end it, and try again"
+                f"{self._lock_timeout_seconds:g} s; end it, and try again"
             ) from error
         except OSError as error:
             raise _write_error(path, error) from error

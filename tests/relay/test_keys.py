@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from proxy.credential.clock import Clock
 from proxy.errors import BearerdError, ConfigurationError, StoreError
 from proxy.relay import key_shape
+from proxy.relay.key_file import KeyFile
 from proxy.relay.keys import Client, KeyRing
 
 OWN_KEY = "9f2c7a5be4d84e1fa3306b72"
@@ -376,9 +377,27 @@ def test_a_place_that_is_none_is_named(
     assert "keys_file" in caught.value.message
 
 
+def test_a_lock_that_is_not_let_go_is_named(path: Path) -> None:
+    """Whoever holds it for long is in trouble; waiting for ever would hide that."""
+    holder, waiter = KeyFile(path), KeyFile(path, lock_timeout_seconds=0.01)
+    with holder.lock(), pytest.raises(StoreError, match=r"held this lock for 0\.01 s"):
+        waiter.lock().__enter__()
+    with waiter.lock():
+        assert path.with_name("keys.json.lock").exists()
+
+
+def test_a_first_key_that_cannot_be_shown_is_not_made(ring: KeyRing) -> None:
+    """Else it would be good, and known to nobody."""
+    ring.path.with_name("client-key").mkdir(parents=True)
+    with pytest.raises(StoreError, match="client-key: cannot be written"):
+        ring.create_first()
+    assert ring.names() == ()
+
+
 PROGRAM = """
 import sys
 from pathlib import Path
+from proxy.relay.key_file import KeyFile
 from proxy.relay.keys import KeyRing
 
 path, first, count = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
