@@ -209,7 +209,7 @@ class Renewal:
     async def _keep(
         self, stored: Credential, current: Credential, grant: Grant
     ) -> Renewed:
-        renewed = grant.applied_to(current)
+        renewed = grant.applied_to(current, self._clock.now())
         if renewed.refresh_token != current.refresh_token:
             self._spent.append(current.fingerprint)
         await self._journal(self._entry(stored, spending=None, renewed=renewed))
@@ -218,9 +218,13 @@ class Renewal:
         except StoreError as error:
             self._unsaved = (stored, renewed)
             return Renewed(renewed, "renewed", unsaved=error)
+        except LoginRequired:
+            await self._store.journal.clear()  # signed out meanwhile
+            raise
         self._unsaved = None
         await self._store.journal.clear()
         if winner is not None:
+            winner = guarded(winner, Owner.of(current), self._store.name)
             return Renewed(winner, "adopted")
         if grant.access_token is None:
             raise AuthorityFailure("unclear", "no_access_token")
