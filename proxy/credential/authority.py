@@ -14,6 +14,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from typing import Any, Literal, Protocol, TypeAlias
 
 import aiohttp
@@ -47,18 +48,20 @@ class Grant:
     refresh_token: str | None = field(repr=False)
     id_token: str | None = field(repr=False)
 
-    def applied_to(self, spent: Credential) -> Credential:
-        """Return *spent* with what the grant gave; what it left out stays.
+    def applied_to(self, spent: Credential, now: float) -> Credential:
+        """Return *spent* with what the grant gave *now*; what it left out stays.
 
         RFC 6749 section 6: without a new refresh token the old one remains valid.
         """
-        access_token = self.access_token or spent.access_token
+        expires_at = spent.expires_at
+        if self.access_token is not None:
+            expires_at = expiry(self.access_token, datetime.fromtimestamp(now, UTC))
         return replace(
             spent,
-            access_token=access_token,
+            access_token=self.access_token or spent.access_token,
             refresh_token=self.refresh_token or spent.refresh_token,
             id_token=self.id_token if claims(self.id_token) else spent.id_token,
-            expires_at=expiry(access_token, None),
+            expires_at=expires_at,
         )
 
     def names_another_account(self, spent: Credential) -> bool:
@@ -120,7 +123,8 @@ class HttpAuthority:
         self._client_id = client_id
         self._timeout = aiohttp.ClientTimeout(
             total=timeout_seconds,
-            sock_connect=min(CONNECT_TIMEOUT_SECONDS, timeout_seconds),
+            # Less than the whole, so that it is known that nothing was sent.
+            sock_connect=min(CONNECT_TIMEOUT_SECONDS, timeout_seconds / 2),
         )
 
     async def refresh(self, refresh_token: str) -> Grant:
@@ -208,7 +212,7 @@ async def _capped(content: aiohttp.StreamReader) -> bytes:
 def _json_object(content: bytes) -> dict[str, Any]:
     try:
         document = json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return document if isinstance(document, dict) else {}
 
@@ -229,5 +233,7 @@ def _retry_after(value: str | None) -> float | None:
 
 def _kind(error: BaseException) -> str:
     """Name a transport error without its text, which may quote a URL."""
+    if isinstance(error, TimeoutError):
+        return "TimeoutError"  # its cause is how the timer stopped us
     cause = error.__cause__ or getattr(error, "os_error", None) or error
     return type(cause).__name__
