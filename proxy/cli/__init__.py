@@ -17,6 +17,7 @@ COMMANDS: Final = {
     "token": "Print a valid access token.",
     "key": "Make, list and revoke client keys.",
     "adopt": "Go on with the account that the store holds now.",
+    "doctor": "Look at settings, store, login and ports; say what to do.",
     "demo": "Show agents that share one login, without bearerd and through it.",
     "selftest": "Prove that processes on one store refresh once, on this machine.",
 }

@@ -1,0 +1,78 @@
+"""The whole examination: all checks, in the order in which one would mend things."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from proxy import __version__
+from proxy.credential.clock import Clock
+from proxy.doctor.finding import Finding
+from proxy.doctor.listeners import Ask, check_listeners
+from proxy.doctor.login import check_login
+from proxy.doctor.place import check_place
+from proxy.doctor.surroundings import check_surroundings
+from proxy.setting_origins import PREFIX
+from proxy.settings import Settings
+
+NOT_ONLINE = Finding(
+    "network",
+    "skipped",
+    "nothing beyond this machine was asked; `bearerd doctor --online` does",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What lies around us. *codex* is Codex's file, *mounts* the table of mounts."""
+
+    environ: Mapping[str, str]
+    config: Path | None
+    codex: Path
+    mounts: Path
+    clock: Clock
+    ask: Ask
+
+
+async def examine(
+    settings: Settings, machine: Machine, *, is_online: bool
+) -> list[Finding]:
+    """Run all checks and return what they find."""
+    findings = list(
+        check_surroundings(
+            machine.environ,
+            Settings.model_fields,
+            prefix=PREFIX,
+            config=machine.config,
+            has_proxy=settings.upstream_proxy is not None,
+        )
+    )
+    for profile in settings.profiles.values():
+        found = await check_place(profile.store, machine.clock, machine.mounts)
+        found += await check_login(profile.store, machine.clock, machine.codex)
+        findings += [replace(finding, profile=profile.name) for finding in found]
+    findings += check_listeners(
+        settings.listen, settings.admin_listen, __version__, machine.ask
+    )
+    findings += await _online(settings, machine.clock) if is_online else [NOT_ONLINE]
+    return findings
+
+
+async def _online(settings: Settings, clock: Clock) -> list[Finding]:
+    """Ask each authority and upstream once, however many profiles have them."""
+    # What opens connections takes as long to load as all of the other checks to run.
+    from proxy.doctor.online import check_online  # noqa: PLC0415
+    from proxy.service import authority_session, tls_context  # noqa: PLC0415
+
+    pairs = dict.fromkeys(
+        (profile.issuer_url, profile.upstream_url)
+        for profile in settings.profiles.values()
+    )
+    findings = []
+    async with authority_session(tls_context(settings)) as session:
+        for issuer_url, upstream_url in pairs:
+            findings += await check_online(
+                session, issuer_url=issuer_url, upstream_url=upstream_url, clock=clock
+            )
+    return findings
