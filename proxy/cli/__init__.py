@@ -20,6 +20,7 @@ COMMANDS: Final = {
     "doctor": "Look at settings, store, login and ports; say what to do.",
     "demo": "Show agents that share one login, without bearerd and through it.",
     "selftest": "Prove that processes on one store refresh once, on this machine.",
+    "sandbox": "Run a stand-in authority and upstream, for tests of your own.",
 }
 """Each command and its line of help; the command is `register` of its module here."""
 

@@ -1,0 +1,105 @@
+"""`bearerd sandbox`: a process that tests of anybody can use."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import socket
+from asyncio.subprocess import PIPE
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from tests.support import Canary, read_login, run_command, tokens_of
+from tests.support.process import COMMAND, ROOT, environment
+
+
+@asynccontextmanager
+async def sandbox(home: Path, *args: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    """Run the command with *args*; kill it if the test does not end it."""
+    process = await asyncio.create_subprocess_exec(
+        *(*COMMAND, "sandbox", *args),
+        cwd=ROOT,
+        env=environment(home, {}),
+        stdout=PIPE,
+        stderr=PIPE,
+    )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()
+
+
+async def line_of(process: asyncio.subprocess.Process) -> str:
+    """Return the next line on stdout."""
+    assert process.stdout is not None
+    async with asyncio.timeout(20):
+        return (await process.stdout.readline()).decode()
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)]
+)
+async def test_it_serves_until_a_signal_ends_it(
+    tmp_path: Path, canary: Canary, number: int, code: int
+) -> None:
+    """Addresses as JSON, a login in a private file, and a report over HTTP."""
+    login = tmp_path / "auth.json"
+    async with sandbox(tmp_path, "--json", "--auth-file", str(login)) as process:
+        said = await line_of(process)
+        canary.saw("stdout", said)
+        addresses = json.loads(said)
+        tokens = tokens_of(read_login(login))
+        async with aiohttp.ClientSession() as session:
+            async with session.get(
+                f"{addresses['upstream_url']}/codex/models",
+                headers={"Authorization": f"Bearer {tokens['access_token']}"},
+            ) as answer:
+                assert answer.status == 200
+            async with session.get(
+                f"{addresses['issuer_url']}/sandbox/report"
+            ) as report:
+                assert (await report.json())["upstream"]["requests"] == 1
+        process.send_signal(number)
+        async with asyncio.timeout(20):
+            assert await process.wait() == code
+    assert addresses["auth_file"] == str(login)
+    assert login.stat().st_mode & 0o777 == 0o600
+
+
+async def test_a_shell_can_read_the_addresses(tmp_path: Path) -> None:
+    """Settings on stdout, and how to go on from there on stderr."""
+    async with sandbox(tmp_path) as process:
+        first, second = await line_of(process), await line_of(process)
+        process.terminate()
+        _, advice = await process.communicate()
+    assert first.startswith("export BEARERD_ISSUER_URL=http://127.0.0.1:")
+    assert second.startswith("export BEARERD_UPSTREAM_URL=http://127.0.0.1:")
+    assert b"/sandbox/login" in advice
+    assert b"revoke_access_tokens" in advice
+
+
+async def test_a_login_that_is_there_is_left_alone(tmp_path: Path) -> None:
+    """It might be a real one."""
+    login = tmp_path / "auth.json"
+    login.write_text("mine")
+    ended = await run_command(tmp_path, "sandbox", "--auth-file", str(login))
+    assert ended.code == 2
+    assert str(login) in ended.stderr
+    assert login.read_text() == "mine"
+
+
+async def test_a_taken_port_is_one_line(tmp_path: Path) -> None:
+    """With the reason and the remedy."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = str(server.getsockname()[1])
+        ended = await run_command(tmp_path, "sandbox", "--upstream-port", port)
+    assert ended.code == 1
+    assert len(ended.stderr.splitlines()) == 1
+    assert "choose other ports" in ended.stderr
