@@ -58,6 +58,9 @@ class AnswerParser:
 
     def expect(self, *, is_head_request: bool, asks_upgrade: bool) -> None:
         """Forget the last answer; the next bytes are the answer to a new request."""
+        if self._is_head_request:
+            # llhttp still waits for the body that the answer to a HEAD only spoke of.
+            self._parser = httptools.HttpResponseParser(self)
         self._is_head_request = is_head_request
         self._asks_upgrade = asks_upgrade
         self._error: UpstreamProtocolError | None = None

@@ -1,0 +1,164 @@
+"""A real bearerd between raw bytes on both sides."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from proxy.admin.health import ServiceStatus
+from proxy.events import Event, RequestFinished
+from proxy.service import Service
+from proxy.settings import load_settings
+from tests.wire.peers import PATIENCE_SECONDS, Peer, RawUpstream
+
+ACCESS_TOKEN = "made-up.access.token"
+ACCOUNT = "acct-made-up"
+CLIENT_KEY = "c41f7ae09b25d83667e1f0a8"
+
+
+class Gateway:
+    """A service that runs, and what a test needs to stand on either side of it."""
+
+    def __init__(self, upstream: RawUpstream) -> None:
+        self.upstream = upstream
+        self.events: list[Event] = []
+        self.port = 0
+        self._clients: list[Peer] = []
+        self._news = asyncio.Event()
+
+    def observe(self, event: Event) -> None:
+        """Keep what the service announces."""
+        self.events.append(event)
+        self._news.set()
+
+    async def client(self) -> Peer:
+        """Return a new client connection."""
+        peer = await Peer.connect(self.port)
+        self._clients.append(peer)
+        return peer
+
+    async def asked(
+        self, request: bytes, client: Peer | None = None
+    ) -> tuple[Peer, Peer, bytes]:
+        """Send *request*; return client, upstream connection, and the head it got."""
+        client = client or await self.client()
+        await client.send(request)
+        peer = await self.upstream.accept()
+        return client, peer, await peer.head()
+
+    async def refused(self, request: bytes) -> bytes:
+        """Send what must not go on; return the answer's head."""
+        client = await self.client()
+        await client.send(request)
+        head = await client.head()
+        assert self.upstream.connections == 0
+        return head
+
+    async def answered(
+        self, answer: bytes, request: bytes | None = None
+    ) -> tuple[Peer, Peer]:
+        """Send a request, have *answer* sent, and return both ends."""
+        client, peer, _ = await self.asked(request or get(b"/v1/models"))
+        await peer.send(answer)
+        return client, peer
+
+    async def finished(self, count: int = 1) -> list[RequestFinished]:
+        """Return what was told of requests, once *count* are over."""
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while True:
+                told = [e for e in self.events if isinstance(e, RequestFinished)]
+                if len(told) >= count:
+                    return told
+                self._news.clear()
+                await self._news.wait()
+
+    def close(self) -> None:
+        """Take the clients away."""
+        for client in self._clients:
+            client.writer.transport.abort()
+
+
+@asynccontextmanager
+async def running(
+    folder: Path, *, issuer_url: str = "http://127.0.0.1:9", **flags: str
+) -> AsyncIterator[Gateway]:
+    """Run a service with a credential, in front of a raw upstream.
+
+    The authority is nobody, unless *issuer_url* names one.
+    """
+    store = folder / "auth.json"
+    if not store.exists():
+        store.write_text(json.dumps(document()))
+    async with RawUpstream() as upstream:
+        gateway = Gateway(upstream)
+        settings = load_settings(
+            {
+                "store": str(store),
+                "upstream_url": f"http://127.0.0.1:{upstream.port}/backend-api",
+                "issuer_url": issuer_url,
+                "listen": "127.0.0.1:0",
+                "admin_listen": "none",
+                "require_key": "false",
+                "client_key": CLIENT_KEY,
+                "drain_seconds": "0",
+                **flags,
+            },
+            {},
+        )
+        stop = asyncio.Event()
+        started: asyncio.Future[ServiceStatus]
+        started = asyncio.get_running_loop().create_future()
+        service = Service(settings, observe=gateway.observe)
+        task = asyncio.create_task(service.run(stop, started.set_result))
+        first: set[asyncio.Future[Any]] = {task, started}
+        await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            await task  # raises why it did not start
+        gateway.port = int(started.result().relay[0].rsplit(":", 1)[1])
+        try:
+            yield gateway
+        finally:
+            gateway.close()
+            stop.set()
+            await task
+
+
+def document() -> dict[str, object]:
+    """Return a login in the form of Codex's auth.json; nothing tells when it ends."""
+    return {
+        "auth_mode": "chatgpt",
+        "OPENAI_API_KEY": None,
+        "tokens": {
+            "id_token": "made-up.id.token",
+            "access_token": ACCESS_TOKEN,
+            "refresh_token": "made-up-refresh-token",
+            "account_id": ACCOUNT,
+        },
+        "last_refresh": None,
+    }
+
+
+def get(target: bytes, *lines: bytes) -> bytes:
+    """Return a GET with a Host and these field lines."""
+    return request(b"GET", target, *lines)
+
+
+def post(target: bytes, body: bytes, *lines: bytes) -> bytes:
+    """Return a POST with a Content-Length, a Host and these field lines."""
+    return request(b"POST", target, b"Content-Length: %d" % len(body), *lines) + body
+
+
+def request(method: bytes, target: bytes, *lines: bytes) -> bytes:
+    """Return a request's head with a Host and these field lines."""
+    start = b"%b %b HTTP/1.1\r\nHost: localhost\r\n" % (method, target)
+    return start + b"".join(line + b"\r\n" for line in lines) + b"\r\n"
+
+
+def ok(body: bytes = b"ok", *lines: bytes) -> bytes:
+    """Return an upstream's 200 with a Content-Length and these field lines."""
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n" % len(body)
+    return head + b"".join(line + b"\r\n" for line in lines) + b"\r\n" + body

@@ -1,0 +1,264 @@
+"""Request line and target: what is served, what is refused, what goes on as it came."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.wire.gateway import Gateway, get, ok, request
+from tests.wire.peers import first_line, status, values
+
+
+async def test_a_request_without_a_version_is_refused(gateway: Gateway) -> None:
+    """Item 1: HTTP/0.9 has no field to carry a key, and no status to answer with."""
+    assert status(await gateway.refused(b"GET /v1/models\r\n\r\n")) == 400
+
+
+@pytest.mark.parametrize(
+    "version", [b"HTTP/2.0", b"HTTP/1.2", b"HTTP/3.0", b"HTTP/9.9"]
+)
+async def test_a_foreign_version_is_refused_in_our_own(
+    gateway: Gateway, version: bytes
+) -> None:
+    """Item 2: on a text connection there is HTTP/1.0 and HTTP/1.1, nothing else."""
+    head = await gateway.refused(
+        b"GET /v1/models %b\r\nHost: localhost\r\n\r\n" % version
+    )
+    assert status(head) in (400, 505)
+    assert head.startswith(b"HTTP/1.1 ")
+
+
+async def test_the_upstream_is_asked_in_1_1_for_a_client_of_1_0(
+    gateway: Gateway,
+) -> None:
+    """Item 3: the version is each hop's own."""
+    _, _, head = await gateway.asked(b"GET /v1/models HTTP/1.0\r\n\r\n")
+    assert first_line(head) == b"GET /backend-api/codex/models HTTP/1.1"
+
+
+async def test_an_empty_line_before_the_request_line_is_skipped(
+    gateway: Gateway,
+) -> None:
+    """Item 4: RFC 9112 section 2.2."""
+    _, _, head = await gateway.asked(b"\r\n" + get(b"/v1/models"))
+    assert first_line(head) == b"GET /backend-api/codex/models HTTP/1.1"
+
+
+@pytest.mark.parametrize(
+    "method", [b"G\x00ET", b"G(ET", b"G\xc3\x89T", b"GET\t", b"\x01"]
+)
+async def test_a_method_that_is_no_token_is_refused(
+    gateway: Gateway, method: bytes
+) -> None:
+    """Item 5: RFC 9110 section 9.1."""
+    assert status(await gateway.refused(request(method, b"/v1/models"))) == 400
+
+
+async def test_an_unknown_method_is_passed_on_or_refused_with_its_status(
+    gateway: Gateway,
+) -> None:
+    """Item 6: the parser knows the registered methods; the others are refused."""
+    head = await gateway.refused(request(b"X" * 60, b"/v1/models"))
+    assert status(head) in (400, 405, 501)
+
+
+@pytest.mark.parametrize("method", [b"PATCH", b"PROPFIND", b"PURGE", b"REPORT"])
+async def test_a_registered_method_is_passed_on(
+    gateway: Gateway, method: bytes
+) -> None:
+    """Item 6: which methods a resource has is the upstream's to say."""
+    _, _, head = await gateway.asked(request(method, b"/v1/models"))
+    assert first_line(head) == method + b" /backend-api/codex/models HTTP/1.1"
+
+
+async def test_a_method_keeps_its_case_or_is_refused(gateway: Gateway) -> None:
+    """Item 6: methods are case-sensitive; `get` is not GET."""
+    assert status(await gateway.refused(request(b"get", b"/v1/models"))) in (400, 501)
+
+
+async def test_a_request_line_of_8000_octets_is_accepted(gateway: Gateway) -> None:
+    """Item 7: RFC 9112 section 3 recommends it."""
+    target = b"/v1/" + b"a" * 8000
+    _, _, head = await gateway.asked(get(target))
+    assert first_line(head) == b"GET /backend-api/codex/%b HTTP/1.1" % target[4:]
+
+
+@pytest.mark.xfail(reason="it is a 400")
+async def test_a_request_target_above_the_limit_is_414(gateway: Gateway) -> None:
+    """Item 7."""
+    assert status(await gateway.refused(get(b"/v1/" + b"a" * 40_000))) == 414
+
+
+@pytest.mark.parametrize("authority", [b"localhost:1", b"127.0.0.1", b"[::1]:8787"])
+async def test_an_absolute_target_that_names_us_is_served(
+    gateway: Gateway, authority: bytes
+) -> None:
+    """Item 8: RFC 9112 section 3.2.2."""
+    _, _, head = await gateway.asked(get(b"http://%b/v1/models?a=1" % authority))
+    assert first_line(head) == b"GET /backend-api/codex/models?a=1 HTTP/1.1"
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        b"http://chatgpt.com/backend-api/codex/models",
+        b"https://evil.example/v1/models",
+        b"http://localhost.evil.example/v1/models",
+    ],
+)
+async def test_an_absolute_target_that_names_another_is_refused(
+    gateway: Gateway, target: bytes
+) -> None:
+    """Item 9: it is never dialled, and no credential is attached."""
+    assert status(await gateway.refused(get(target))) == 403
+
+
+@pytest.mark.parametrize("userinfo", [b"localhost@evil.example", b"a:b@localhost"])
+async def test_user_information_in_an_absolute_target_is_refused(
+    gateway: Gateway, userinfo: bytes
+) -> None:
+    """Item 9: RFC 9110 section 4.2.4 calls it an error, for it misleads readers."""
+    head = await gateway.refused(get(b"http://%b/v1/models" % userinfo))
+    assert status(head) in (400, 403)
+
+
+@pytest.mark.xfail(reason="the gate judges the Host field all the same")
+async def test_an_absolute_target_overrules_the_host_field(gateway: Gateway) -> None:
+    """Item 10: RFC 9112 section 3.2.2, the Host received is ignored."""
+    _, _, head = await gateway.asked(
+        b"GET http://localhost/v1/models HTTP/1.1\r\nHost: evil.example\r\n\r\n"
+    )
+    assert values(head, b"host") == [b"127.0.0.1:%d" % gateway.upstream.port]
+
+
+@pytest.mark.xfail(reason="it is a 400")
+async def test_options_of_the_server_itself_is_answered(gateway: Gateway) -> None:
+    """Item 11: it asks what we can do, and goes to nobody else."""
+    client = await gateway.client()
+    await client.send(request(b"OPTIONS", b"*"))
+    assert status(await client.head()) in (200, 204)
+    assert gateway.upstream.connections == 0
+
+
+@pytest.mark.xfail(reason="the connection stays open")
+async def test_connect_is_not_allowed_and_ends_the_connection(
+    gateway: Gateway,
+) -> None:
+    """Item 12: nothing is dialled; what follows would be read as a tunnel's bytes."""
+    client = await gateway.client()
+    await client.send(
+        b"CONNECT chatgpt.com:443 HTTP/1.1\r\nHost: chatgpt.com:443\r\n\r\n"
+    )
+    head = await client.head()
+    assert status(head) == 405
+    assert values(head, b"connection") == [b"close"]
+    assert b"HTTP/1.1" not in await client.rest()
+    assert gateway.upstream.connections == 0
+
+
+@pytest.mark.parametrize(
+    "below",
+    [
+        b"a;b=1/c",
+        b"%zz",
+        b'|{}^`"<>',
+        b"%41%6a",
+        b"a%20b+c",
+        b"a?x=%2F..//\\&y=/../z",
+        b"?",
+        b"a?",
+        b"",
+        b"a..b/...",
+    ],
+)
+async def test_path_and_query_reach_the_upstream_byte_for_byte(
+    gateway: Gateway, below: bytes
+) -> None:
+    """Item 13: nothing is normalised, decoded or encoded."""
+    _, _, head = await gateway.asked(get(b"/backend-api/" + below))
+    assert first_line(head) == b"GET /backend-api/%b HTTP/1.1" % below
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        b"/backend-api/a/../b",
+        b"/backend-api/%2e%2e/b",
+        b"/backend-api/.%2E/b",
+        b"/backend-api/a%2fb",
+        b"/backend-api//a",
+        b"//x/backend-api/a",
+        b"/backend-api/a\\b",
+        b"/backend-api/a%5cb",
+        b"/backend-api/a%00b",
+        b"/backend-api/..",
+        b"/backend-api/./a",
+        b"/backend-api/..;/a",
+    ],
+)
+async def test_a_path_that_can_be_read_in_two_ways_is_refused(
+    gateway: Gateway, path: bytes
+) -> None:
+    """Item 14: rules that speak of other bytes than the upstream's guard nothing."""
+    assert status(await gateway.refused(get(path))) == 403
+
+
+async def test_a_fragment_is_refused(gateway: Gateway) -> None:
+    """Item 15: a target has none."""
+    assert status(await gateway.refused(get(b"/v1/models#part"))) == 400
+
+
+@pytest.mark.parametrize(
+    "target", [b"/v1/\x7f", b"/v1/\x01", b"/v1/\xc3\xa9", b"/v1/\xff", b"/v1/a?\x80"]
+)
+async def test_a_byte_outside_visible_ascii_is_refused(
+    gateway: Gateway, target: bytes
+) -> None:
+    """Item 16."""
+    assert status(await gateway.refused(get(target))) == 400
+
+
+@pytest.mark.parametrize(
+    ("target", "upstream"),
+    [
+        (b"/backend-api/x", b"/backend-api/x"),
+        (b"/backend-api/", b"/backend-api/"),
+        (b"/v1/x", b"/backend-api/codex/x"),
+        (b"/codex/x", b"/backend-api/codex/x"),
+        (b"/responses", b"/backend-api/codex/responses"),
+        (b"/responses/r1?a=b", b"/backend-api/codex/responses/r1?a=b"),
+        (b"/profiles/default/backend-api/x", b"/backend-api/x"),
+        (b"/v1/%41%2d", b"/backend-api/codex/%41%2d"),
+    ],
+)
+async def test_the_base_path_is_joined_with_one_slash(
+    gateway: Gateway, target: bytes, upstream: bytes
+) -> None:
+    """Item 17: and the encoded path stays as it is encoded."""
+    _, _, head = await gateway.asked(get(target))
+    assert first_line(head) == b"GET %b HTTP/1.1" % upstream
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        b"@evil.example/v1/models",
+        b"//evil.example/v1/models",
+        b"/\\evil.example/v1/models",
+        b"/@evil.example/",
+        b":80/v1/models",
+        b"evil.example:443",
+    ],
+)
+async def test_no_target_changes_the_authority_that_is_dialled(
+    gateway: Gateway, target: bytes
+) -> None:
+    """Item 18."""
+    assert status(await gateway.refused(get(target))) in (400, 403, 404)
+
+
+async def test_no_path_reaches_above_the_base(gateway: Gateway) -> None:
+    """Item 18: what starts with @ below the base stays below it."""
+    client, peer, head = await gateway.asked(get(b"/backend-api/@evil.example/"))
+    assert first_line(head) == b"GET /backend-api/@evil.example/ HTTP/1.1"
+    await peer.send(ok())
+    assert (await client.answer())[1] == b"ok"
