@@ -26,6 +26,11 @@ def signature(path: Path) -> Signature | None:
     return status.st_ino, status.st_size, status.st_mtime_ns
 
 
+def target_of(path: Path) -> Path:
+    """Return what *path* points to, over all links. A circle of them stays a circle."""
+    return Path(os.path.realpath(path))  # Path.resolve raises RuntimeError for one
+
+
 def replace(path: Path, content: bytes, *, is_durable: bool = True) -> None:
     """Put *content* where *path* points to, with mode 0600.
 
@@ -35,7 +40,7 @@ def replace(path: Path, content: bytes, *, is_durable: bool = True) -> None:
     Raises:
         OSError: nothing was replaced, and no temporary file is left.
     """
-    target = path.resolve()
+    target = target_of(path)
     target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     # mkstemp creates with O_EXCL and mode 0600.
     descriptor, temporary = tempfile.mkstemp(
@@ -77,7 +82,7 @@ def is_mount_point(path: Path) -> bool:
     From /proc/self/mountinfo (proc_pid_mountinfo(5)), since such a file may lie on the
     same device as its folder. Where there is none, nothing is known to be mounted.
     """
-    wanted = str(path.resolve())
+    wanted = str(target_of(path))
     try:
         lines = Path("/proc/self/mountinfo").read_text(errors="replace").splitlines()
     except OSError:

@@ -76,7 +76,7 @@ class FileStore:
         self, began_from: Credential, renewed: Credential
     ) -> Credential | None:
         """Write *renewed* over what *began_from* names. See `Store.replace`."""
-        target = self._path.resolve()
+        target = durable.target_of(self._path)
         try:
             async with codex_locks(target, self._clock):
                 stored = await self._stored_meanwhile()
@@ -101,7 +101,7 @@ class FileStore:
         """
         path = self._beside(".bearerd-lock")
         if not os.access(path.parent, os.W_OK) and self.is_written_in_place:
-            path = self._path.resolve()
+            path = durable.target_of(self._path)
         async with AsyncExitStack() as held:
             try:
                 if self._document is None:
@@ -144,7 +144,7 @@ class FileStore:
         return durable.signature(self._path), durable.signature(notes)
 
     def _beside(self, suffix: str) -> Path:
-        target = self._path.resolve()
+        target = durable.target_of(self._path)
         return target.with_name(target.name + suffix)
 
     async def _write(self, target: Path, renewed: Credential) -> None:

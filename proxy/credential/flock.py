@@ -26,7 +26,7 @@ async def flock(
 
     Raises:
         TimeoutError: another holder did not let go in time.
-        OSError: there is no place to lock.
+        OSError: there is no place to lock, such as a folder that is not there.
     """
     lock = filelock.FileLock(
         path,
@@ -35,6 +35,8 @@ async def flock(
         preserve_lock_file=True,
         fallback_to_soft=False,
     )
+    # filelock would make a missing folder; whether to is not decided here.
+    path.parent.stat()
     deadline = clock.monotonic() + timeout_seconds
     while True:
         try:

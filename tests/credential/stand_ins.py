@@ -289,6 +289,11 @@ async def settled(claim: Callable[[], bool]) -> None:
             await asyncio.sleep(0)
 
 
+def names_in(folder: Path) -> list[str]:
+    """Return what lies in a folder."""
+    return sorted(path.name for path in folder.iterdir())
+
+
 @contextmanager
 def full_disk() -> Iterator[None]:
     """Let no file of this process grow inside the block: writes fail for real."""

@@ -1,0 +1,85 @@
+"""Real processes that share a store with a test."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+from tests.credential.stand_ins import PATIENCE_SECONDS
+
+ROOT = Path(__file__).parents[2]
+
+
+@asynccontextmanager
+async def process(
+    code: str, *arguments: Path | str
+) -> AsyncIterator[asyncio.subprocess.Process]:
+    """Run Python code in a process of its own, with pipes; kill it at the end."""
+    running = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-c",
+        code,
+        *map(str, arguments),
+        cwd=ROOT,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    try:
+        yield running
+    finally:
+        with suppress(ProcessLookupError):
+            running.kill()
+        await running.wait()
+
+
+async def said(running: asyncio.subprocess.Process) -> str:
+    """Return the next line of a process; fail if none comes."""
+    assert running.stdout is not None
+    line = await asyncio.wait_for(running.stdout.readline(), 2 * PATIENCE_SECONDS)
+    return line.decode().rstrip("\n")
+
+
+async def told(running: asyncio.subprocess.Process, line: str) -> None:
+    """Send a line to a process."""
+    assert running.stdin is not None
+    running.stdin.write(f"{line}\n".encode())
+    await running.stdin.drain()
+
+
+HOLD_THE_LOCK = """
+import asyncio, sys
+from pathlib import Path
+from proxy.credential.clock import Clock
+from proxy.credential.file_store import FileStore
+
+async def main():
+    async with FileStore(Path(sys.argv[1]), clock=Clock()).lock(10):
+        print("held", flush=True)
+        await asyncio.to_thread(sys.stdin.readline)
+    print("released", flush=True)
+
+asyncio.run(main())
+"""
+
+ENTER_AND_LEAVE = """
+import asyncio, os, sys
+from pathlib import Path
+from proxy.credential.clock import Clock
+from proxy.credential.file_store import FileStore
+
+async def main():
+    store = FileStore(Path(sys.argv[1]), clock=Clock())
+    record = os.open(sys.argv[2], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    print("ready", flush=True)
+    await asyncio.to_thread(sys.stdin.readline)
+    for _ in range(int(sys.argv[3])):
+        async with store.lock(20):
+            os.write(record, b"%d in\\n" % os.getpid())
+            await asyncio.sleep(0.001)
+            os.write(record, b"%d out\\n" % os.getpid())
+
+asyncio.run(main())
+"""
