@@ -72,7 +72,7 @@ def _bench(options: argparse.Namespace) -> int:
     failure = None
     nginx = nginx_program(os.environ)
     told = machine.describe(nginx)
-    neighbours = machine.Neighbours()
+    neighbours = machine.Neighbours(machine.run_seconds)
     with _stage() as stage:
         suite = Suite(
             stage.place,
@@ -131,7 +131,7 @@ def _stage() -> Iterator[Stage]:
             port = int(upstream.line() or 0)
             yield Stage(
                 Place(folder, port, login, cores, dict(os.environ)),
-                Driver(tools, cores, folder),
+                Driver(tools, cores, folder, upstream),
                 Contender("no proxy", upstream, port, login.access_token),
             )
         finally:
@@ -158,7 +158,13 @@ def _effort(options: argparse.Namespace) -> Effort:
     if options.rounds is None:
         return effort
     rounds = options.rounds
-    return replace(effort, rounds=rounds, memory_rounds=rounds, starts=rounds)
+    return replace(
+        effort,
+        rounds=rounds,
+        memory_rounds=rounds,
+        starts=rounds,
+        spare_samples=5 * rounds,
+    )
 
 
 def _options() -> argparse.Namespace:

@@ -138,8 +138,7 @@ def nginx_program(environ: Mapping[str, str]) -> str:
     program = shutil.which("nginx", path=f"{environ.get('PATH', '')}:/usr/sbin")
     if program is None:
         raise NotMeasured(
-            "there is no nginx to compare with; on Debian and Ubuntu: apt-get install "
-            "nginx-light"
+            "there is no nginx to compare with; on Debian and Ubuntu: apt-get install nginx"
         )
     return program
 

@@ -11,6 +11,7 @@ from typing import Literal, TypeAlias
 
 from benchmarks.contenders import Contender
 from benchmarks.errors import NotMeasured
+from benchmarks.machine import Neighbours
 from benchmarks.native_tools import Tools
 from benchmarks.process import Cores, Process
 
@@ -30,11 +31,14 @@ TARGET = "/backend-api/codex/responses"
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What a load cost: processor time a piece, and for events their delay."""
+    """What a load cost: processor time a piece, and for events their delay.
+
+    `neighbours_share` is what other processes took of the machine meanwhile.
+    """
 
     count: int
     cpu_us: float
-    busy_share: float
+    neighbours_share: float
     delay_p50_us: float
     delay_p99_us: float
 
@@ -46,6 +50,7 @@ class Driver:
     tools: Tools
     cores: Cores
     folder: Path
+    upstream: Process
 
     def small_get(self, contender: Contender, seconds: float) -> Cost:
         """Ask for a short JSON document, again and again."""
@@ -57,7 +62,7 @@ class Driver:
         request = _post(TARGET, contender.bearer)
         return self._run(contender, "requests", CLIENTS, seconds, request)
 
-    def streams(self, contender: Contender, streams: int, seconds: float) -> Cost:
+    def streams(self, contender: Contender, seconds: float, *, streams: int) -> Cost:
         """Read so many streams of events, each at its pace."""
         request = _stream(EVENTS_A_SECOND, contender.bearer)
         return self._run(contender, "streams", streams, seconds, request)
@@ -84,12 +89,15 @@ class Driver:
         load = self._start(contender, mode, clients, seconds, request)
         try:
             self._expect(load, "begin", contender)
+            running = {contender.process, load, self.upstream}
+            neighbours = Neighbours(lambda: sum(p.cpu_seconds() for p in running))
             cpu_before, before = contender.process.cpu_seconds(), time.monotonic()
             contender.counting(True)  # noqa: FBT003 - a hook's only argument
             self._expect(load, "end", contender)
             cpu = contender.process.cpu_seconds() - cpu_before
             wall = time.monotonic() - before
             contender.counting(False)  # noqa: FBT003
+            others = neighbours.share()
             words = load.line().split()
         finally:
             load.stop()
@@ -98,7 +106,7 @@ class Driver:
             raise NotMeasured(f"{contender.name} let nothing through in {seconds:g} s")
         # The two clocks are read a moment after the load's own two moments.
         during = cpu * (took_ns / 1e9) / wall
-        return Cost(count, during / count * 1e6, cpu / wall, p50 / 1e3, p99 / 1e3)
+        return Cost(count, during / count * 1e6, others, p50 / 1e3, p99 / 1e3)
 
     def _start(
         self,

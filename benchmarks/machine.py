@@ -7,6 +7,7 @@ import platform
 import resource
 import subprocess
 import time
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
@@ -32,34 +33,38 @@ def describe(nginx: str) -> str:
 class Neighbours:
     """What other processes took of the machine since this was made.
 
-    They push the measured ones off the core and out of its caches: that makes every
-    figure higher, and draws ratios toward 1.
+    They push the measured ones off the core and out of its caches: that makes figures
+    higher, blurs delays, and draws ratios toward 1. *ours* tells the processor seconds
+    that we have used ourselves.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, ours: Callable[[], float]) -> None:
+        self._ours = ours
         self._began = time.monotonic()
-        self._others = _others_seconds()
+        self._others = _machine_seconds() - ours()
 
     def share(self) -> float:
-        """Return their part of the machine, 1 being all cores all the time.
-
-        To be asked when all our own processes have ended.
-        """
+        """Return their part of the machine, 1 being all cores all the time."""
         cores = os.cpu_count() or 1
         seconds = time.monotonic() - self._began
-        return max(0.0, (_others_seconds() - self._others) / seconds / cores)
+        others = _machine_seconds() - self._ours() - self._others
+        return max(0.0, others / seconds / cores)
 
 
-def _others_seconds() -> float:
-    """Return what the machine has worked so far, less what we and our children have.
+def run_seconds() -> float:
+    """Return the processor seconds of this process and its children that have ended."""
+    uses = map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(use.ru_utime + use.ru_stime for use in uses)
+
+
+def _machine_seconds() -> float:
+    """Return what the machine has worked since it started.
 
     Interrupts are left out, since most of them are of our own traffic.
     """
     words = Path("/proc/stat").read_text().split(maxsplit=9)
     user, nice, system, _, _, _, _, steal = map(int, words[1:9])
-    machine = (user + nice + system + steal) / os.sysconf("SC_CLK_TCK")
-    uses = map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return machine - sum(use.ru_utime + use.ru_stime for use in uses)
+    return (user + nice + system + steal) / os.sysconf("SC_CLK_TCK")
 
 
 def _processor() -> str:

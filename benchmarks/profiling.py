@@ -35,7 +35,7 @@ def run(place: Place, driver: Driver, what: str) -> None:
         if what == "requests":
             cost = driver.small_post(contender, SECONDS)
         else:
-            cost = driver.streams(contender, STREAMS, SECONDS)
+            cost = driver.streams(contender, SECONDS, streams=STREAMS)
         _wait_for(written, contender)
     finally:
         contender.stop()
