@@ -1,0 +1,147 @@
+"""Informational answers, `Expect: 100-continue`, and upgrades that nobody asked for."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.wire.gateway import Gateway, get, ok, request
+from tests.wire.peers import first_line, names, status, values
+
+EXPECTING = request(
+    b"POST", b"/v1/responses", b"Content-Length: 3", b"Expect: 100-continue"
+)
+HINTS = b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\nX-I: 1\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "interim", [HINTS, b"HTTP/1.1 102 Processing\r\n\r\n", b"HTTP/1.1 199 Odd\r\n\r\n"]
+)
+async def test_an_informational_answer_is_passed_on(
+    gateway: Gateway, interim: bytes
+) -> None:
+    """Item 86: RFC 9110 section 15.2, as it came and when it came."""
+    client, peer = await gateway.answered(interim)
+    assert await client.head() == interim
+    await peer.send(ok())
+    assert (await client.answer())[1] == b"ok"
+
+
+async def test_a_100_that_the_client_did_not_ask_for_is_not_passed_on(
+    gateway: Gateway,
+) -> None:
+    """Item 86: we asked for none, and the client asked us."""
+    client, _ = await gateway.answered(b"HTTP/1.1 100 Continue\r\n\r\n" + ok())
+    assert status(await client.head()) == 200
+
+
+async def test_informational_fields_do_not_leak_into_the_final_answer(
+    gateway: Gateway,
+) -> None:
+    """Item 87."""
+    client, _ = await gateway.answered(HINTS + HINTS + ok(b"ok", b"X-F: 1"))
+    assert status(await client.head()) == 103
+    assert status(await client.head()) == 103
+    assert names(await client.head()) == {b"content-length", b"x-f", b"date"}
+
+
+async def test_informational_answers_are_bounded(gateway: Gateway) -> None:
+    """Item 87: an upstream that never comes to the point is given up."""
+    client, peer = await gateway.answered(HINTS * 1000)
+    head = await client.head()
+    while status(head) == 103:
+        head = await client.head()
+    assert status(head) == 502
+    assert await peer.gone() == b""
+
+
+async def test_a_1_0_client_gets_no_informational_answer(gateway: Gateway) -> None:
+    """Item 86: RFC 9110 section 15.2, a 1.0 client would not understand it."""
+    client, _ = await gateway.answered(HINTS + ok(), b"GET /v1/models HTTP/1.0\r\n\r\n")
+    assert status(await client.head()) == 200
+
+
+async def test_a_client_that_waits_for_a_100_gets_one_at_once(
+    gateway: Gateway,
+) -> None:
+    """Items 88, 91: whatever the upstream does; Expect itself goes no further."""
+    client, peer, head = await gateway.asked(EXPECTING)
+    assert await client.head() == b"HTTP/1.1 100 Continue\r\n\r\n"
+    assert b"expect" not in names(head)
+    await client.send(b"abc")
+    assert await peer.exactly(3) == b"abc"
+    await peer.send(ok())
+    assert (await client.answer())[1] == b"ok"
+
+
+async def test_a_client_that_does_not_wait_for_its_100_is_served(
+    gateway: Gateway,
+) -> None:
+    """Item 88: RFC 9110 section 10.1.1."""
+    client, peer, _ = await gateway.asked(EXPECTING + b"abc")
+    assert await peer.exactly(3) == b"abc"
+    await peer.send(ok())
+    head = await client.head()
+    if status(head) == 100:
+        head = await client.head()
+    assert status(head) == 200
+
+
+async def test_a_refusal_instead_of_a_100_saves_the_body(gateway: Gateway) -> None:
+    """Item 89: what must not pass is refused before its body is sent."""
+    client = await gateway.client()
+    await client.send(EXPECTING.replace(b"localhost", b"evil.example"))
+    assert status(await client.head()) == 403
+    assert gateway.upstream.connections == 0
+
+
+async def test_a_final_answer_before_the_body_is_relayed_and_ends_the_upload(
+    gateway: Gateway,
+) -> None:
+    """Item 89: and that upstream connection is not used again."""
+    client, peer, _ = await gateway.asked(EXPECTING)
+    await peer.send(b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n")
+    assert status(await client.head()) == 100
+    assert status(await client.head()) == 413
+    assert await peer.gone() == b""
+
+
+async def test_only_one_100_reaches_the_client(gateway: Gateway) -> None:
+    """Item 90: ours, and not the upstream's as well."""
+    client, peer, _ = await gateway.asked(EXPECTING)
+    assert await client.head() == b"HTTP/1.1 100 Continue\r\n\r\n"
+    await client.send(b"abc")
+    await peer.send(b"HTTP/1.1 100 Continue\r\n\r\n" + ok())
+    assert status(await client.head()) == 200
+
+
+async def test_expect_in_1_0_is_ignored(gateway: Gateway) -> None:
+    """Item 92: RFC 9110 section 10.1.1."""
+    client, peer, head = await gateway.asked(
+        b"POST /v1/responses HTTP/1.0\r\nExpect: 100-continue\r\n"
+        b"Content-Length: 3\r\n\r\nabc"
+    )
+    assert b"expect" not in names(head)
+    assert await peer.exactly(3) == b"abc"
+    await peer.send(ok())
+    assert status(await client.head()) == 200
+
+
+async def test_another_expectation_is_answered_with_417_or_ignored(
+    gateway: Gateway,
+) -> None:
+    """Item 92: we send no 100 for it, and wait for none."""
+    client, peer, head = await gateway.asked(get(b"/v1/models", b"Expect: tea"))
+    assert b"expect" not in names(head)
+    await peer.send(ok())
+    assert status(await client.head()) == 200
+
+
+async def test_a_101_that_nobody_asked_for_is_502(gateway: Gateway) -> None:
+    """Item 94: what followed it would be no HTTP."""
+    client, peer = await gateway.answered(
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n"
+    )
+    head = await client.head()
+    assert first_line(head) == b"HTTP/1.1 502 Bad Gateway"
+    assert values(head, b"x-bearerd-error") == [b"upstream_protocol_error"]
+    assert await peer.gone() == b""
