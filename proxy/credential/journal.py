@@ -83,7 +83,7 @@ class Entry:
                 spender=Spender(**document["spender"]),
                 renewed=_credential(renewed) if renewed is not None else None,
             )
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError, RecursionError):
             return None
 
 
@@ -143,4 +143,7 @@ def _read(place: Path) -> Entry | None:
 
 
 def _credential(fields: Mapping[str, Any]) -> Credential:
-    return Credential(**fields)
+    found = Credential(**fields)
+    if not all(isinstance(it, str) for it in (found.access_token, found.refresh_token)):
+        raise TypeError("an answer is made of text")
+    return found
