@@ -27,9 +27,9 @@ def told(failure: AuthorityFailure, profile: str) -> CredentialError:
         command = "bearerd login"
         if profile != "default":
             command += f" --profile {profile}"
+        why = REASONS.get(failure.reason, REASONS["other"])
         return LoginRequired(
-            f"{REASONS.get(failure.reason, REASONS['other'])}; sign in again with `{command}` on the machine "
-            "that runs bearerd",
+            f"{why}; sign in again with `{command}` on the machine that runs bearerd",
             reason=failure.reason,
         )
     retry_after = max(1, math.ceil(failure.retry_after_seconds or 1))
