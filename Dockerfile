@@ -20,11 +20,13 @@ COPY . .
 RUN /tools/bin/pip wheel --quiet --no-deps --no-index --no-build-isolation --wheel-dir /wheel . \
  && /tools/bin/pip --python /opt/bearerd/bin/python install --no-cache-dir --quiet --no-deps --no-index /wheel/*.whl
 
-# The base image, less what a daemon that holds a login has no use for: an installer, its caches, papers.
+# The base image, less what a daemon that holds a login has no use for: an installer, its caches, papers,
+# and programs that run as somebody else than their caller.
 FROM ${PYTHON_IMAGE} AS system
 RUN rm -rf /usr/bin/pip* /usr/lib/python3/dist-packages/pip* /usr/lib/python3*/ensurepip \
       /usr/local/bin/pip* /usr/local/lib/python3*/site-packages/pip* /usr/local/lib/python3*/ensurepip \
       /usr/share/python-wheels /usr/share/doc /usr/share/man /var/cache/apt/* /var/lib/apt/lists/* /root/.cache \
+ && find / -xdev -type f -perm /6000 -exec chmod a-s {} + \
  && groupadd --gid 10001 bearerd \
  && useradd --uid 10001 --gid 10001 --home-dir /var/lib/bearerd --no-create-home --shell /usr/sbin/nologin bearerd
 COPY --from=build /opt/bearerd /opt/bearerd

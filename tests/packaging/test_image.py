@@ -57,6 +57,12 @@ def test_it_holds_no_installer_and_no_compiler(image: str) -> None:
     assert run(image, "/opt/bearerd/bin/python", "-c", probe) == "[None, None, None]"
 
 
+def test_no_program_in_it_runs_as_somebody_else(image: str) -> None:
+    """There is no setuid or setgid file to climb by, whatever the engine allows."""
+    climb = "find / -xdev -type f -perm /6000 2>/dev/null; true"
+    assert run(image, "sh", "-c", climb) == ""
+
+
 def test_its_one_writable_folder_is_its_own(image: str) -> None:
     """The credential's folder belongs to the daemon's user and to nobody else."""
     assert list(inspect(image)["Config"]["Volumes"]) == ["/var/lib/bearerd"]
