@@ -93,16 +93,25 @@ def answer_head(head: Head, added: bytes) -> bytes:
     return b"".join(lines)
 
 
-@lru_cache(maxsize=64)
 def signature(credential: Credential) -> bytes:
     """Return the field lines that sign a request: bearer, account, and FedRAMP's mark.
 
     The spelling is Codex's. The mark is for accounts whose id token says so.
     """
-    lines = b"Authorization: Bearer %b\r\n" % credential.access_token.encode()
-    if credential.account_id is not None:
-        lines += b"ChatGPT-Account-ID: %b\r\n" % credential.account_id.encode()
-    auth = claims(credential.id_token).get(AUTH_CLAIM)
+    # Two credentials are equal whatever their id tokens say, so these are the key.
+    return _signature(
+        credential.access_token, credential.account_id, credential.id_token
+    )
+
+
+@lru_cache(maxsize=64)
+def _signature(
+    access_token: str, account_id: str | None, id_token: str | None
+) -> bytes:
+    lines = b"Authorization: Bearer %b\r\n" % access_token.encode()
+    if account_id is not None:
+        lines += b"ChatGPT-Account-ID: %b\r\n" % account_id.encode()
+    auth = claims(id_token).get(AUTH_CLAIM)
     if isinstance(auth, dict) and auth.get("chatgpt_account_is_fedramp") is True:
         lines += b"X-OpenAI-Fedramp: true\r\n"
     return lines

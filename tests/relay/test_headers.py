@@ -1,0 +1,206 @@
+"""Field lines: what passes, in which order, and what we sign with."""
+
+from __future__ import annotations
+
+import base64
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.credential.token import AUTH_CLAIM, Credential
+from proxy.relay.headers import (
+    DROPPED_FROM_ANSWERS,
+    DROPPED_FROM_REQUESTS,
+    answer_head,
+    nominations,
+    request_head,
+    signature,
+)
+from proxy.relay.message import Field, Fields, Head
+
+SIGNED = b"Authorization: Bearer ours\r\n"
+CREDENTIAL = Credential("made-up-access", "made-up-refresh", account_id="acct")
+
+TOKENS = st.text("abcdeXYZ019-_!#$%&'*+.^`|~", min_size=1, max_size=12)
+VALUES = st.binary(max_size=20).map(
+    lambda raw: bytes(byte for byte in raw if byte >= 0x20 and byte != 0x7F).strip()
+)
+FIELDS = st.lists(
+    st.tuples(
+        st.one_of(
+            TOKENS,
+            st.sampled_from(["Authorization", "connection", "HOST", "Cookie", "X-A"]),
+        ).map(str.encode),
+        st.one_of(VALUES, st.sampled_from([b"x-a, authorization", b"close", b""])),
+    ),
+    max_size=12,
+).map(tuple)
+
+
+def outbound(*fields: Field, framing: bytes = b"") -> bytes:
+    """Return the head of a request with these fields."""
+    return request_head(
+        method=b"GET",
+        target=b"/x",
+        host=b"up.example",
+        signature=SIGNED,
+        fields=fields,
+        framing=framing,
+    )
+
+
+def lines(head: bytes) -> list[bytes]:
+    """Return a request's lines behind what is always there."""
+    start = b"GET /x HTTP/1.1\r\nHost: up.example\r\n" + SIGNED
+    assert head.startswith(start)
+    assert head.endswith(b"\r\n\r\n") or head == start + b"\r\n"
+    return head.removeprefix(start).split(b"\r\n")[:-2]
+
+
+def answer(*fields: Field) -> Head:
+    """Return an answer's head with these fields."""
+    return Head(200, b"OK", fields, length=None, is_chunked=False, has_body=True)
+
+
+def test_order_case_and_duplicates_stay() -> None:
+    """In mixed case as well: no line is merged, moved or lost."""
+    fields = ((b"X-A", b"1"), (b"x-a", b"2"), (b"Z", b""), (b"X-A", b"3"), (b"b", b"4"))
+    assert lines(outbound(*fields)) == [
+        b"X-A: 1",
+        b"x-a: 2",
+        b"Z: ",
+        b"X-A: 3",
+        b"b: 4",
+    ]
+
+
+def test_bytes_above_ascii_stay() -> None:
+    """RFC 9110 section 5.5: obs-text is opaque data."""
+    assert lines(outbound((b"X-A", b"\x80\xff\xe9"))) == [b"X-A: \x80\xff\xe9"]
+
+
+@pytest.mark.parametrize("name", sorted(DROPPED_FROM_REQUESTS))
+def test_what_is_for_one_hop_or_ours_stays_behind(name: bytes) -> None:
+    """In whatever case it is spelled."""
+    for spelled in (name, name.upper(), name.title()):
+        assert lines(outbound((spelled, b"mine"), (b"X-A", b"1"))) == [b"X-A: 1"]
+
+
+@pytest.mark.parametrize("name", sorted(DROPPED_FROM_ANSWERS))
+def test_what_an_answer_may_not_say_stays_behind(name: bytes) -> None:
+    """In whatever case it is spelled."""
+    for spelled in (name, name.upper(), name.title()):
+        head = answer_head(
+            answer((spelled, b"mine"), (b"X-A", b"1")), b"X-Added: 2\r\n"
+        )
+        assert head == b"HTTP/1.1 200 OK\r\nX-A: 1\r\nX-Added: 2\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([], set()),
+        ([b"close"], {b"close"}),
+        ([b"X-A, \t x-b ,X-a"], {b"x-a", b"x-b"}),
+        ([b"X-A", b"", b"x-b"], {b"x-a", b"x-b", b""}),
+        ([b",,"], {b""}),
+        (
+            [b"authorization, content-length, host"],
+            {b"authorization", b"content-length", b"host"},
+        ),
+    ],
+)
+def test_every_connection_line_is_read(
+    values: list[bytes], expected: set[bytes]
+) -> None:
+    """RFC 9110 section 7.6.1: a list over several lines, of which some are empty."""
+    fields = tuple((b"coNNection", value) for value in values)
+    assert nominations(fields) == expected
+
+
+def test_nominated_fields_stay_behind_whatever_line_named_them() -> None:
+    """Also those that stood before the line that names them."""
+    fields = (
+        (b"X-A", b"1"),
+        (b"Connection", b""),
+        (b"connection", b"x-a, X-B"),
+        (b"X-b", b"2"),
+        (b"X-C", b"3"),
+    )
+    assert lines(outbound(*fields)) == [b"X-C: 3"]
+    assert b"X-A" not in answer_head(answer(*fields), b"")
+
+
+def test_nominating_our_own_fields_removes_the_client_s_and_not_ours() -> None:
+    """Judge, strip, sign: what is set last is set."""
+    head = outbound(
+        (b"Authorization", b"Bearer mine"),
+        (b"Connection", b"authorization, content-length, host"),
+        (b"Content-Length", b"9"),
+        framing=b"Content-Length: 3\r\n",
+    )
+    assert lines(head) == [b"Content-Length: 3"]
+    assert b"mine" not in head
+
+
+@given(FIELDS)
+def test_there_is_exactly_one_authorization_and_one_host(fields: Fields) -> None:
+    """Whatever a client sends."""
+    names = [
+        line.partition(b":")[0].lower() for line in outbound(*fields).split(b"\r\n")
+    ]
+    assert names.count(b"authorization") == 1
+    assert names.count(b"host") == 1
+
+
+@given(FIELDS)
+def test_what_passes_passes_as_it_came_and_in_order(fields: Fields) -> None:
+    """What is left is what came, without the dropped: no line is changed or added."""
+    dropped = DROPPED_FROM_REQUESTS | nominations(fields)
+    expected = [
+        name + b": " + value for name, value in fields if name.lower() not in dropped
+    ]
+    assert lines(outbound(*fields)) == expected
+
+
+def jwt(payload: object) -> str:
+    """Return an unsigned token with *payload*."""
+    part = base64.urlsafe_b64encode(json.dumps(payload).encode()).rstrip(b"=").decode()
+    return f"e30.{part}.x"
+
+
+def test_the_signature_is_bearer_and_account() -> None:
+    """Each once, as Codex spells them."""
+    assert signature(CREDENTIAL) == (
+        b"Authorization: Bearer made-up-access\r\nChatGPT-Account-ID: acct\r\n"
+    )
+
+
+def test_without_an_account_only_the_bearer_signs() -> None:
+    """Nothing is invented."""
+    unnamed = Credential("made-up-access", "made-up-refresh")
+    assert signature(unnamed) == b"Authorization: Bearer made-up-access\r\n"
+
+
+@pytest.mark.parametrize(
+    ("auth", "is_marked"),
+    [
+        ({"chatgpt_account_is_fedramp": True}, True),
+        ({"chatgpt_account_is_fedramp": False}, False),
+        ({"chatgpt_account_is_fedramp": "true"}, False),
+        ({}, False),
+        ("text", False),
+    ],
+)
+def test_an_account_in_fedramp_is_marked(auth: object, is_marked: bool) -> None:
+    """By its id token's claim alone."""
+    credential = Credential("a", "r", id_token=jwt({AUTH_CLAIM: auth}))
+    assert (b"X-OpenAI-Fedramp: true\r\n" in signature(credential)) is is_marked
+
+
+def test_a_renewed_credential_signs_anew() -> None:
+    """What is remembered of one never signs for another."""
+    renewed = Credential("newer-access", "made-up-refresh", account_id="acct")
+    assert signature(CREDENTIAL) != signature(renewed)
