@@ -13,6 +13,8 @@ from proxy.cli.program import run
 
 COMMANDS: Final = {
     "serve": "Run the daemon that agents talk to.",
+    "login": "Sign in, and keep the login in this profile's store.",
+    "logout": "Sign the login out, and remove its file.",
     "status": "Say how the login is, and whether the daemon runs.",
     "token": "Print a valid access token.",
     "key": "Make, list and revoke client keys.",
