@@ -136,6 +136,7 @@ class AnswerParser:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a field line of the head, or of the trailer section."""
+        value = value.rstrip(b" \t")  # RFC 9112 section 5.1; llhttp leaves it there
         self._field_bytes += len(name) + len(value)
         if self._field_bytes > HEAD_LIMIT_BYTES and not self.is_complete:
             message = "the upstream's header section is too large"
@@ -180,7 +181,7 @@ class AnswerParser:
 
     def on_message_complete(self) -> None:
         """Take the end of an answer; the end of an interim one ends nothing."""
-        if self.head is not None:
+        if self.head is not None and self._error is None:
             self.is_complete = True
 
     def _switch(self, head: Head) -> None:

@@ -327,3 +327,12 @@ async def test_a_slow_client_stops_the_reading_from_the_upstream(
     except TimeoutError:
         pass
     assert sent < 64 << 20
+
+
+async def test_blanks_around_a_length_are_no_part_of_it(gateway: Gateway) -> None:
+    """Item 70: RFC 9112 section 5.1; such an answer is a good one."""
+    client, _ = await gateway.answered(
+        b"HTTP/1.1 200 OK\r\nContent-Length: \t 2 \t \r\nX-A:  a b \t\r\n\r\nok"
+    )
+    head, body = await client.answer()
+    assert (values(head, b"x-a"), body) == ([b"a b"], b"ok")
