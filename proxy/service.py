@@ -199,10 +199,13 @@ class Service:
             Gate(keys, ANONYMOUS),
             memory=ReplayMemory(settings.replay_total_bytes),
             replay_limit_bytes=settings.replay_limit_bytes,
+            request_limit=settings.max_requests,
             clock=self._clock,
             observe=self._observe,
         )
-        self._listener = Listener(self._relay)
+        self._listener = Listener(
+            self._relay, connection_limit=settings.max_connections
+        )
         await self._listener.open(
             [(address, policy(settings, address)) for address in settings.listen]
         )

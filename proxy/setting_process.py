@@ -52,6 +52,20 @@ class ProcessFields(BaseModel):
         unit="bytes",
         within=(0, 1 << 36),
     )
+    max_connections: Whole = setting(
+        "Limits",
+        "Client connections open at once on one listener; more get a 503.",
+        default=4096,
+        unit="connections",
+        within=(1, 1 << 20),
+    )
+    max_requests: Whole = setting(
+        "Limits",
+        "Requests under way at once, streams included; more get a 503.",
+        default=2048,
+        unit="requests",
+        within=(1, 1 << 20),
+    )
     drain_seconds: Seconds = setting(
         "Process",
         "How long requests in flight may take once bearerd is told to stop.",

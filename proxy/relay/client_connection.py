@@ -16,7 +16,7 @@ from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http import WebSocketReader
 from aiohttp.web_protocol import _ErrInfo
 
-from proxy.errors import BearerdError, RequestMalformed
+from proxy.errors import BearerdError, Overloaded, RequestMalformed
 from proxy.relay.answer import Answer, DateLine
 from proxy.relay.tunnel import Tunnel
 from proxy.relay.wire import Wire
@@ -50,14 +50,23 @@ class Delivered(web.StreamResponse):
 class ClientConnection(web.RequestHandler):
     """Couples the client's speed to the wire that feeds it."""
 
-    __slots__ = ("_date", "_tunnel", "_wire", "is_busy")
+    __slots__ = ("_date", "_server", "_tunnel", "_wire", "is_busy")
 
-    def __init__(self, manager: web.Server, date: DateLine, **options: Any) -> None:
-        super().__init__(manager, **options)
+    def __init__(self, server: ClientServer, date: DateLine, **options: Any) -> None:
+        super().__init__(server, **options)
+        self._server = server
         self._date = date
         self._wire: Wire | None = None
         self._tunnel: Tunnel | None = None
         self.is_busy = False  # a request of it is being served
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the connection, or tell the client that there are too many."""
+        super().connection_made(transport)
+        if self._server.is_too_full:
+            message = "too many connections; close some, or raise `max_connections`"
+            self._refuse(Overloaded(message, retry_after_seconds=1))
+            self.force_close()
 
     def couple(self, wire: Wire | None) -> None:
         """Name the wire whose bytes go to this client now."""
@@ -123,6 +132,10 @@ class ClientConnection(web.RequestHandler):
             error = RequestMalformed("the request breaks the rules of HTTP/1.1")
         else:
             error = BearerdError("bearerd failed at this request; its log says more")
+        self._refuse(error)
+        return Delivered(keeps_alive=False)
+
+    def _refuse(self, error: BearerdError) -> None:
         if self.transport is not None:
             Answer(
                 self.transport,
@@ -131,7 +144,6 @@ class ClientConnection(web.RequestHandler):
                 must_close=True,
                 date=self._date,
             ).error(error)
-        return Delivered(keeps_alive=False)
 
 
 class ClientServer(web.Server):
@@ -141,9 +153,16 @@ class ClientServer(web.Server):
         self,
         handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
         date: DateLine,
+        connection_limit: int,
     ) -> None:
         super().__init__(handler, handler_cancellation=True)
         self._date = date
+        self._connection_limit = connection_limit
+
+    @property
+    def is_too_full(self) -> bool:
+        """Say whether more connections are open than may be."""
+        return len(self.connections) > self._connection_limit
 
     def __call__(self) -> ClientConnection:
         """Return the protocol for a connection that has just come in."""

@@ -35,8 +35,9 @@ UNIX_MODE = 0o600
 class Listener:
     """Owns the listening sockets, and every client's connection."""
 
-    def __init__(self, relay: Relay) -> None:
+    def __init__(self, relay: Relay, *, connection_limit: int) -> None:
         self._relay = relay
+        self._connection_limit = connection_limit
         self._servers: list[tuple[asyncio.Server, ClientServer]] = []
         self._unix_paths: list[Path] = []
         self.addresses: tuple[Address, ...] = ()
@@ -90,7 +91,7 @@ class Listener:
         async def handle(request: web.BaseRequest) -> web.StreamResponse:
             return await self._relay.handle(policy, request)
 
-        clients = ClientServer(handle, self._relay.date)
+        clients = ClientServer(handle, self._relay.date, self._connection_limit)
         if address.kind == "unix":
             path = Path(address.path)
             _clear_stale(path)

@@ -19,6 +19,7 @@ from proxy.errors import (
     BearerdError,
     Draining,
     NotFound,
+    Overloaded,
     RequestMalformed,
     TargetForbidden,
 )
@@ -100,6 +101,7 @@ class Relay:
         *,
         memory: ReplayMemory,
         replay_limit_bytes: int,
+        request_limit: int,
         clock: Clock,
         observe: Observer,
     ) -> None:
@@ -107,6 +109,7 @@ class Relay:
         self._gate = gate
         self._memory = memory
         self._replay_limit_bytes = replay_limit_bytes
+        self._request_limit = request_limit
         self._clock = clock
         self._observe = observe
         self._keep = Delivered(keeps_alive=True)
@@ -204,6 +207,11 @@ class Relay:
         if self.is_draining:
             message = "bearerd is shutting down"
             raise Draining(message, retry_after_seconds=1)
+        if len(self._under_way) > self._request_limit:
+            message = (
+                "too many requests at once; wait for some, or raise `max_requests`"
+            )
+            raise Overloaded(message, retry_after_seconds=1)
         client = self._gate.judge(policy, arrived.method, arrived.fields)
         target = resolve(_origin_form(policy, arrived.target))
         served.client, served.path = client.name, target.path

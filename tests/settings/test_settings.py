@@ -34,6 +34,8 @@ DEFAULTS = {
     "upstream_idle_timeout_seconds": 300,
     "upstream_proxy": None,
     "ca_file": None,
+    "max_connections": 4096,
+    "max_requests": 2048,
     "drain_seconds": 30,
     "refresh_burst": 5,
     "refresh_interval_seconds": 30,
