@@ -122,20 +122,28 @@ class Renewal:
                 "undelivered", "lock_held", retry_after_seconds=1
             ) from None
 
+    @property
+    def has_unsaved(self) -> bool:
+        """Say whether the newest credential lives in memory only."""
+        return self._unsaved is not None
+
     async def save_again(self) -> bool:
         """Try once more to store what lives in memory only; say whether it is stored.
 
-        A store that changed meanwhile wins, as always.
+        A store that changed meanwhile wins, as always: what was unsaved is dropped.
         """
         if self._unsaved is None:
             return True
-        began_from, renewed = self._unsaved
         with suppress(StoreError, TimeoutError):
             async with self._lock():
-                await self._store.replace(began_from, renewed)
+                try:
+                    is_stored = await self._store.replace(*self._unsaved) is None
+                except LoginRequired:
+                    is_stored = False  # signed out
                 await self._store.journal.clear()
                 self._unsaved = None
-        return self._unsaved is None
+                return is_stored
+        return False
 
     def is_superseded(self, stored: Credential) -> bool:
         """Say whether we ourselves have spent this one: a store that is behind."""
@@ -250,12 +258,16 @@ class Renewal:
         """Return what another writer has stored since, or None.
 
         Only a reuse proves that there is a winner; for it alone we wait.
+
+        Raises:
+            AccountChanged: it is somebody else's.
         """
         for remaining in reversed(range(WINNER_LOOKS if reason == "reused" else 1)):
             with suppress(LoginRequired):
                 stored = await self._store.load()
-                if stored != spent and Owner.of(spent).accepts(Owner.of(stored)):
-                    return stored
+                # A store that is behind, as nothing could be saved, is no winner.
+                if stored != spent and not self.is_superseded(stored):
+                    return guarded(stored, Owner.of(spent), self._store.name)
             if remaining:
                 await self._clock.sleep(WINNER_WAIT_SECONDS)
         return None

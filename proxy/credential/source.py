@@ -189,9 +189,15 @@ class CredentialSource:
 
     async def save_again(self) -> None:
         """Store what lives in memory only, if that can be done by now."""
-        if self._is_in_memory_only and await self._renewal.save_again():
-            self._is_in_memory_only = False
+        if not self._is_in_memory_only:
+            return
+        is_saved = await self._renewal.save_again()
+        self._is_in_memory_only = self._renewal.has_unsaved
+        if is_saved:
             self._observe(CredentialSaved(self._profile))
+        elif not self._is_in_memory_only:
+            with suppress(BearerdError):
+                await self._load()  # somebody has signed in meanwhile, or out
 
     async def adopt(self) -> Credential:
         """Take the store's account for this profile's own, whatever it was before.
@@ -254,6 +260,10 @@ class CredentialSource:
             if blocking is not None:
                 raise blocking.with_traceback(None)  # or it grows with each raise
             return held
+        return await self._load()
+
+    async def _load(self) -> Credential:
+        """Read the store, and take up what it holds if it is ours."""
         try:
             stored = await self._store.load()
             await self._pin(stored)

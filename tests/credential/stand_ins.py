@@ -277,6 +277,11 @@ class Home:
         return [event for event in self.events if isinstance(event, kind)]
 
 
+async def blink(_seconds: float) -> None:
+    """Sleep for hardly any time at all, whatever was asked for."""
+    await asyncio.sleep(0.001)
+
+
 async def soon(awaitable: Awaitable[EventT]) -> EventT:
     """Return what must come soon; fail instead of hanging."""
     return await asyncio.wait_for(awaitable, PATIENCE_SECONDS)
