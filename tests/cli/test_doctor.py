@@ -27,7 +27,7 @@ from proxy.doctor.mounts import file_system_of, is_network
 from proxy.doctor.online import check_online, compare_clocks
 from proxy.sandbox import Sandbox
 from proxy.settings import Folders, load_settings
-from tests.support import run_command, tokens_of, write_login
+from tests.support import Canary, run_command, tokens_of, write_login
 
 MOUNTS = "/dev/sda1 / ext4 rw 0 0\n"
 Topics = dict[str, list[Finding]]
@@ -360,6 +360,31 @@ async def test_the_command_says_what_to_do(tmp_path: Path) -> None:
     assert {"topic", "verdict", "said", "remedy", "wants_sign_in", "profile"} == set(
         document["findings"][0]
     )
+
+
+async def test_the_command_goes_online_when_it_is_told_to(
+    tmp_path: Path, canary: Canary
+) -> None:
+    """Each authority and upstream is asked once, without a token."""
+    async with Sandbox() as sandbox:
+        canary.watches(sandbox)
+        write_login(tmp_path / "auth.json", sandbox.auth_document())
+        settings = {
+            "store": tmp_path / "auth.json",
+            "issuer_url": sandbox.issuer_url,
+            "upstream_url": sandbox.upstream_url,
+            "listen": "127.0.0.1:0",
+            "profiles": "work",
+        }
+        answer = await run_command(tmp_path, "doctor", "--online", settings=settings)
+        (asked,) = sandbox.upstream.records
+    canary.saw("stdout", answer.stdout)
+    assert asked.method == "HEAD"
+    assert asked.header(b"authorization") == []
+    assert f"{sandbox.issuer_url} answers" in answer.stdout
+    assert "ok       default: login" in answer.stdout
+    assert "failed   work: login" in answer.stdout
+    assert answer.code == 3
 
 
 async def test_a_bad_setting_is_one_line(tmp_path: Path) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import json
+import sys
+from asyncio.subprocess import PIPE
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,7 @@ from proxy.cli.program import run
 from proxy.exercise.scoreboard import Scoreboard
 from proxy.exercise.selftest import SelftestResult
 from proxy.exercise.tally import Answer
+from tests.support.process import COMMAND, ROOT, environment
 
 GOOD = SelftestResult(
     processes=2,
@@ -89,6 +93,44 @@ async def test_a_bad_answer_ends_the_wait() -> None:
     await board.add(0, 0, Answer(401, "login_required"))
     assert not await board.caught_up(timeout_seconds=60)
     assert board.failures == {"login_required": 1}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+async def test_being_stopped_leaves_no_daemon_and_no_folder(tmp_path: Path) -> None:
+    """The daemons are its children, and end before it does."""
+    process = await asyncio.create_subprocess_exec(
+        *(*COMMAND, "selftest", "--seconds", "60", "--store-dir", str(tmp_path)),
+        cwd=ROOT,
+        env=environment(tmp_path, {}),
+        stdout=PIPE,
+        stderr=PIPE,
+    )
+    assert process.stderr is not None
+    async with asyncio.timeout(30):
+        assert b"4 processes on" in await process.stderr.readline()
+        children = children_of(process.pid)
+        assert len(children) == 4
+        process.terminate()
+        await process.communicate()
+    assert process.returncode == 130
+    assert not any(map(is_running, children))
+    assert left_in(tmp_path) == []
+
+
+def children_of(pid: int) -> list[str]:
+    """Return the ids of the processes that *pid* has started (proc(5))."""
+    tasks = Path(f"/proc/{pid}/task").glob("*/children")
+    return [child for task in tasks for child in task.read_text().split()]
+
+
+def is_running(pid: str) -> bool:
+    """Say whether there is such a process."""
+    return Path("/proc", pid).exists()
+
+
+def left_in(folder: Path) -> list[Path]:
+    """Return what the selftest has left in *folder*."""
+    return list(folder.glob("bearerd-selftest-*"))
 
 
 def test_a_folder_that_is_not_there_is_named(
