@@ -8,12 +8,9 @@ other with it.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from proxy.relay.wire import Wire
-
-if TYPE_CHECKING:
-    from proxy.relay.client_connection import ClientConnection
 
 IDLE_SECONDS = 3900.0
 """The upstream ends its WebSockets after 60 minutes; a silent one past that is dead."""
@@ -21,10 +18,25 @@ IDLE_SECONDS = 3900.0
 LOOK_SECONDS = 30.0
 
 
+class ClientSide(Protocol):
+    """The client's connection, as a tunnel needs it."""
+
+    transport: asyncio.Transport | None
+
+    def open(self, tunnel: Tunnel) -> None:
+        """Hand what the client sends to *tunnel* from now on."""
+
+    def pause_reading(self) -> None:
+        """Read no more from the client for now."""
+
+    def resume_reading(self) -> None:
+        """Go on reading."""
+
+
 class Tunnel:
     """The upstream's far end, and the client's. Owns the pairing until `run` returns."""
 
-    def __init__(self, connection: ClientConnection, wire: Wire) -> None:
+    def __init__(self, connection: ClientSide, wire: Wire) -> None:
         self._connection = connection
         self._wire = wire
         self._over = asyncio.Event()
