@@ -141,7 +141,7 @@ class CredentialSource:
         return held if self._problems.blocking is None else None
 
     def accepted(self, path: str, credential: Credential) -> None:
-        """Note that the upstream took *credential* at *path*: any answer but 401."""
+        """Note that the upstream took *credential* at *path*."""
         self._standing.accepted(path, credential.generation, self._clock.monotonic())
 
     def is_about_token(

@@ -36,7 +36,7 @@ class Standing:
         self._refusing: tuple[int, frozenset[str]] = (0, frozenset())
 
     def accepted(self, path: str, generation: int, now: float) -> None:
-        """Note that an answer other than 401 came to a request that we signed."""
+        """Note that a request which we signed was answered without an error."""
         if path not in self._accepted and len(self._accepted) >= REMEMBERED_PATHS:
             self._accepted.popitem(last=False)
         self._accepted[path] = (generation, now)

@@ -23,7 +23,7 @@ from proxy.relay.message import Head
 from proxy.relay.upstream import Upstream
 from proxy.relay.wire import Wire
 
-UNAUTHORIZED = 401
+FIRST_ERROR, UNAUTHORIZED = 400, 401
 
 INSPECTION_SECONDS = 2.0
 """How long a 401's body may take to tell what it is about."""
@@ -116,8 +116,10 @@ class Exchange:
         )
         self.waited_seconds += self._monotonic() - began
         self._upstream.learn(self._head)
-        if self._head.status != UNAUTHORIZED:
+        if self._head.status < FIRST_ERROR:
+            # An error of another kind may come from something that saw no token.
             self._source.accepted(self._path, credential)
+        if self._head.status != UNAUTHORIZED:
             return Outcome.ANSWERED
         return await self._refused(state, credential)
 
