@@ -57,7 +57,7 @@ async def line() -> AsyncIterator[Line]:
         transport = ours.writer.transport
         assert isinstance(transport, asyncio.Transport)
         yield Line(transport, client)
-        client.writer.transport.abort()
+        await client.leave()
 
 
 def head(

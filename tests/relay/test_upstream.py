@@ -144,7 +144,7 @@ async def test_what_has_been_idle_too_long_is_closed(
     """And what has not, stays."""
     old, young = await used(upstream, server, 2)
     young.touched_at = old.touched_at + 5
-    upstream._sweep(old.touched_at + IDLE_SECONDS)
+    upstream._sweep(old.touched_at + IDLE_SECONDS - 1)
     assert upstream.connections == 2
     upstream._sweep(old.touched_at + IDLE_SECONDS + 1)
     assert upstream.connections == 1
@@ -160,7 +160,7 @@ async def test_an_upstream_that_is_silent_too_long_is_given_up(
     start(wire)
     peer = await server.accept()
     await peer.head()
-    upstream._sweep(wire.touched_at + 300)
+    upstream._sweep(wire.touched_at + 299)
     assert upstream.connections == 1
     upstream._sweep(wire.touched_at + 301)
     with pytest.raises(UpstreamTimeout, match="silent for 300 seconds"):
@@ -247,7 +247,7 @@ async def tls_port(certificate: tuple[Path, Path]) -> AsyncIterator[int]:
     yield server.sockets[0].getsockname()[1]
     server.close()
     for peer in peers:
-        peer.writer.transport.abort()
+        await peer.leave()
     await server.wait_closed()
 
 

@@ -76,10 +76,10 @@ class Gateway:
                 self._news.clear()
                 await self._news.wait()
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Take the clients away."""
         for client in self._clients:
-            client.writer.transport.abort()
+            await client.leave()
 
 
 @asynccontextmanager
@@ -122,7 +122,7 @@ async def running(
         try:
             yield gateway
         finally:
-            gateway.close()
+            await gateway.close()
             stop.set()
             await task
 

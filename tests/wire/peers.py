@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
@@ -97,6 +98,12 @@ class Peer:
         """End the connection."""
         self.writer.close()
 
+    async def leave(self) -> None:
+        """End the connection, if it has not ended, and see it gone."""
+        self.writer.transport.abort()
+        with suppress(ConnectionError):
+            await self.writer.wait_closed()
+
 
 class RawUpstream:
     """An upstream that does nothing by itself: a test takes each connection in turn."""
@@ -131,7 +138,7 @@ class RawUpstream:
         assert self._server is not None
         self._server.close()
         for peer in self.peers:
-            peer.writer.transport.abort()
+            await peer.leave()
         await self._server.wait_closed()
 
     async def _take(
