@@ -37,7 +37,7 @@ SECONDS_A_ROUND = 60
 """Far more than a round takes: whoever hangs is ended, and so is the run."""
 
 BUSY_SHARE = 0.1
-"""From where on the neighbours disturb; a quiet machine shows 1 to 3 %."""
+"""From where on the neighbours disturb; a quiet machine shows 0 %."""
 
 
 @dataclass(frozen=True, slots=True)
