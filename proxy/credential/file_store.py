@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import TypeAlias
 
@@ -78,7 +78,10 @@ class FileStore:
         """Write *renewed* over what *began_from* names. See `Store.replace`."""
         target = durable.target_of(self._path)
         try:
-            async with codex_locks(target, self._clock):
+            # Where nothing can be made beside the file, Codex can take no lock either.
+            is_alone = self._is_alone(target)
+            locks = nullcontext() if is_alone else codex_locks(target, self._clock)
+            async with locks:
                 stored = await self._stored_meanwhile()
                 if stored is not None and stored != began_from:
                     return stored
@@ -100,8 +103,9 @@ class FileStore:
         is written in place then, so its inode stays.
         """
         path = self._beside(".bearerd-lock")
-        if not os.access(path.parent, os.W_OK) and self.is_written_in_place:
-            path = durable.target_of(self._path)
+        target = durable.target_of(self._path)
+        if self._is_alone(target):
+            path = target
         async with AsyncExitStack() as held:
             try:
                 if self._document is None:
@@ -121,6 +125,10 @@ class FileStore:
     def is_written_in_place(self) -> bool:
         """Say whether the file is a mount point, which no rename can replace."""
         return durable.is_mount_point(self._path)
+
+    def _is_alone(self, target: Path) -> bool:
+        """Say whether the file was mounted by itself into a place that is read-only."""
+        return not os.access(target.parent, os.W_OK) and self.is_written_in_place
 
     def read_notes(self) -> Notes:
         """Return the notes, or empty ones. See `Store.read_notes`."""

@@ -83,3 +83,21 @@ async def main():
 
 asyncio.run(main())
 """
+
+REFRESH_ONCE = """
+import asyncio, sys
+from dataclasses import replace
+from pathlib import Path
+from proxy.credential.clock import Clock
+from proxy.credential.file_store import FileStore
+
+async def main():
+    store = FileStore(Path(sys.argv[1]), clock=Clock())
+    old = await store.load()
+    async with store.lock(1):
+        assert await store.load() == old, "the lock has changed the file"
+        new = replace(old, refresh_token=sys.argv[2])
+        print("won" if await store.replace(old, new) is None else "lost", flush=True)
+
+asyncio.run(main())
+"""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import stat
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -25,6 +27,8 @@ from proxy.errors import LoginRequired, StoreError
 from tests.credential.processes import (
     ENTER_AND_LEAVE,
     HOLD_THE_LOCK,
+    REFRESH_ONCE,
+    ROOT,
     process,
     said,
     told,
@@ -465,3 +469,33 @@ async def test_two_late_answers_do_not_overwrite_each_other(home: Home) -> None:
     winner = await two.replace(began_from, held("third"))
     assert winner == held("second")
     assert isinstance(winner, Credential)
+
+
+@pytest.mark.parametrize("is_read_only", [False, True], ids=["folder", "read-only"])
+def test_a_file_that_is_mounted_alone_is_written_in_place(
+    home: Home, is_read_only: bool
+) -> None:
+    """As a container gets it: no rename can replace it, and it is its own lock where
+    nothing else beside it can be written.
+    """
+    home.write(login())
+    mounted = home.path.with_name("mounted")
+    mounted.mkdir()
+    (mounted / "auth.json").touch()
+    inode = home.path.stat().st_ino
+    steps = ['mount --bind "$1" "$1"']
+    if is_read_only:
+        steps.append('mount -o remount,ro,bind "$1"')
+    steps += ['mount --bind "$2" "$1/auth.json"', "shift 2", 'exec "$@"']
+    unshare = ["unshare", "--map-root-user", "--mount"]
+    if subprocess.run([*unshare, "true"], check=False, capture_output=True).returncode:
+        pytest.skip("no mounts may be made here")
+    shell = ["sh", "-ec", "; ".join(steps), "sh", str(mounted), str(home.path)]
+    refresh = [sys.executable, "-c", REFRESH_ONCE, str(mounted / "auth.json")]
+    command = [*unshare, *shell, *refresh, f"{MARK}-next"]
+    done = subprocess.run(
+        command, cwd=ROOT, check=False, capture_output=True, text=True
+    )
+    assert (done.stdout, done.returncode) == ("won\n", 0), done.stderr[-900:]
+    assert home.stored_refresh_token() == f"{MARK}-next"
+    assert home.path.stat().st_ino == inode
