@@ -182,6 +182,18 @@ class RequestMalformed(ClientRefused):
     status = HTTPStatus.BAD_REQUEST
 
 
+class TargetTooLong(RequestMalformed):
+    """The request line is longer than we read."""
+
+    status = HTTPStatus.REQUEST_URI_TOO_LONG
+
+
+class FieldsTooLarge(RequestMalformed):
+    """The header section is larger than we read, in one field or in their number."""
+
+    status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
+
+
 class Overloaded(BearerdError):
     """A limit of this process is reached."""
 

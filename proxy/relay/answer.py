@@ -19,6 +19,8 @@ from proxy.relay.message import Field, Head
 
 NO_CONTENT = 204
 
+ALLOW = b"Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n"
+
 
 class DateLine:
     """The Date field line, made once a second. *now* is epoch seconds."""
@@ -125,11 +127,13 @@ class Answer:
         if not self._is_chunked:
             self.flush()
             return
-        lines = [b"0\r\n"]
-        for name, value in trailers:
-            lines += (name, b": ", value, b"\r\n")
-        lines.append(b"\r\n")
-        self._write(b"".join(lines))
+        self._write(b"0\r\n%b\r\n" % headers.trailer_lines(trailers))
+
+    def options(self) -> None:
+        """Answer for ourselves what is served here (RFC 9110 section 9.3.7)."""
+        head = Head(204, b"No Content", (), None, is_chunked=False, has_body=False)
+        self.begin(head, ALLOW)
+        self.flush()
 
     def error(self, error: BearerdError) -> None:
         """Answer ourselves, in OpenAI's error shape, marked so that nobody errs."""
@@ -148,6 +152,8 @@ class Answer:
         )
         if error.retry_after_seconds is not None:
             lines += b"Retry-After: %d\r\n" % error.retry_after_seconds
+        if error.status == 405:  # noqa: PLR2004 - RFC 9110 section 15.5.6
+            lines += ALLOW
         if error.status == 401:  # noqa: PLR2004 - RFC 9110 section 15.5.2
             lines += b'WWW-Authenticate: Bearer realm="bearerd"\r\n'
         head = Head(
@@ -191,7 +197,7 @@ class Answer:
         elif head.has_body:
             self._is_chunked = True
             lines = b"Transfer-Encoding: chunked\r\n"
-        elif head.is_chunked and not self._is_http_10:
+        elif head.is_chunked and not (self._is_http_10 or head.status == NO_CONTENT):
             lines = b"Transfer-Encoding: chunked\r\n"  # of a HEAD: what GET would have
         if self.must_close:
             lines += b"Connection: close\r\n"

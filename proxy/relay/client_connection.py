@@ -14,9 +14,16 @@ from typing import Any, cast
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http import WebSocketReader
+from aiohttp.http_exceptions import LineTooLong
 from aiohttp.web_protocol import _ErrInfo
 
-from proxy.errors import BearerdError, Overloaded, RequestMalformed
+from proxy.errors import (
+    BearerdError,
+    FieldsTooLarge,
+    Overloaded,
+    RequestMalformed,
+    TargetTooLong,
+)
 from proxy.relay.answer import Answer, DateLine
 from proxy.relay.tunnel import Tunnel
 from proxy.relay.wire import Wire
@@ -125,14 +132,7 @@ class ClientConnection(web.RequestHandler):
         message: str | None = None,  # noqa: ARG002
     ) -> web.StreamResponse:
         """Answer what aiohttp could not parse. Its own page would echo the bytes."""
-        error: BearerdError
-        if isinstance(exc, BearerdError):
-            error = exc
-        elif status == 400:  # noqa: PLR2004 - what its parser raises
-            error = RequestMalformed("the request breaks the rules of HTTP/1.1")
-        else:
-            error = BearerdError("bearerd failed at this request; its log says more")
-        self._refuse(error)
+        self._refuse(_told(exc, status))
         return Delivered(keeps_alive=False)
 
     def _refuse(self, error: BearerdError) -> None:
@@ -144,6 +144,22 @@ class ClientConnection(web.RequestHandler):
                 must_close=True,
                 date=self._date,
             ).error(error)
+
+
+def _told(exc: BaseException | None, status: int) -> BearerdError:
+    """Return what a client is told of what aiohttp could not parse, or we not do."""
+    if isinstance(exc, BearerdError):
+        return exc
+    if isinstance(exc, LineTooLong) and exc.args[1:2] == (LINE_LIMIT_BYTES,):
+        return TargetTooLong(f"a request line has at most {LINE_LIMIT_BYTES} bytes")
+    if isinstance(exc, LineTooLong) or "Too many" in str(exc):
+        return FieldsTooLarge(
+            f"a header section has at most {FIELD_COUNT_LIMIT} fields, of at most "
+            f"{FIELD_LIMIT_BYTES} bytes each"
+        )
+    if status == 400:  # noqa: PLR2004 - what its parser raises
+        return RequestMalformed("the request breaks the rules of HTTP/1.1")
+    return BearerdError("bearerd failed at this request; its log says more")
 
 
 class ClientServer(web.Server):

@@ -78,8 +78,17 @@ class Gate:
         self._keys = keys
         self._anonymous = anonymous
 
-    def judge(self, policy: Policy, method: str, fields: Fields) -> Client:
+    def judge(
+        self,
+        policy: Policy,
+        method: str,
+        fields: Fields,
+        authority: bytes | None = None,
+    ) -> Client:
         """Return who sent the request.
+
+        *authority* is what an absolute target names; Host does not count then (RFC 9112
+        section 3.2.2).
 
         Raises:
             RequestMalformed, MethodNotAllowed, HostForbidden, OriginForbidden,
@@ -101,7 +110,7 @@ class Gate:
                     check_page(policy, name.lower(), value)
                 case _:
                     pass
-        check_host(policy, host)
+        check_host(policy, host if authority is None else authority)
         return self._client(policy, key)
 
     def _client(self, policy: Policy, key: bytes | None) -> Client:

@@ -7,10 +7,11 @@ and never ours.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import lru_cache
 
 from proxy.credential.token import AUTH_CLAIM, Credential, claims
-from proxy.relay.message import Fields, Head
+from proxy.relay.message import Field, Fields, Head
 
 HOP_BY_HOP = frozenset(
     {
@@ -61,6 +62,12 @@ OWNED_IN_ANSWERS = frozenset(
 
 DROPPED_FROM_REQUESTS = HOP_BY_HOP | OWNED_IN_REQUESTS | {b"trailer"}
 DROPPED_FROM_ANSWERS = HOP_BY_HOP | OWNED_IN_ANSWERS
+DROPPED_FROM_TRAILERS = DROPPED_FROM_ANSWERS | {
+    b"content-encoding",
+    b"content-range",
+    b"content-type",
+    b"www-authenticate",
+}
 
 
 def request_head(
@@ -125,6 +132,18 @@ def _append(lines: list[bytes], fields: Fields, dropped: frozenset[bytes]) -> No
     for name, value in fields:
         if name.lower() not in dropped:
             lines += (name, b": ", value, b"\r\n")
+
+
+def trailer_lines(trailers: Iterable[Field]) -> bytes:
+    """Return the trailer fields that may pass; one says nothing that a head may not.
+
+    RFC 9110 section 6.5.1: none that frame, route or authenticate.
+    """
+    return b"".join(
+        b"%b: %b\r\n" % field
+        for field in trailers
+        if field[0].lower() not in DROPPED_FROM_TRAILERS
+    )
 
 
 def nominations(fields: Fields) -> frozenset[bytes]:

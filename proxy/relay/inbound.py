@@ -29,6 +29,7 @@ class Inbound:
     length: int | None
     expects_continue: bool
     asks_upgrade: bool
+    is_last_hop: bool
 
 
 def read(request: web.BaseRequest) -> Inbound:
@@ -44,7 +45,7 @@ def read(request: web.BaseRequest) -> Inbound:
     is_http_10 = request.version == HttpVersion10
     reader = request.content if request.can_read_body else None
     length = None
-    expects_continue = upgrades = False
+    expects_continue = upgrades = is_last_hop = False
     for name, value in fields:
         match name.lower():
             case b"content-length":
@@ -59,6 +60,8 @@ def read(request: web.BaseRequest) -> Inbound:
                 length = 0 if reader is None else None
             case b"upgrade":
                 upgrades = value.strip().lower() == WEBSOCKET
+            case b"max-forwards":
+                is_last_hop = value == b"0"
             case b"expect":
                 expects_continue = value.lower() == b"100-continue"
             case _:
@@ -73,6 +76,7 @@ def read(request: web.BaseRequest) -> Inbound:
         length=length,
         # RFC 9110 section 10.1.1: a 1.0 client cannot wait for it.
         expects_continue=expects_continue and not is_http_10,
+        is_last_hop=is_last_hop,
         # RFC 9110 section 7.8: a server ignores it in a 1.0 request.
         asks_upgrade=(
             upgrades

@@ -7,6 +7,7 @@ begun, as its breaking off.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -18,6 +19,7 @@ from proxy.credential.source import CredentialSource
 from proxy.errors import (
     BearerdError,
     Draining,
+    MethodNotAllowed,
     NotFound,
     Overloaded,
     RequestMalformed,
@@ -30,12 +32,14 @@ from proxy.relay.attempt import Outbound
 from proxy.relay.body import ReplayBody, ReplayMemory
 from proxy.relay.client_connection import ClientConnection, Delivered
 from proxy.relay.exchange import Exchange
-from proxy.relay.gate import Gate, Policy, check_host
+from proxy.relay.gate import Gate, Policy
 from proxy.relay.inbound import Inbound
 from proxy.relay.keys import Client
-from proxy.relay.target import Target, resolve
+from proxy.relay.target import Target, origin_form, resolve
 from proxy.relay.tunnel import Tunnel
 from proxy.relay.upstream import Upstream
+
+LOG = logging.getLogger(__name__)
 
 CLIENT_LEFT = 499
 """nginx's code for a client that closed before its answer. Never sent to anybody."""
@@ -68,7 +72,10 @@ class Served:
         if self.answer.has_begun:
             self.answer.break_off()
         else:
-            self.answer.must_close |= isinstance(error, RequestMalformed)
+            # What follows a request that we do not read as its sender meant it.
+            self.answer.must_close |= isinstance(
+                error, RequestMalformed | MethodNotAllowed
+            )
             self.answer.error(error)
 
     def finished(self, now: float, *, is_abandoned: bool) -> RequestFinished:
@@ -164,6 +171,11 @@ class Relay:
         except asyncio.CancelledError:
             is_abandoned = True
             raise
+        except Exception:
+            # A defect of ours. What has begun must not get a second answer.
+            LOG.exception("a request failed")
+            message = "bearerd failed at this request; its log says more"
+            served.fail(BearerdError(message))
         finally:
             connection.is_busy = False
             self._under_way.discard(served)
@@ -212,9 +224,14 @@ class Relay:
                 "too many requests at once; wait for some, or raise `max_requests`"
             )
             raise Overloaded(message, retry_after_seconds=1)
-        client = self._gate.judge(policy, arrived.method, arrived.fields)
-        target = resolve(_origin_form(policy, arrived.target))
-        served.client, served.path = client.name, target.path
+        authority, raw = origin_form(arrived.target)
+        client = self._gate.judge(policy, arrived.method, arrived.fields, authority)
+        served.client = client.name
+        if arrived.method == "OPTIONS" and (raw == b"*" or arrived.is_last_hop):
+            served.answer.options()
+            return
+        target = resolve(raw)
+        served.path = target.path
         served.profile, route = self._route(client, target)
         body = self._kept_body(arrived, served.profile)
         if arrived.expects_continue and body is not None:
@@ -272,16 +289,3 @@ class Relay:
             memory=self._memory,
             abandoned=abandoned,
         )
-
-
-def _origin_form(policy: Policy, raw: bytes) -> bytes:
-    """Return the target as a path; an absolute one must name us (RFC 9112 3.2.2)."""
-    if raw.startswith(b"/"):
-        return raw
-    scheme, mark, rest = raw.partition(b"://")
-    if not mark or scheme.lower() not in (b"http", b"https"):
-        message = "the request target is neither a path nor a URL"
-        raise RequestMalformed(message)
-    authority, slash, path = rest.partition(b"/")
-    check_host(policy, authority)
-    return slash + path

@@ -46,17 +46,32 @@ class Target:
     path: str
 
 
+def origin_form(raw: bytes) -> tuple[bytes | None, bytes]:
+    """Return the authority that a target names, if any, and the target without it.
+
+    RFC 9112 section 3.2.2; whatever is no http URL is returned as it is.
+    """
+    scheme, mark, rest = raw.partition(b"://")
+    if not mark or scheme.lower() not in (b"http", b"https"):
+        return None, raw
+    authority, slash, path = rest.partition(b"/")
+    return authority, slash + path
+
+
 @lru_cache(maxsize=1024)
 def resolve(raw: bytes) -> Target:
     """Return where an origin-form target (RFC 9112 section 3.2.1) leads.
 
     Raises:
-        RequestMalformed: it has bytes that no target may have.
+        RequestMalformed: it is no path, or has bytes that no target may have.
         TargetForbidden: its path is ambiguous.
         NotFound: nothing is served there.
     """
     if NOT_IN_A_TARGET.search(raw):
         message = "the request target holds a byte that none may hold"
+        raise RequestMalformed(message)
+    if not raw.startswith(b"/"):
+        message = "the request target is neither a path nor a URL"
         raise RequestMalformed(message)
     path, mark, query = raw.partition(b"?")
     if AMBIGUOUS.search(path):

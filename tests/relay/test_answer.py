@@ -88,12 +88,7 @@ CLOSE = b"Connection: close\r\n"
         (head(304, has_body=False), False, b""),
         (head(204, has_body=False), False, b""),
         (head(204, length=3, has_body=False), False, b""),
-        pytest.param(
-            head(204, is_chunked=True, has_body=False),
-            False,
-            b"",
-            marks=pytest.mark.xfail(reason="the coding of a 204 is passed on"),
-        ),
+        (head(204, is_chunked=True, has_body=False), False, b""),
         (head(length=3, has_body=False), False, CL),
         (head(is_chunked=True, has_body=False), False, TE),
         (head(is_chunked=True, has_body=False), True, CLOSE),
