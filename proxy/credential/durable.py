@@ -6,9 +6,11 @@ the folder. `rename(2)` is atomic; the two fsyncs make its order hold over a pow
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import tempfile
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import TypeAlias
@@ -64,16 +66,49 @@ def replace(path: Path, content: bytes, *, is_durable: bool = True) -> None:
 def write_in_place(path: Path, content: bytes) -> None:
     """Overwrite the file at *path*, for one that cannot be replaced.
 
-    Not atomic: whoever calls this has the content in a journal.
+    Not atomic: whoever calls this has the content in a journal. Emptied first, so that
+    half a write is the beginning of a document and never a mixture of two, which could
+    be well-formed and belong to nobody.
 
     Raises:
         OSError: it was not, or not wholly, written.
     """
     with path.open("r+b") as file:
-        file.write(content)
         file.truncate()
+        file.write(content)
         file.flush()
         os.fsync(file.fileno())
+
+
+def leftovers(path: Path) -> list[Path]:
+    """Return the temporary files of processes that died while they replaced *path*.
+
+    Whoever asks holds the lock under which it is replaced, so none is still in use.
+    """
+    target = target_of(path)
+    ours = re.compile(
+        re.escape(f".{target.name}.") + "[a-z0-9_]{8}"
+    )  # as mkstemp has it
+    try:
+        return [it for it in target.parent.iterdir() if ours.fullmatch(it.name)]
+    except OSError:
+        return []
+
+
+async def in_thread(
+    write: Callable[[Path, bytes], None], path: Path, content: bytes
+) -> None:
+    """Call *write* in a thread. One that has begun is waited for, even when cancelled:
+    the lock must not be let go while it is still at work.
+    """
+    writing = asyncio.ensure_future(asyncio.to_thread(write, path, content))
+    try:
+        await asyncio.shield(writing)
+    except asyncio.CancelledError:
+        await asyncio.wait({writing})
+        if not writing.cancelled():
+            writing.exception()  # seen: nobody is left to hear of it
+        raise
 
 
 def is_mount_point(path: Path) -> bool:

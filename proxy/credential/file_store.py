@@ -8,10 +8,9 @@ Beside the file lie our lock, the notes and the journal, named after it.
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TypeAlias
 
@@ -161,7 +160,10 @@ class FileStore:
         )
         content = auth_document.encode(document)
         write = durable.write_in_place if self.is_written_in_place else durable.replace
-        await asyncio.to_thread(write, target, content)
+        await durable.in_thread(write, target, content)
+        for leftover in durable.leftovers(target):  # they hold tokens
+            with suppress(OSError):
+                leftover.unlink()
         self._seen = (durable.signature(self._path), self._seen[1])
         self._document = document
 

@@ -98,9 +98,10 @@ class Journal:
     def read(self) -> list[Entry]:
         """Return the records that there are, the best first: answers, then the newest.
 
-        More than one means that a place could not be cleared.
+        More than one means that a place could not be cleared, or that a process died
+        while it wrote: a record that is whole counts before it has got its name.
         """
-        found = [entry for entry in map(_read, self._places) if entry is not None]
+        found = [entry for entry in map(_read, self._files()) if entry is not None]
         found.sort(key=lambda entry: (entry.renewed is None, -entry.since))
         return found
 
@@ -114,7 +115,7 @@ class Journal:
         reasons = []
         for place in self._places:
             try:
-                await asyncio.to_thread(durable.replace, place, content)
+                await durable.in_thread(durable.replace, place, content)
             except OSError as error:
                 reasons.append(f"{place}: {error.strerror or error}")
             else:
@@ -129,10 +130,14 @@ class Journal:
         await asyncio.to_thread(self._unlink)
 
     def _unlink(self) -> None:
-        for place in self._places:
+        for file in self._files():
             # What cannot be removed is recognised as finished by its fingerprint.
             with suppress(OSError):
-                place.unlink()
+                file.unlink()
+
+    def _files(self) -> list[Path]:
+        unnamed = [it for place in self._places for it in durable.leftovers(place)]
+        return [*self._places, *unnamed]
 
 
 def _read(place: Path) -> Entry | None:
