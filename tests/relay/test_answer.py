@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from typing import cast
 
 import pytest
 
@@ -54,9 +55,7 @@ async def line() -> AsyncIterator[Line]:
     async with RawUpstream() as server:
         client = await Peer.connect(server.port)
         ours = await server.accept()
-        transport = ours.writer.transport
-        assert isinstance(transport, asyncio.Transport)
-        yield Line(transport, client)
+        yield Line(cast("asyncio.Transport", ours.writer.transport), client)
         await client.leave()
 
 

@@ -174,8 +174,7 @@ async def ends() -> AsyncIterator[tuple[Bench, Peer]]:
     async with RawUpstream() as front, RawUpstream() as server:
         client = await Peer.connect(front.port)
         transport = (await front.accept()).writer.transport
-        assert isinstance(transport, asyncio.Transport)
-        bench = Bench(server, transport)
+        bench = Bench(server, cast("asyncio.Transport", transport))
         yield bench, client
         bench.upstream.close()
         await client.leave()
