@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from proxy.credential import auth_document
+from proxy.credential import auth_document, durable
 from proxy.credential.token import Credential
 
 Sharing: TypeAlias = Literal["none", "same_file", "copy"]
@@ -26,7 +26,7 @@ def codex_file(codex_home: str | None, home: Path) -> Path:
 
 def sharing(store: Path, credential: Credential | None, codex: Path) -> Sharing:
     """Say whether *store* is Codex's file, or *credential* a copy of the login in it."""
-    if store.resolve() == codex.resolve():
+    if durable.target_of(store) == durable.target_of(codex):
         return "same_file"
     if credential is None or not credential.refresh_token:
         return "none"

@@ -25,7 +25,7 @@ class Holding:
         self._window_seconds = window_seconds
         self._clock = clock
         self._draw = draw
-        self._skew_seconds = 0.0
+        self.skew_seconds = 0.0
         self.credential: Credential | None = None
         self.generation = 0
         self.due = NEVER
@@ -50,14 +50,14 @@ class Holding:
         if is_received:
             issued_at = seconds_claim(credential.access_token, "iat")
             skew = now - issued_at if issued_at is not None else 0.0
-            self._skew_seconds = skew if abs(skew) > SKEW_SECONDS else 0.0
+            self.skew_seconds = skew if abs(skew) > SKEW_SECONDS else 0.0
         self.due = due(
             credential,
             now=now,
             window_seconds=self._window_seconds,
             draw=self._draw(),
             is_first=self.generation == 0,
-            skew_seconds=self._skew_seconds,
+            skew_seconds=self.skew_seconds,
         )
         self.generation += 1
         self.credential = replace(credential, generation=self.generation)

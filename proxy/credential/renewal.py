@@ -8,29 +8,27 @@ work done, and one that takes over finds what its predecessor had come to.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from proxy.credential.authority import Authority, AuthorityFailure, Grant
+from proxy.credential.allowance import Allowance
+from proxy.credential.authority import Authority, AuthorityFailure
 from proxy.credential.backoff import Backoff
-from proxy.credential.budget import Budget, Level
+from proxy.credential.budget import Budget
 from proxy.credential.clock import Clock
-from proxy.credential.journal import Entry, Spender
-from proxy.credential.ledger import Notes, Owner, Refused
+from proxy.credential.custody import Custody, Finished
+from proxy.credential.journal import Spender
+from proxy.credential.ledger import Owner
+from proxy.credential.ownership import guarded
 from proxy.credential.store import Store
 from proxy.credential.token import Credential
-from proxy.errors import AccountChanged, LoginRequired, StoreError
+from proxy.errors import LoginRequired, StoreError
 from proxy.events import RefreshOutcome
 
 WINNER_WAIT_SECONDS = 0.1
 WINNER_LOOKS = 10
 """After `refresh_token_reused` the winner's write may still be on its way: 1 s."""
-
-
-SPENT_REMEMBERED = 64
-"""Fingerprints of tokens that we have rotated away; a restored backup holds one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,23 +44,21 @@ class Renewed:
 
 
 @dataclass(frozen=True, slots=True)
-class Finished:
-    """What was left of a spend that another process began.
+class Asked:
+    """What a refresh is asked for.
 
-    *is_maybe_spent*: nobody knows whether the authority has acted; the same token should
-    be presented once more, soon, while it may still be borne. *unsaved* is an answer
-    that was found and cannot be stored.
+    `can_wait`: what is held is still good, so nothing is spent that could not be noted
+    first. `skew_seconds` is how far our clock runs ahead of the authority's.
     """
 
-    is_maybe_spent: bool = False
-    unsaved: Renewed | None = None
+    held: Credential | None
+    owner: Owner
+    can_wait: bool = False
+    skew_seconds: float = 0.0
 
 
 class Renewal:
-    """Refreshes one profile's credential. Owns the backoff and what is not saved yet.
-
-    *waited* is told how many seconds the lock took.
-    """
+    """Refreshes one profile's credential. *waited* is told how long the lock took."""
 
     def __init__(
         self,
@@ -78,32 +74,24 @@ class Renewal:
     ) -> None:
         self._store = store
         self._authority = authority
-        self._budget = budget
-        self._backoff = backoff
         self._clock = clock
         self._lock_timeout_seconds = lock_timeout_seconds
         self._waited = waited
-        self._spender = spender
-        self._unsaved: tuple[Credential, Credential] | None = None  # as in replace()
-        self._level: Level | None = None
-        self._refused: Refused | None = None
-        self._spent: deque[str] = deque(maxlen=SPENT_REMEMBERED)
+        self._allowance = Allowance(
+            store=store, budget=budget, backoff=backoff, clock=clock
+        )
+        self._custody = Custody(store=store, clock=clock, spender=spender)
 
     async def recover(self) -> Finished:
         """Finish what a process that died left in the journal, if the lock is free."""
         try:
             async with self._store.lock(0):
-                return await self._finish()
+                return await self._custody.finish()
         except (TimeoutError, StoreError, LoginRequired):
             return Finished()  # its holder lives and will finish; or nothing is here
 
-    async def run(
-        self, held: Credential | None, owner: Owner, *, can_wait: bool = False
-    ) -> Renewed:
-        """Return a credential other than *held*, refreshing if the store has none.
-
-        *can_wait*: what is held is still good, so nothing is spent that could not be
-        noted first.
+    async def run(self, asked: Asked) -> Renewed:
+        """Return a credential other than the one held, from the store or the authority.
 
         Raises:
             AuthorityFailure: no new credential; its outcome says why.
@@ -112,11 +100,11 @@ class Renewal:
         """
         try:
             async with self._lock():
-                return await self._under_lock(held, owner, can_wait=can_wait)
+                return await self._under_lock(asked)
         except TimeoutError:
             # The holder may have done the work without letting go yet.
-            stored = guarded(await self._store.load(), owner, self._store.name)
-            if stored != held:
+            stored = await self._load(asked.owner)
+            if stored != asked.held:
                 return Renewed(stored, "adopted")
             raise AuthorityFailure(
                 "undelivered", "lock_held", retry_after_seconds=1
@@ -125,136 +113,76 @@ class Renewal:
     @property
     def has_unsaved(self) -> bool:
         """Say whether the newest credential lives in memory only."""
-        return self._unsaved is not None
+        return self._custody.has_unsaved
 
     async def save_again(self) -> bool:
-        """Try once more to store what lives in memory only; say whether it is stored.
-
-        A store that changed meanwhile wins, as always: what was unsaved is dropped.
-        """
-        if self._unsaved is None:
-            return True
+        """Try once more to store what lives in memory only; say whether it is stored."""
         with suppress(StoreError, TimeoutError):
             async with self._lock():
-                try:
-                    is_stored = await self._store.replace(*self._unsaved) is None
-                except LoginRequired:
-                    is_stored = False  # signed out
-                await self._store.journal.clear()
-                self._unsaved = None
-                return is_stored
+                return await self._custody.save_again()
         return False
 
     def is_superseded(self, stored: Credential) -> bool:
         """Say whether we ourselves have spent this one: a store that is behind."""
-        return stored.fingerprint in self._spent
+        return self._custody.is_spent(stored)
 
-    async def _finish(self) -> Finished:
-        """Commit an answer that landed in the journal; find a spend that is open."""
-        entries = self._store.journal.read()
-        if not entries:
-            return Finished()
-        stored = await self._store.load()
-        entry = next((e for e in entries if e.stored == stored.fingerprint), None)
-        if entry is None:  # all finished, or overtaken by a new login
-            await self._store.journal.clear()
-            return Finished()
-        renewed = entry.renewed
-        if renewed is not None and Owner.of(stored).accepts(Owner.of(renewed)):
-            try:
-                await self._store.replace(stored, renewed)
-            except StoreError as error:
-                self._unsaved = (stored, renewed)
-                self._spent.append(stored.fingerprint)
-                return Finished(unsaved=Renewed(renewed, "adopted", unsaved=error))
-        if entry.spending is None:
-            await self._store.journal.clear()
-            return Finished()
-        await self._journal(replace(entry, stored=entry.spending, renewed=None))
-        return Finished(is_maybe_spent=True)
-
-    async def _under_lock(
-        self, held: Credential | None, owner: Owner, *, can_wait: bool
-    ) -> Renewed:
-        if self._unsaved is None:
-            finished = await self._finish()
-            if finished.unsaved is not None:
-                return finished.unsaved
-        stored = guarded(await self._store.load(), owner, self._store.name)
-        if held is not None and self.is_superseded(stored):
-            # To spend the store's token again would be a reuse.
-            return await self._spend(stored, held, can_wait=can_wait)
-        self._unsaved = None
-        is_other = held is None or stored.access_token != held.access_token
-        if is_other and not stored.is_expired(self._clock.now()):
-            return Renewed(stored, "adopted")
-        return await self._spend(stored, stored, can_wait=can_wait)
+    async def _under_lock(self, asked: Asked) -> Renewed:
+        finished = await self._custody.finish()
+        if finished.unsaved is not None:
+            return Renewed(finished.unsaved, "adopted", unsaved=finished.error)
+        stored = await self._load(asked.owner)
+        current = self._custody.newest(stored, asked.held)
+        held = asked.held
+        is_other = held is None or current.access_token != held.access_token
+        now = self._clock.now() - asked.skew_seconds
+        if is_other and not current.is_expired(now):
+            return Renewed(current, "adopted")
+        return await self._spend(stored, current, asked)
 
     async def _spend(
-        self, stored: Credential, current: Credential, *, can_wait: bool
+        self, stored: Credential, current: Credential, asked: Asked
     ) -> Renewed:
         """Refresh *current* over *stored*, which differ only while unsaved."""
         if not current.refresh_token:
             raise AuthorityFailure("refused", "other")
-        self._backoff.check(current.fingerprint)
-        notes = self._store.read_notes()
-        for refused in (notes.refused, self._refused):
-            if refused is not None and refused.fingerprint == current.fingerprint:
-                raise AuthorityFailure("refused", refused.reason)
-        notes = self._drawn(notes)
-        unsaved = current if current != stored else None
-        intent = self._entry(stored, spending=current, renewed=unsaved)
-        await self._journal(intent, can_wait=can_wait)
+        if self._custody.is_spent(current):
+            raise AuthorityFailure("refused", "reused")  # no need to ask
+        self._allowance.draw(current)
+        await self._custody.intend(stored, current, can_wait=asked.can_wait)
         try:
             grant = await self._authority.refresh(current.refresh_token)
             if grant.names_another_account(current):
                 raise AuthorityFailure("unclear", "other_account")  # noqa: TRY301
         except AuthorityFailure as failure:
-            return await self._failed(failure, current, notes)
-        self._backoff.reset()
-        return await self._keep(stored, current, grant)
-
-    async def _keep(
-        self, stored: Credential, current: Credential, grant: Grant
-    ) -> Renewed:
+            return await self._failed(failure, current, asked.owner)
+        self._allowance.succeeded()
         renewed = grant.applied_to(current, self._clock.now())
-        if renewed.refresh_token != current.refresh_token:
-            self._spent.append(current.fingerprint)
-        await self._journal(self._entry(stored, spending=None, renewed=renewed))
         try:
-            winner = await self._store.replace(stored, renewed)
+            winner = await self._custody.keep(stored, current, renewed)
         except StoreError as error:
-            self._unsaved = (stored, renewed)
             return Renewed(renewed, "renewed", unsaved=error)
-        except LoginRequired:
-            await self._store.journal.clear()  # signed out meanwhile
-            raise
-        self._unsaved = None
-        await self._store.journal.clear()
         if winner is not None:
-            winner = guarded(winner, Owner.of(current), self._store.name)
-            return Renewed(winner, "adopted")
+            return Renewed(guarded(winner, asked.owner, self._store.name), "adopted")
         if grant.access_token is None:
             raise AuthorityFailure("unclear", "no_access_token")
         return Renewed(renewed, "renewed")
 
     async def _failed(
-        self, failure: AuthorityFailure, current: Credential, notes: Notes
+        self, failure: AuthorityFailure, current: Credential, owner: Owner
     ) -> Renewed:
-        if failure.outcome != "unclear" and self._unsaved is None:
-            await self._store.journal.clear()  # unspent, or spent for good
-        if failure.outcome == "refused":
-            winner = await self._look_again(current, failure.reason)
-            if winner is not None:
-                return Renewed(winner, "adopted")
-            self._refused = Refused(current.fingerprint, failure.reason)
-            self._note(replace(notes, refused=self._refused))
-            raise failure
-        if failure.outcome == "undelivered" and notes.level is not None:
-            self._note(replace(notes, level=self._budget.returned(notes.level)))
-        raise self._backoff.after(current.fingerprint, failure)
+        if failure.outcome != "unclear":
+            await self._custody.settled()  # unspent, or spent for good
+        if failure.outcome != "refused":
+            raise self._allowance.failed(current, failure)
+        winner = await self._look_again(current, owner, failure.reason)
+        if winner is not None:
+            return Renewed(winner, "adopted")
+        self._allowance.refused(current, failure.reason)
+        raise failure
 
-    async def _look_again(self, spent: Credential, reason: str) -> Credential | None:
+    async def _look_again(
+        self, spent: Credential, owner: Owner, reason: str
+    ) -> Credential | None:
         """Return what another writer has stored since, or None.
 
         Only a reuse proves that there is a winner; for it alone we wait.
@@ -264,60 +192,16 @@ class Renewal:
         """
         for remaining in reversed(range(WINNER_LOOKS if reason == "reused" else 1)):
             with suppress(LoginRequired):
-                stored = await self._store.load()
+                stored = await self._load(owner)
                 # A store that is behind, as nothing could be saved, is no winner.
-                if stored != spent and not self.is_superseded(stored):
-                    return guarded(stored, Owner.of(spent), self._store.name)
+                if stored != spent and not self._custody.is_spent(stored):
+                    return stored
             if remaining:
                 await self._clock.sleep(WINNER_WAIT_SECONDS)
         return None
 
-    def _entry(
-        self,
-        stored: Credential,
-        spending: Credential | None,
-        renewed: Credential | None,
-    ) -> Entry:
-        return Entry(
-            stored=stored.fingerprint,
-            spending=spending.fingerprint if spending else None,
-            since=self._clock.now(),
-            spender=self._spender,
-            renewed=renewed,
-        )
-
-    async def _journal(self, entry: Entry, *, can_wait: bool = False) -> None:
-        """Keep *entry*. What cannot be kept stops only what *can_wait*."""
-        try:
-            await self._store.journal.write(entry)
-        except StoreError:
-            if can_wait:
-                raise AuthorityFailure("undelivered", "no_journal") from None
-
-    def _drawn(self, notes: Notes) -> Notes:
-        """Draw one call, in the notes and in memory; whichever holds less decides."""
-        now = self._clock.now()
-        levels = [level for level in (notes.level, self._level) if level is not None]
-        level = min(
-            (self._budget.refilled(level, now) for level in levels),
-            key=lambda level: level.calls,
-            default=self._budget.full(now),
-        )
-        level, wait_seconds = self._budget.draw(level, now)
-        if wait_seconds:
-            raise AuthorityFailure(
-                "throttled", "budget", retry_after_seconds=wait_seconds
-            )
-        drawn = replace(notes, level=level)
-        self._note(drawn)
-        return drawn
-
-    def _note(self, notes: Notes) -> None:
-        self._level = notes.level
-        # Without the notes the budget is this process's own: worse, and no reason to
-        # refuse a refresh.
-        with suppress(StoreError):
-            self._store.write_notes(notes)
+    async def _load(self, owner: Owner) -> Credential:
+        return guarded(await self._store.load(), owner, self._store.name)
 
     @asynccontextmanager
     async def _lock(self) -> AsyncIterator[None]:
@@ -325,18 +209,3 @@ class Renewal:
         async with self._store.lock(self._lock_timeout_seconds):
             self._waited(self._clock.monotonic() - began)
             yield
-
-
-def guarded(stored: Credential, owner: Owner, store_name: str) -> Credential:
-    """Return *stored* if it may be taken up for *owner*.
-
-    Raises:
-        AccountChanged: it is somebody else's.
-    """
-    if owner.accepts(Owner.of(stored)):
-        return stored
-    raise AccountChanged(
-        f"{store_name}: now holds account {stored.account_id or 'unknown'}, but this "
-        f"profile belongs to {owner.account_id}; to go on with the new account run "
-        "`bearerd adopt`, or sign in to the old one with `bearerd login`"
-    )

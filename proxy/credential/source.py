@@ -15,17 +15,16 @@ Rules:
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import replace
 
 from proxy.credential.authority import AuthorityFailure
 from proxy.credential.clock import Clock
 from proxy.credential.flight import Flight
 from proxy.credential.holding import Holding
-from proxy.credential.ledger import Owner
+from proxy.credential.ownership import Ownership
 from proxy.credential.problems import Blocking, Problems
-from proxy.credential.renewal import Renewal, Renewed, guarded
+from proxy.credential.renewal import Asked, Renewal, Renewed
 from proxy.credential.standing import Standing
-from proxy.credential.status import SourceStatus, State
+from proxy.credential.status import SourceStatus, described
 from proxy.credential.store import Store
 from proxy.credential.token import Credential
 from proxy.credential.told import told
@@ -45,8 +44,6 @@ from proxy.events import (
     RefreshOutcome,
     Trigger,
 )
-
-PIN_LOCK_SECONDS = 5.0
 
 STORE_RETRY_SECONDS = 5
 """When a client may ask again after the store gave no lock; a person has to mend it."""
@@ -74,7 +71,7 @@ class CredentialSource:
         self._problems = Problems(profile, observe)
         self._standing = Standing()
         self._flight: Flight[Credential] = Flight()
-        self._owner = Owner()
+        self._ownership = Ownership(store)
         self._is_missing = False  # the file was gone at the last look
         self._is_in_memory_only = False
         self._last_refreshed_at: float | None = None
@@ -172,7 +169,8 @@ class CredentialSource:
         finished = await self._renewal.recover()
         await self.take_up()
         if finished.unsaved is not None:
-            self._publish(finished.unsaved, "interrupted", 0.0)
+            renewed = Renewed(finished.unsaved, "adopted", unsaved=finished.error)
+            self._publish(renewed, "interrupted", 0.0)
         if finished.is_maybe_spent and self._problems.worst is None:
             self._flight.launch(lambda: self._renew("interrupted"))
 
@@ -180,6 +178,7 @@ class CredentialSource:
         """Look at the store if it may have changed; what is wrong gets announced."""
         with suppress(BearerdError):
             await self._look()
+            await self._ownership.note()
 
     def refresh_if_due(self) -> None:
         """Start a refresh if one is due, unless it is known to be in vain."""
@@ -206,12 +205,7 @@ class CredentialSource:
             LoginRequired: the store holds none.
             StoreError, TimeoutError: the choice could not be noted.
         """
-        async with self._store.lock(PIN_LOCK_SECONDS):
-            stored = await self._store.load()
-            notes = self._store.read_notes()
-            self._store.write_notes(replace(notes, owner=Owner.of(stored)))
-        self._owner = Owner.of(stored)
-        return self._take(stored)
+        return self._take(await self._ownership.adopt())
 
     async def close(self) -> None:
         """Wait until the refresh in the air has landed, and try a last save."""
@@ -220,35 +214,17 @@ class CredentialSource:
 
     def status(self) -> SourceStatus:
         """Return what a person is told."""
-        problem, held = self._problems.worst, self._holding.credential
-        failure = self._problems.last_failure
-        return SourceStatus(
-            profile=self._profile,
-            store=self._store.name,
-            state=self._state(),
-            reason=problem.reason if isinstance(problem, LoginRequired) else None,
-            message=problem.message if problem else None,
-            account_id=held.account_id if held else None,
-            generation=self._holding.generation,
-            expires_at=self._holding.due.expires_at,
-            refresh_at=self._holding.due.at,
+        return described(
+            self._profile,
+            self._store.name,
+            holding=self._holding,
+            problems=self._problems,
+            is_refused=self._standing.is_refused(self._holding.generation),
+            is_in_memory_only=self._is_in_memory_only,
             last_refreshed_at=self._last_refreshed_at,
-            in_memory_only=self._is_in_memory_only,
-            last_error=": ".join(failure) if failure else None,
         )
 
     # Inside.
-
-    def _state(self) -> State:
-        if isinstance(self._problems.blocking, AccountChanged):
-            return "account_changed"
-        if self._problems.blocking is not None or self._holding.credential is None:
-            return "login_required"
-        is_expired = self._holding.is_expired
-        if self._problems.final is None:
-            return "expired" if is_expired else "ready"
-        is_refused = self._standing.is_refused(self._holding.generation)
-        return "login_required" if is_expired or is_refused else "ready"
 
     async def _look(self) -> Credential:
         """Return what the store allows to be held now, or raise what is wrong with it.
@@ -266,8 +242,7 @@ class CredentialSource:
         """Read the store, and take up what it holds if it is ours."""
         try:
             stored = await self._store.load()
-            await self._pin(stored)
-            guarded(stored, self._owner, self._store.name)
+            await self._ownership.check(stored)
         except (LoginRequired, AccountChanged) as problem:
             return self._borne(problem)
         return self._take(stored)
@@ -287,18 +262,6 @@ class CredentialSource:
         if reason == "missing":
             self._holding.drop()
         raise self._problems.block(problem) from None
-
-    async def _pin(self, stored: Credential) -> None:
-        """Learn whose profile this is; the first credential decides it."""
-        self._owner = self._store.read_notes().owner or self._owner
-        if self._owner.account_id is not None:
-            return
-        self._owner = Owner.of(stored)
-        # Where nothing can be noted, the pin holds for this process at least.
-        with suppress(BearerdError, TimeoutError):
-            async with self._store.lock(0):
-                notes = self._store.read_notes()
-                self._store.write_notes(replace(notes, owner=self._owner))
 
     def _take(self, stored: Credential, *, is_received: bool = False) -> Credential:
         """Hold *stored*, unless it is what is held, or older."""
@@ -336,7 +299,12 @@ class CredentialSource:
 
         try:
             renewed = await self._renewal.run(
-                self._holding.credential, self._owner, can_wait=trigger == "expiring"
+                Asked(
+                    held=self._holding.credential,
+                    owner=self._ownership.owner,
+                    can_wait=trigger == "expiring",
+                    skew_seconds=self._holding.skew_seconds,
+                )
             )
         except AuthorityFailure as failure:
             failed(failure.outcome, failure.reason)

@@ -5,6 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from proxy.credential.holding import Holding
+from proxy.credential.problems import Problems
+from proxy.errors import AccountChanged, LoginRequired
+
 State: TypeAlias = Literal["ready", "expired", "login_required", "account_changed"]
 """`expired` is by the clock, and a refresh may still mend it."""
 
@@ -30,3 +34,42 @@ class SourceStatus:
     last_refreshed_at: float | None
     in_memory_only: bool
     last_error: str | None
+
+
+def described(
+    profile: str,
+    store_name: str,
+    *,
+    holding: Holding,
+    problems: Problems,
+    is_refused: bool,
+    is_in_memory_only: bool,
+    last_refreshed_at: float | None,
+) -> SourceStatus:
+    """Return the status; *is_refused*: the upstream's last word on what is held."""
+    problem, held, failure = problems.worst, holding.credential, problems.last_failure
+    return SourceStatus(
+        profile=profile,
+        store=store_name,
+        state=_state(holding, problems, is_refused=is_refused),
+        reason=problem.reason if isinstance(problem, LoginRequired) else None,
+        message=problem.message if problem else None,
+        account_id=held.account_id if held else None,
+        generation=holding.generation,
+        expires_at=holding.due.expires_at,
+        refresh_at=holding.due.at,
+        last_refreshed_at=last_refreshed_at,
+        in_memory_only=is_in_memory_only,
+        last_error=": ".join(failure) if failure else None,
+    )
+
+
+def _state(holding: Holding, problems: Problems, *, is_refused: bool) -> State:
+    if isinstance(problems.blocking, AccountChanged):
+        return "account_changed"
+    if problems.blocking is not None or holding.credential is None:
+        return "login_required"
+    if problems.final is None:
+        return "expired" if holding.is_expired else "ready"
+    # No refresh will succeed; the access token may live on all the same.
+    return "login_required" if holding.is_expired or is_refused else "ready"

@@ -10,9 +10,10 @@ import pytest
 
 from proxy.credential.authority import AuthorityFailure, HttpAuthority
 from proxy.credential.budget import Budget
+from proxy.credential.custody import Finished
 from proxy.credential.journal import Entry, Journal, Spender
 from proxy.credential.ledger import Owner
-from proxy.credential.renewal import Finished, Renewal
+from proxy.credential.renewal import Asked, Renewal
 from proxy.credential.token import Credential
 from proxy.errors import AuthorityUnavailable, LoginRequired
 from proxy.events import CredentialRefreshed
@@ -63,7 +64,7 @@ async def test_the_order_is_lock_journal_spend_journal_store(home: Home) -> None
 
     home.authority.before_answer = look
     waits: list[float] = []
-    found = await home.renewal(waited=waits.append).run(old, OWNER)
+    found = await home.renewal(waited=waits.append).run(Asked(old, OWNER))
     (intent,) = seen
     assert (intent.stored, intent.spending) == (old.fingerprint, old.fingerprint)
     assert intent.renewed is None
@@ -78,7 +79,7 @@ async def test_the_lock_is_held_while_the_authority_is_asked(home: Home) -> None
     """Nobody else can even look at the token meanwhile."""
     home.write(login())
     home.authority.gate.clear()
-    running = asyncio.create_task(home.renewal().run(await stored(home), OWNER))
+    running = asyncio.create_task(home.renewal().run(Asked(await stored(home), OWNER)))
     await soon(home.authority.arrived.wait())
     with pytest.raises(TimeoutError):
         async with home.store().lock(0):
@@ -94,12 +95,12 @@ async def test_a_waiter_for_the_lock_finds_the_work_done(home: Home) -> None:
     home.write(login())
     old = await stored(home)
     home.authority.gate.clear()
-    first = asyncio.create_task(home.renewal().run(old, OWNER))
+    first = asyncio.create_task(home.renewal().run(Asked(old, OWNER)))
     await soon(home.authority.arrived.wait())
     waits: list[float] = []
     clock = home.hands.clock(home.hands.doze)
     second = asyncio.create_task(
-        home.renewal(clock=clock, waited=waits.append).run(old, OWNER)
+        home.renewal(clock=clock, waited=waits.append).run(Asked(old, OWNER))
     )
     await settled(lambda: home.hands.sleepers == 1)
     home.authority.gate.set()
@@ -121,10 +122,10 @@ async def test_a_holder_that_does_not_let_go_is_not_waited_for_for_ever(
     renewal = home.renewal(lock_timeout_seconds=3.0)
     async with home.store().lock(0):
         with pytest.raises(AuthorityFailure) as why:
-            await renewal.run(old, OWNER)
+            await renewal.run(Asked(old, OWNER))
         assert (why.value.outcome, why.value.reason) == ("undelivered", "lock_held")
         home.write(login("second"))
-        found = await renewal.run(old, OWNER)
+        found = await renewal.run(Asked(old, OWNER))
     assert found.outcome == "adopted"
     assert found.credential.refresh_token == refresh_token_of("second")
     assert home.authority.calls == []
@@ -142,7 +143,7 @@ async def test_a_failure_leaves_a_record_only_where_the_token_may_be_spent(
     failure = AuthorityFailure(outcome, "other")  # type: ignore[arg-type]
     home.authority.script.append(failure)
     with pytest.raises(AuthorityFailure):
-        await home.renewal().run(await stored(home), OWNER)
+        await home.renewal().run(Asked(await stored(home), OWNER))
     assert bool(journal_of(home).read()) is is_kept
 
 
@@ -151,7 +152,7 @@ async def test_what_can_wait_is_not_spent_without_a_record(home: Home) -> None:
     home.write(login())
     old = await stored(home)
     with full_disk(), pytest.raises(AuthorityFailure) as why:
-        await home.renewal().run(old, OWNER, can_wait=True)
+        await home.renewal().run(Asked(old, OWNER, can_wait=True))
     assert (why.value.outcome, why.value.reason) == ("undelivered", "no_journal")
     assert home.authority.calls == []
 
@@ -161,7 +162,7 @@ async def test_what_cannot_wait_is_spent_without_a_record(home: Home) -> None:
     home.write(login())
     with full_disk():
         renewal = home.renewal()
-        found = await renewal.run(await stored(home), OWNER)
+        found = await renewal.run(Asked(await stored(home), OWNER))
     assert found.unsaved is not None
     seen = [renewal.has_unsaved, await renewal.save_again(), renewal.has_unsaved]
     assert seen == [True, True, False]
@@ -392,3 +393,36 @@ def test_a_renewal_shows_no_secret(home: Home) -> None:
     renewal = home.renewal()
     assert isinstance(renewal, Renewal)
     assert "refresh-" not in repr(Finished(is_maybe_spent=True)) + repr(renewal)
+
+
+async def test_a_file_that_comes_back_unchanged_gets_the_answer_after_all(
+    home: Home,
+) -> None:
+    """It was away just when the answer came, which looked like a sign-out."""
+    document = login()
+    home.write(document)
+    old = await stored(home)
+    home.authority.before_answer = home.path.unlink
+    renewal = home.renewal()
+    with pytest.raises(LoginRequired):
+        await renewal.run(Asked(old, OWNER))
+    home.authority.before_answer = lambda: None
+    home.write(document)
+    found = await renewal.run(Asked(old, OWNER))
+    assert found.credential != old
+    again = await renewal.run(Asked(found.credential, OWNER))
+    assert await stored(home) == again.credential
+    assert len(set(home.authority.calls)) == len(home.authority.calls) == 2
+    assert home.authority.reused == 0
+
+
+async def test_our_own_wrong_clock_does_not_make_a_fresh_token_old(home: Home) -> None:
+    """Two owners with a clock that is far ahead take up each other's tokens."""
+    home.write(login())
+    old = await stored(home)
+    home.write(login("2"))
+    assert (await stored(home)).expires_at is not None
+    home.hands.move(0.0, wall_seconds=30 * 86400.0)
+    found = await home.renewal().run(Asked(old, OWNER, skew_seconds=30 * 86400.0))
+    assert found.outcome == "adopted"
+    assert home.authority.calls == []
