@@ -29,8 +29,14 @@ SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 class Signals:
     """What ends the daemon. Owns the number of the first signal that came."""
 
-    def __init__(self, stop: asyncio.Event, leave: Callable[[int], None]) -> None:
+    def __init__(
+        self,
+        stop: asyncio.Event,
+        hurry: asyncio.Event,
+        leave: Callable[[int], None],
+    ) -> None:
         self._stop = stop
+        self._hurry = hurry
         self._leave = leave
         self.first: int | None = None
 
@@ -40,11 +46,17 @@ class Signals:
             loop.add_signal_handler(number, self.came, number)
 
     def came(self, number: int) -> None:
-        """Begin to drain at the first signal; leave at once at the second."""
-        if self.first is not None:
+        """Begin to drain at the first signal, and break it off at the second.
+
+        A refresh under way lands even then; only a third signal leaves at once.
+        """
+        if self._hurry.is_set():
             self._leave(128 + number)
-        self.first = number
-        self._stop.set()
+        elif self.first is not None:
+            self._hurry.set()
+        else:
+            self.first = number
+            self._stop.set()
 
     @property
     def exit_code(self) -> int:
@@ -79,9 +91,10 @@ def run_daemon(settings: Settings) -> int:
 
     async def serve() -> int:
         stop = asyncio.Event()
-        signals = Signals(stop, os._exit)
+        hurry = asyncio.Event()
+        signals = Signals(stop, hurry, os._exit)
         signals.install(asyncio.get_running_loop())
-        await Service(settings, observe=log, clock=clock).run(stop, started)
+        await Service(settings, observe=log, clock=clock).run(stop, started, hurry)
         return signals.exit_code
 
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:

@@ -24,7 +24,7 @@ def serve(settings: Settings) -> int:
 
     It makes a first client key if there is none, and says where. Without a credential it
     runs and waits for one. SIGTERM and Ctrl-C let the requests in flight end; a second
-    signal ends it at once.
+    signal breaks them off, and only a third a refresh that is under way.
     """
     from proxy.cli.daemon_run import run_daemon
 

@@ -19,7 +19,15 @@ import pytest
 
 from proxy.sandbox import Sandbox
 from tests.cli.conftest import Shell
-from tests.support import Canary, Client, Launch, write_login
+from tests.support import (
+    Canary,
+    Client,
+    Launch,
+    ServeProcess,
+    read_login,
+    tokens_of,
+    write_login,
+)
 from tests.support.process import COMMAND, ROOT, environment
 
 
@@ -120,10 +128,10 @@ async def test_a_signal_lets_requests_in_flight_end(
     assert signed_in
 
 
-async def test_a_second_signal_ends_it_at_once(
+async def test_a_second_signal_breaks_requests_off(
     signed_in: Mapping[str, object], launch: Launch, sandbox: Sandbox
 ) -> None:
-    """However long the drain may take."""
+    """However long the drain may take; the end is in order all the same."""
     daemon = await launch(drain_seconds=3600)
     sandbox.upstream.hold.close()
     asked = asyncio.create_task(daemon.client.send())
@@ -131,9 +139,51 @@ async def test_a_second_signal_ends_it_at_once(
     daemon.terminate()
     await daemon.wait_for("service.stopping")
     daemon.terminate()
-    assert await daemon.ended() == 128 + signal.SIGTERM
+    assert await daemon.ended() == 0
+    assert (await daemon.wait_for("service.stopped"))["aborted"] == 1
     with pytest.raises(aiohttp.ClientError):
         await asked
+    assert signed_in
+
+
+async def spend_under_way(launch: Launch, sandbox: Sandbox) -> ServeProcess:
+    """Return a daemon asked to end twice whose token is spent, and not yet answered."""
+    daemon = await launch(drain_seconds=3600)
+    sandbox.authority.holds_after_rotation = True
+    sandbox.authority.hold.close()
+    sandbox.revoke_access_tokens()
+    asked = asyncio.create_task(daemon.client.send())
+    await sandbox.authority.wait_for_waiting(1)
+    for _ in range(2):
+        daemon.terminate()
+        await daemon.wait_for("service.stopping")
+    with pytest.raises(aiohttp.ClientError):
+        await asked  # broken off by the second signal
+    return daemon
+
+
+async def test_a_second_signal_lets_a_refresh_land(
+    shell: Shell, signed_in: Mapping[str, object], launch: Launch, sandbox: Sandbox
+) -> None:
+    """Its token is spent: the answer is waited for, and stored."""
+    daemon = await spend_under_way(launch, sandbox)
+    assert daemon.process.returncode is None
+    sandbox.authority.hold.open()
+    assert await daemon.ended() == 0
+    stored = tokens_of(read_login(shell.store))
+    assert sandbox.tokens.judge(stored["access_token"]).state == "live"
+    assert sandbox.authority.refreshes == 1
+    assert signed_in
+
+
+async def test_a_third_signal_ends_it_at_once(
+    signed_in: Mapping[str, object], launch: Launch, sandbox: Sandbox
+) -> None:
+    """Whatever that may cost."""
+    daemon = await spend_under_way(launch, sandbox)
+    daemon.terminate()
+    assert await daemon.ended() == 128 + signal.SIGTERM
+    sandbox.authority.hold.open()
     assert signed_in
 
 
