@@ -123,8 +123,9 @@ class HttpAuthority:
         self._client_id = client_id
         self._timeout = aiohttp.ClientTimeout(
             total=timeout_seconds,
-            # Less than the whole, so that it is known that nothing was sent.
-            sock_connect=min(CONNECT_TIMEOUT_SECONDS, timeout_seconds / 2),
+            # Less than the whole, so that it is known that nothing was sent: until
+            # then the name is looked up, and TLS agreed.
+            connect=min(CONNECT_TIMEOUT_SECONDS, timeout_seconds / 2),
         )
 
     async def refresh(self, refresh_token: str) -> Grant:

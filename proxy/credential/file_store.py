@@ -47,6 +47,7 @@ class FileStore:
         self._clock = clock
         self._seen: Signatures = (None, None)
         self._document: Document | None = None
+        self._lock_path: Path | None = None  # what we have locked is never unlinked
         places = (self._beside(".bearerd-journal"), rescue)
         self.journal = Journal([place for place in places if place is not None])
 
@@ -76,6 +77,7 @@ class FileStore:
     ) -> Credential | None:
         """Write *renewed* over what *began_from* names. See `Store.replace`."""
         target = durable.target_of(self._path)
+        self._check_place()
         try:
             # Where nothing can be made beside the file, Codex can take no lock either.
             is_alone = self._is_alone(target)
@@ -98,13 +100,14 @@ class FileStore:
         """Hold the flock beside the file's target. See `Store.lock`.
 
         The target's folder, so that two links to one file share one lock. Where only
-        the file itself was mounted into a read-only place, the file is its own lock: it
-        is written in place then, so its inode stays.
+        the file itself was mounted, it is its own lock: its folder is another one for
+        each container, and it is written in place, so its inode stays.
         """
         path = self._beside(".bearerd-lock")
         target = durable.target_of(self._path)
-        if self._is_alone(target):
+        if self.is_written_in_place and os.access(target, os.W_OK):
             path = target
+        self._check_place()
         async with AsyncExitStack() as held:
             try:
                 if self._document is None:
@@ -118,12 +121,32 @@ class FileStore:
                 raise
             except OSError as error:
                 raise self._write_error(path, error) from error
+            self._lock_path = path
             yield
 
     @property
     def is_written_in_place(self) -> bool:
         """Say whether the file is a mount point, which no rename can replace."""
         return durable.is_mount_point(self._path)
+
+    @property
+    def _is_place_gone(self) -> bool:
+        """Say whether the folder is gone, or is another one: a volume was unmounted.
+
+        Who signs out takes the file away and leaves the lock.
+        """
+        if self._document is None or self._path.exists():
+            return False
+        lock = self._lock_path
+        return not self._path.parent.exists() or bool(lock and not lock.exists())
+
+    def _check_place(self) -> None:
+        """Raise rather than make a new file, or lock, where an old one has vanished."""
+        if self._is_place_gone:
+            raise StoreError(
+                f"{self._path}: its folder is gone; mount it again, or sign in with "
+                "`bearerd login`"
+            )
 
     def _is_alone(self, target: Path) -> bool:
         """Say whether the file was mounted by itself into a place that is read-only."""
@@ -183,7 +206,7 @@ class FileStore:
                 content = file.read(MAX_FILE_BYTES + 1)
         except FileNotFoundError:
             self._seen = seen
-            if self._document is not None and not self._path.parent.exists():
+            if self._is_place_gone:
                 raise LoginRequired(
                     f"{self._path}: its folder is gone; mount it again, or sign in "
                     "with `bearerd login`",

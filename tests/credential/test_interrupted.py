@@ -11,10 +11,14 @@ import sys
 import threading
 from pathlib import Path
 
+import aiohttp
 import pytest
+from aiohttp.abc import AbstractResolver, ResolveResult
 
 from proxy.credential import durable
+from proxy.credential.authority import AuthorityFailure, HttpAuthority
 from proxy.credential.journal import Entry, Journal, Spender
+from proxy.errors import LoginRequired, StoreError
 from tests.credential.stand_ins import START, Home, held, login, names_in, soon
 
 SPENDER = Spender.this_process(START)
@@ -86,3 +90,69 @@ def test_half_a_write_in_place_is_never_a_mixture(tmp_path: Path) -> None:
     )
     assert done.returncode == -signal.SIGKILL
     assert b"first" not in path.read_bytes()
+
+
+async def test_an_unmounted_volume_is_no_sign_out(home: Home) -> None:
+    """The mount point is left, empty: nothing is made there, and nothing forgotten."""
+    home.write(login())
+    folder, away = home.path.parent, home.path.parent.with_name("away")
+    store = home.store()
+    async with store.lock(0):
+        began_from = await store.load()
+        folder.rename(away)
+        folder.mkdir()
+        with pytest.raises(LoginRequired) as why:
+            await store.load()
+        assert why.value.reason == "unreadable"
+        with pytest.raises(StoreError, match="mount it again"):
+            await store.replace(began_from, held("second"))
+    with pytest.raises(StoreError, match="mount it again"):
+        async with store.lock(0):
+            raise AssertionError("a lock that nobody else sees")
+    assert names_in(folder) == []
+    folder.rmdir()
+    away.rename(folder)
+    async with store.lock(0):
+        assert await store.replace(await store.load(), held("second")) is None
+
+
+async def test_a_lock_that_somebody_removed_is_made_anew(home: Home) -> None:
+    """While the file is there, the place is."""
+    home.write(login())
+    store = home.store()
+    await store.load()
+    for _ in range(2):
+        async with store.lock(0):
+            home.path.with_name("auth.json.bearerd-lock").unlink()
+    home.path.unlink()
+    home.path.with_name("auth.json.bearerd-lock").touch()
+    with pytest.raises(LoginRequired) as why:
+        await store.load()
+    assert why.value.reason == "missing"
+
+
+class Nowhere(AbstractResolver):
+    """A resolver that never answers."""
+
+    async def resolve(
+        self, host: str, port: int = 0, family: object = 0
+    ) -> list[ResolveResult]:
+        raise AssertionError(await asyncio.Event().wait(), host, port, family)
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+
+async def test_a_name_that_is_looked_up_for_too_long_leaves_the_token_unspent() -> None:
+    """Nothing was sent, and that is known."""
+    connector = aiohttp.TCPConnector(resolver=Nowhere())
+    async with aiohttp.ClientSession(connector=connector) as session:
+        authority = HttpAuthority(
+            session,
+            token_url="http://authority.invalid/oauth/token",
+            client_id="made-up",
+            timeout_seconds=0.2,
+        )
+        with pytest.raises(AuthorityFailure) as why:
+            await soon(authority.refresh("made-up"))
+    assert why.value.outcome == "undelivered"
