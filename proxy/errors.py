@@ -168,6 +168,13 @@ class MethodNotAllowed(ClientRefused):
     status = HTTPStatus.METHOD_NOT_ALLOWED
 
 
+class LoopDetected(ClientRefused):
+    """The request has come back to where it was sent from."""
+
+    code = "target_forbidden"
+    status = HTTPStatus.LOOP_DETECTED
+
+
 class NotFound(ClientRefused):
     """No such path here; the message lists the base URLs that are."""
 

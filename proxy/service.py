@@ -19,7 +19,7 @@ import aiohttp
 from platformdirs import user_state_path
 
 from proxy import __version__
-from proxy.address import Address
+from proxy.address import Address, is_loopback_host
 from proxy.admin.feed import EventFeed
 from proxy.admin.health import ServiceStatus
 from proxy.admin.metrics import Metrics
@@ -34,6 +34,7 @@ from proxy.credential.journal import Spender
 from proxy.credential.renewal import Renewal
 from proxy.credential.source import CredentialSource
 from proxy.credential.upkeep import Upkeep
+from proxy.errors import ConfigurationError
 from proxy.events import (
     Event,
     LockWaited,
@@ -99,6 +100,7 @@ class Service:
         Raises:
             StartError, StoreError, ConfigurationError: it could not be started.
         """
+        refuse_loop(self._settings)
         async with AsyncExitStack() as stack:
             tls = tls_context(self._settings)
             session = await stack.enter_async_context(authority_session(tls))
@@ -172,6 +174,7 @@ class Service:
             tls=tls,
             proxy=outgoing_proxy(self._settings),
             cookies=Cookies(self._clock.monotonic),
+            says_via=self._settings.via,
         )
 
     async def _open(self, stack: AsyncExitStack, routes: dict[str, Route]) -> None:
@@ -329,6 +332,22 @@ async def authority_session(
         trust_env=False,
     ) as session:
         yield session
+
+
+def refuse_loop(settings: Settings) -> None:
+    """Raise if an upstream is one of our own listeners.
+
+    Raises:
+        ConfigurationError: requests would go round in a circle.
+    """
+    own = {address.port for address in settings.listen if address.kind == "tcp"}
+    for name, profile in settings.profiles.items():
+        origin = Origin.of(profile.upstream_url)
+        if origin.port in own and is_loopback_host(origin.host):
+            raise ConfigurationError(
+                f"upstream_url = {profile.upstream_url} (profile {name}) is bearerd's "
+                "own listener; set it to the upstream"
+            )
 
 
 def outgoing_proxy(settings: Settings) -> HttpProxy | None:

@@ -38,6 +38,12 @@ class ProcessFields(BaseModel):
         "PEM certificates to trust in place of the system's, as TLS proxies need it.",
         allowed="a file of PEM certificates",
     )
+    via: bool = setting(
+        "Upstream and authority",
+        "Whether requests tell the upstream, in Via, that they came through bearerd.",
+        default=False,
+        allowed="true or false",
+    )
     replay_limit_bytes: Whole = setting(
         "Limits",
         "The largest request body that is kept to be sent again after a 401.",

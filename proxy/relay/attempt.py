@@ -71,7 +71,7 @@ class Attempt:
             host=upstream.origin.authority,
             signature=signature + upstream.cookie_line(),
             fields=outbound.fields,
-            framing=_framing(outbound),
+            framing=_framing(outbound) + upstream.via_line,
         )
         if whole and outbound.length is None:
             whole = b"%x\r\n%b\r\n" % (len(whole), whole)

@@ -15,6 +15,7 @@ from proxy.errors import (
     ClientKeyInvalid,
     ClientKeyRequired,
     HostForbidden,
+    LoopDetected,
     MethodNotAllowed,
     OriginForbidden,
     RequestMalformed,
@@ -27,6 +28,9 @@ REFUSED_METHODS = frozenset({"CONNECT", "TRACE", "TRACK"})
 9110 section 9.3.8)."""
 
 LOOPBACK_HOSTS = frozenset({b"localhost", b"127.0.0.1", b"[::1]"})
+
+PSEUDONYM = b"bearerd"
+"""What we are called in Via."""
 
 HOST = re.compile(rb"([A-Za-z0-9._~-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?")
 """RFC 3986 section 3.2.2, without what no agent uses: user information, %-encoding."""
@@ -106,6 +110,8 @@ class Gate:
                     key = key or _bearer(value)
                 case b"x-bearerd-key":
                     key = value
+                case b"via":
+                    check_loop(value)
                 case b"origin" | b"sec-fetch-site":
                     check_page(policy, name.lower(), value)
                 case _:
@@ -140,12 +146,23 @@ def check_host(policy: Policy, host: bytes | None) -> None:
     if match is None:
         message = "the Host field is no host"
         raise RequestMalformed(message)
-    if policy.hosts is not None and match[1].lower().rstrip(b".") not in policy.hosts:
+    if (
+        policy.hosts is not None
+        and match[1].lower().removesuffix(b".") not in policy.hosts
+    ):
         message = (
             "this Host is not one of ours; use localhost, 127.0.0.1 or [::1], or name "
             "it in `allowed_hosts`"
         )
         raise HostForbidden(message)
+
+
+def check_loop(via: bytes) -> None:
+    """Raise if the request has been through bearerd before (RFC 9110 section 7.6.3)."""
+    for hop in via.lower().split(b","):
+        if hop.split()[1:2] == [PSEUDONYM]:
+            message = "this request has been through bearerd before; `upstream_url` leads back here"
+            raise LoopDetected(message)
 
 
 def check_page(policy: Policy, name: bytes, value: bytes) -> None:

@@ -12,6 +12,9 @@ from proxy.relay.body import Reader
 from proxy.relay.headers import nominations
 from proxy.relay.message import Fields
 
+LENGTH_LIMIT = 1 << 63
+"""Where other parsers begin to count from zero again."""
+
 
 @dataclass(frozen=True, slots=True)
 class Inbound:
@@ -49,7 +52,10 @@ def read(request: web.BaseRequest) -> Inbound:
     for name, value in fields:
         match name.lower():
             case b"content-length":
-                length = int(value)  # the server has checked it
+                length = int(value)  # the server has checked that it is a number
+                if length >= LENGTH_LIMIT:
+                    message = "no body is that long"
+                    raise RequestMalformed(message)
             case b"transfer-encoding":
                 # RFC 9112 section 6.1: 1.0 knows none; and nobody codes but in chunks.
                 if is_http_10 or value.lower() != b"chunked":

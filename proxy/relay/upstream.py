@@ -23,6 +23,10 @@ IDLE_SECONDS = 15.0
 the exception), so that we close first. aiohttp's pool has 15 s as well."""
 
 
+VIA = b"Via: 1.1 bearerd\r\n"
+"""RFC 9110 section 7.6.3, with a pseudonym for our name."""
+
+
 @dataclass(frozen=True, slots=True)
 class Origin:
     """Where the upstream is: scheme, host, port; and the path that it starts with."""
@@ -50,7 +54,8 @@ class Origin:
 class Upstream:
     """Connections to one origin. Owns every wire; `run` sweeps them until cancelled.
 
-    *proxy* and *cookies* are for an https origin; a loopback one has neither.
+    *proxy* and *cookies* are for an https origin; a loopback one has neither. With
+    *says_via* requests say that they came through here.
     """
 
     def __init__(
@@ -62,8 +67,10 @@ class Upstream:
         tls: ssl.SSLContext | None,
         proxy: HttpProxy | None = None,
         cookies: Cookies | None = None,
+        says_via: bool = False,
     ) -> None:
         self.origin = origin
+        self.via_line = VIA if says_via else b""
         self._cookies = cookies if origin.is_tls else None
         self._proxy = proxy if origin.is_tls else None
         self._connect_timeout_seconds = connect_timeout_seconds

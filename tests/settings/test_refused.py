@@ -71,6 +71,7 @@ BAD_VALUES = [
     ("upstream_proxy", "http://proxy.example:3128/path", "a URL without a path"),
     ("ca_file", "/nonexistent/ca.pem", "No such file or directory"),
     ("ca_file", __file__, "this one holds none"),
+    ("via", "perhaps", "true or false"),
     ("max_connections", "0", "a number of connections from 1 to 1048576"),
     ("max_requests", "many", "a number of requests from 1 to 1048576"),
     ("drain_seconds", "-1", "a number of seconds from 0 to 86400"),

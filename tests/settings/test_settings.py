@@ -34,6 +34,7 @@ DEFAULTS = {
     "upstream_idle_timeout_seconds": 300,
     "upstream_proxy": None,
     "ca_file": None,
+    "via": False,
     "max_connections": 4096,
     "max_requests": 2048,
     "drain_seconds": 30,
