@@ -65,10 +65,15 @@ class Allowance:
         self, credential: Credential, failure: AuthorityFailure
     ) -> AuthorityFailure:
         """Return *failure* with the time to wait. What never arrived is not counted."""
-        if failure.outcome == "undelivered" and self._level is not None:
+        if failure.outcome == "undelivered":
+            self.give_back()
+        return self._backoff.after(credential.fingerprint, failure)
+
+    def give_back(self) -> None:
+        """Do not count the last call: it was never made, or never arrived."""
+        if self._level is not None:
             level = self._budget.returned(self._level)
             self._note(replace(self._store.read_notes(), level=level))
-        return self._backoff.after(credential.fingerprint, failure)
 
     def _lowest(self, notes: Notes, now: float) -> Level:
         """Return the level that decides: in the notes or in memory, the lower one."""

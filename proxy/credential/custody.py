@@ -12,7 +12,6 @@ from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from proxy.credential.authority import AuthorityFailure
 from proxy.credential.clock import Clock
 from proxy.credential.journal import Entry, Spender
 from proxy.credential.ledger import Owner
@@ -75,40 +74,44 @@ class Custody:
         entries = self._store.journal.read() if self._unsaved is None else []
         if not entries:
             return Finished()
-        stored = await self._store.load()
-        entry = next((e for e in entries if e.stored == stored.fingerprint), None)
-        if entry is None:  # all finished, or overtaken by a new login
+        found = await self._left_open(entries)
+        if found is None:
             await self._store.journal.clear()
             return Finished()
+        stored, entry = found
         renewed = entry.renewed
-        if renewed is not None and Owner.of(stored).accepts(Owner.of(renewed)):
+        if renewed is not None and _follows(renewed, stored):
             try:
                 await self._store.replace(stored, renewed)
             except StoreError as error:
                 self._unsaved = (stored, renewed)
-                self._spent.append(stored.fingerprint)
+                if stored.fingerprint != renewed.fingerprint:
+                    self._spent.append(stored.fingerprint)
                 return Finished(unsaved=renewed, error=error)
         if entry.spending is None:
             await self._store.journal.clear()
             return Finished()
-        await self._write(replace(entry, stored=entry.spending, renewed=None))
+        open_spend = replace(entry, stored=entry.spending, renewed=None)
+        if open_spend != entry:
+            await self._write(open_spend)
         return Finished(is_maybe_spent=True)
 
-    async def intend(
-        self, stored: Credential, current: Credential, *, can_wait: bool
-    ) -> None:
+    def is_behind(self, stored: Credential, held: Credential) -> None:
+        """Note that the store has an older login again, and that *held* follows it."""
+        if self._unsaved is None:
+            self._unsaved = (stored, held)
+
+    async def intend(self, stored: Credential, current: Credential) -> bool:
         """Note that *current* is about to be presented, while the store has *stored*.
 
-        Raises:
-            AuthorityFailure: it cannot be noted, and *can_wait* until it can.
+        Say whether that could be noted.
         """
         entry = self._entry(
             stored,
             spending=current.fingerprint,
             renewed=current if current != stored else None,
         )
-        if not await self._write(entry) and can_wait:
-            raise AuthorityFailure("undelivered", "no_journal")
+        return await self._write(entry)
 
     async def keep(
         self, stored: Credential, current: Credential, renewed: Credential
@@ -127,17 +130,17 @@ class Custody:
             winner = await self._store.replace(stored, renewed)
         except LoginRequired:
             await self._store.journal.clear()
-            raise
+            raise  # and kept in memory, should the same file come back
         self._unsaved = None
         await self._store.journal.clear()
         return winner
 
-    async def settled(self) -> None:
-        """Note that nothing came of a spend, and that nothing will.
+    async def settled(self, stored: Credential, current: Credential) -> None:
+        """Note that nothing came of spending *current*, and that nothing will.
 
-        An answer that is not stored yet stays in the journal.
+        While the store does not hold it, the journal does, and keeps it.
         """
-        if self._unsaved is None:
+        if current == stored:
             await self._store.journal.clear()
 
     async def save_again(self) -> bool:
@@ -157,6 +160,29 @@ class Custody:
         self._unsaved = None
         return is_stored
 
+    async def _left_open(self, entries: list[Entry]) -> tuple[Credential, Entry] | None:
+        """Return what is stored, with the record of what began from it.
+
+        None if all is finished, or overtaken by a new login. Where the file is written
+        in place and a death has torn it, the answer that was being written stands for
+        it, if it belongs to the owner.
+
+        Raises:
+            LoginRequired: the store holds nothing, and no record has it.
+        """
+        try:
+            stored = await self._store.load()
+        except LoginRequired as absence:
+            if absence.reason != "unreadable" or not self._store.is_written_in_place:
+                raise
+            owner = self._store.read_notes().owner or Owner()
+            for entry in entries:
+                if entry.renewed and owner.accepts(Owner.of(entry.renewed)):
+                    return entry.renewed, entry
+            raise
+        ours = (entry for entry in entries if entry.stored == stored.fingerprint)
+        return next(((stored, entry) for entry in ours), None)
+
     def _entry(
         self, stored: Credential, *, spending: str | None, renewed: Credential | None
     ) -> Entry:
@@ -174,3 +200,16 @@ class Custody:
         except StoreError:
             return False
         return True
+
+
+def _follows(renewed: Credential, stored: Credential) -> bool:
+    """Say whether *renewed* may replace *stored*, from which it was spent.
+
+    An authority that does not rotate leaves the refresh token as it was; then the one
+    that lasts longer is the newer.
+    """
+    if not Owner.of(stored).accepts(Owner.of(renewed)):
+        return False
+    if renewed.fingerprint != stored.fingerprint:
+        return True
+    return (renewed.expires_at or 0) >= (stored.expires_at or 0)

@@ -9,7 +9,7 @@ work done, and one that takes over finds what its predecessor had come to.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 
 from proxy.credential.allowance import Allowance
@@ -29,6 +29,9 @@ from proxy.events import RefreshOutcome
 WINNER_WAIT_SECONDS = 0.1
 WINNER_LOOKS = 10
 """After `refresh_token_reused` the winner's write may still be on its way: 1 s."""
+
+LOCK_STEP_SECONDS = 1.0
+"""How soon a wait for the lock notices that we close."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +80,7 @@ class Renewal:
         self._clock = clock
         self._lock_timeout_seconds = lock_timeout_seconds
         self._waited = waited
+        self._is_closing = False
         self._allowance = Allowance(
             store=store, budget=budget, backoff=backoff, clock=clock
         )
@@ -99,7 +103,7 @@ class Renewal:
             StoreError: there is no place for the lock.
         """
         try:
-            async with self._lock():
+            async with self._lock(is_patient=False):
                 return await self._under_lock(asked)
         except TimeoutError:
             # The holder may have done the work without letting go yet.
@@ -126,10 +130,19 @@ class Renewal:
         """Say whether we ourselves have spent this one: a store that is behind."""
         return self._custody.is_spent(stored)
 
+    def is_behind(self, stored: Credential, held: Credential) -> None:
+        """Note that the store has an older login again; *held* is saved over it."""
+        self._custody.is_behind(stored, held)
+
+    def close(self) -> None:
+        """Wait for nobody's lock any more; what has the lock goes on."""
+        self._is_closing = True
+
     async def _under_lock(self, asked: Asked) -> Renewed:
         finished = await self._custody.finish()
         if finished.unsaved is not None:
-            return Renewed(finished.unsaved, "adopted", unsaved=finished.error)
+            unsaved = guarded(finished.unsaved, asked.owner, self._store.name)
+            return Renewed(unsaved, "adopted", unsaved=finished.error)
         stored = await self._load(asked.owner)
         current = self._custody.newest(stored, asked.held)
         held = asked.held
@@ -148,13 +161,15 @@ class Renewal:
         if self._custody.is_spent(current):
             raise AuthorityFailure("refused", "reused")  # no need to ask
         self._allowance.draw(current)
-        await self._custody.intend(stored, current, can_wait=asked.can_wait)
+        if not await self._custody.intend(stored, current) and asked.can_wait:
+            self._allowance.give_back()
+            raise AuthorityFailure("undelivered", "no_journal")
         try:
             grant = await self._authority.refresh(current.refresh_token)
             if grant.names_another_account(current):
                 raise AuthorityFailure("unclear", "other_account")  # noqa: TRY301
         except AuthorityFailure as failure:
-            return await self._failed(failure, current, asked.owner)
+            return await self._failed(failure, stored, current, asked.owner)
         self._allowance.succeeded()
         renewed = grant.applied_to(current, self._clock.now())
         try:
@@ -168,10 +183,14 @@ class Renewal:
         return Renewed(renewed, "renewed")
 
     async def _failed(
-        self, failure: AuthorityFailure, current: Credential, owner: Owner
+        self,
+        failure: AuthorityFailure,
+        stored: Credential,
+        current: Credential,
+        owner: Owner,
     ) -> Renewed:
         if failure.outcome != "unclear":
-            await self._custody.settled()  # unspent, or spent for good
+            await self._custody.settled(stored, current)  # unspent, or spent for good
         if failure.outcome != "refused":
             raise self._allowance.failed(current, failure)
         winner = await self._look_again(current, owner, failure.reason)
@@ -204,8 +223,20 @@ class Renewal:
         return guarded(await self._store.load(), owner, self._store.name)
 
     @asynccontextmanager
-    async def _lock(self) -> AsyncIterator[None]:
+    async def _lock(self, *, is_patient: bool = True) -> AsyncIterator[None]:
+        """Hold the store's lock. Who *is_patient* waits for it while we close, too."""
         began = self._clock.monotonic()
-        async with self._store.lock(self._lock_timeout_seconds):
+        remaining = self._lock_timeout_seconds
+        async with AsyncExitStack() as held:
+            while True:
+                step = max(0.0, min(LOCK_STEP_SECONDS, remaining))
+                try:
+                    await held.enter_async_context(self._store.lock(step))
+                    break
+                except TimeoutError:
+                    waited = self._clock.monotonic() - began
+                    remaining = self._lock_timeout_seconds - waited
+                    if remaining <= 0 or (self._is_closing and not is_patient):
+                        raise
             self._waited(self._clock.monotonic() - began)
             yield

@@ -125,7 +125,7 @@ class CredentialSource:
         if newer is not None:
             return newer
         credential = await self._flight.join(lambda: self._renew(trigger))
-        if credential == refused:
+        if refused is not None and credential.access_token == refused.access_token:
             # It had landed just before and brought what has been refused since.
             credential = await self._flight.join(lambda: self._renew(trigger))
         return credential
@@ -168,7 +168,8 @@ class CredentialSource:
         """Finish what a process that died left behind, and take up what is stored."""
         finished = await self._renewal.recover()
         await self.take_up()
-        if finished.unsaved is not None:
+        is_foreign = isinstance(self._problems.blocking, AccountChanged)
+        if finished.unsaved is not None and not is_foreign:
             renewed = Renewed(finished.unsaved, "adopted", unsaved=finished.error)
             self._publish(renewed, "interrupted", 0.0)
         if finished.is_maybe_spent and self._problems.worst is None:
@@ -208,7 +209,11 @@ class CredentialSource:
         return self._take(await self._ownership.adopt())
 
     async def close(self) -> None:
-        """Wait until the refresh in the air has landed, and try a last save."""
+        """Wait until the refresh in the air has landed, and try a last save.
+
+        One that only waits for the lock is given up: nothing is spent yet.
+        """
+        self._renewal.close()
         await self._flight.landed()
         await self.save_again()
 
@@ -270,6 +275,7 @@ class CredentialSource:
         is_new = held is None or held != stored
         if held is not None and is_new and self._renewal.is_superseded(stored):
             is_new = False
+            self._is_behind(stored, held)
         if held is None or is_new:
             held = self._holding.take(stored, is_received=is_received)
             if not is_received:
@@ -283,6 +289,19 @@ class CredentialSource:
                 )
         self._problems.unblock(self._holding.generation, is_new=is_new)
         return held
+
+    def _is_behind(self, stored: Credential, held: Credential) -> None:
+        """Have *held* saved over a store that went back to a token we have spent."""
+        self._renewal.is_behind(stored, held)
+        if not self._is_in_memory_only:
+            self._is_in_memory_only = True
+            self._observe(
+                CredentialHeldInMemory(
+                    self._profile,
+                    f"{self._store.name}: holds an older login again, whose refresh "
+                    "token is spent; it will be replaced",
+                )
+            )
 
     async def _renew(self, trigger: Trigger) -> Credential:
         """Run one refresh and publish what came of it. This is what flies."""

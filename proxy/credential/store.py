@@ -29,6 +29,10 @@ class Store(Protocol):
     def journal(self) -> Journal:
         """Return the journal that belongs to this store."""
 
+    @property
+    def is_written_in_place(self) -> bool:
+        """Say whether a death while it is replaced may tear it."""
+
     async def load(self) -> Credential:
         """Return what is stored now, and take it as seen.
 

@@ -1,0 +1,219 @@
+"""What a death, a full disk or an old backup leaves behind, and how it is mended."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from proxy.credential.authority import AuthorityFailure
+from proxy.credential.budget import Budget
+from proxy.credential.file_store import FileStore
+from proxy.credential.journal import Entry, Spender
+from proxy.credential.ledger import Notes, Owner
+from proxy.errors import AuthorityUnavailable
+from proxy.events import CredentialHeldInMemory, CredentialSaved
+from tests.credential.stand_ins import (
+    START,
+    Hands,
+    Home,
+    full_disk,
+    held,
+    login,
+    refresh_token_of,
+    soon,
+)
+
+SPENDER = Spender.this_process(START)
+
+
+class MountedFile(FileStore):
+    """A file that was mounted by itself, where a rename could not replace it."""
+
+    @property
+    def is_written_in_place(self) -> bool:
+        """Say that it is."""
+        return True
+
+
+def mounted(home: Home) -> MountedFile:
+    """Return a store on a file that is written in place."""
+    return MountedFile(home.path, clock=home.hands.clock())
+
+
+async def answered(store: FileStore, renewed: str, *, account: str = "acct-1") -> None:
+    """Leave the record of an answer that was being stored."""
+    entry = Entry(
+        held("first").fingerprint,
+        None,
+        START,
+        SPENDER,
+        renewed=held(renewed, account=account),
+    )
+    await store.journal.write(entry)
+
+
+@pytest.mark.parametrize("torn", [b"", b'{"auth_mode": "chatgpt", "tok'])
+async def test_a_file_torn_by_a_death_is_mended_from_the_journal(
+    home: Home, torn: bytes
+) -> None:
+    """Written in place, it is half a document; the answer is in the record."""
+    store = mounted(home)
+    await answered(store, "second")
+    home.path.write_bytes(torn)
+    source = home.source(store=store)
+    await source.start()
+    assert (await source.current()).refresh_token == refresh_token_of("second")
+    assert home.stored_refresh_token() == refresh_token_of("second")
+    assert store.journal.read() == []
+    assert home.authority.calls == []
+
+
+async def test_a_torn_file_is_not_mended_with_somebody_elses_answer(home: Home) -> None:
+    """The profile has an owner, and the record is another's."""
+    store = mounted(home)
+    store.write_notes(Notes(owner=Owner("acct-1", "user-1")))
+    await answered(store, "second", account="acct-2")
+    home.path.write_bytes(b"{")
+    source = home.source(store=store)
+    await source.start()
+    assert source.status().state == "login_required"
+    assert home.path.read_bytes() == b"{"
+
+
+async def test_a_broken_file_of_somebody_else_is_not_written_over(home: Home) -> None:
+    """One that is replaced whole was not torn by us."""
+    store = home.store()
+    await answered(store, "second")
+    home.path.write_bytes(b"{")
+    source = home.source(store=store)
+    await source.start()
+    assert source.status().state == "login_required"
+    assert home.path.read_bytes() == b"{"
+
+
+@pytest.mark.parametrize(("earlier", "expected"), [(60.0, "newer"), (-60.0, "older")])
+async def test_of_two_answers_for_one_refresh_token_the_one_that_lasts_stays(
+    home: Home, earlier: float, expected: str
+) -> None:
+    """An authority that does not rotate; the record is older than the file, or newer."""
+    home.write(login("first", expires_at=START + 1000))
+    store = home.store()
+    stored = await store.load()
+    renewed = replace(
+        stored,
+        access_token=held("x", expires_at=START + 1000 - earlier).access_token,
+        expires_at=START + 1000 - earlier,
+    )
+    await store.journal.write(
+        Entry(stored.fingerprint, None, START, SPENDER, renewed=renewed)
+    )
+    source = home.source(store=store)
+    await source.start()
+    kept = await store.load()
+    assert kept == (stored if expected == "newer" else renewed)
+
+
+async def test_what_is_not_sent_for_want_of_a_record_costs_no_call(home: Home) -> None:
+    """In the window, with a full disk: at the end of the token the budget is whole."""
+    home.write(login(expires_at=START + 100))
+    source = home.source(budget=Budget(burst=2, interval_seconds=1000.0))
+    await source.take_up()
+    with full_disk():
+        for _ in range(5):
+            source.refresh_if_due()
+            await soon(source._flight.landed())
+        assert home.authority.calls == []
+        home.hands.move(101.0)
+        new = await source.current()
+    assert home.authority.calls == [refresh_token_of("first")]
+    await source.save_again()
+    assert home.stored_refresh_token() == new.refresh_token
+
+
+async def test_a_backup_of_a_spent_token_is_written_over(home: Home) -> None:
+    """Or the only good login would end with this process."""
+    home.write(login())
+    source = home.source()
+    backup = home.read()
+    old = await source.current()
+    new = await source.refresh(old, "refused")
+    home.write(backup)
+    await source.take_up()
+    assert source.status().in_memory_only
+    assert len(home.told(CredentialHeldInMemory)) == 1
+    await source.save_again()
+    assert home.stored_refresh_token() == new.refresh_token
+    assert home.told(CredentialSaved) == [CredentialSaved("default")]
+    assert not source.status().in_memory_only
+    assert len(home.authority.calls) == 1
+
+
+async def test_the_record_of_what_the_store_has_not_survives_a_failure(
+    home: Home,
+) -> None:
+    """A backup is in the file, and the network is down: a new process goes on."""
+    home.write(login())
+    source = home.source()
+    backup = home.read()
+    new = await source.refresh(await source.current(), "refused")
+    home.write(backup)
+    home.authority.script.append(AuthorityFailure("undelivered", "no_route"))
+    with pytest.raises(AuthorityUnavailable):
+        await source.refresh(new, "refused")
+    again = home.source()
+    await again.start()
+    await soon(again._flight.landed())
+    assert home.authority.reused == 0
+    assert home.stored_refresh_token() != refresh_token_of("first")
+
+
+async def test_a_winner_with_the_token_that_was_refused_is_refreshed(
+    home: Home,
+) -> None:
+    """After a reuse the file has another refresh token, and the same access token."""
+    home.write(login())
+    source = home.source()
+    old = await source.current()
+    home.authority.script.append(AuthorityFailure("refused", "reused"))
+    rotated = login("second")
+    rotated["tokens"]["access_token"] = home.read()["tokens"]["access_token"]
+    home.authority.before_answer = lambda: home.write(rotated)
+    new = await source.refresh(old, "refused")
+    assert new.access_token != old.access_token
+    assert home.authority.calls[1:] == [refresh_token_of("second")]
+
+
+async def test_a_source_that_closes_waits_for_nobodys_lock(
+    home: Home, hands: Hands
+) -> None:
+    """Nothing is spent yet; the holder may take another minute."""
+    home.write(login())
+    source = home.source(clock=hands.clock(hands.pass_over), lock_timeout_seconds=1e6)
+    old = await source.current()
+    async with home.store().lock(0):
+        asked = asyncio.create_task(source.refresh(old, "refused"))
+        await asyncio.sleep(0)
+        await soon(source.close())
+        with pytest.raises(AuthorityUnavailable):
+            await asked
+    assert home.authority.calls == []
+    assert hands.steady < 1_000.0 + 60
+
+
+def test_a_mounted_file_is_its_own_lock(tmp_path: Path, hands: Hands) -> None:
+    """Each container has another folder around it, and all have this file."""
+    path = tmp_path / "auth.json"
+    path.write_text(json.dumps(login()))
+
+    async def locked() -> None:
+        async with MountedFile(path, clock=hands.clock()).lock(0):
+            with pytest.raises(TimeoutError):
+                async with MountedFile(path, clock=hands.clock()).lock(0):
+                    raise AssertionError("it was given to two at once")
+
+    asyncio.run(locked())
+    assert [it.name for it in tmp_path.iterdir()] == ["auth.json"]
