@@ -13,7 +13,7 @@ import ssl
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import aiohttp
 from platformdirs import user_state_path
@@ -64,14 +64,25 @@ USER_AGENT = f"bearerd/{__version__}"
 ANONYMOUS = Client(name="anonymous", profile="default", allowed=frozenset({"relay"}))
 """Who comes without a key, where none is required."""
 
+Stores: TypeAlias = Callable[[ProfileSettings, Clock], FileStore]
+
 
 class Service:
-    """The daemon. Owns every room from `run` on; *observe* hears all that happens."""
+    """The daemon. Owns every room from `run` on; *observe* hears all that happens.
+
+    *stores* makes the store of a profile; a file, unless told otherwise.
+    """
 
     def __init__(
-        self, settings: Settings, *, observe: Observer, clock: Clock | None = None
+        self,
+        settings: Settings,
+        *,
+        observe: Observer,
+        clock: Clock | None = None,
+        stores: Stores | None = None,
     ) -> None:
         self._settings = settings
+        self._stores = stores or file_store
         self._clock = clock or Clock()
         self._tell = observe
         self._feed = EventFeed()
@@ -143,7 +154,7 @@ class Service:
         """Start every profile: its source with upkeep, and its upstream."""
         routes = {}
         for name, profile in self._settings.profiles.items():
-            store = file_store(profile, self._clock)
+            store = self._stores(profile, self._clock)
             with suppress(TimeoutError):
                 async with store.lock(0):
                     pass  # the place for the lock is there; who holds it is no matter
