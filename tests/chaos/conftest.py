@@ -1,0 +1,67 @@
+"""What every kind of chaos shares: its scale, its report, its nursery, its home.
+
+All of it is the marker `chaos`, and runs only when it is asked for.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Iterator
+from multiprocessing.context import ForkServerContext
+from pathlib import Path
+
+import pytest
+
+from tests.chaos.report import Report
+from tests.chaos.scale import Scale, chosen
+from tests.chaos.victims import nursery
+
+REPORT = pytest.StashKey[Report]()
+HERE = Path(__file__).parent
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Make room for the tables."""
+    config.stash[REPORT] = Report()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark everything in this folder."""
+    for item in items:
+        if item.path.is_relative_to(HERE):
+            item.add_marker(pytest.mark.chaos)
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """Show the tables."""
+    for table in config.stash[REPORT].tables:
+        terminalreporter.write_line("")
+        terminalreporter.write_line(table)
+
+
+@pytest.fixture
+def report(pytestconfig: pytest.Config) -> Report:
+    """Where tables go."""
+    return pytestconfig.stash[REPORT]
+
+
+@pytest.fixture(scope="session")
+def scale() -> Scale:
+    """How much of everything."""
+    return chosen()
+
+
+@pytest.fixture(scope="session")
+def context() -> Iterator[ForkServerContext]:
+    """What victims are forked from; it ends with the session."""
+    made = nursery()
+    yield made
+    assert multiprocessing.active_children() == []
+
+
+@pytest.fixture(autouse=True)
+def own_state_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No rescue place of this machine's user is looked at, or written to."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))

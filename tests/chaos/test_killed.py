@@ -1,0 +1,262 @@
+"""Killed at every step from a 401 to the publication: the next start has the login.
+
+The authority is strict: to present a spent token revokes the whole family, so that
+whatever is spent twice fails by itself. One window remains, and it is shown as such: the
+authority has rotated, and its answer is not on our disk yet.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing.context import ForkServerContext
+from pathlib import Path
+from typing import Literal
+
+import aiohttp
+
+from proxy.errors import LoginRequired
+from proxy.events import Event
+from proxy.sandbox import AuthorityFault, Sandbox
+from proxy.sandbox.authority import Authority
+from proxy.sandbox.ledger import Reuse
+from proxy.service import open_source
+from proxy.settings import load_settings
+from tests.chaos.report import Report
+from tests.chaos.scale import Scale
+from tests.chaos.victim import POINTS, Spec, settings_of
+from tests.chaos.victims import Victim, injected, victim
+from tests.support import read_login, tokens_of, write_login
+from tests.support.client import MODELS
+from tests.support.daemon import empty_config
+
+AT_ONCE = 3
+"""Runs side by side; each waits most of its time for processes to start and to end."""
+
+WRITES = ("spend noted", "answer noted", "login stored")
+"""What the writing thread replaces during a refresh, in this order."""
+
+STEPS = (
+    ("openat", 1, "the temporary file is made"),
+    ("write", 1, "it is written"),
+    ("fsync", 1, "it is synced"),
+    ("rename", 1, "it gets its name"),
+    ("fsync", 2, "the folder is synced"),
+)
+"""The system calls of one replacement; the second of two `fsync` is the folder's."""
+
+WINDOW = frozenset(
+    {
+        "request arrived, rotated afterwards",
+        "rotated, no answer sent",
+        "answer in memory",
+        "answer noted: before the temporary file is made",
+        "answer noted: before it is written",
+    }
+)
+"""The authority has rotated, and nothing of its answer is in a file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One way to die: at a named point, at a system call, or from outside."""
+
+    name: str
+    point: str = ""
+    injection: str = ""
+    at_authority: Literal["", "hangs", "rotates late", "has rotated"] = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What came of one death."""
+
+    is_alive: bool
+    refreshes: int
+    reused: int
+
+
+def system_calls() -> Sequence[Place]:
+    """Return every system call of the three replacements."""
+    return [
+        Place(
+            f"{write}: before {meaning}",
+            # Each replacement has one openat, write and rename of a file and one
+            # openat of its folder; and two fsyncs.
+            injection=f"{call}:signal=SIGKILL:when="
+            f"{index * (2 if call in {'openat', 'fsync'} else 1) + nth}",
+        )
+        for index, write in enumerate(WRITES)
+        for call, nth, meaning in STEPS
+    ]
+
+
+PLACES = (
+    *(Place(point, point=point) for point in POINTS),
+    Place("request arrived, nothing rotated", at_authority="hangs"),
+    Place("request arrived, rotated afterwards", at_authority="rotates late"),
+    Place("rotated, no answer sent", at_authority="has rotated"),
+    *system_calls(),
+    Place("record cleared: before it is removed", injection="unlink:signal=SIGKILL"),
+)
+
+
+async def die(
+    context: ForkServerContext, sandbox: Sandbox, spec: Spec, place: Place
+) -> None:
+    """Let a victim that has just seen a 401 die at *place*."""
+    async with victim(context, spec) as doomed:
+        sandbox.revoke_access_tokens()
+        await doomed.arm()
+        if place.injection:
+            async with injected(doomed.ready.writer, place.injection):
+                await ask(doomed)
+        elif place.at_authority:
+            await die_at_authority(doomed, sandbox.authority, place)
+        else:
+            await ask(doomed)
+        assert await doomed.died() == -signal.SIGKILL, place
+
+
+async def die_at_authority(doomed: Victim, authority: Authority, place: Place) -> None:
+    """Kill a victim while the authority has its request."""
+    if place.at_authority == "hangs":
+        authority.fault(AuthorityFault("hang"), times=1)
+    else:
+        authority.holds_after_rotation = place.at_authority == "has rotated"
+        authority.hold.close()
+    asking = asyncio.create_task(ask(doomed))
+    await authority.wait_for_calls(1)
+    if place.at_authority != "hangs":
+        await authority.wait_for_waiting(1)
+    doomed.kill()
+    await asking
+    authority.hold.open()
+    if place.at_authority != "hangs":
+        await authority.wait_for_outcomes(1)
+
+
+async def ask(doomed: Victim) -> None:
+    """Send the request that is going to be refused."""
+    timeout = aiohttp.ClientTimeout(total=30)
+    async with aiohttp.ClientSession(timeout=timeout) as session:
+        with suppress(aiohttp.ClientError):
+            async with session.get(doomed.ready.url + MODELS) as answer:
+                await answer.read()
+                # After the publication the answer may still get out.
+                assert answer.status == 200
+
+
+async def next_start(sandbox: Sandbox, spec: Spec) -> bool:
+    """Start anew, as any command does, and say whether the login is good for more."""
+    settings = load_settings(
+        settings_of(spec), environ={}, config=empty_config(spec.folder)
+    )
+    events: list[Event] = []
+    try:
+        async with open_source(settings, "default", events.append) as source:
+            held = await source.current()
+            credential = await source.refresh(held, "asked")
+    except LoginRequired:
+        return False
+    assert sandbox.tokens.judge(credential.access_token).state == "live"
+    stored = tokens_of(read_login(spec.folder / "auth.json"))
+    assert stored["refresh_token"] == credential.refresh_token
+    return True
+
+
+def hidden_in(folder: Path) -> list[Path]:
+    """Return the temporary files of ours."""
+    return list(folder.glob(".auth.json.*"))
+
+
+async def run_once(
+    context: ForkServerContext, folder: Path, place: Place, reuse: Reuse
+) -> Run:
+    """Kill one victim, start anew, and count."""
+    async with Sandbox(reuse=reuse) as sandbox:
+        spec = Spec(folder, sandbox.issuer_url, sandbox.upstream_url, place.point)
+        write_login(folder / "auth.json", sandbox.auth_document())
+        await die(context, sandbox, spec, place)
+        is_alive = await next_start(sandbox, spec)
+        if is_alive:
+            assert hidden_in(folder) == [], "temporary files with tokens in them"
+        return Run(is_alive, sandbox.authority.refreshes, sandbox.authority.reused)
+
+
+async def run_all(
+    context: ForkServerContext,
+    folder: Path,
+    reuse: Reuse,
+    kills: int,
+    places: Sequence[Place],
+) -> dict[str, list[Run]]:
+    """Run every place so many times, a few side by side."""
+    gate = asyncio.Semaphore(AT_ONCE)
+    runs: dict[str, list[Run]] = {place.name: [] for place in places}
+
+    async def one(place: Place, number: int) -> None:
+        home = folder / f"{places.index(place)}-{number}"
+        home.mkdir(parents=True)
+        async with gate:
+            runs[place.name].append(await run_once(context, home, place, reuse))
+
+    async with asyncio.TaskGroup() as tasks:
+        for place in places:
+            for number in range(kills):
+                tasks.create_task(one(place, number))
+    return runs
+
+
+def rows(runs: dict[str, list[Run]]) -> list[tuple[object, ...]]:
+    """Return the table's rows."""
+    return [
+        (
+            name,
+            len(found),
+            sum(run.is_alive for run in found),
+            sum(run.refreshes for run in found),
+            sum(run.reused for run in found),
+        )
+        for name, found in runs.items()
+    ]
+
+
+HEADS = ("killed", "runs", "login alive", "refreshes", "reuses")
+
+
+async def test_the_login_survives_a_death_at_any_step(
+    context: ForkServerContext, tmp_path: Path, scale: Scale, report: Report
+) -> None:
+    """But in the window, with an authority that revokes everything for a reuse."""
+    runs = await run_all(context, tmp_path, "revoke_family", scale.kills, PLACES)
+    report.table("Killed at every step, strict authority", HEADS, rows(runs))
+    for name, found in runs.items():
+        assert [run.is_alive for run in found] == [name not in WINDOW] * scale.kills, (
+            name
+        )
+        assert sum(run.reused for run in found) == (
+            scale.kills if name in WINDOW else 0
+        ), name
+
+
+async def test_the_window_is_survived_where_one_reuse_is_borne(
+    context: ForkServerContext, tmp_path: Path, scale: Scale, report: Report
+) -> None:
+    """Some authorities answer the last spent token once more."""
+    places = [place for place in PLACES if place.name in WINDOW]
+    runs = await run_all(context, tmp_path, "tolerate_one", scale.kills, places)
+    report.table("Killed in the window, one reuse is borne", HEADS, rows(runs))
+    for name, found in runs.items():
+        assert all(run.is_alive for run in found), name
+        assert sum(run.reused for run in found) == 0, name
+
+
+def test_enough_points_are_named() -> None:
+    """And each is another one."""
+    names = [place.name for place in PLACES]
+    assert len(set(names)) == len(names) >= 12
+    assert set(names) >= WINDOW
