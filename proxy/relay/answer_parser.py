@@ -9,6 +9,7 @@ from __future__ import annotations
 import httptools
 
 from proxy.errors import UpstreamProtocolError
+from proxy.relay.headers import nominations
 from proxy.relay.message import Field, Head, codings, declared_length
 
 HEAD_LIMIT_BYTES = 64 * 1024
@@ -91,6 +92,9 @@ class AnswerParser:
             UpstreamProtocolError: this is no answer that may be passed on. What stands
                 in `pieces` came before the fault.
         """
+        if self.switched is not None:
+            self.switched += data  # nobody has taken the tunnel over yet
+            return
         if self.head is None:
             self._head_bytes += len(data)
         try:
@@ -185,9 +189,10 @@ class AnswerParser:
             self.is_complete = True
 
     def _switch(self, head: Head) -> None:
-        """Take a 101 if it is what was asked for (RFC 9110 section 7.8)."""
+        """Take a 101 if it is what was asked for, and says so (RFC 9110 section 7.8)."""
         protocols = [value.strip().lower() for value in head.values(b"upgrade")]
-        if self._asks_upgrade and protocols == [WEBSOCKET]:
+        is_meant = b"upgrade" in nominations(head.fields)
+        if self._asks_upgrade and is_meant and protocols == [WEBSOCKET]:
             self.head = head
             self.is_complete = True
         else:

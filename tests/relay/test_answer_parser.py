@@ -262,3 +262,26 @@ def test_no_bytes_make_the_parser_fail_in_another_way(raw: bytes) -> None:
     for start in (b"", b"HTTP/1.1 ", CLOSED, CHUNKED, b"HTTP/1.1 200 OK\r\n"):
         got = read(start + raw, ends=True)
         assert got.head is not None or not got.is_complete
+
+
+SWITCHING = b"HTTP/1.1 101 Yes\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+
+
+def test_what_comes_behind_a_101_is_kept_until_somebody_takes_it() -> None:
+    """However many reads there are before the tunnel is opened."""
+    parser = AnswerParser()
+    parser.expect(is_head_request=False, asks_upgrade=True)
+    for part in (SWITCHING + b"a", b"HTTP/1.1 200 OK\r\n\r\n", b"\x00"):
+        parser.feed(part)
+    assert parser.switched == b"aHTTP/1.1 200 OK\r\n\r\n\x00"
+
+
+@pytest.mark.parametrize(
+    "line", [b"Connection: Upgrade\r\n", b"Upgrade: websocket\r\n"]
+)
+def test_a_101_that_does_not_say_what_it_switches_to_is_refused(line: bytes) -> None:
+    """RFC 9110 section 7.8 wants both fields; one alone says nothing."""
+    parser = AnswerParser()
+    parser.expect(is_head_request=False, asks_upgrade=True)
+    with pytest.raises(UpstreamProtocolError):
+        parser.feed(SWITCHING.replace(line, b""))
