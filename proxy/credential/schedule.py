@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from proxy.credential.token import Credential
+from proxy.credential.token import Credential, seconds_claim
 
 JITTER_SHARE = 0.1
 """Owners of one login spread over this share of the window, later than its start."""
@@ -43,9 +43,10 @@ def due(
 ) -> Due:
     """Return when *credential* is due. *draw* is in [0, 1).
 
-    The first credential of a process gets the whole window, as it may be near its end.
-    Any later one is new, so a window longer than its life would mean a refresh at once,
-    and again: it gets no more than a fifth of what is left.
+    A window longer than a token's life would mean a refresh at once, and again, by each
+    process that starts: none gets more than a fifth of its life. That is what is left of
+    one that came in while we watch; the first of a process may be near its end, and
+    gets the whole window where it does not say when it was issued.
 
     *skew_seconds* is how far the local clock runs ahead of the authority's.
     """
@@ -53,6 +54,10 @@ def due(
         return NEVER
     expires_at = credential.expires_at + skew_seconds
     window = window_seconds
+    issued_at = seconds_claim(credential.access_token, "iat")
     if not is_first:
         window = min(window, WINDOW_SHARE * max(0.0, expires_at - now))
+    elif issued_at is not None:
+        life = max(0.0, credential.expires_at - issued_at)
+        window = min(window, WINDOW_SHARE * life)
     return Due(expires_at - window * (1 - JITTER_SHARE * draw), expires_at)

@@ -20,6 +20,7 @@ from tests.credential.stand_ins import (
     START,
     Hands,
     Home,
+    access_token,
     full_disk,
     held,
     login,
@@ -217,3 +218,17 @@ def test_a_mounted_file_is_its_own_lock(tmp_path: Path, hands: Hands) -> None:
 
     asyncio.run(locked())
     assert [it.name for it in tmp_path.iterdir()] == ["auth.json"]
+
+
+async def test_a_process_that_starts_does_not_renew_a_token_that_is_young(
+    home: Home,
+) -> None:
+    """It lives for less than the window: forty starts are not forty refreshes."""
+    token = access_token("young", expires_at=START + 50, iat=int(START) - 10)
+    document = login()
+    document["tokens"]["access_token"] = token
+    home.write(document)
+    source = home.source()
+    await source.current()
+    assert source.status().refresh_at == START + 50 - 12
+    assert home.authority.calls == []
