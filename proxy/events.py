@@ -106,6 +106,14 @@ class CredentialSaved:
 
 
 @dataclass(frozen=True, slots=True)
+class StoreTroubled:
+    """The store cannot be read; what is held is served meanwhile."""
+
+    profile: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class ClockJumped:
     """Wall clock and monotonic clock disagree: suspend, or somebody set the time."""
 
@@ -187,6 +195,7 @@ Event: TypeAlias = (
     | LoginRestored
     | CredentialHeldInMemory
     | CredentialSaved
+    | StoreTroubled
     | ClockJumped
     | RecoveryFinished
     | RequestFinished

@@ -18,6 +18,7 @@ from proxy.events import (
     RefreshFailed,
     ReplayAbandoned,
     RequestFinished,
+    StoreTroubled,
 )
 
 Level: TypeAlias = Literal["debug", "info", "warning", "error"]
@@ -59,7 +60,7 @@ def level_of(event: Event) -> Level:
         # As long as a login is held in memory only, this process must not end.
         case LoginNeeded() | CredentialHeldInMemory():
             return "error"
-        case RefreshFailed():
+        case RefreshFailed() | StoreTroubled():
             return "warning"
         case LockWaited() | ReplayAbandoned():
             return "debug"

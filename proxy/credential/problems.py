@@ -17,6 +17,7 @@ from proxy.events import (
     Observer,
     RefreshFailed,
     RefreshOutcome,
+    StoreTroubled,
     Trigger,
 )
 
@@ -31,12 +32,19 @@ class Problems:
         self._observe = observe
         self.blocking: Blocking | None = None
         self.final: LoginRequired | None = None
+        self.passing: Blocking | None = None
         self.last_failure: tuple[RefreshOutcome, str] | None = None
 
     @property
     def worst(self) -> Blocking | None:
         """Return what a person has to act on, if anything."""
         return self.blocking or self.final
+
+    def bear(self, problem: Blocking) -> None:
+        """Note what may pass by itself, while what is held is served; tell it once."""
+        before, self.passing = self.passing, problem
+        if before is None or before.message != problem.message:
+            self._observe(StoreTroubled(self._profile, problem.message))
 
     def block(self, problem: Blocking) -> Blocking:
         """Note that the store allows nothing to be signed; return *problem*."""
@@ -48,7 +56,7 @@ class Problems:
     def unblock(self, generation: int, *, is_new: bool) -> None:
         """Note that the store holds a login of ours; *is_new* clears a final word."""
         had_problem = self.worst is not None
-        self.blocking = None
+        self.blocking = self.passing = None
         if is_new:
             self.final = None
         if had_problem and self.worst is None:

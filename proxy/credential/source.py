@@ -237,7 +237,8 @@ class CredentialSource:
         Reads only what has changed, or what was gone at the last look.
         """
         held, blocking = self._holding.credential, self._problems.blocking
-        if held is not None and not (self._is_missing or self._store.has_changed()):
+        is_open = self._is_missing or self._problems.passing is not None
+        if held is not None and not (is_open or self._store.has_changed()):
             if blocking is not None:
                 raise blocking.with_traceback(None)  # or it grows with each raise
             return held
@@ -263,6 +264,8 @@ class CredentialSource:
         if reason == "missing":
             is_bearable, self._is_missing = not self._is_missing, True
         if held is not None and is_bearable and self._problems.blocking is None:
+            if reason == "unreadable":  # one that is gone may be back at the next look
+                self._problems.bear(problem)
             return held
         if reason == "missing":
             self._holding.drop()

@@ -48,12 +48,13 @@ def described(
 ) -> SourceStatus:
     """Return the status; *is_refused*: the upstream's last word on what is held."""
     problem, held, failure = problems.worst, holding.credential, problems.last_failure
+    told = problem or problems.passing
     return SourceStatus(
         profile=profile,
         store=store_name,
         state=_state(holding, problems, is_refused=is_refused),
         reason=problem.reason if isinstance(problem, LoginRequired) else None,
-        message=problem.message if problem else None,
+        message=told.message if told else None,
         account_id=held.account_id if held else None,
         generation=holding.generation,
         expires_at=holding.due.expires_at,

@@ -15,7 +15,7 @@ from proxy.credential.file_store import FileStore
 from proxy.credential.journal import Entry, Spender
 from proxy.credential.ledger import Notes, Owner
 from proxy.errors import AuthorityUnavailable
-from proxy.events import CredentialHeldInMemory, CredentialSaved
+from proxy.events import CredentialHeldInMemory, CredentialSaved, StoreTroubled
 from tests.credential.stand_ins import (
     START,
     Hands,
@@ -232,3 +232,24 @@ async def test_a_process_that_starts_does_not_renew_a_token_that_is_young(
     await source.current()
     assert source.status().refresh_at == START + 50 - 12
     assert home.authority.calls == []
+
+
+async def test_a_store_that_cannot_be_read_is_said_once_and_mends(home: Home) -> None:
+    """What is held is served meanwhile, and a person can see why that may end."""
+    home.write(login())
+    source = home.source()
+    held_now = await source.current()
+    home.path.write_bytes(b"{")
+    for _ in range(3):
+        await source.take_up()
+        assert await source.current() is held_now
+    (said,) = home.told(StoreTroubled)
+    assert str(home.path) in said.reason
+    assert source.status().state == "ready"
+    assert source.status().message == said.reason
+    home.write(login())
+    await source.take_up()
+    assert source.status().message is None
+    home.path.write_bytes(b"{")
+    await source.take_up()
+    assert len(home.told(StoreTroubled)) == 2
