@@ -2,7 +2,7 @@
 
 Nothing is parsed here, so extensions, fragments, pings and close codes are the peers'
 own. Each side may end its half alone (TCP's half-close); a side that is lost takes the
-other with it.
+other with it. A silent tunnel is ended by the pool's sweep.
 """
 
 from __future__ import annotations
@@ -11,11 +11,6 @@ import asyncio
 from typing import Protocol
 
 from proxy.relay.wire import Wire
-
-IDLE_SECONDS = 3900.0
-"""The upstream ends its WebSockets after 60 minutes; a silent one past that is dead."""
-
-LOOK_SECONDS = 30.0
 
 
 class ClientSide(Protocol):
@@ -46,18 +41,10 @@ class Tunnel:
 
     async def run(self) -> None:
         """Pass bytes until it is over. Cancelling it breaks off both sides."""
-        loop = asyncio.get_running_loop()
-        self._connection.open(self)
         self._wire.switch(self)
+        self._connection.open(self)
         try:
-            while not self._over.is_set():
-                try:
-                    async with asyncio.timeout(LOOK_SECONDS):
-                        await self._over.wait()
-                except TimeoutError:
-                    if loop.time() - self._wire.touched_at > IDLE_SECONDS:
-                        self._was_lost = True
-                        break
+            await self._over.wait()
         except BaseException:
             self._was_lost = True
             raise

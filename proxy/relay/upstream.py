@@ -26,6 +26,9 @@ the exception), so that we close first. aiohttp's pool has 15 s as well."""
 VIA = b"Via: 1.1 bearerd\r\n"
 """RFC 9110 section 7.6.3, with a pseudonym for our name."""
 
+TUNNEL_IDLE_SECONDS = 3900.0
+"""The upstream ends its WebSockets after 60 minutes; a silent one past that is dead."""
+
 
 @dataclass(frozen=True, slots=True)
 class Origin:
@@ -123,9 +126,13 @@ class Upstream:
     def _sweep(self, now: float) -> None:
         while self._idle and now - self._idle[0].touched_at > IDLE_SECONDS:
             self._idle.popleft().abort()
-        limit = self._idle_timeout_seconds
         for wire in tuple(self._wires):
-            if wire.is_silent and now - wire.touched_at > limit:
+            limit = self._idle_timeout_seconds
+            if wire.is_tunnel:
+                limit = TUNNEL_IDLE_SECONDS
+            elif not wire.is_silent:
+                continue
+            if now - wire.touched_at > limit:
                 wire.expire(
                     UpstreamTimeout(f"the upstream was silent for {limit:g} seconds")
                 )

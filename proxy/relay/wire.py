@@ -139,8 +139,12 @@ class Wire(asyncio.Protocol):
     @property
     def is_silent(self) -> bool:
         """Say whether it waits for the upstream, not for a client that is slow."""
-        is_tunnel = self._far_end is not None
-        return self._is_busy and not (self._reading_is_paused or is_tunnel)
+        return self._is_busy and not (self._reading_is_paused or self.is_tunnel)
+
+    @property
+    def is_tunnel(self) -> bool:
+        """Say whether it has switched protocols: its silence has another limit."""
+        return self._far_end is not None
 
     def expire(self, error: UpstreamError) -> None:
         """Give up; whoever waits gets *error*."""
@@ -329,7 +333,7 @@ class Wire(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell whoever waits that nothing more will come."""
         if self._far_end is not None:
-            self._far_end.lost(is_clean=exc is None)
+            self._far_end.lost(is_clean=exc is None and self._error is None)
         where = "in mid-answer" if self._answer.head else "before it answered"
         self._fail(UpstreamUnreachable(_closed(where)))
         self._transport = None

@@ -1,0 +1,274 @@
+"""How a tunnel ends: by halves, by a reset, by silence, or with the service."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from pathlib import Path
+
+import pytest
+
+from proxy.relay.upstream import TUNNEL_IDLE_SECONDS, Origin, Upstream
+from tests.support import Canary
+from tests.wire.gateway import Gateway, running
+from tests.wire.peers import Peer, RawUpstream, status
+from tests.wire.processes import Daemon, daemon
+from tests.wire.upgrades import (
+    ASKING,
+    SWITCHED,
+    nothing_left_behind,
+    tunnelled,
+)
+
+MUCH = b"0123456789abcdef" * (1 << 14)
+
+
+async def ends(gateway: Gateway, first: str) -> tuple[Peer, Peer]:
+    """Return both ends of a tunnel: the one called *first*, and the other."""
+    client, peer = await tunnelled(gateway)
+    return (client, peer) if first == "client" else (peer, client)
+
+
+@pytest.mark.parametrize("first", ["client", "upstream"])
+async def test_one_side_ends_its_half_and_the_other_goes_on(
+    gateway: Gateway, first: str
+) -> None:
+    """Item 98: an end is passed on as an end, with all that was sent before it."""
+    ending, going_on = await ends(gateway, first)
+    ending.writer.write(MUCH)
+    ending.half_close()
+    assert await going_on.rest() == MUCH
+    await going_on.send(MUCH)
+    assert await ending.exactly(len(MUCH)) == MUCH
+    going_on.half_close()
+    assert await ending.rest() == b""
+    assert [told.status for told in await gateway.finished()] == [101]
+
+
+@pytest.mark.parametrize("first", ["client", "upstream"])
+async def test_one_side_closes_and_the_other_has_all_that_was_sent(
+    gateway: Gateway, first: str
+) -> None:
+    """Item 98: closing is an end, and nobody reads on; the tunnel is over with it."""
+    closing, other = await ends(gateway, first)
+    closing.writer.write(MUCH)
+    closing.close()
+    assert await other.rest() == MUCH
+    other.close()
+    assert [told.status for told in await gateway.finished()] == [101]
+
+
+@pytest.mark.parametrize("first", ["client", "upstream"])
+async def test_writing_to_a_side_that_has_closed_ends_the_tunnel(
+    gateway: Gateway, first: str
+) -> None:
+    """Item 98: one who writes on learns that nobody reads."""
+    closing, other = await ends(gateway, first)
+    await closing.leave()
+    assert await other.rest() == b""
+    other.writer.write(MUCH)
+    await other.gone()
+    await gateway.finished()
+
+
+@pytest.mark.parametrize("first", ["client", "upstream"])
+async def test_a_reset_on_one_side_ends_the_other(gateway: Gateway, first: str) -> None:
+    """Item 99: at once, and nothing is left to wait for."""
+    breaking, other = await ends(gateway, first)
+    await breaking.send(b"half a fra")
+    assert await other.exactly(10) == b"half a fra"
+    breaking.reset()
+    assert await other.gone() == b""
+    await gateway.finished()
+
+
+async def test_a_client_that_leaves_before_the_101_takes_the_handshake_along(
+    gateway: Gateway,
+) -> None:
+    """Item 117: no tunnel is opened to nobody."""
+    client, peer, _ = await gateway.asked(ASKING)
+    client.reset()
+    assert await peer.gone() == b""
+    assert [told.status for told in await gateway.finished()] == [499]
+
+
+async def test_an_upstream_that_leaves_before_the_101_is_502(gateway: Gateway) -> None:
+    """Item 95: and what the client sent ahead is no request."""
+    client, peer, _ = await gateway.asked(ASKING)
+    peer.close()
+    assert status(await client.head()) == 502
+
+
+@pytest.mark.parametrize("cut", range(1, len(SWITCHED), 7))
+async def test_a_101_that_breaks_off_is_502(gateway: Gateway, cut: int) -> None:
+    """Item 95: a part of it opens nothing."""
+    client, peer, _ = await gateway.asked(ASKING)
+    await peer.send(SWITCHED[:cut])
+    peer.close()
+    assert status(await client.head()) == 502
+
+
+async def test_a_tunnel_is_not_used_for_another_request(gateway: Gateway) -> None:
+    """Item 95: on neither side; its wire never goes back to the pool."""
+    client, peer = await tunnelled(gateway)
+    peer.half_close()
+    client.half_close()
+    await client.gone()
+    await gateway.finished()
+    other, second, _ = await gateway.asked(ASKING)
+    assert second is not peer
+    await second.send(SWITCHED)
+    assert status(await other.head()) == 101
+
+
+async def test_a_silent_tunnel_ends_at_its_own_limit() -> None:
+    """Item 102: long after a request would have, and a busy one never."""
+    async with RawUpstream() as server:
+        upstream = Upstream(
+            Origin.of(f"http://127.0.0.1:{server.port}/x"),
+            connect_timeout_seconds=5,
+            idle_timeout_seconds=1,
+            tls=None,
+        )
+        wire = await upstream.wire()
+        wire.start(
+            b"asking",
+            is_head_request=False,
+            asks_upgrade=True,
+            is_whole=True,
+            interim=lambda _head: None,
+        )
+        await (await server.accept()).send(SWITCHED)
+        await wire.head()
+        far_end = FarEnd()
+        wire.switch(far_end)
+        upstream._sweep(wire.touched_at + TUNNEL_IDLE_SECONDS - 1)
+        assert upstream.connections == 1
+        upstream._sweep(wire.touched_at + TUNNEL_IDLE_SECONDS + 1)
+        assert upstream.connections == 0
+        await asyncio.wait_for(far_end.over.wait(), 5)
+
+
+class FarEnd:
+    """The client's side of a tunnel that only notes that it was lost."""
+
+    def __init__(self) -> None:
+        self.over = asyncio.Event()
+
+    def received(self, data: bytes) -> None:
+        """Take nothing."""
+
+    def ended(self) -> bool:
+        """Keep the connection."""
+        return True
+
+    def lost(self, *, is_clean: bool) -> None:
+        """Note it."""
+        del is_clean
+        self.over.set()
+
+    def pause_reading(self) -> None:
+        """Do nothing."""
+
+    def resume_reading(self) -> None:
+        """Do nothing."""
+
+
+async def test_an_idle_request_limit_leaves_tunnels_alone(tmp_path: Path) -> None:
+    """Item 102: an agent may think for longer than an upstream may."""
+    async with running(tmp_path, upstream_idle_timeout_seconds="0.2") as gateway:
+        client, peer = await tunnelled(gateway)
+        other, silent, _ = await gateway.asked(ASKING)
+        assert status(await other.head()) == 504  # so the limit has passed
+        assert await silent.gone() == b""
+        await peer.send(b"still here")
+        assert await client.exactly(10) == b"still here"
+
+
+ENDINGS = [
+    "client ends",
+    "upstream ends",
+    "client resets",
+    "upstream resets",
+    "refused",
+]
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+async def test_tunnels_leave_no_task_and_no_descriptor_behind(
+    tmp_path: Path, ending: str
+) -> None:
+    """Item 99: fifty, one after the other, however they end."""
+    async with running(tmp_path) as gateway:
+        gc.collect()
+        async with nothing_left_behind():
+            for count in range(1, 51):
+                client, peer, _ = await gateway.asked(ASKING)
+                if ending == "refused":
+                    await peer.send(b"HTTP/1.1 426 No\r\nConnection: close\r\n\r\n")
+                    peer.close()
+                else:
+                    await peer.send(SWITCHED + b"x")
+                await client.head()
+                first, other = client, peer
+                if ending.startswith("upstream"):
+                    first, other = peer, client
+                first.reset() if ending.endswith("resets") else first.close()
+                await other.gone()
+                await other.leave()
+                await first.leave()
+                await gateway.finished(count)
+
+
+async def test_open_tunnels_go_on_while_the_service_drains(
+    tmp_path: Path, canary: Canary
+) -> None:
+    """After SIGTERM: bytes pass both ways, and the last end ends the process."""
+    async with (
+        RawUpstream() as upstream,
+        daemon(tmp_path, canary, upstream.port) as process,
+    ):
+        client, peer = await opened(process, upstream)
+        idle = await process.client()
+        process.served.terminate()
+        await process.served.wait_for("service.stopping")
+        assert await idle.gone() == b""
+        await client.send(b"question")
+        assert await peer.exactly(8) == b"question"
+        await peer.send(b"answer")
+        assert await client.exactly(6) == b"answer"
+        client.half_close()
+        peer.half_close()
+        assert await client.gone() == b""
+        assert await process.served.ended() == 0
+        await client.leave()
+        await idle.leave()
+
+
+async def test_a_tunnel_that_does_not_end_is_broken_off_after_the_drain(
+    tmp_path: Path, canary: Canary
+) -> None:
+    """On both sides, and the process ends as it should."""
+    async with (
+        RawUpstream() as upstream,
+        daemon(tmp_path, canary, upstream.port, drain_seconds=0.2) as process,
+    ):
+        client, peer = await opened(process, upstream)
+        process.served.terminate()
+        assert await client.gone() == b""
+        assert await peer.gone() == b""
+        assert await process.served.ended() == 0
+        stopped = await process.served.wait_for("service.stopped")
+        assert stopped["aborted"] == 1
+        await client.leave()
+
+
+async def opened(process: Daemon, upstream: RawUpstream) -> tuple[Peer, Peer]:
+    """Return both ends of a tunnel through a process."""
+    client = await process.client()
+    await client.send(ASKING)
+    peer = await upstream.accept()
+    await peer.head()
+    await peer.send(SWITCHED)
+    assert status(await client.head()) == 101
+    return client, peer
