@@ -12,11 +12,12 @@ from proxy.relay.upstream import TUNNEL_IDLE_SECONDS, Origin, Upstream
 from tests.support import Canary
 from tests.wire.gateway import Gateway, running
 from tests.wire.peers import Peer, RawUpstream, status
-from tests.wire.processes import Daemon, daemon
+from tests.wire.processes import daemon
 from tests.wire.upgrades import (
     ASKING,
     SWITCHED,
     nothing_left_behind,
+    opened,
     tunnelled,
 )
 
@@ -228,7 +229,8 @@ async def test_open_tunnels_go_on_while_the_service_drains(
         RawUpstream() as upstream,
         daemon(tmp_path, canary, upstream.port) as process,
     ):
-        client, peer = await opened(process, upstream)
+        client = await process.client()
+        peer = await opened(client, upstream)
         idle = await process.client()
         process.served.terminate()
         await process.served.wait_for("service.stopping")
@@ -253,7 +255,8 @@ async def test_a_tunnel_that_does_not_end_is_broken_off_after_the_drain(
         RawUpstream() as upstream,
         daemon(tmp_path, canary, upstream.port, drain_seconds=0.2) as process,
     ):
-        client, peer = await opened(process, upstream)
+        client = await process.client()
+        peer = await opened(client, upstream)
         process.served.terminate()
         assert await client.gone() == b""
         assert await peer.gone() == b""
@@ -261,14 +264,3 @@ async def test_a_tunnel_that_does_not_end_is_broken_off_after_the_drain(
         stopped = await process.served.wait_for("service.stopped")
         assert stopped["aborted"] == 1
         await client.leave()
-
-
-async def opened(process: Daemon, upstream: RawUpstream) -> tuple[Peer, Peer]:
-    """Return both ends of a tunnel through a process."""
-    client = await process.client()
-    await client.send(ASKING)
-    peer = await upstream.accept()
-    await peer.head()
-    await peer.send(SWITCHED)
-    assert status(await client.head()) == 101
-    return client, peer

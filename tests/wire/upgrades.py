@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from tests.wire.gateway import Gateway, get
-from tests.wire.peers import PATIENCE_SECONDS, Peer, status
+from tests.wire.peers import PATIENCE_SECONDS, Peer, RawUpstream, status
 
 UPGRADE = (b"Connection: Upgrade", b"Upgrade: websocket")
 ASKING = get(b"/v1/responses", *UPGRADE, b"Sec-WebSocket-Version: 13")
@@ -25,6 +25,16 @@ async def tunnelled(gateway: Gateway) -> tuple[Peer, Peer]:
     await peer.send(SWITCHED)
     assert status(await client.head()) == 101
     return client, peer
+
+
+async def opened(client: Peer, upstream: RawUpstream) -> Peer:
+    """Open a tunnel over *client*'s connection; return its other end."""
+    await client.send(ASKING)
+    peer = await upstream.accept()
+    await peer.head()
+    await peer.send(SWITCHED)
+    assert status(await client.head()) == 101
+    return peer
 
 
 async def comes_true(claim: Callable[[], bool]) -> None:
