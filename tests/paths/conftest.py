@@ -1,0 +1,114 @@
+"""A sandbox, and daemons over it: in this process, or in processes of their own.
+
+Processes run on the loop that `bearerd serve` runs on; this one on asyncio's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+
+from proxy.credential.clock import Clock
+from proxy.sandbox import Sandbox
+from tests.support import Canary, Daemon, HandClock, ServeProcess
+from tests.support.daemon import A_LOGIN, Start, running_daemon
+from tests.support.process import Launch, serving
+
+
+@pytest.fixture
+def hand() -> HandClock:
+    """A clock moved by hand; `timed_sandbox` runs by it."""
+    return HandClock()
+
+
+@pytest.fixture
+async def sandbox(canary: Canary) -> AsyncIterator[Sandbox]:
+    """A sandbox that listens, by the real time."""
+    async with Sandbox() as running:
+        canary.watches(running)
+        yield running
+
+
+@pytest.fixture
+async def timed_sandbox(canary: Canary, hand: HandClock) -> AsyncIterator[Sandbox]:
+    """A sandbox whose tokens live by the clock moved by hand."""
+    async with Sandbox(now=hand.now) as running:
+        canary.watches(running)
+        yield running
+
+
+async def _start(
+    stack: AsyncExitStack, sandbox: Sandbox, canary: Canary, tmp_path: Path
+) -> Start:
+    async def start(
+        *,
+        login: Mapping[str, object] | None = A_LOGIN,
+        clock: Clock | None = None,
+        folder: Path | None = None,
+        **settings: object,
+    ) -> Daemon:
+        document = sandbox.auth_document() if login is A_LOGIN else login
+        return await stack.enter_async_context(
+            running_daemon(
+                folder or tmp_path,
+                sandbox,
+                canary,
+                login=document,
+                clock=clock,
+                **settings,
+            )
+        )
+
+    return start
+
+
+@pytest.fixture
+async def start(
+    sandbox: Sandbox, canary: Canary, tmp_path: Path
+) -> AsyncIterator[Start]:
+    """Start a daemon in this process, over a new login unless another is given."""
+    async with AsyncExitStack() as stack:
+        yield await _start(stack, sandbox, canary, tmp_path)
+
+
+@pytest.fixture
+async def timed_start(
+    timed_sandbox: Sandbox, canary: Canary, tmp_path: Path, hand: HandClock
+) -> AsyncIterator[Start]:
+    """Start a daemon in this process that lives by the clock moved by hand."""
+    async with AsyncExitStack() as stack:
+        start = await _start(stack, timed_sandbox, canary, tmp_path)
+
+        async def timed(
+            *,
+            login: Mapping[str, object] | None = A_LOGIN,
+            clock: Clock | None = None,
+            folder: Path | None = None,
+            **settings: object,
+        ) -> Daemon:
+            return await start(
+                login=login, clock=clock or hand.clock, folder=folder, **settings
+            )
+
+        yield timed
+
+
+@pytest.fixture
+async def launch(
+    sandbox: Sandbox, canary: Canary, tmp_path: Path
+) -> AsyncIterator[Launch]:
+    """Start `bearerd serve` as a process over `auth.json` in the test's folder."""
+    async with AsyncExitStack() as stack:
+
+        async def launched(
+            *, store: Path | None = None, **settings: object
+        ) -> ServeProcess:
+            store = store or tmp_path / "auth.json"
+            return await stack.enter_async_context(
+                serving(store, sandbox, canary, **settings)
+            )
+
+        yield launched

@@ -1,0 +1,270 @@
+"""A 401: exchange, recovery, source, flight, lock, authority, store; then sent again.
+
+Every access token dies while many are at work. All must be answered, with one refresh.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from proxy.credential.recovery import State
+from proxy.events import CredentialRefreshed, RecoveryFinished
+from proxy.sandbox import AuthorityFault, Sandbox
+from tests.support import (
+    Daemon,
+    HandClock,
+    Launch,
+    Reply,
+    ServeProcess,
+    Start,
+    read_login,
+    tokens_of,
+    write_login,
+)
+
+SLOW = AuthorityFault("delay", delay_seconds=0.2)
+
+
+def all_answered(replies: list[Reply]) -> bool:
+    """Say whether every answer is a whole turn."""
+    whole = [b"response.completed" in reply.body for reply in replies]
+    return all(whole) and {reply.status for reply in replies} == {200}
+
+
+def spent_once(sandbox: Sandbox) -> bool:
+    """Say whether one refresh token was spent, once."""
+    authority = sandbox.authority
+    return (authority.calls, authority.refreshes, authority.reused) == (1, 1, 0)
+
+
+async def until_waiters(daemon: Daemon | ServeProcess, count: int) -> None:
+    """Return once *count* requests of *daemon* wait for the refresh in the air."""
+    async with asyncio.timeout(10):
+        while (
+            f"\nbearerd_refresh_waiters {count}.0\n"
+            not in (await daemon.admin("/metrics"))[1]
+        ):
+            pass
+
+
+@pytest.mark.parametrize("count", [8, 200])
+async def test_all_are_answered_with_one_refresh(
+    start: Start, sandbox: Sandbox, count: int
+) -> None:
+    """Revoked under load: everybody waits for the one call, and is sent again."""
+    daemon = await start()
+    sandbox.authority.fault(SLOW)
+    sandbox.revoke_access_tokens()
+    replies = await daemon.client.many(count)
+    assert all_answered(replies)
+    assert spent_once(sandbox)
+    assert {reply.recovery for reply in replies} <= {None, "refresh", "reload"}
+    (refreshed,) = daemon.announced(CredentialRefreshed)
+    assert (refreshed.trigger, refreshed.outcome) == ("refused", "renewed")
+    recovered = daemon.announced(RecoveryFinished)
+    assert {one.outcome for one in recovered} == {"recovered"}
+    stored = tokens_of(read_login(daemon.store))
+    assert sandbox.tokens.judge(stored["access_token"]).state == "live"
+
+
+@pytest.mark.parametrize("count", [8, 200])
+async def test_all_are_answered_when_the_token_ends_by_the_clock(
+    timed_start: Start, timed_sandbox: Sandbox, hand: HandClock, count: int
+) -> None:
+    """Nothing is sent with a token that the clock has ended, so nothing is refused."""
+    timed_sandbox.tokens.access_lifetime_seconds = 3600
+    daemon = await timed_start()
+    await hand.wait_for_sleepers(2)
+    timed_sandbox.authority.fault(SLOW)
+    hand.seconds += 3601  # the loops of upkeep sleep on: the requests find out
+    replies = await daemon.client.many(count)
+    assert all_answered(replies)
+    assert spent_once(timed_sandbox)
+    assert Counter(timed_sandbox.upstream.statuses) == {200: count}
+    (refreshed,) = daemon.announced(CredentialRefreshed)
+    assert refreshed.trigger == "expired"
+
+
+async def test_a_refused_request_is_sent_at_most_three_times(
+    start: Start, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """Sent, sent again with the store's credential, sent again with a new one."""
+    daemon = await start()
+    write_login(daemon.store, sandbox.auth_document())
+    sandbox.revoke_access_tokens()
+    reply = await daemon.client.send()
+    assert (reply.status, reply.recovery) == (200, "reload, refresh")
+    assert sandbox.upstream.requests == len({State.SENT, State.RESENT, State.RENEWED})
+    assert sandbox.authority.refreshes == 1
+    assert tmp_path in daemon.store.parents
+
+
+async def test_a_late_refusal_finds_the_work_done(
+    start: Start, sandbox: Sandbox
+) -> None:
+    """A 401 that was on its way while another refreshed costs no second refresh."""
+    daemon = await start()
+    sandbox.revoke_access_tokens()
+    sandbox.upstream.holds_judged = True
+    sandbox.upstream.hold.close()
+    late = asyncio.create_task(daemon.client.send())
+    await sandbox.upstream.wait_for_waiting(1)
+    early = asyncio.create_task(daemon.client.send())
+    await sandbox.upstream.wait_for_waiting(2)
+    sandbox.upstream.hold._line.rotate(-1)
+    sandbox.upstream.hold.release(1)  # the second one's 401 goes first
+    await sandbox.authority.wait_for_outcomes(1)
+    sandbox.upstream.hold.open()
+    replies = await asyncio.gather(late, early)
+    assert all_answered(replies)
+    assert spent_once(sandbox)
+    assert sandbox.upstream.statuses == {401: 2, 200: 2}
+
+
+async def test_whoever_writes_the_file_meanwhile_wins(
+    start: Start, sandbox: Sandbox
+) -> None:
+    """A new login that lands during the refresh stays, and everybody goes on with it."""
+    daemon = await start()
+    sandbox.revoke_access_tokens()
+    sandbox.authority.hold.close()
+    asking = asyncio.create_task(daemon.client.many(20))
+    await sandbox.authority.wait_for_waiting(1)
+    login = sandbox.auth_document()
+    write_login(daemon.store, login)
+    sandbox.authority.hold.open()
+    assert all_answered(await asking)
+    assert read_login(daemon.store) == login
+    assert spent_once(sandbox)
+    (refreshed,) = daemon.announced(CredentialRefreshed)
+    assert refreshed.outcome == "adopted"
+
+
+async def test_the_rest_are_served_when_the_one_who_asked_leaves(
+    start: Start, sandbox: Sandbox
+) -> None:
+    """The client whose 401 began the refresh goes; the refresh belongs to nobody."""
+    daemon = await start()
+    sandbox.revoke_access_tokens()
+    sandbox.upstream.hold.close()
+    sandbox.authority.hold.close()
+    first = asyncio.create_task(daemon.client.send())
+    await sandbox.upstream.wait_for_waiting(1)
+    asking = asyncio.create_task(daemon.client.many(20))
+    await sandbox.upstream.wait_for_waiting(21)
+    sandbox.upstream.hold.release(1)
+    await sandbox.authority.wait_for_waiting(1)
+    sandbox.upstream.hold.open()
+    await until_waiters(daemon, 21)
+    first.cancel()
+    (left,) = await daemon.wait_for_finished(1)
+    assert left.status == 499
+    sandbox.authority.hold.open()
+    assert all_answered(await asking)
+    assert spent_once(sandbox)
+
+
+async def test_a_refresh_lands_though_everybody_has_left(
+    start: Start, sandbox: Sandbox
+) -> None:
+    """The answer may be the only copy of the next refresh token: it is stored."""
+    daemon = await start()
+    before = read_login(daemon.store)
+    sandbox.revoke_access_tokens()
+    sandbox.authority.hold.close()
+    asking = asyncio.create_task(daemon.client.send())
+    await sandbox.authority.wait_for_waiting(1)
+    asking.cancel()
+    await daemon.wait_for_finished(1)
+    sandbox.authority.hold.open()
+    await daemon.wait_for(CredentialRefreshed)
+    after = read_login(daemon.store)
+    assert tokens_of(after)["refresh_token"] != tokens_of(before)["refresh_token"]
+    assert (await daemon.client.send()).recovery is None
+    assert spent_once(sandbox)
+
+
+@pytest.mark.parametrize("end", ["revoked", "expired by the clock"])
+async def test_four_processes_on_one_file_refresh_once(
+    launch: Launch, sandbox: Sandbox, tmp_path: Path, end: str
+) -> None:
+    """Each has 50 requests at once; one of them calls, the others read the file."""
+    store = tmp_path / "auth.json"
+    if end == "revoked":
+        write_login(store, sandbox.auth_document())
+    else:
+        sandbox.tokens.access_lifetime_seconds = -60
+        write_login(store, sandbox.auth_document())
+        sandbox.tokens.access_lifetime_seconds = 3600
+        sandbox.authority.hold.close()  # they see it at once, each by itself
+    first = await launch()
+    key = first.client.key
+    others = await asyncio.gather(*(launch(key=key) for _ in range(3)))
+    sandbox.authority.fault(SLOW)
+    if end == "revoked":
+        sandbox.revoke_access_tokens()
+    asking = [
+        asyncio.create_task(process.client.many(50)) for process in (first, *others)
+    ]
+    if end == "revoked":
+        await sandbox.upstream.wait_for_requests(4)
+    sandbox.authority.hold.open()
+    replies = [reply for task in asking for reply in await task]
+    assert len(replies) == 200
+    assert all_answered(replies)
+    assert spent_once(sandbox)
+    assert sandbox.authority.max_overlapping_calls == 1
+    stored = tokens_of(read_login(store))
+    assert sandbox.tokens.judge(stored["access_token"]).state == "live"
+
+
+async def test_another_takes_over_when_the_holder_of_the_lock_is_killed(
+    launch: Launch, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """SIGKILL before the call has left: the kernel frees the lock, the login lives.
+
+    The first process believes its authority behind TLS, and that never answers the
+    handshake; so it holds the lock, and no byte of its request is out.
+    """
+    store = tmp_path / "auth.json"
+    write_login(store, sandbox.auth_document())
+    reached = asyncio.Event()
+
+    async def say_nothing(
+        reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        assert await reader.read(1) == b"\x16"  # RFC 8446 section 5.1: a handshake
+        reached.set()
+        await reader.read()  # until the other side is gone
+        writer.close()
+
+    mute = await asyncio.start_server(say_nothing, "127.0.0.1", 0)
+    port = mute.sockets[0].getsockname()[1]
+    doomed = await launch(token_url=f"https://127.0.0.1:{port}/oauth/token")
+    heir = await launch(key=doomed.client.key)
+    sandbox.revoke_access_tokens()
+    sandbox.upstream.hold.close()
+    lost = asyncio.create_task(doomed.client.many(5))
+    await sandbox.upstream.wait_for_waiting(5)
+    sandbox.upstream.hold.release(5)
+    await reached.wait()
+    asking = asyncio.create_task(heir.client.many(20))
+    await sandbox.upstream.wait_for_waiting(20)
+    sandbox.upstream.hold.open()
+    await until_waiters(heir, 20)
+    assert sandbox.authority.calls == 0
+    doomed.kill()
+    loop = asyncio.get_running_loop()
+    killed_at = loop.time()
+    assert all_answered(await asking)
+    assert loop.time() - killed_at < 2
+    assert spent_once(sandbox)
+    (end,) = await asyncio.gather(lost, return_exceptions=True)
+    assert isinstance(end, aiohttp.ClientError | OSError)
+    mute.close()
+    await mute.wait_closed()

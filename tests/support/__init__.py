@@ -1,0 +1,30 @@
+"""What path suites share: bearerd in this process or in one of its own, clients, a clock
+moved by hand, and the canary that looks for secrets in all they emit.
+
+Everything here is real: sockets, files, processes. The sandbox is authority and upstream.
+Nothing waits by sleeping: what a test waits for rings a bell, or is a line that arrives.
+"""
+
+from tests.support.canary import Canary
+from tests.support.client import Client, Reply
+from tests.support.clock import HandClock
+from tests.support.daemon import Daemon, Start
+from tests.support.login import opaque_login, read_login, tokens_of, write_login
+from tests.support.process import Finished, Launch, ServeProcess, run_command
+
+__all__ = [
+    "Canary",
+    "Client",
+    "Daemon",
+    "Finished",
+    "HandClock",
+    "Launch",
+    "Reply",
+    "ServeProcess",
+    "Start",
+    "opaque_login",
+    "read_login",
+    "run_command",
+    "tokens_of",
+    "write_login",
+]
