@@ -10,6 +10,7 @@ Nothing is sent twice here. Whether to try again is decided where the lock is he
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 from collections.abc import Mapping
@@ -26,6 +27,10 @@ ANSWER_LIMIT_BYTES = 1 << 20
 """A real answer has about 6 KiB. OpenClaw caps at 1 MiB too."""
 
 CONNECT_TIMEOUT_SECONDS = 10.0
+
+LATE_TIMER_SECONDS = 0.25
+"""A process that stood still finds the timer over and the answer there, both at once;
+the timer alone must not decide that the answer is lost."""
 
 RefusalReason: TypeAlias = Literal["expired", "reused", "revoked", "other"]
 
@@ -121,8 +126,9 @@ class HttpAuthority:
         self._session = session
         self._token_url = token_url
         self._client_id = client_id
+        self._timeout_seconds = timeout_seconds
         self._timeout = aiohttp.ClientTimeout(
-            total=timeout_seconds,
+            total=None,  # `refresh` sees to it
             # Less than the whole, so that it is known that nothing was sent: until
             # then the name is looked up, and TLS agreed.
             connect=min(CONNECT_TIMEOUT_SECONDS, timeout_seconds / 2),
@@ -130,6 +136,19 @@ class HttpAuthority:
 
     async def refresh(self, refresh_token: str) -> Grant:
         """Send the refresh grant as JSON, as Codex does. See `Authority.refresh`."""
+        calling = asyncio.ensure_future(self._call(refresh_token))
+        try:
+            for seconds in (self._timeout_seconds, LATE_TIMER_SECONDS):
+                await asyncio.wait({calling}, timeout=seconds)
+        finally:
+            if not calling.done():
+                calling.cancel()
+                await asyncio.wait({calling})
+        if calling.cancelled():
+            raise AuthorityFailure("unclear", "TimeoutError")
+        return calling.result()
+
+    async def _call(self, refresh_token: str) -> Grant:
         body = {
             "client_id": self._client_id,
             "grant_type": "refresh_token",
