@@ -33,17 +33,20 @@ def target_of(path: Path) -> Path:
     return Path(os.path.realpath(path))  # Path.resolve raises RuntimeError for one
 
 
-def replace(path: Path, content: bytes, *, is_durable: bool = True) -> None:
+def replace(
+    path: Path, content: bytes, *, is_durable: bool = True, makes_folder: bool = True
+) -> None:
     """Put *content* where *path* points to, with mode 0600.
 
     A symbolic link stays: its target is replaced, not the link. Missing folders are
-    made, private. What is not *is_durable* is whole too, and may be lost at a power cut.
+    made, private, if *makes_folder*. What is not *is_durable* is whole too, and may be lost at a power cut.
 
     Raises:
         OSError: nothing was replaced, and no temporary file is left.
     """
     target = target_of(path)
-    target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if makes_folder:
+        target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     # mkstemp creates with O_EXCL and mode 0600.
     descriptor, temporary = tempfile.mkstemp(
         prefix=f".{target.name}.", dir=target.parent
@@ -93,6 +96,11 @@ def leftovers(path: Path) -> list[Path]:
         return [it for it in target.parent.iterdir() if ours.fullmatch(it.name)]
     except OSError:
         return []
+
+
+def replace_in_folder(path: Path, content: bytes) -> None:
+    """Do what `replace` does where there is a folder, and make none."""
+    replace(path, content, makes_folder=False)
 
 
 async def in_thread(

@@ -49,7 +49,10 @@ class FileStore:
         self._document: Document | None = None
         self._lock_path: Path | None = None  # what we have locked is never unlinked
         places = (self._beside(".bearerd-journal"), rescue)
-        self.journal = Journal([place for place in places if place is not None])
+        self.journal = Journal(
+            [place for place in places if place is not None],
+            is_gone=lambda: self._is_place_gone,
+        )
 
     @property
     def name(self) -> str:
@@ -182,7 +185,11 @@ class FileStore:
             self._document or {}, renewed, self._clock.now()
         )
         content = auth_document.encode(document)
-        write = durable.write_in_place if self.is_written_in_place else durable.replace
+        write = (
+            durable.write_in_place
+            if self.is_written_in_place
+            else durable.replace_in_folder
+        )
         await durable.in_thread(write, target, content)
         for leftover in durable.leftovers(target):  # they hold tokens
             with suppress(OSError):

@@ -15,7 +15,7 @@ import asyncio
 import json
 import os
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -90,10 +90,16 @@ class Entry:
 class Journal:
     """The record on disk. *places* are tried in order; the first that can be written
     holds it. Called only under the store's lock.
+
+    The first lies in the store's folder, which is not made anew: while *is_gone* says
+    that it has vanished, or is another one, nothing is written there.
     """
 
-    def __init__(self, places: Sequence[Path]) -> None:
+    def __init__(
+        self, places: Sequence[Path], *, is_gone: Callable[[], bool] = lambda: False
+    ) -> None:
         self._places = tuple(places)
+        self._is_gone = is_gone
 
     def read(self) -> list[Entry]:
         """Return the records that there are, the best first: answers, then the newest.
@@ -113,9 +119,13 @@ class Journal:
         """
         content = entry.to_json()
         reasons = []
-        for place in self._places:
+        for index, place in enumerate(self._places):
+            if index == 0 and self._is_gone():
+                reasons.append(f"{place}: its folder is gone")
+                continue
+            write = durable.replace if index else durable.replace_in_folder
             try:
-                await durable.in_thread(durable.replace, place, content)
+                await durable.in_thread(write, place, content)
             except OSError as error:
                 reasons.append(f"{place}: {error.strerror or error}")
             else:

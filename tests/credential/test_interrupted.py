@@ -106,6 +106,8 @@ async def test_an_unmounted_volume_is_no_sign_out(home: Home) -> None:
         assert why.value.reason == "unreadable"
         with pytest.raises(StoreError, match="mount it again"):
             await store.replace(began_from, held("second"))
+        with pytest.raises(StoreError, match="its folder is gone"):
+            await store.journal.write(ANSWER)
     with pytest.raises(StoreError, match="mount it again"):
         async with store.lock(0):
             raise AssertionError("a lock that nobody else sees")
