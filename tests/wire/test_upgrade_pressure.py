@@ -119,7 +119,7 @@ async def test_a_tunnel_carries_much_both_ways_at_once(gateway: Gateway) -> None
 
     size = count * len(BLOCK)
     sent = asyncio.gather(send(client), send(peer))
-    assert await asyncio.gather(taken(client, size), taken(peer, size)) == [digest] * 2
+    assert {*await asyncio.gather(taken(client, size), taken(peer, size))} == {digest}
     await sent
 
 
