@@ -52,8 +52,8 @@ from proxy.relay.keys import Client, KeyRing
 from proxy.relay.listener import Listener
 from proxy.relay.relay import Relay, Route
 from proxy.relay.upstream import Origin, Upstream
-from proxy.setting_profile import ProfileSettings
 from proxy.settings import Settings
+from proxy.settings.profile import ProfileSettings
 
 LOCK_GRACE_SECONDS = 15.0
 """How much longer than one call to the authority the lock is waited for."""

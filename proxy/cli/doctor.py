@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from proxy.cli.flags import with_settings
-from proxy.setting_origins import CONFIG
 from proxy.settings import Folders, Settings
+from proxy.settings.origins import CONFIG
 
 if TYPE_CHECKING:
     from proxy.doctor.examination import Machine

@@ -13,8 +13,8 @@ from typing import Annotated, Any, Final, TypeAlias
 
 import typer
 
-from proxy.setting_about import About
 from proxy.settings import Settings, describe, load_settings
+from proxy.settings.about import About
 
 STORE: Final = ("store", "keys_file", "profiles")
 """What a command needs to find the files that the daemon uses."""

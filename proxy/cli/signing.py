@@ -18,8 +18,8 @@ from proxy.credential.pkce import SignInFailed
 from proxy.credential.sign_in import SignInAuthority
 from proxy.credential.token import Credential
 from proxy.service import LOCK_GRACE_SECONDS, authority_session, tls_context
-from proxy.setting_profile import ProfileSettings
 from proxy.settings import Settings
+from proxy.settings.profile import ProfileSettings
 
 Ask = Callable[[SignInAuthority], Awaitable[Credential]]
 

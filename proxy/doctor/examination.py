@@ -13,8 +13,8 @@ from proxy.doctor.listeners import Ask, check_listeners
 from proxy.doctor.login import check_login
 from proxy.doctor.place import check_place
 from proxy.doctor.surroundings import check_surroundings
-from proxy.setting_origins import PREFIX
 from proxy.settings import Settings
+from proxy.settings.origins import PREFIX
 
 NOT_ONLINE = Finding(
     "network",

@@ -12,8 +12,8 @@ import pytest
 from proxy import __version__
 from proxy.cli import COMMANDS, program
 from proxy.errors import LoginRequired, StoreError
-from proxy.setting_about import About
 from proxy.settings import describe
+from proxy.settings.about import About
 from tests.cli.conftest import Shell
 from tests.support.process import COMMAND, ROOT
 

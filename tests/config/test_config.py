@@ -19,8 +19,8 @@ from proxy.cli import COMMANDS
 from proxy.errors import ConfigurationError
 from proxy.events import RefreshFailed, RequestFinished
 from proxy.relay import target
-from proxy.setting_profile import ProfileFields
 from proxy.settings import Folders, Settings, describe, load_settings
+from proxy.settings.profile import ProfileFields
 
 FOLDER = Path(__file__).parents[2] / "config"
 FILES = sorted(FOLDER.iterdir())

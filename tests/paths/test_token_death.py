@@ -120,7 +120,7 @@ async def test_a_late_refusal_finds_the_work_done(
     sandbox.upstream.hold.release(1)  # the second one's 401 goes first
     await sandbox.authority.wait_for_outcomes(1)
     sandbox.upstream.hold.open()
-    replies = await asyncio.gather(late, early)
+    replies = [await late, await early]
     assert all_answered(replies)
     assert spent_once(sandbox)
     assert sandbox.upstream.statuses == {401: 2, 200: 2}

@@ -137,9 +137,11 @@ class ServeProcess:
 
     async def admin(self, path: str) -> tuple[int, str]:
         """Return status and text of an admin page."""
-        async with aiohttp.ClientSession() as session:
-            async with session.get(self.admin_url + path) as answer:
-                text = await answer.text()
+        async with (
+            aiohttp.ClientSession() as session,
+            session.get(self.admin_url + path) as answer,
+        ):
+            text = await answer.text()
         self._canary.saw(f"the admin page {path}", text)
         return answer.status, text
 

@@ -27,14 +27,14 @@ from pydantic_settings import (
 )
 
 from proxy.errors import ConfigurationError
-from proxy.setting_about import GROUPS, About, about, setting
-from proxy.setting_checks import (
+from proxy.settings.about import GROUPS, About, about, setting
+from proxy.settings.checks import (
     check_distinct,
     check_open_door,
     check_stores,
     explained,
 )
-from proxy.setting_origins import (
+from proxy.settings.origins import (
     CONFIG,
     Origin,
     from_environment,
@@ -44,14 +44,14 @@ from proxy.setting_origins import (
     with_key_file,
     with_profile_tables,
 )
-from proxy.setting_process import ProcessFields
-from proxy.setting_profile import (
+from proxy.settings.process import ProcessFields
+from proxy.settings.profile import (
     DEFAULT_PROFILE,
     ProfileFields,
     ProfileSettings,
     filled_in,
 )
-from proxy.setting_values import (
+from proxy.settings.values import (
     Addresses,
     AddressesOrNone,
     ClientKey,

@@ -6,8 +6,8 @@ from typing import Literal
 
 from pydantic import BaseModel
 
-from proxy.setting_about import setting
-from proxy.setting_values import CertificateFile, ProxyUrl, Seconds, Whole, Workers
+from proxy.settings.about import setting
+from proxy.settings.values import CertificateFile, ProxyUrl, Seconds, Whole, Workers
 
 
 class ProcessFields(BaseModel):

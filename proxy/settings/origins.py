@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from proxy.errors import ConfigurationError
-from proxy.setting_report import refused, unknown
+from proxy.settings.report import refused, unknown
 
 PREFIX = "BEARERD_"
 CONFIG = "BEARERD_CONFIG"

@@ -10,10 +10,10 @@ from pydantic.fields import FieldInfo
 
 from proxy.address import Address
 from proxy.errors import ConfigurationError
-from proxy.setting_about import about
-from proxy.setting_origins import Origin, origin_of, value_of
-from proxy.setting_profile import ProfileSettings
-from proxy.setting_report import refused
+from proxy.settings.about import about
+from proxy.settings.origins import Origin, origin_of, value_of
+from proxy.settings.profile import ProfileSettings
+from proxy.settings.report import refused
 
 
 def explained(

@@ -7,8 +7,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from proxy.setting_about import setting
-from proxy.setting_values import Seconds, ServiceUrl, StorePath, Text, Whole
+from proxy.settings.about import setting
+from proxy.settings.values import Seconds, ServiceUrl, StorePath, Text, Whole
 
 DEFAULT_PROFILE = "default"
 
