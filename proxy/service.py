@@ -115,8 +115,11 @@ class Service:
         async with AsyncExitStack() as stack:
             tls = tls_context(self._settings)
             session = await stack.enter_async_context(authority_session(tls))
-            routes = await self._routes(stack, session, tls, stop)
-            await self._open(stack, routes)
+            await self._open_admin(stack)
+            routes = await self._routes(stack, session, tls)
+            # Before any store is looked at: where the port is taken, a daemon runs.
+            await self._open_relay(routes)
+            await self._start(stack, routes, stop)
             self._announce(started)
             await stop.wait()
             seconds = self._settings.drain_seconds
@@ -149,9 +152,8 @@ class Service:
         stack: AsyncExitStack,
         session: aiohttp.ClientSession,
         tls: ssl.SSLContext,
-        stop: asyncio.Event,
     ) -> dict[str, Route]:
-        """Start every profile: its source with upkeep, and its upstream."""
+        """Build every profile: its source, and its upstream."""
         routes = {}
         for name, profile in self._settings.profiles.items():
             store = self._stores(profile, self._clock)
@@ -169,13 +171,19 @@ class Service:
             upstream = self._upstream(profile, tls)
             stack.callback(upstream.close)
             stack.push_async_callback(source.close)
-            await source.start()
-            upkeep = Upkeep(source, clock=self._clock, observe=self._observe)
-            await stack.enter_async_context(running(upkeep.run(), stop))
-            await stack.enter_async_context(running(upstream.run(), stop))
             self._sources.append(source)
             routes[name] = Route(source, upstream)
         return routes
+
+    async def _start(
+        self, stack: AsyncExitStack, routes: dict[str, Route], stop: asyncio.Event
+    ) -> None:
+        """Take up what is stored, and keep it fresh from now on."""
+        for route in routes.values():
+            await route.source.start()
+            upkeep = Upkeep(route.source, clock=self._clock, observe=self._observe)
+            await stack.enter_async_context(running(upkeep.run(), stop))
+            await stack.enter_async_context(running(route.upstream.run(), stop))
 
     def _upstream(self, profile: ProfileSettings, tls: ssl.SSLContext) -> Upstream:
         return Upstream(
@@ -188,8 +196,8 @@ class Service:
             says_via=self._settings.via,
         )
 
-    async def _open(self, stack: AsyncExitStack, routes: dict[str, Route]) -> None:
-        """Open both listeners; the admin one closes last, so that draining shows."""
+    async def _open_admin(self, stack: AsyncExitStack) -> None:
+        """Open the listener for operators; it closes last, so that draining shows."""
         settings = self._settings
         if settings.admin_listen:
             self._admin = AdminServer(
@@ -202,6 +210,10 @@ class Service:
             )
             await self._admin.start()
             stack.push_async_callback(self._admin.stop)
+
+    async def _open_relay(self, routes: dict[str, Route]) -> None:
+        """Open the listeners for agents."""
+        settings = self._settings
         operator_key = settings.client_key
         keys = KeyRing.load(
             settings.keys_file,

@@ -7,6 +7,7 @@ starts nothing. Accesses are logged nowhere.
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import suppress
 from http import HTTPStatus
@@ -186,7 +187,8 @@ async def _open(runner: web.AppRunner, address: Address) -> Address:
     try:
         await site.start()
     except OSError as error:
-        raise _taken(address, error.strerror or str(error)) from error
+        reason = os.strerror(error.errno).lower() if error.errno else str(error)
+        raise _taken(address, reason) from error
     if address.kind == "unix":
         return address
     port = runner.addresses[before][1]
@@ -203,6 +205,6 @@ async def _check_free(address: Address) -> None:
 
 def _taken(address: Address, reason: str) -> StartError:
     return StartError(
-        f"admin_listen {address}: {reason}; end what listens there, or set "
-        "`admin_listen` to another address"
+        f"cannot listen on {address}: {reason}; is bearerd running already (`bearerd "
+        "status`)? Otherwise choose another address with `admin_listen`"
     )
