@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 
 from proxy.admin.health import ServiceStatus
@@ -97,8 +98,23 @@ def run_daemon(settings: Settings) -> int:
         await Service(settings, observe=log, clock=clock).run(stop, started, hurry)
         return signals.exit_code
 
+    raise_descriptor_limit()
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         return runner.run(serve())
+
+
+def raise_descriptor_limit() -> None:
+    """Allow as many open connections as the system lets us: a stream takes two.
+
+    The soft limit is 1024 in most places, for the sake of programs that use select(2).
+    """
+    try:
+        import resource
+    except ImportError:
+        return  # not on Windows, where there is no such limit
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
