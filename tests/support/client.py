@@ -108,6 +108,18 @@ class Client:
         """GET a path and return the whole answer."""
         return await self.send(path, method="GET", **given)
 
+    @asynccontextmanager
+    async def asking(
+        self, path: str = RESPONSES, **given: Any
+    ) -> AsyncIterator[asyncio.Task[Reply]]:
+        """Send a request; give the task that gets its answer, or leaves at the end."""
+        task = asyncio.create_task(self.send(path, **given))
+        try:
+            yield task
+        finally:
+            task.cancel()
+            await asyncio.wait({task})
+
     async def many(self, count: int, path: str = RESPONSES) -> list[Reply]:
         """Send *count* requests at once and return all answers."""
         return await asyncio.gather(*(self.send(path) for _ in range(count)))

@@ -1,0 +1,527 @@
+"""What Codex's own tests ask of a refresh, asked of bearerd by requests.
+
+The order is that of Codex's suite (codex-rs, login tests/suite/auth_refresh.rs): refresh,
+near expiry, changed file, other account, final failures, recovery. Where bearerd does
+better on purpose, the test says so.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from proxy.credential.token import AUTH_CLAIM
+from proxy.events import CredentialLoaded, CredentialRefreshed, RefreshFailed
+from proxy.sandbox import Account, AuthorityFault, Sandbox
+from tests.support import (
+    Daemon,
+    HandClock,
+    Start,
+    opaque_login,
+    read_login,
+    tokens_of,
+    write_login,
+)
+from tests.support.login import bare_jwt
+
+NINE_DAYS = 9 * 24 * 3600.0
+
+
+def bearers(sandbox: Sandbox) -> list[str | None]:
+    """Return which access token came with each request, by fingerprint."""
+    return [record.access_fingerprint for record in sandbox.upstream.records]
+
+
+async def near_expiry(
+    start: Start, sandbox: Sandbox, hand: HandClock, seconds: float
+) -> Daemon:
+    """Start a daemon whose login ends in *seconds*; nobody has looked at it yet."""
+    sandbox.tokens.access_lifetime_seconds = 3600
+    login = sandbox.auth_document()
+    hand.seconds += 3600 - seconds
+    return await start(login=login)
+
+
+async def test_the_refresh_speaks_for_the_client_id_that_is_set(
+    start: Start, sandbox: Sandbox
+) -> None:
+    """Scenario 1, with its three fields; the way out is ours to choose (`upstream_proxy`),
+    so no proxy of the environment is picked up, which other suites prove.
+    """
+    asked: list[dict[str, Any]] = []
+    grant = tokens_of(sandbox.auth_document())
+
+    async def answer(request: web.BaseRequest) -> web.Response:
+        asked.append(json.loads(await request.read()))
+        return web.json_response(grant)
+
+    runner = web.ServerRunner(web.Server(answer))
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    login = sandbox.auth_document()
+    daemon = await start(
+        login=login,
+        client_id="staging-client",
+        token_url=f"http://127.0.0.1:{runner.addresses[0][1]}/oauth/token",
+    )
+    sandbox.tokens.revoke(tokens_of(login)["refresh_token"])
+    assert (await daemon.client.send()).status == 200
+    await runner.cleanup()
+    assert asked == [
+        {
+            "client_id": "staging-client",
+            "grant_type": "refresh_token",
+            "refresh_token": tokens_of(login)["refresh_token"],
+        }
+    ]
+    assert tokens_of(read_login(daemon.store))["access_token"] == grant["access_token"]
+
+
+async def test_a_refresh_updates_the_file_and_nothing_else_in_it(
+    start: Start, sandbox: Sandbox
+) -> None:
+    """Scenario 2. The answer holds no id token, so the old one stays. Better than Codex:
+    fields that nobody knows are kept.
+    """
+    before = {
+        **sandbox.auth_document(),
+        "last_refresh": "2026-02-01T12:34:56.789012345Z",
+        "a_later_field": {"kept": True},
+    }
+    daemon = await start(login=before)
+    sandbox.authority.fault(AuthorityFault("omit_id_token"))
+    sandbox.revoke_access_tokens()
+    assert (await daemon.client.send()).status == 200
+    after = read_login(daemon.store)
+    old, new = tokens_of(before), tokens_of(after)
+    assert new["access_token"] != old["access_token"]
+    assert new["refresh_token"] != old["refresh_token"]
+    assert (new["id_token"], new["account_id"]) == (old["id_token"], old["account_id"])
+    assert str(after["last_refresh"]) > str(before["last_refresh"])
+    assert after["a_later_field"] == {"kept": True}
+    (call,) = sandbox.authority.records
+    assert call.body_keys == ("client_id", "grant_type", "refresh_token")
+    assert call.content_type == "application/json"
+
+
+async def test_a_file_that_has_not_changed_is_followed_by_a_refresh(
+    start: Start, sandbox: Sandbox
+) -> None:
+    """Scenario 3. Better than Codex: the dead token is not sent a second time after a
+    look at the file that found nothing new, so two sends do.
+    """
+    daemon = await start()
+    sandbox.revoke_access_tokens()
+    reply = await daemon.client.send()
+    assert (reply.status, reply.recovery) == (200, "refresh")
+    assert sandbox.authority.refreshes == 1
+    old, new = bearers(sandbox)
+    assert old != new
+
+
+async def test_a_token_near_its_end_is_refreshed_behind_the_requests(
+    timed_start: Start, timed_sandbox: Sandbox, hand: HandClock
+) -> None:
+    """Scenario 4: four minutes are inside the window. Better than Codex: no request waits
+    for it; the old token is good still, and serves meanwhile.
+    """
+    timed_sandbox.authority.hold.close()
+    daemon = await near_expiry(timed_start, timed_sandbox, hand, 240)
+    reply = await daemon.client.send()
+    assert (reply.status, reply.recovery) == (200, None)
+    await timed_sandbox.authority.wait_for_waiting(1)
+    timed_sandbox.authority.hold.open()
+    (refreshed,) = await daemon.wait_for(CredentialRefreshed)
+    assert refreshed.trigger == "expiring"
+    assert (await daemon.client.send()).status == 200
+    old, new = bearers(timed_sandbox)
+    assert old != new
+    assert timed_sandbox.authority.calls == 1
+
+
+async def test_a_token_outside_the_window_is_left_alone(
+    timed_start: Start, timed_sandbox: Sandbox, hand: HandClock
+) -> None:
+    """Scenario 5: six minutes are outside."""
+    daemon = await near_expiry(timed_start, timed_sandbox, hand, 360)
+    before = daemon.store.read_bytes()
+    assert (await daemon.client.send()).status == 200
+    await hand.wait_for_sleepers(2)
+    assert timed_sandbox.authority.calls == 0
+    assert daemon.store.read_bytes() == before
+
+
+async def test_a_login_that_another_wrote_is_taken_instead_of_a_refresh(
+    timed_start: Start, timed_sandbox: Sandbox
+) -> None:
+    """Scenario 6: the file has newer tokens of the same account."""
+    daemon = await timed_start()
+    timed_sandbox.revoke_access_tokens()
+    newer = timed_sandbox.auth_document()
+    write_login(daemon.store, newer)
+    reply = await daemon.client.send()
+    assert (reply.status, reply.recovery) == (200, "reload")
+    assert timed_sandbox.authority.calls == 0
+    assert read_login(daemon.store) == newer
+
+
+async def test_a_refresh_never_goes_on_with_another_account(
+    timed_start: Start, timed_sandbox: Sandbox, hand: HandClock
+) -> None:
+    """Scenario 7: the token has ended, and the file is somebody else's by now."""
+    daemon = await near_expiry(timed_start, timed_sandbox, hand, 3000)
+    hand.seconds += 3001
+    other = timed_sandbox.auth_document("other-account")
+    write_login(daemon.store, other)
+    reply = await daemon.client.send()
+    assert (reply.status, reply.code) == (401, "account_changed")
+    assert timed_sandbox.authority.calls == 0
+    assert timed_sandbox.upstream.requests == 0
+    assert read_login(daemon.store) == other
+
+
+async def test_the_tokens_own_end_counts_and_not_the_files_age(
+    start: Start, sandbox: Sandbox
+) -> None:
+    """Scenario 8: an hour to go, though the last refresh was nine days ago."""
+    login = {**sandbox.auth_document(), "last_refresh": "2026-01-01T00:00:00Z"}
+    daemon = await start(login=login)
+    assert (await daemon.client.send()).status == 200
+    assert sandbox.authority.calls == 0
+    assert read_login(daemon.store) == login
+
+
+async def test_a_token_past_its_end_is_refreshed_before_anything_is_sent(
+    timed_start: Start, timed_sandbox: Sandbox, hand: HandClock
+) -> None:
+    """Scenario 9: it ended an hour ago."""
+    daemon = await near_expiry(timed_start, timed_sandbox, hand, -3600)
+    reply = await daemon.client.send()
+    assert (reply.status, reply.recovery) == (200, None)
+    assert timed_sandbox.authority.calls == 1
+    assert timed_sandbox.upstream.statuses == {200: 1}
+    stored = tokens_of(read_login(daemon.store))
+    assert timed_sandbox.tokens.judge(stored["access_token"]).state == "live"
+
+
+@pytest.mark.parametrize("endpoint", ["well", "refusing"])
+async def test_a_login_that_grew_too_old_gives_way_to_the_files(
+    timed_start: Start, timed_sandbox: Sandbox, hand: HandClock, endpoint: str
+) -> None:
+    """Scenarios 10 and 11: an opaque token counts for eight days; the file has a newer
+    one, so the old refresh token is not spent, whatever the authority would say to it.
+    """
+    if endpoint == "refusing":
+        fault = AuthorityFault("refuse", code="refresh_token_expired")
+        timed_sandbox.authority.fault(fault)
+    account = Account("acct-sandbox-1")
+    grant = timed_sandbox.tokens.sign_in(account)
+    old = opaque_login(
+        grant.refresh_token,
+        signed_in_at=hand.now(),
+        account_id=account.account_id,
+    )
+    daemon = await timed_start(login=old)
+    hand.seconds += NINE_DAYS
+    newer = timed_sandbox.auth_document()
+    write_login(daemon.store, newer)
+    assert (await daemon.client.send()).status == 200
+    assert timed_sandbox.authority.calls == 0
+    assert timed_sandbox.upstream.statuses == {200: 1}
+    assert read_login(daemon.store) == newer
+
+
+async def test_an_expired_login_says_so_and_serves_as_long_as_its_token_lives(
+    timed_start: Start, timed_sandbox: Sandbox, hand: HandClock
+) -> None:
+    """Scenario 12: refused for good, inside the window. The old token is served to its
+    end; then, better than Codex, nothing dead is sent, and the 401 says what to do.
+    """
+    timed_sandbox.tokens.access_lifetime_seconds = 3600
+    login = timed_sandbox.auth_document()
+    timed_sandbox.tokens.expire_refresh_tokens()
+    hand.seconds += 3600 - 240
+    daemon = await timed_start(login=login)
+    assert (await daemon.client.send()).status == 200
+    (failed,) = await daemon.wait_for(RefreshFailed)
+    assert (failed.outcome, failed.reason) == ("refused", "expired")
+    assert (await daemon.client.send()).status == 200
+    hand.seconds += 241
+    reply = await daemon.client.send()
+    assert (reply.status, reply.code) == (401, "login_required")
+    assert "has expired" in reply.message
+    assert timed_sandbox.upstream.requests == 2
+    assert timed_sandbox.authority.calls == 1
+    assert read_login(daemon.store) == login
+
+
+@pytest.mark.parametrize("status", [401, 400])
+async def test_a_refusal_for_good_is_asked_for_once_until_the_file_changes(
+    start: Start, sandbox: Sandbox, status: int
+) -> None:
+    """Scenarios 13 to 15: the same failure for whoever asks, by one call; a new login in
+    the file then needs none.
+    """
+    daemon = await start()
+    fault = AuthorityFault("refuse", code="refresh_token_reused", status=status)
+    sandbox.authority.fault(fault)
+    sandbox.revoke_access_tokens()
+    for _ in range(2):
+        reply = await daemon.client.send()
+        assert (reply.status, reply.code) == (401, "login_required")
+        assert "already used" in reply.message
+    assert sandbox.authority.calls == 1
+    newer = sandbox.auth_document()
+    write_login(daemon.store, newer)
+    assert (await daemon.client.send()).status == 200
+    assert sandbox.authority.calls == 1
+    assert read_login(daemon.store) == newer
+
+
+async def test_a_failing_authority_costs_the_request_and_not_the_login(
+    timed_start: Start, timed_sandbox: Sandbox, hand: HandClock
+) -> None:
+    """Scenario 16: a 500 passes. Better than Codex: the answer says when to try again,
+    and until then the authority is left alone.
+    """
+    daemon = await timed_start()
+    login = read_login(daemon.store)
+    body = json.dumps({"error": "temporary-failure"})
+    fault = AuthorityFault("answer", status=500, body=body)
+    timed_sandbox.authority.fault(fault, times=1)
+    timed_sandbox.revoke_access_tokens()
+    reply = await daemon.client.send()
+    assert (reply.status, reply.code) == (503, "authority_unavailable")
+    reply = await daemon.client.send()
+    assert (reply.status, reply.code) == (503, "authority_unavailable")
+    assert timed_sandbox.authority.calls == 1
+    assert read_login(daemon.store) == login
+    hand.seconds += int(reply.headers["Retry-After"])
+    assert (await daemon.client.send()).status == 200
+    assert timed_sandbox.authority.refreshes == 1
+
+
+async def test_a_recovery_reloads_and_then_refreshes(
+    timed_start: Start, timed_sandbox: Sandbox
+) -> None:
+    """Scenario 17: the file's newer login is tried first; as it is dead too, it is the one
+    that is refreshed. Three sends, three different tokens.
+    """
+    daemon = await timed_start()
+    newer = timed_sandbox.auth_document()
+    write_login(daemon.store, newer)
+    timed_sandbox.revoke_access_tokens()
+    reply = await daemon.client.send()
+    assert (reply.status, reply.recovery) == (200, "reload, refresh")
+    assert len(set(bearers(timed_sandbox))) == 3
+    assert (timed_sandbox.authority.calls, timed_sandbox.authority.reused) == (1, 0)
+    family = tokens_of(newer)["refresh_token"].split("-")[2]
+    stored = tokens_of(read_login(daemon.store))["refresh_token"]
+    assert stored.split("-")[2] == family
+
+
+async def test_a_recovery_stops_at_another_account(
+    timed_start: Start, timed_sandbox: Sandbox
+) -> None:
+    """Scenario 18: refused, and the file is somebody else's."""
+    daemon = await timed_start()
+    timed_sandbox.revoke_access_tokens()
+    other = timed_sandbox.auth_document("other-account")
+    write_login(daemon.store, other)
+    reply = await daemon.client.send()
+    assert (reply.status, reply.code) == (401, "account_changed")
+    assert "bearerd adopt" in reply.message
+    assert timed_sandbox.upstream.requests == 1
+    assert timed_sandbox.authority.calls == 0
+    assert read_login(daemon.store) == other
+
+
+async def test_an_api_key_is_no_login(start: Start, sandbox: Sandbox) -> None:
+    """Scenario 19: there is nothing to recover with, and nothing is sent."""
+    daemon = await start(login={"OPENAI_API_KEY": "sk-made-up-for-this-test-only"})
+    reply = await daemon.client.send()
+    assert (reply.status, reply.code) == (401, "login_required")
+    assert "no ChatGPT tokens" in reply.message
+    assert "sk-made-up" not in reply.message
+    assert (sandbox.upstream.requests, sandbox.authority.calls) == (0, 0)
+
+
+# Beyond Codex's suite: what closed pull requests and forks of it asked for.
+
+
+async def test_a_refresh_that_is_due_looks_at_the_file_first(
+    timed_start: Start, timed_sandbox: Sandbox, hand: HandClock
+) -> None:
+    """Newer tokens in the file are used before the ones held are spent."""
+    daemon = await near_expiry(timed_start, timed_sandbox, hand, 1000)
+    hand.seconds += 900
+    newer = timed_sandbox.auth_document()
+    write_login(daemon.store, newer)
+    assert (await daemon.client.send()).status == 200
+    await daemon.wait_for(CredentialLoaded, 2)
+    assert timed_sandbox.authority.calls == 0
+    assert read_login(daemon.store) == newer
+
+
+async def test_a_late_answer_does_not_overwrite_another_account(
+    start: Start, sandbox: Sandbox
+) -> None:
+    """Somebody else signed in while the authority took its time: the file is theirs."""
+    daemon = await start()
+    sandbox.revoke_access_tokens()
+    sandbox.authority.hold.close()
+    async with daemon.client.asking() as answer:
+        await sandbox.authority.wait_for_waiting(1)
+        other = sandbox.auth_document("other-account")
+        write_login(daemon.store, other)
+        sandbox.authority.hold.open()
+        reply = await answer
+    assert (reply.status, reply.code) == (401, "account_changed")
+    assert read_login(daemon.store) == other
+    assert sandbox.upstream.requests == 1
+
+
+async def test_another_person_of_the_same_account_is_another_account(
+    timed_start: Start, timed_sandbox: Sandbox
+) -> None:
+    """One workspace has many members; nobody goes on in another one's name."""
+    daemon = await timed_start()
+    timed_sandbox.revoke_access_tokens()
+    other = timed_sandbox.auth_document()
+    claims = {
+        AUTH_CLAIM: {
+            "chatgpt_account_id": "acct-sandbox-1",
+            "chatgpt_user_id": "user-somebody-else",
+        }
+    }
+    tokens_of(other)["id_token"] = bare_jwt(claims)
+    write_login(daemon.store, other)
+    reply = await daemon.client.send()
+    assert (reply.status, reply.code) == (401, "account_changed")
+    assert timed_sandbox.authority.calls == 0
+    assert timed_sandbox.upstream.requests == 1
+
+
+async def test_a_login_without_an_account_takes_up_one_that_has_it(
+    timed_start: Start, timed_sandbox: Sandbox, hand: HandClock
+) -> None:
+    """An older file names no account; the same login, written anew, does."""
+    old = opaque_login("made-up-refresh-1", signed_in_at=hand.now(), account_id=None)
+    daemon = await timed_start(login=old)
+    newer = timed_sandbox.auth_document()
+    write_login(daemon.store, newer)
+    reply = await daemon.client.send()  # the opaque one is unknown upstream
+    assert (reply.status, reply.recovery) == (200, "reload")
+    assert timed_sandbox.authority.calls == 0
+
+
+async def test_a_login_that_names_nobody_is_refreshed_all_the_same(
+    timed_start: Start, timed_sandbox: Sandbox, hand: HandClock
+) -> None:
+    """Claims guard against somebody else's login; their absence proves nothing."""
+    grant = timed_sandbox.tokens.sign_in(Account("acct-sandbox-1"))
+    old = opaque_login(grant.refresh_token, signed_in_at=hand.now(), account_id=None)
+    daemon = await timed_start(login=old)
+    reply = await daemon.client.send()
+    assert (reply.status, reply.recovery) == (200, "refresh")
+    assert timed_sandbox.authority.refreshes == 1
+
+
+@pytest.mark.parametrize("account_id", ["acct-sandbox-1", None])
+async def test_a_reuse_is_forgiven_when_the_winner_has_written(
+    start: Start, sandbox: Sandbox, account_id: str | None
+) -> None:
+    """Another program spent the token: its login is in the file by the time that the
+    authority says so. Better than Codex: found within the same request.
+    """
+    grant = sandbox.tokens.sign_in(Account("acct-sandbox-1"))
+    login = opaque_login(
+        grant.refresh_token, signed_in_at=1_800_000_000, account_id=account_id
+    )
+    daemon = await start(login=login)
+    sandbox.authority.fault(AuthorityFault("refuse", code="refresh_token_reused"))
+    sandbox.authority.hold.close()
+    async with daemon.client.asking() as answer:
+        await sandbox.authority.wait_for_waiting(1)
+        winner = sandbox.auth_document()
+        write_login(daemon.store, winner)
+        sandbox.authority.hold.open()
+        reply = await answer
+    assert (reply.status, reply.recovery) == (200, "refresh")
+    assert sandbox.authority.calls == 1
+    assert read_login(daemon.store) == winner
+
+
+async def test_a_reuse_without_a_winner_stays_a_sign_in(
+    start: Start, sandbox: Sandbox
+) -> None:
+    """The file is as it was after a second's wait: a person has to act."""
+    daemon = await start()
+    before = daemon.store.read_bytes()
+    sandbox.tokens.rotate(tokens_of(read_login(daemon.store))["refresh_token"])
+    sandbox.revoke_access_tokens()
+    reply = await daemon.client.send()
+    assert (reply.status, reply.code) == (401, "login_required")
+    assert (sandbox.authority.calls, sandbox.authority.reused) == (1, 1)
+    assert daemon.store.read_bytes() == before
+
+
+async def test_two_owners_of_one_file_refresh_once(
+    start: Start, sandbox: Sandbox
+) -> None:
+    """Two daemons, one store, an authority that takes 100 ms: both end with the same."""
+    one = await start()
+    two = await start(login=read_login(one.store))
+    sandbox.authority.fault(AuthorityFault("delay", delay_seconds=0.1))
+    sandbox.revoke_access_tokens()
+    async with one.client.asking() as first, two.client.asking() as second:
+        assert ((await first).status, (await second).status) == (200, 200)
+    assert (sandbox.authority.calls, sandbox.authority.refreshes) == (1, 1)
+    outcomes = {
+        refreshed.outcome
+        for daemon in (one, two)
+        for refreshed in daemon.announced(CredentialRefreshed)
+    }
+    assert outcomes <= {"renewed", "adopted"}
+    assert len(set(bearers(sandbox))) == 2
+
+
+async def test_two_owners_of_one_dead_login_ask_once(
+    start: Start, sandbox: Sandbox
+) -> None:
+    """The refusal is noted beside the file, so the second need not hear it itself."""
+    one = await start()
+    two = await start(login=read_login(one.store))
+    fault = AuthorityFault("refuse", code="refresh_token_invalidated", status=400)
+    sandbox.authority.fault(fault)
+    sandbox.revoke_access_tokens()
+    async with one.client.asking() as first, two.client.asking() as second:
+        codes = ((await first).code, (await second).code)
+    assert codes == ("login_required", "login_required")
+    assert sandbox.authority.calls == 1
+
+
+async def test_a_dead_login_never_goes_on_with_another_profiles(
+    start: Start, sandbox: Sandbox
+) -> None:
+    """A fork falls back to whatever other account it knows. Here each request is
+    answered by its own account or not at all.
+    """
+    daemon = await start(profiles="work")
+    work = daemon.settings.profile("work").store
+    write_login(work, sandbox.auth_document("acct-work"))
+    await daemon.wait_for(CredentialLoaded, 2)
+    sandbox.tokens.revoke(tokens_of(read_login(daemon.store))["refresh_token"])
+    reply = await daemon.client.send()
+    assert (reply.status, reply.code) == (401, "login_required")
+    accounts = {
+        value
+        for record in sandbox.upstream.records
+        for value in record.header(b"chatgpt-account-id")
+    }
+    assert accounts == {b"acct-sandbox-1"}
+    _, ready = await daemon.admin("/readyz")
+    assert '"work"' not in ready
