@@ -1,0 +1,205 @@
+"""A request's body on its way up: kept while it streams, so that a 401 costs nothing.
+
+Within the limits it is sent again byte for byte. Past them it streams all the same; only
+the replay is lost, and the next request has the new credential.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import io
+import json
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+
+from proxy.events import CredentialRefreshed, RecoveryFinished, ReplayAbandoned
+from proxy.sandbox import RequestRecord, Sandbox, UpstreamFault
+from tests.support import Daemon, Reply, Start
+
+ECHO = "/backend-api/echo"
+MIB = 1 << 20
+KIB = 1 << 10
+
+EARLY_401 = UpstreamFault(
+    "answer",
+    status=401,
+    body=json.dumps({"error": {"code": "token_expired", "message": "Expired."}}),
+    before_body=True,
+)
+
+
+def made_of(size: int) -> bytes:
+    """Return a body in which no part is like another."""
+    blocks = (hashlib.sha512(b"%d" % n).digest() for n in range(-(-size // 64)))
+    return b"".join(blocks)[:size]
+
+
+async def chunks_of(body: bytes) -> AsyncIterator[bytes]:
+    """Yield *body* in pieces, whose length nobody is told before."""
+    for start in range(0, len(body), 50_000):
+        yield body[start : start + 50_000]
+
+
+def seen(record: RequestRecord) -> tuple[int, str]:
+    """Return length and hash of what arrived."""
+    return record.body_length, record.body_sha256
+
+
+def sent(body: bytes) -> tuple[int, str]:
+    """Return length and hash of what was sent."""
+    return len(body), hashlib.sha256(body).hexdigest()
+
+
+async def until(daemon: Daemon, claim: Callable[[], bool]) -> None:
+    """Return once *claim* holds; between two looks a request makes a round trip."""
+    async with asyncio.timeout(10):
+        while not claim():
+            await daemon.client.get("/nowhere")
+
+
+async def abandoned_total(daemon: Daemon) -> str:
+    """Return the count that monitoring sees."""
+    _, text = await daemon.admin("/metrics")
+    (line,) = [
+        line
+        for line in text.splitlines()
+        if line.startswith("bearerd_replay_abandoned_total ")
+    ]
+    return line.split()[1]
+
+
+def is_given_up(reply: Reply) -> bool:
+    """Say whether this is the upstream's own 401, marked."""
+    own = reply.json()["error"]["type"] == "invalid_request_error"
+    return own and (reply.status, reply.code) == (401, "replay_abandoned")
+
+
+@pytest.mark.parametrize("framing", ["length", "chunked"])
+@pytest.mark.parametrize(
+    "size", [1, 100 * KIB, MIB], ids=["1 byte", "100 KiB", "limit"]
+)
+async def test_a_kept_body_is_sent_again_byte_for_byte(
+    start: Start, sandbox: Sandbox, framing: str, size: int
+) -> None:
+    """In the framing in which it came; up to the limit, and that included."""
+    daemon = await start(replay_limit_bytes=MIB)
+    sandbox.revoke_access_tokens()
+    body = made_of(size)
+    data = io.BytesIO(body) if framing == "length" else chunks_of(body)
+    reply = await daemon.client.send(ECHO, data=data)
+    assert (reply.status, reply.recovery) == (200, "refresh")
+    refused, answered = sandbox.upstream.records
+    assert seen(refused) == seen(answered) == sent(body)
+    for record in (refused, answered):
+        if framing == "length":
+            assert record.header(b"content-length") == [b"%d" % size]
+            assert record.header(b"transfer-encoding") == []
+        else:
+            assert record.header(b"content-length") == []
+            assert record.header(b"transfer-encoding") == [b"chunked"]
+    assert refused.access_fingerprint != answered.access_fingerprint
+    assert daemon.announced(ReplayAbandoned) == []
+    assert await abandoned_total(daemon) == "0.0"
+
+
+async def test_a_401_amid_the_upload_sends_both_halves_again(
+    start: Start, sandbox: Sandbox
+) -> None:
+    """An upstream may refuse before it has read; what was on its way is not lost."""
+    daemon = await start()
+    sandbox.upstream.fault(EARLY_401, times=1)
+    body = made_of(4 * MIB)
+    reply = await daemon.client.send(ECHO, data=io.BytesIO(body))
+    assert (reply.status, reply.recovery) == (200, "refresh")
+    assert seen(sandbox.upstream.records[-1]) == sent(body)
+    assert sandbox.upstream.requests == 2
+
+
+@pytest.mark.parametrize("framing", ["length", "chunked"])
+async def test_a_body_past_the_limit_is_given_up_and_the_next_one_goes_through(
+    start: Start, sandbox: Sandbox, framing: str
+) -> None:
+    """Its 401 is delivered, marked; the refresh is done for those who come after."""
+    daemon = await start(replay_limit_bytes=MIB)
+    sandbox.revoke_access_tokens()
+    body = made_of(3 * MIB)
+    data = io.BytesIO(body) if framing == "length" else chunks_of(body)
+    reply = await daemon.client.send(ECHO, data=data)
+    assert is_given_up(reply)
+    assert seen(sandbox.upstream.records[0]) == sent(body)
+    assert daemon.announced(ReplayAbandoned) == [
+        ReplayAbandoned("default", "request_limit")
+    ]
+    (refreshed,) = daemon.announced(CredentialRefreshed)
+    assert (refreshed.trigger, refreshed.outcome) == ("refused", "renewed")
+    (recovery,) = daemon.announced(RecoveryFinished)
+    assert (recovery.path, recovery.outcome) == ("refresh", "replay_abandoned")
+    assert await abandoned_total(daemon) == "1.0"
+    reply = await daemon.client.send(ECHO, data=io.BytesIO(body))
+    assert (reply.status, reply.code, reply.recovery) == (200, None, None)
+    assert seen(sandbox.upstream.records[1]) == sent(body)
+    assert (sandbox.upstream.requests, sandbox.authority.refreshes) == (2, 1)
+
+
+async def test_a_body_past_the_limit_streams_as_it_comes(
+    start: Start, sandbox: Sandbox
+) -> None:
+    """Its first half is at the upstream before the client has the second."""
+    daemon = await start(replay_limit_bytes=64 * KIB)
+    body = made_of(MIB)
+    has_arrived = asyncio.Event()
+
+    async def halves() -> AsyncIterator[bytes]:
+        yield body[: MIB // 2]
+        await has_arrived.wait()
+        yield body[MIB // 2 :]
+
+    asking = asyncio.create_task(daemon.client.send(ECHO, data=halves()))
+    await sandbox.upstream.wait_for_requests(1)
+    (record,) = sandbox.upstream.records
+    await until(daemon, lambda: record.body_length == MIB // 2)
+    await daemon.wait_for(ReplayAbandoned)
+    has_arrived.set()
+    assert (await asking).status == 200
+    assert seen(record) == sent(body)
+
+
+async def test_bodies_share_what_all_of_them_may_take(
+    start: Start, sandbox: Sandbox
+) -> None:
+    """Who comes when the room is taken is given up; the room comes back at the end."""
+    daemon = await start(replay_total_bytes=MIB)
+    bodies = [made_of(600 * KIB), made_of(700 * KIB)]
+    sandbox.upstream.hold.close()
+    kept = asyncio.create_task(daemon.client.send(ECHO, data=bodies[0]))
+    await sandbox.upstream.wait_for_waiting(1)
+    over = asyncio.create_task(daemon.client.send(ECHO, data=bodies[1]))
+    await sandbox.upstream.wait_for_waiting(2)
+    assert daemon.announced(ReplayAbandoned) == [
+        ReplayAbandoned("default", "total_limit")
+    ]
+    sandbox.revoke_access_tokens()
+    sandbox.upstream.hold.open()
+    reply = await kept
+    assert reply.status == 200
+    assert (reply.json()["body_length"], reply.json()["body_sha256"]) == sent(bodies[0])
+    assert is_given_up(await over)
+    assert sandbox.authority.refreshes == 1
+    sandbox.revoke_access_tokens()
+    reply = await daemon.client.send(ECHO, data=bodies[1])
+    assert (reply.status, reply.recovery) == (200, "refresh")
+    assert await abandoned_total(daemon) == "1.0"
+
+
+async def test_no_body_is_kept_where_none_may_be(
+    start: Start, sandbox: Sandbox
+) -> None:
+    """A limit of 0 gives up every body; a request without one loses nothing."""
+    daemon = await start(replay_limit_bytes=0)
+    sandbox.revoke_access_tokens()
+    assert is_given_up(await daemon.client.send(ECHO, data=b"x"))
+    sandbox.revoke_access_tokens()
+    reply = await daemon.client.get()
+    assert (reply.status, reply.recovery) == (200, "refresh")
