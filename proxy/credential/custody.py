@@ -58,20 +58,23 @@ class Custody:
 
     def newest(self, stored: Credential, held: Credential | None) -> Credential:
         """Return what to go on from: *stored*, unless it is known to be behind."""
-        if not self.is_spent(stored):
-            self._unsaved = None  # the store has something else by now, and wins
-            return stored
         if self._unsaved is not None and self._unsaved[0] == stored:
             return self._unsaved[1]
-        return held if held is not None else stored
+        if self.is_spent(stored):
+            return held if held is not None else stored
+        self._unsaved = None  # the store has something else by now, and wins
+        return stored
 
     async def finish(self) -> Finished:
         """Commit an answer that landed in the journal; find a spend that is open.
 
+        Also while something is in memory only: another process may have read it in the
+        journal, and have gone on from there.
+
         Raises:
             LoginRequired: there is a record, and the store holds nothing.
         """
-        entries = self._store.journal.read() if self._unsaved is None else []
+        entries = self._store.journal.read()
         if not entries:
             return Finished()
         found = await self._left_open(entries)
@@ -80,6 +83,8 @@ class Custody:
             return Finished()
         stored, entry = found
         renewed = entry.renewed
+        if entry.spending in self._spent or (renewed and self.is_spent(renewed)):
+            return Finished()  # what is in memory here goes on from there
         if renewed is not None and _follows(renewed, stored):
             try:
                 await self._store.replace(stored, renewed)
@@ -88,6 +93,7 @@ class Custody:
                 if stored.fingerprint != renewed.fingerprint:
                     self._spent.append(stored.fingerprint)
                 return Finished(unsaved=renewed, error=error)
+            self._unsaved = None
         if entry.spending is None:
             await self._store.journal.clear()
             return Finished()

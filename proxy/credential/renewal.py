@@ -140,7 +140,7 @@ class Renewal:
 
     async def _under_lock(self, asked: Asked) -> Renewed:
         finished = await self._custody.finish()
-        if finished.unsaved is not None:
+        if finished.unsaved is not None and finished.unsaved != asked.held:
             unsaved = guarded(finished.unsaved, asked.owner, self._store.name)
             return Renewed(unsaved, "adopted", unsaved=finished.error)
         stored = await self._load(asked.owner)

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from proxy.credential.authority import AuthorityFailure
+from proxy.credential.authority import AuthorityFailure, Grant
 from proxy.credential.budget import Budget
 from proxy.credential.file_store import FileStore
 from proxy.credential.journal import Entry, Spender
 from proxy.credential.ledger import Notes, Owner
-from proxy.errors import AuthorityUnavailable
+from proxy.credential.token import Credential
+from proxy.errors import AuthorityUnavailable, StoreError
 from proxy.events import CredentialHeldInMemory, CredentialSaved, StoreTroubled
 from tests.credential.stand_ins import (
     START,
@@ -253,3 +254,47 @@ async def test_a_store_that_cannot_be_read_is_said_once_and_mends(home: Home) ->
     home.path.write_bytes(b"{")
     await source.take_up()
     assert len(home.told(StoreTroubled)) == 2
+
+
+class FullStore(FileStore):
+    """A store that takes the record of a login, and not the login."""
+
+    async def replace(
+        self, began_from: Credential, renewed: Credential
+    ) -> Credential | None:
+        """Refuse, as a disk that is full does."""
+        raise StoreError("no space left on this device")
+
+
+async def test_who_cannot_save_goes_on_from_what_another_has_noted(
+    home: Home,
+) -> None:
+    """Two processes before a full disk, one of which has renewed once more."""
+    home.write(login())
+    one, two = (
+        home.source(store=FullStore(home.path, clock=home.hands.clock()))
+        for _ in range(2)
+    )
+    first = await one.refresh(await one.current(), "refused")
+    assert await two.refresh(await two.current(), "refused") == first
+    second = await one.refresh(first, "refused")
+    held_by_two = await two.current()
+    assert await two.refresh(held_by_two, "refused") == second
+    third = await two.refresh(second, "refused")
+    assert third not in {first, second}
+    assert home.authority.reused == 0
+    assert len(home.authority.calls) == len(set(home.authority.calls)) == 3
+
+
+async def test_an_unsaved_answer_without_a_new_refresh_token_stays_the_newest(
+    home: Home,
+) -> None:
+    """The store has the same refresh token, with the access token that was refused."""
+    home.write(login())
+    source = home.source(store=FullStore(home.path, clock=home.hands.clock()))
+    old = await source.current()
+    granted = Grant(access_token("new", expires_at=START + 900), None, None)
+    home.authority.script.append(granted)
+    new = await source.refresh(old, "refused")
+    newer = await source.refresh(new, "refused")
+    assert newer.access_token not in {old.access_token, new.access_token}
