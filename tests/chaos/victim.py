@@ -25,8 +25,8 @@ from proxy.credential.ledger import Notes
 from proxy.credential.token import Credential
 from proxy.events import CredentialRefreshed, Event
 from proxy.service import Service, rescue_place
-from proxy.setting_profile import ProfileSettings
 from proxy.settings import load_settings
+from proxy.settings.profile import ProfileSettings
 from tests.support.daemon import empty_config
 
 POINTS = (
