@@ -1,0 +1,264 @@
+"""The upstream dies at every byte of its answer.
+
+What the client gets is judged by a strict parser that is not ours (h11): it may see a
+whole message only where a whole message was sent. It never waits: each connection ends
+within a limit that only a defect would reach.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from dataclasses import dataclass
+
+import h11
+import pytest
+
+from tests.wire.gateway import Gateway, get, request
+from tests.wire.peers import HEAD_END, PATIENCE_SECONDS, Peer
+
+BODY = b"hello world"
+INTERIM = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
+LENGTH = b"HTTP/1.1 200 OK\r\nContent-Length: 11\r\nX-A: 1\r\n\r\n" + BODY
+CHUNKED = (
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-T\r\n\r\n"
+    b"5;ext=1\r\nhello\r\n06\r\n world\r\n0\r\nX-T: 1\r\nX-U: 2\r\n\r\n"
+)
+CLOSED = b"HTTP/1.1 200 OK\r\nX-A: 1\r\n\r\n" + BODY
+BODILESS = {
+    "empty": b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nX-A: 1\r\n\r\n",
+    "204": b"HTTP/1.1 204 No Content\r\nX-A: 1\r\n\r\n",
+    "304": b"HTTP/1.1 304 Not Modified\r\nContent-Length: 11\r\nX-A: 1\r\n\r\n",
+}
+FRAMED = {"length": LENGTH, "chunked": CHUNKED, "interim first": INTERIM + LENGTH}
+
+ASKED = {
+    "get": get(b"/v1/models"),
+    "get in 1.0": b"GET /v1/models HTTP/1.0\r\n\r\n",
+}
+HEAD = request(b"HEAD", b"/v1/models")
+
+framed = pytest.mark.parametrize("answer", FRAMED.values(), ids=FRAMED.keys())
+bodiless = pytest.mark.parametrize("answer", BODILESS.values(), ids=BODILESS.keys())
+asked_by = pytest.mark.parametrize("asked", ASKED.values(), ids=ASKED.keys())
+dying = pytest.mark.parametrize("ending", ["end", "reset"])
+at_once_or_later = pytest.mark.parametrize("is_later", [False, True])
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a client made of all that it got. `status` is 0 if there was no answer."""
+
+    status: int
+    body: bytes
+    is_whole: bool
+    is_ours: bool
+
+
+def head_size(answer: bytes) -> int:
+    """Return where the body of the final answer begins."""
+    past_interim = len(INTERIM) if answer.startswith(INTERIM) else 0
+    return answer.index(HEAD_END, past_interim) + len(HEAD_END)
+
+
+class Reading:
+    """A client that reads one answer, strictly."""
+
+    def __init__(self, asked: bytes) -> None:
+        self._parser = h11.Connection(h11.CLIENT)
+        method = asked.split(b" ", 1)[0]
+        self._parser.send(
+            h11.Request(method=method, target="/", headers=[("Host", "x")])
+        )
+        self._parser.send(h11.EndOfMessage())
+        self._status = 0
+        self._body = b""
+        self._is_ours = False
+        self._is_whole = False
+
+    async def head(self, client: Peer) -> None:
+        """Read until the final answer has begun."""
+        while not self._status and await self._more(client):
+            self._take()
+
+    async def end(self, client: Peer) -> Seen:
+        """Read until the answer is whole, or the connection is over."""
+        while not self._is_whole and await self._more(client):
+            self._take()
+        self._take()
+        return Seen(self._status, self._body, self._is_whole, self._is_ours)
+
+    async def _more(self, client: Peer) -> bool:
+        """Take what comes next; an orderly end is told to the parser, a reset is not."""
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                part = await client.reader.read(1 << 16)
+        except ConnectionResetError:
+            return False
+        self._parser.receive_data(part)
+        return bool(part)
+
+    def _take(self) -> None:
+        """Take what the parser makes of it."""
+        with suppress(h11.RemoteProtocolError):
+            while not self._is_whole:
+                match self._parser.next_event():
+                    case h11.Response() as head:
+                        self._status = head.status_code
+                        names = {name for name, _ in head.headers}
+                        self._is_ours = b"x-bearerd-error" in names
+                    case h11.Data() as part:
+                        self._body += bytes(part.data)
+                    case h11.EndOfMessage():
+                        self._is_whole = True
+                    case h11.InformationalResponse():
+                        pass
+                    case _:
+                        return
+
+
+async def cut_off(
+    gateway: Gateway, asked: bytes, beginning: bytes, ending: str, *, is_later: bool
+) -> Seen:
+    """Answer with *beginning* and die; return what the client made of it.
+
+    *is_later* is when the client has seen the head.
+    """
+    client, peer, _ = await gateway.asked(asked)
+    if beginning:
+        await peer.send(beginning)
+    reading = Reading(asked)
+    if is_later:
+        await reading.head(client)
+    peer.reset() if ending == "reset" else peer.close()
+    seen = await reading.end(client)
+    await client.leave()
+    await peer.leave()
+    return seen
+
+
+OURS = (502, True, True)
+
+
+def told(seen: Seen) -> tuple[int, bool, bool]:
+    """Return what distinguishes our own answer."""
+    return seen.status, seen.is_whole, seen.is_ours
+
+
+@framed
+@asked_by
+@dying
+async def test_an_answer_that_breaks_off_in_its_head_is_our_502(
+    gateway: Gateway, answer: bytes, asked: bytes, ending: str
+) -> None:
+    """At every byte of it: no part of a head is ever passed on."""
+    for cut in range(head_size(answer)):
+        seen = await cut_off(gateway, asked, answer[:cut], ending, is_later=False)
+        assert told(seen) == OURS, cut
+
+
+@framed
+@asked_by
+@at_once_or_later
+async def test_an_answer_that_ends_in_its_body_is_passed_on_as_far_as_it_came(
+    gateway: Gateway, answer: bytes, asked: bytes, is_later: bool
+) -> None:
+    """At every byte of it, framing and trailers too: it never looks whole."""
+    for cut in range(head_size(answer), len(answer)):
+        seen = await cut_off(gateway, asked, answer[:cut], "end", is_later=is_later)
+        assert (seen.status, seen.is_whole, seen.is_ours) == (200, False, False), cut
+        assert BODY.startswith(seen.body), cut
+        if b"chunked" not in answer and b"1.0" not in asked:
+            assert seen.body == answer[head_size(answer) : cut], cut
+
+
+@framed
+@asked_by
+@at_once_or_later
+async def test_an_answer_that_is_reset_in_its_body_never_looks_whole(
+    gateway: Gateway, answer: bytes, asked: bytes, is_later: bool
+) -> None:
+    """At every byte of it; a reset may overtake what was sent before it."""
+    for cut in range(head_size(answer), len(answer)):
+        seen = await cut_off(gateway, asked, answer[:cut], "reset", is_later=is_later)
+        if not seen.is_ours:
+            assert (seen.status, seen.is_whole) == (200, False), cut
+            assert BODY.startswith(seen.body), cut
+        else:
+            assert told(seen) == OURS, cut
+            assert not is_later, cut
+
+
+@asked_by
+@at_once_or_later
+async def test_a_body_that_ends_with_the_connection_ends_where_it_ended(
+    gateway: Gateway, asked: bytes, is_later: bool
+) -> None:
+    """At every byte of it: an orderly end is all that tells, and it is passed on."""
+    for cut in range(head_size(CLOSED), len(CLOSED) + 1):
+        seen = await cut_off(gateway, asked, CLOSED[:cut], "end", is_later=is_later)
+        assert (seen.status, seen.is_whole) == (200, True), cut
+        assert seen.body == CLOSED[head_size(CLOSED) : cut], cut
+
+
+@asked_by
+@at_once_or_later
+async def test_a_body_that_ends_with_a_reset_never_looks_whole(
+    gateway: Gateway, asked: bytes, is_later: bool
+) -> None:
+    """At every byte of it, the last one included: a reset is no end."""
+    for cut in range(head_size(CLOSED), len(CLOSED) + 1):
+        seen = await cut_off(gateway, asked, CLOSED[:cut], "reset", is_later=is_later)
+        if is_later or not seen.is_ours:
+            assert (seen.status, seen.is_whole) == (200, False), cut
+        else:
+            assert told(seen) == OURS, cut
+
+
+@asked_by
+@dying
+async def test_a_close_delimited_answer_that_breaks_off_in_its_head_is_our_502(
+    gateway: Gateway, asked: bytes, ending: str
+) -> None:
+    """At every byte of it: only a body can end with the connection."""
+    for cut in range(head_size(CLOSED)):
+        seen = await cut_off(gateway, asked, CLOSED[:cut], ending, is_later=False)
+        assert told(seen) == OURS, cut
+
+
+@bodiless
+@asked_by
+@dying
+async def test_an_answer_without_a_body_is_whole_with_its_head(
+    gateway: Gateway, answer: bytes, asked: bytes, ending: str
+) -> None:
+    """And is our 502 at every byte before that."""
+    for cut in range(len(answer)):
+        seen = await cut_off(gateway, asked, answer[:cut], ending, is_later=False)
+        assert told(seen) == OURS, cut
+    seen = await cut_off(gateway, asked, answer, ending, is_later=True)
+    assert (seen.status, seen.body, seen.is_whole) == (int(answer[9:12]), b"", True)
+
+
+@pytest.mark.parametrize("answer", [LENGTH, CHUNKED, CLOSED])
+@dying
+async def test_an_answer_to_head_is_whole_with_its_head(
+    gateway: Gateway, answer: bytes, ending: str
+) -> None:
+    """Whatever its fields say of a body; and is our 502 at every byte before that."""
+    size = head_size(answer)
+    for cut in range(size):
+        seen = await cut_off(gateway, HEAD, answer[:cut], ending, is_later=False)
+        assert told(seen) == (502, True, True), cut
+    seen = await cut_off(gateway, HEAD, answer[:size], ending, is_later=True)
+    assert (seen.status, seen.body, seen.is_whole) == (200, b"", True)
+
+
+async def test_the_whole_answer_is_whole(gateway: Gateway) -> None:
+    """What breaks off is told from this."""
+    for answer in (*FRAMED.values(), *BODILESS.values()):
+        for asked in ASKED.values():
+            seen = await cut_off(gateway, asked, answer, "end", is_later=True)
+            body = BODY if answer in FRAMED.values() else b""
+            status = 200 if answer in FRAMED.values() else int(answer[9:12])
+            assert seen == Seen(status, body, is_whole=True, is_ours=False)
