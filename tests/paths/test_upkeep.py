@@ -1,0 +1,181 @@
+"""While nobody asks: the store is watched, and a token is renewed before it ends.
+
+Two loops of the service, with the file, the authority and the clock that they look at.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from proxy.credential.clock import Clock
+from proxy.events import (
+    ClockJumped,
+    CredentialLoaded,
+    CredentialRefreshed,
+    LoginRestored,
+    RefreshFailed,
+)
+from proxy.sandbox import AuthorityFault, Sandbox, fingerprint
+from tests.support import (
+    Daemon,
+    HandClock,
+    Start,
+    read_login,
+    tokens_of,
+    write_login,
+)
+
+HOUR_SECONDS = 3600
+WINDOW_SECONDS = 300
+LATEST_SECONDS = 0.9 * WINDOW_SECONDS
+"""The jitter is a tenth of the window: from here on to its end every token is due."""
+
+
+def access_of(store: Path) -> str:
+    """Return the name under which the upstream records the stored access token."""
+    return fingerprint(tokens_of(read_login(store))["access_token"])
+
+
+def last_access(sandbox: Sandbox) -> str | None:
+    """Return the name of the access token that the last request was signed with."""
+    return sandbox.upstream.records[-1].access_fingerprint
+
+
+async def profile_of(daemon: Daemon) -> dict[str, Any]:
+    """Return what an operator is told of the one login."""
+    (profile,) = json.loads((await daemon.admin("/api/status"))[1])["profiles"]
+    assert isinstance(profile, dict)
+    return profile
+
+
+async def ticked(hand: HandClock, seconds: float) -> None:
+    """Move the clock on, and return once both loops have looked and sleep again."""
+    await hand.wait_for_sleepers(2)
+    hand.advance(seconds)
+    await hand.wait_for_sleepers(2)
+
+
+async def test_a_file_that_appears_is_taken_up(start: Start, sandbox: Sandbox) -> None:
+    """Within two seconds, by itself: no restart, and no request that asks for it."""
+    daemon = await start(login=None)
+    assert (await daemon.admin("/readyz"))[0] == 503
+    began = asyncio.get_running_loop().time()
+    write_login(daemon.store, sandbox.auth_document())
+    await daemon.wait_for(LoginRestored)
+    assert asyncio.get_running_loop().time() - began < 2
+    assert (await daemon.admin("/readyz"))[0] == 200
+    assert (await daemon.client.send()).status == 200
+    assert last_access(sandbox) == access_of(daemon.store)
+
+
+async def test_a_file_that_changed_is_taken_up(start: Start, sandbox: Sandbox) -> None:
+    """Within two seconds; what is sent next is signed with it, and nothing refused."""
+    daemon = await start()
+    assert (await daemon.client.send()).status == 200
+    before = last_access(sandbox)
+    began = asyncio.get_running_loop().time()
+    write_login(daemon.store, sandbox.auth_document())
+    _, loaded = await daemon.wait_for(CredentialLoaded, 2)
+    assert asyncio.get_running_loop().time() - began < 2
+    assert loaded.generation == 2
+    reply = await daemon.client.send()
+    assert (reply.status, reply.recovery) == (200, None)
+    assert last_access(sandbox) == access_of(daemon.store) != before
+    assert sandbox.authority.calls == 0
+
+
+async def test_the_old_token_serves_while_the_new_one_is_fetched(
+    timed_start: Start, timed_sandbox: Sandbox, hand: HandClock
+) -> None:
+    """In the window, behind the requests: none waits, and none is refused."""
+    timed_sandbox.tokens.access_lifetime_seconds = HOUR_SECONDS
+    daemon = await timed_start()
+    before = access_of(daemon.store)
+    timed_sandbox.authority.hold.close()
+    await ticked(hand, HOUR_SECONDS - LATEST_SECONDS)
+    await timed_sandbox.authority.wait_for_waiting(1)
+    for reply in await daemon.client.many(20):
+        assert (reply.status, reply.recovery) == (200, None)
+    used = {record.access_fingerprint for record in timed_sandbox.upstream.records}
+    assert used == {before}
+    assert daemon.announced(CredentialRefreshed) == []
+    timed_sandbox.authority.hold.open()
+    (refreshed,) = await daemon.wait_for(CredentialRefreshed)
+    assert (refreshed.trigger, refreshed.outcome) == ("expiring", "renewed")
+    assert (await daemon.client.send()).status == 200
+    assert last_access(timed_sandbox) == access_of(daemon.store) != before
+    assert timed_sandbox.authority.calls == 1
+    assert timed_sandbox.upstream.statuses == {200: 21}
+
+
+async def test_jitter_is_drawn_once_for_each_credential(
+    timed_start: Start, timed_sandbox: Sandbox, hand: HandClock
+) -> None:
+    """The moment stands from the start: the tick before it does nothing, the next refreshes."""
+    timed_sandbox.tokens.access_lifetime_seconds = HOUR_SECONDS
+    daemon = await timed_start()
+    drawn = await profile_of(daemon)
+    due_at, expires_at = drawn["refresh_at"], drawn["expires_at"]
+    assert expires_at - WINDOW_SECONDS <= due_at <= expires_at - LATEST_SECONDS
+    for _ in range(5):
+        await ticked(hand, (due_at - hand.seconds) / 2)
+        assert (await daemon.client.get()).status == 200
+        assert (await profile_of(daemon))["refresh_at"] == due_at
+    await ticked(hand, due_at - hand.seconds - 0.001)
+    assert timed_sandbox.authority.calls == 0
+    hand.advance(1)
+    await daemon.wait_for(CredentialRefreshed)
+    assert timed_sandbox.authority.calls == 1
+    drawn_anew = await profile_of(daemon)
+    offsets = {one["expires_at"] - one["refresh_at"] for one in (drawn, drawn_anew)}
+    assert len(offsets) == 2
+
+
+async def test_the_old_token_serves_while_the_authority_is_in_trouble(
+    timed_start: Start, timed_sandbox: Sandbox, hand: HandClock
+) -> None:
+    """It is good for some minutes still, and the daemon stays ready."""
+    timed_sandbox.tokens.access_lifetime_seconds = HOUR_SECONDS
+    daemon = await timed_start()
+    timed_sandbox.authority.fault(AuthorityFault("answer", status=500))
+    await ticked(hand, HOUR_SECONDS - LATEST_SECONDS)
+    (failed,) = await daemon.wait_for(RefreshFailed)
+    assert failed.trigger == "expiring"
+    assert (await daemon.client.send()).status == 200
+    assert (await daemon.admin("/readyz"))[0] == 200
+    assert (await profile_of(daemon))["last_error"] is not None
+    timed_sandbox.authority.clear_faults()
+    while not daemon.announced(CredentialRefreshed):
+        await ticked(hand, 10)
+        assert hand.seconds < (await profile_of(daemon))["expires_at"]
+    assert (await profile_of(daemon))["last_error"] is None
+
+
+@pytest.mark.parametrize("seconds", [2 * HOUR_SECONDS, 3 * 24 * HOUR_SECONDS])
+async def test_a_machine_that_slept_finds_its_token_expired(
+    timed_start: Start, timed_sandbox: Sandbox, hand: HandClock, seconds: int
+) -> None:
+    """The wall clock went on and the monotonic one did not; the next tick sees it."""
+    timed_sandbox.tokens.access_lifetime_seconds = HOUR_SECONDS
+    asleep_seconds = 0.0
+
+    def monotonic() -> float:
+        return hand.seconds - asleep_seconds
+
+    clock = Clock(now=hand.now, monotonic=monotonic, sleep=hand.sleep)
+    daemon = await timed_start(clock=clock)
+    await hand.wait_for_sleepers(2)
+    asleep_seconds = float(seconds)
+    hand.seconds += seconds
+    hand.advance(1)
+    (jumped,) = await daemon.wait_for(ClockJumped)
+    assert jumped.seconds == pytest.approx(seconds)
+    (refreshed,) = await daemon.wait_for(CredentialRefreshed)
+    assert (refreshed.trigger, refreshed.outcome) == ("expired", "renewed")
+    assert (await daemon.client.send()).recovery is None
+    assert timed_sandbox.upstream.statuses == {200: 1}
