@@ -18,12 +18,12 @@ from typing import Literal
 
 import aiohttp
 
+from proxy.builders import open_source
 from proxy.errors import LoginRequired
 from proxy.events import Event
 from proxy.sandbox import AuthorityFault, Sandbox
 from proxy.sandbox.authority import Authority
 from proxy.sandbox.ledger import Reuse
-from proxy.service import open_source
 from proxy.settings import load_settings
 from tests.chaos.report import Report
 from tests.chaos.scale import Scale

@@ -263,6 +263,7 @@ class FullStore(FileStore):
         self, began_from: Credential, renewed: Credential
     ) -> Credential | None:
         """Refuse, as a disk that is full does."""
+        assert began_from != renewed
         raise StoreError("no space left on this device")
 
 
