@@ -246,7 +246,10 @@ class FileStore:
 
     @staticmethod
     def _write_error(path: Path, error: OSError) -> StoreError:
+        reason = error.strerror or str(error)
+        if isinstance(error, FileExistsError):
+            reason = "its folder is a file"  # what mkdir finds there
         return StoreError(
-            f"{path}: cannot be written: {error.strerror or error}; make its folder "
+            f"{path}: cannot be written: {reason}; make its folder "
             "writable for this user, or set `store` to another place"
         )
