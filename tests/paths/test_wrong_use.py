@@ -1,0 +1,163 @@
+"""Wrong use: one line on stderr that names the thing, the reason and the remedy.
+
+Exit codes: 1 failed, 2 wrong usage, 3 a sign-in is needed.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from tests.support import Canary, run_command
+from tests.support.daemon import client_key
+
+HERE = "127.0.0.1:0"
+
+
+async def complaint(
+    canary: Canary, folder: Path, code: int, *args: str, **settings: object
+) -> str:
+    """Return the one line that `bearerd ARGS` ends with; its exit code is *code*."""
+    given = {"store": folder / "auth.json", "listen": HERE, "admin_listen": "none"}
+    done = await run_command(folder, *args, settings={**given, **settings})
+    canary.saw("stderr of a command", done.stderr)
+    assert (done.code, done.stdout) == (code, "")
+    (line,) = done.stderr.splitlines()
+    name, _, said = line.partition(": ")
+    assert name == "bearerd"
+    return said
+
+
+@pytest.mark.parametrize("setting", ["listen", "admin_listen"])
+async def test_a_taken_port_is_named_with_the_setting_that_moves_it(
+    canary: Canary, tmp_path: Path, setting: str
+) -> None:
+    """Whoever has it: another program, or this one started twice."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        client_key(tmp_path / "keys.json")
+        said = await complaint(canary, tmp_path, 1, "serve", **{setting: address})
+    assert address in said
+    assert "in use" in said
+    assert f"`{setting}`" in said
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "it is not valid JSON"),
+        (b'{"tokens": {"access_token": "made-up-and-to', "it is not valid JSON"),
+        (b"[1, 2]", "it is not a JSON object"),
+        (b'{"OPENAI_API_KEY": "sk-made-up-0123456789"}', "no ChatGPT tokens"),
+    ],
+    ids=["empty", "torn", "no object", "an API key"],
+)
+async def test_a_broken_credential_file_is_named_and_not_quoted(
+    canary: Canary, tmp_path: Path, content: bytes, reason: str
+) -> None:
+    """A command that needs a login says what is wrong with it; it stays as it is."""
+    canary.knows("a made-up token", "made-up-and-to")
+    store = tmp_path / "auth.json"
+    store.write_bytes(content)
+    said = await complaint(canary, tmp_path, 3, "token")
+    assert said.startswith(f"{store}: ")
+    assert reason in said
+    assert "`bearerd login`" in said
+    assert "made-up" not in said
+    assert store.read_bytes() == content
+
+
+async def test_an_unreadable_credential_file_is_named(
+    canary: Canary, tmp_path: Path
+) -> None:
+    """A folder in its place, or no permission where permissions count."""
+    store = tmp_path / "auth.json"
+    store.mkdir()
+    said = await complaint(canary, tmp_path, 3, "token")
+    assert said.startswith(f"{store}: cannot be read: Is a directory; ")
+    assert "`bearerd login`" in said
+    store.rmdir()
+    if os.geteuid() != 0:  # root reads everything
+        store.write_text("{}")
+        store.chmod(0)
+        said = await complaint(canary, tmp_path, 3, "token")
+        assert said.startswith(f"{store}: cannot be read: Permission denied; ")
+
+
+async def test_no_credential_file_is_a_sign_in(canary: Canary, tmp_path: Path) -> None:
+    """The path, that it is not there, and the command that makes it."""
+    said = await complaint(canary, tmp_path, 3, "token")
+    store = tmp_path / "auth.json"
+    assert said.startswith(f"{store}: there is no credential file")
+    assert "`bearerd login`" in said
+
+
+async def test_an_unknown_setting_is_named_with_its_origin(
+    canary: Canary, tmp_path: Path
+) -> None:
+    """From the environment, from a file, as a flag; with what was probably meant."""
+    said = await complaint(canary, tmp_path, 2, "serve", upstream_ulr="x")
+    assert "BEARERD_UPSTREAM_ULR" in said
+    assert "did you mean upstream_url?" in said
+    config = tmp_path / "wrong.toml"
+    config.write_text("[profiles.work]\nstorre = 'x'\n")
+    said = await complaint(canary, tmp_path, 2, "serve", "--config", str(config))
+    assert "storre" in said
+    assert str(config) in said
+    said = await complaint(canary, tmp_path, 2, "serve", "--upstream-ulr", "x")
+    assert "--upstream-ulr" in said
+    assert "--upstream-url" in said
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["chatgpt.com", "http://chatgpt.com/backend-api", "https://", "ftp://127.0.0.1/"],
+)
+async def test_a_bad_url_is_named_with_what_is_allowed(
+    canary: Canary, tmp_path: Path, url: str
+) -> None:
+    """A token goes out in the clear to no other machine."""
+    said = await complaint(canary, tmp_path, 2, "serve", upstream_url=url)
+    assert said.startswith(f'setting upstream_url = "{url}" ')
+    assert "BEARERD_UPSTREAM_URL" in said
+    assert "allowed is " in said
+
+
+async def test_a_store_folder_that_cannot_be_written_is_named(
+    canary: Canary, tmp_path: Path
+) -> None:
+    """A file in its place, or no permission where permissions count. Found at the start,
+    before any token is spent.
+    """
+    place = tmp_path / "place"
+    place.write_text("a file")
+    client_key(tmp_path / "keys.json")
+    elsewhere = tmp_path / "keys.json"
+    said = await complaint(
+        canary, tmp_path, 1, "serve", store=place / "auth.json", keys_file=elsewhere
+    )
+    assert str(place) in said
+    assert "its folder is a file" in said
+    assert "`store`" in said
+    if os.geteuid() != 0:  # root writes everywhere
+        place.unlink()
+        place.mkdir(mode=0o500)
+        said = await complaint(
+            canary, tmp_path, 1, "serve", store=place / "auth.json", keys_file=elsewhere
+        )
+        assert str(place) in said
+        assert "Permission denied" in said
+
+
+@pytest.mark.parametrize("command", ["token", "adopt", "status"])
+async def test_no_such_profile_is_named_with_those_there_are(
+    canary: Canary, tmp_path: Path, command: str
+) -> None:
+    """A slip of the hand must not look like a missing login."""
+    said = await complaint(
+        canary, tmp_path, 2, command, "--profile", "wrok", profiles="work,home"
+    )
+    assert said == "there is no profile 'wrok'; there are: default, work, home"
