@@ -6,6 +6,8 @@ where a lenient reading could let two parties disagree on where an answer ends.
 
 from __future__ import annotations
 
+import re
+
 import httptools
 
 from proxy.errors import UpstreamProtocolError
@@ -21,6 +23,9 @@ INTERIM_LIMIT = 16
 SWITCHING_PROTOCOLS, NO_CONTENT, NOT_MODIFIED = 101, 204, 304
 
 WEBSOCKET = b"websocket"
+
+NOT_IN_A_REASON = re.compile(rb"[^\t\x20-\x7e\x80-\xff]")
+"""RFC 9112 section 4 allows no control byte but tab; llhttp lets the others pass."""
 
 
 class AnswerParser:
@@ -180,7 +185,7 @@ class AnswerParser:
         """Take a part of the body; its chunk framing is gone already."""
         if self.is_complete:
             self.is_stray = True
-        else:
+        elif self.head is not None:  # else its head was refused
             self.pieces.append(piece)
 
     def on_message_complete(self) -> None:
@@ -205,6 +210,9 @@ class AnswerParser:
         status = self._parser.get_status_code()
         if status < 100:  # noqa: PLR2004 - RFC 9110 section 15: three digits, from 100
             message = "a status that is none"
+            raise ValueError(message)
+        if NOT_IN_A_REASON.search(self._reason):
+            message = "a reason with a byte that none may hold"
             raise ValueError(message)
         if self._parser.get_http_version() not in ("1.0", "1.1"):
             message = "a version that was not asked for"

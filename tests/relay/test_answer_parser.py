@@ -202,6 +202,8 @@ def test_one_parser_reads_one_answer_after_another() -> None:
         b"HTTP/1.1 099 Low\r\n\r\n",
         b"HTTP/2.0 200 OK\r\n\r\n",
         b"HTTP/0.9 200 OK\r\n\r\n",
+        b"HTTP/1.1 200 \x00OK\r\n\r\n",
+        b"HTTP/1.1 200 O\x1b[K\r\n\r\n",
         b"\x16\x03\x01\x02\x00",
         ok(b"x", b"Content-Length: 2"),
         ok(b"x", b"Content-Length: 1, 1"),
@@ -233,6 +235,12 @@ def test_what_breaks_the_rules_is_refused_however_it_is_cut(raw: bytes) -> None:
     for size in (1, 7):
         parts = [raw[at : at + size] for at in range(0, len(raw), size)]
         assert read(*parts).is_refused
+
+
+def test_behind_a_refused_head_there_is_no_body() -> None:
+    """It belongs to nothing that may be passed on."""
+    got = read(CHUNKED.replace(b"chunked", b"hunked") + b"abc")
+    assert (got.is_refused, got.head, got.body) == (True, None, b"")
 
 
 def test_what_came_before_a_fault_is_there_to_be_passed_on() -> None:
