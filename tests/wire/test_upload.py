@@ -1,0 +1,355 @@
+"""The answer comes while the body is still on its way up."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import random
+from asyncio.subprocess import PIPE
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from proxy.events import ReplayAbandoned
+from proxy.sandbox import Sandbox
+from tests.wire.gateway import Gateway, get, ok, post, request
+from tests.wire.peers import PATIENCE_SECONDS, Peer, first_line, names, status, values
+from tests.wire.renewals import REFUSAL, REFUSED, refuse, renewing
+
+CHUNKED = b"Transfer-Encoding: chunked"
+TOO_LARGE = b"HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\n\r\nno"
+BODY = random.Random(7).randbytes(3 << 20)  # noqa: S311 - a body, no secret
+HALF = len(BODY) // 2
+
+both_framings = pytest.mark.parametrize("is_chunked", [False, True])
+
+
+@pytest.fixture
+async def authority() -> AsyncIterator[Sandbox]:
+    """An authority that renews; its upstream stays unused."""
+    async with Sandbox() as sandbox:
+        yield sandbox
+
+
+def head_of(length: int | None) -> bytes:
+    """Return the head of a POST with a body of this length, or a chunked one."""
+    framing = CHUNKED if length is None else b"Content-Length: %d" % length
+    return request(b"POST", b"/v1/responses", framing)
+
+
+def framed(body: bytes, *, is_chunked: bool, is_last: bool = True) -> bytes:
+    """Return a body, or a part of one, as it goes over the wire."""
+    if not is_chunked:
+        return body
+    step = 60_001
+    parts = [body[at : at + step] for at in range(0, len(body), step)]
+    end = b"0\r\n\r\n" if is_last else b""
+    return b"".join(b"%x\r\n%b\r\n" % (len(p), p) for p in parts) + end
+
+
+async def received(peer: Peer, *, is_chunked: bool, size: int) -> bytes:
+    """Return *size* bytes of a body; of a chunked one, its end too if it is whole."""
+    if not is_chunked:
+        return await peer.exactly(size)
+    body = b""
+    while len(body) < size:
+        length = int(await peer.until(b"\r\n"), 16)
+        assert length, f"it ended {size - len(body)} bytes too early"
+        body += await peer.exactly(length)
+        assert await peer.exactly(2) == b"\r\n"
+    return body
+
+
+async def sent(client: Peer, data: bytes) -> asyncio.Task[None]:
+    """Begin to send, for as long as that takes."""
+
+    async def send() -> None:
+        client.writer.write(data)
+        await client.writer.drain()
+
+    return asyncio.create_task(send())
+
+
+@both_framings
+async def test_a_body_goes_up_as_it_comes(gateway: Gateway, is_chunked: bool) -> None:
+    """Not only when it is whole; and in the framing that it has."""
+    client, peer, head = await gateway.asked(head_of(None if is_chunked else len(BODY)))
+    assert (b"transfer-encoding" in names(head)) is is_chunked
+    assert (b"content-length" in names(head)) is not is_chunked
+    sending = await sent(
+        client, framed(BODY[:HALF], is_chunked=is_chunked, is_last=False)
+    )
+    assert await received(peer, is_chunked=is_chunked, size=HALF) == BODY[:HALF]
+    await sending
+    sending = await sent(client, framed(BODY[HALF:], is_chunked=is_chunked))
+    rest = len(BODY) - HALF
+    assert await received(peer, is_chunked=is_chunked, size=rest) == BODY[HALF:]
+    await sending
+    if is_chunked:
+        assert await peer.exactly(5) == b"0\r\n\r\n"
+    await peer.send(ok())
+    assert (await client.answer())[1] == b"ok"
+
+
+async def test_chunks_keep_their_content_and_lose_the_rest(gateway: Gateway) -> None:
+    """Item 62: extensions are for one hop; trailers are dropped, never made fields."""
+    client, peer, head = await gateway.asked(
+        head_of(None)
+        + b"1;a=b\r\nx\r\n0A;c\r\n0123456789\r\n000\r\nX-T: 1\r\nHost: evil\r\n\r\n"
+    )
+    assert await received(peer, is_chunked=True, size=11) == b"x0123456789"
+    assert await peer.exactly(5) == b"0\r\n\r\n"
+    assert b"x-t" not in names(head)
+    await peer.send(ok())
+    assert (await client.answer())[1] == b"ok"
+
+
+@both_framings
+async def test_an_early_answer_without_an_error_goes_down_while_the_body_goes_up(
+    gateway: Gateway, is_chunked: bool
+) -> None:
+    """An upstream may answer as it reads: neither side waits for the other."""
+    client, peer, _ = await gateway.asked(head_of(None if is_chunked else 6))
+    await client.send(framed(b"abc", is_chunked=is_chunked, is_last=False))
+    assert await received(peer, is_chunked=is_chunked, size=3) == b"abc"
+    await peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nABC")
+    assert status(await client.head()) == 200
+    assert await client.exactly(3) == b"ABC"
+    await client.send(framed(b"def", is_chunked=is_chunked))
+    assert await received(peer, is_chunked=is_chunked, size=3) == b"def"
+    if is_chunked:
+        assert await peer.exactly(5) == b"0\r\n\r\n"
+    await peer.send(b"DEF")
+    assert await client.exactly(3) == b"DEF"
+    await client.send(get(b"/v1/models"))
+    assert first_line(await peer.head()).startswith(b"GET ")
+    assert gateway.upstream.connections == 1
+
+
+@both_framings
+async def test_an_early_refusal_stops_a_large_upload(
+    gateway: Gateway, is_chunked: bool
+) -> None:
+    """Item 116: it is relayed at once, and the upstream is spared the rest."""
+    size = 256 << 20
+    client, peer, _ = await gateway.asked(head_of(None if is_chunked else size))
+    await client.send(framed(BODY[:1000], is_chunked=is_chunked, is_last=False))
+    assert await received(peer, is_chunked=is_chunked, size=1000) == BODY[:1000]
+    await peer.send(TOO_LARGE)
+    head, body = await client.answer()
+    assert (status(head), body) == (413, b"no")
+    assert await peer.gone() == b""
+    assert gateway.upstream.connections == 1
+
+
+async def test_a_client_that_goes_on_uploading_after_a_refusal_holds_nobody_up(
+    gateway: Gateway,
+) -> None:
+    """Items 115, 126: nor does its request count as under way."""
+    size = 1 << 40
+    client, peer, _ = await gateway.asked(head_of(size))
+    await peer.send(TOO_LARGE)
+    assert (await client.answer())[1] == b"no"
+    await gateway.finished()
+    other, second, _ = await gateway.asked(get(b"/v1/models"))
+    await second.send(ok())
+    assert (await other.answer())[1] == b"ok"
+    client.reset()
+
+
+@both_framings
+@pytest.mark.parametrize("part", [0, 1, HALF, len(BODY) - 1, len(BODY)])
+async def test_a_401_in_mid_upload_is_recovered_with_the_whole_body(
+    tmp_path: Path, authority: Sandbox, part: int, is_chunked: bool
+) -> None:
+    """Item 137: wherever it comes; the replay is the same bytes, and the client's own."""
+    async with renewing(tmp_path, authority) as gateway:
+        client, peer, first = await gateway.asked(
+            head_of(None if is_chunked else len(BODY))
+        )
+        if part:
+            beginning = framed(
+                BODY[:part], is_chunked=is_chunked, is_last=part == len(BODY)
+            )
+            sending = await sent(client, beginning)
+            assert await received(peer, is_chunked=is_chunked, size=part) == BODY[:part]
+            await sending
+        peer, second = await refuse(gateway, peer)
+        assert values(first, b"authorization") != values(second, b"authorization")
+        sending = await sent(
+            client,
+            framed(BODY[part:], is_chunked=is_chunked) if part < len(BODY) else b"",
+        )
+        got = await received(peer, is_chunked=is_chunked, size=len(BODY))
+        assert hashlib.sha256(got).digest() == hashlib.sha256(BODY).digest()
+        if is_chunked:
+            assert await peer.exactly(5) == b"0\r\n\r\n"
+        await sending
+        await peer.send(ok())
+        head, _ = await client.answer()
+        assert status(head) == 200
+        assert values(head, b"x-bearerd-recovery") == [b"refresh"]
+        assert authority.authority.refreshes == 1
+        assert [told.attempts for told in await gateway.finished()] == [2]
+
+
+@both_framings
+async def test_a_body_past_its_limit_streams_on_and_its_replay_is_counted_as_lost(
+    tmp_path: Path, authority: Sandbox, is_chunked: bool
+) -> None:
+    """Item 136: once, and the 401 refreshes for the next request."""
+    async with renewing(tmp_path, authority, replay_limit_bytes="65536") as gateway:
+        client, peer, _ = await gateway.asked(
+            head_of(None if is_chunked else len(BODY))
+        )
+        sending = await sent(client, framed(BODY, is_chunked=is_chunked))
+        got = await received(peer, is_chunked=is_chunked, size=len(BODY))
+        assert got == BODY
+        await sending
+        await peer.send(REFUSED)
+        head, body = await client.answer()
+        assert (status(head), body) == (401, REFUSAL)
+        assert values(head, b"x-bearerd-error") == [b"replay_abandoned"]
+        assert lost(gateway) == ["request_limit"]
+        assert authority.authority.refreshes == 1
+        assert [told.attempts for told in await gateway.finished()] == [1]
+
+
+async def test_all_kept_bodies_share_one_limit(
+    tmp_path: Path, authority: Sandbox
+) -> None:
+    """Item 136: one too many streams on, and loses its replay alone; then there is room."""
+    async with renewing(
+        tmp_path, authority, replay_limit_bytes="1000", replay_total_bytes="1500"
+    ) as gateway:
+        body = b"x" * 900
+        first, first_peer, _ = await gateway.asked(post(b"/v1/a", body))
+        assert await first_peer.exactly(900) == body
+        second, second_peer, _ = await gateway.asked(post(b"/v1/b", body))
+        assert await second_peer.exactly(900) == body
+        assert lost(gateway) == ["total_limit"]
+        for client, peer in ((first, first_peer), (second, second_peer)):
+            await peer.send(ok())
+            await client.answer()
+        await gateway.finished(2)
+        await first.send(post(b"/v1/c", body))
+        await second_peer.head()  # the newest idle connection is used first
+        assert await second_peer.exactly(900) == body
+        assert lost(gateway) == ["total_limit"]
+
+
+def lost(gateway: Gateway) -> list[str]:
+    """Return why replays were given up, one entry each."""
+    told = [event for event in gateway.events if isinstance(event, ReplayAbandoned)]
+    return [event.reason for event in told]
+
+
+@both_framings
+@pytest.mark.parametrize("ending", ["close", "half_close", "reset"])
+async def test_a_client_that_leaves_in_mid_body_leaves_no_whole_request(
+    gateway: Gateway, ending: str, is_chunked: bool
+) -> None:
+    """Item 68: the upstream sees it broken off; it is not sent again."""
+    client, peer, _ = await gateway.asked(head_of(None if is_chunked else 1000))
+    await client.send(framed(b"abc", is_chunked=is_chunked, is_last=False))
+    assert await received(peer, is_chunked=is_chunked, size=3) == b"abc"
+    getattr(client, ending)()
+    assert await peer.gone() == b""
+    assert [told.status for told in await gateway.finished()] == [499]
+    assert gateway.upstream.connections == 1
+
+
+async def test_a_body_that_breaks_its_framing_leaves_no_whole_request(
+    gateway: Gateway,
+) -> None:
+    """Item 60: the upstream sees it broken off, and the client is told."""
+    client, peer, _ = await gateway.asked(head_of(None) + b"3\r\nabc\r\n")
+    assert await received(peer, is_chunked=True, size=3) == b"abc"
+    await client.send(b"zz\r\n")
+    assert status(await client.head()) == 400
+    assert await peer.gone() == b""
+
+
+async def curl(gateway: Gateway, *options: str, body: bytes = b"") -> tuple[int, str]:
+    """Run curl on /v1/responses; return its exit code, and all that it says."""
+    process = await asyncio.create_subprocess_exec(
+        "curl",
+        *(
+            "--silent",
+            "--show-error",
+            "--verbose",
+            "--noproxy",
+            "*",
+            "--max-time",
+            "20",
+        ),
+        *options,
+        f"http://127.0.0.1:{gateway.port}/v1/responses",
+        stdin=PIPE,
+        stdout=PIPE,
+        stderr=PIPE,
+    )
+    async with asyncio.timeout(4 * PATIENCE_SECONDS):
+        out, err = await process.communicate(body)
+    return process.returncode or 0, out.decode() + err.decode()
+
+
+PATIENT_CURL = ("--expect100-timeout", "600", "--header", "Expect: 100-continue")
+"""It would wait ten minutes for its 100, and is itself ended long before."""
+
+
+@pytest.mark.parametrize("how", ["length", "chunked"])
+async def test_curl_gets_its_100_and_the_upstream_its_body(
+    gateway: Gateway, tmp_path: Path, how: str
+) -> None:
+    """Item 88: end to end with a client that waits."""
+    (tmp_path / "body").write_bytes(BODY)
+    options = ["--data-binary", f"@{tmp_path / 'body'}"]
+    if how == "chunked":
+        options += ["--header", "Transfer-Encoding: chunked"]
+    running_curl = asyncio.create_task(curl(gateway, *PATIENT_CURL, *options))
+    peer = await gateway.upstream.accept()
+    head = await peer.head()
+    assert b"expect" not in names(head)
+    is_chunked = how == "chunked"
+    assert await received(peer, is_chunked=is_chunked, size=len(BODY)) == BODY
+    await peer.send(ok(b"done"))
+    code, said = await running_curl
+    assert code == 0
+    assert "< HTTP/1.1 100 Continue" in said
+    assert said.startswith("done")
+
+
+async def test_curl_sees_nothing_of_a_401_in_mid_upload(
+    tmp_path: Path, authority: Sandbox
+) -> None:
+    """Item 137: not even that its body went out twice."""
+    (tmp_path / "body").write_bytes(BODY)
+    async with renewing(tmp_path, authority) as gateway:
+        data = f"@{tmp_path / 'body'}"
+        running_curl = asyncio.create_task(
+            curl(gateway, *PATIENT_CURL, "--data-binary", data)
+        )
+        peer = await gateway.upstream.accept()
+        await peer.head()
+        assert await peer.exactly(1000) == BODY[:1000]
+        peer, _ = await refuse(gateway, peer)
+        assert await peer.exactly(len(BODY)) == BODY
+        await peer.send(ok(b"done"))
+        code, said = await running_curl
+        assert (code, said.count("< HTTP/1.1 200")) == (0, 1)
+        assert "401" not in said
+
+
+async def test_curl_takes_an_early_refusal(gateway: Gateway, tmp_path: Path) -> None:
+    """Item 116: it stops sending, and shows the answer."""
+    (tmp_path / "body").write_bytes(BODY * 10)
+    data = f"@{tmp_path / 'body'}"
+    running_curl = asyncio.create_task(curl(gateway, "--data-binary", data))
+    peer = await gateway.upstream.accept()
+    await peer.head()
+    await peer.send(TOO_LARGE)
+    code, said = await running_curl
+    assert code == 0
+    assert "< HTTP/1.1 413" in said
