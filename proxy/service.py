@@ -7,47 +7,41 @@ flights land: a refresh under way always finishes, whoever has left.
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import random
 import ssl
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import aiohttp
-from platformdirs import user_state_path
 
 from proxy import __version__
-from proxy.address import Address, is_loopback_host
 from proxy.admin.feed import EventFeed
 from proxy.admin.health import ServiceStatus
 from proxy.admin.metrics import Metrics
 from proxy.admin.server import AdminServer
-from proxy.credential.authority import HttpAuthority
-from proxy.credential.backoff import Backoff
-from proxy.credential.budget import Budget
+from proxy.builders import (
+    Stores,
+    authority_session,
+    build_source,
+    file_store,
+    outgoing_proxy,
+    policy,
+    refuse_loop,
+    tls_context,
+)
 from proxy.credential.clock import Clock
-from proxy.credential.file_store import FileStore
-from proxy.credential.holding import Holding
-from proxy.credential.journal import Spender
-from proxy.credential.renewal import Renewal
 from proxy.credential.source import CredentialSource
 from proxy.credential.upkeep import Upkeep
-from proxy.errors import ConfigurationError
 from proxy.events import (
     Event,
-    LockWaited,
     Observer,
     ServiceStarted,
     ServiceStopped,
     ServiceStopping,
 )
-from proxy.relay import gate
 from proxy.relay.body import ReplayMemory
 from proxy.relay.cookies import Cookies
-from proxy.relay.dial import HttpProxy
-from proxy.relay.gate import Gate, Policy
+from proxy.relay.gate import Gate
 from proxy.relay.keys import Client, KeyRing
 from proxy.relay.listener import Listener
 from proxy.relay.relay import Relay, Route
@@ -55,16 +49,8 @@ from proxy.relay.upstream import Origin, Upstream
 from proxy.settings import Settings
 from proxy.settings.profile import ProfileSettings
 
-LOCK_GRACE_SECONDS = 15.0
-"""How much longer than one call to the authority the lock is waited for."""
-
-USER_AGENT = f"bearerd/{__version__}"
-"""What the authority is told: who really calls."""
-
 ANONYMOUS = Client(name="anonymous", profile="default", allowed=frozenset({"relay"}))
 """Who comes without a key, where none is required."""
-
-Stores: TypeAlias = Callable[[ProfileSettings, Clock], FileStore]
 
 
 class Service:
@@ -243,140 +229,6 @@ class Service:
             ServiceStarted(status.relay, admin, tuple(self._settings.profiles))
         )
         started(status)
-
-
-@asynccontextmanager
-async def open_source(
-    settings: Settings, profile: str, observe: Observer
-) -> AsyncIterator[CredentialSource]:
-    """Give a command the source of *profile*, without a listener or upkeep.
-
-    A refresh that is under way when the command is done lands before it ends.
-    """
-    clock = Clock()
-    chosen = settings.profile(profile)
-    store = file_store(chosen, clock)
-    async with authority_session(tls_context(settings)) as session:
-        source = build_source(
-            chosen,
-            store,
-            session,
-            clock,
-            observe,
-            upstream_proxy=settings.upstream_proxy,
-        )
-        await source.start()
-        try:
-            yield source
-        finally:
-            await source.close()
-
-
-def file_store(profile: ProfileSettings, clock: Clock) -> FileStore:
-    """Return the store of one profile, with a rescue place of its own."""
-    return FileStore(profile.store, clock=clock, rescue=rescue_place(profile.store))
-
-
-def rescue_place(store: Path) -> Path:
-    """Return where an answer is kept when the store's own folder cannot be written."""
-    name = hashlib.sha256(str(store.resolve()).encode()).hexdigest()[:16]
-    return user_state_path("bearerd") / "rescue" / f"{name}.json"
-
-
-def build_source(
-    profile: ProfileSettings,
-    store: FileStore,
-    session: aiohttp.ClientSession,
-    clock: Clock,
-    observe: Observer,
-    *,
-    upstream_proxy: str | None,
-) -> CredentialSource:
-    """Return the source of one profile, over *store*."""
-    renewal = Renewal(
-        store=store,
-        authority=HttpAuthority(
-            session,
-            token_url=profile.token_url,
-            client_id=profile.client_id,
-            timeout_seconds=profile.authority_timeout_seconds,
-            proxy_url=upstream_proxy,
-        ),
-        budget=Budget(profile.refresh_burst, profile.refresh_interval_seconds),
-        backoff=Backoff(clock=clock, draw=random.random),
-        clock=clock,
-        lock_timeout_seconds=profile.authority_timeout_seconds + LOCK_GRACE_SECONDS,
-        waited=lambda seconds: observe(LockWaited(profile.name, seconds)),
-        spender=Spender.this_process(clock.now()),
-    )
-    return CredentialSource(
-        profile=profile.name,
-        store=store,
-        renewal=renewal,
-        holding=Holding(
-            window_seconds=profile.refresh_window_seconds,
-            clock=clock,
-            draw=random.random,
-        ),
-        clock=clock,
-        observe=observe,
-    )
-
-
-def policy(settings: Settings, address: Address) -> Policy:
-    """Return what the listener on *address* asks of its clients."""
-    return gate.policy(
-        is_loopback=address.is_loopback,
-        is_unix=address.kind == "unix",
-        require_key=settings.require_key,
-        allowed_hosts=settings.allowed_hosts,
-        allowed_origins=settings.allowed_origins,
-    )
-
-
-def tls_context(settings: Settings) -> ssl.SSLContext:
-    """Return the verification that the upstream and the authority must pass."""
-    return ssl.create_default_context(cafile=settings.ca_file)
-
-
-@asynccontextmanager
-async def authority_session(
-    tls: ssl.SSLContext,
-) -> AsyncIterator[aiohttp.ClientSession]:
-    """Give a session for calls to the authority.
-
-    Each call has a connection of its own: a pooled one that died unseen would make it
-    unclear whether the token was spent. Proxies, cookies and netrc are not picked up.
-    """
-    async with aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(force_close=True, ssl=tls),
-        cookie_jar=aiohttp.DummyCookieJar(),
-        headers={"User-Agent": USER_AGENT},
-        trust_env=False,
-    ) as session:
-        yield session
-
-
-def refuse_loop(settings: Settings) -> None:
-    """Raise if an upstream is one of our own listeners.
-
-    Raises:
-        ConfigurationError: requests would go round in a circle.
-    """
-    own = {address.port for address in settings.listen if address.kind == "tcp"}
-    for name, profile in settings.profiles.items():
-        origin = Origin.of(profile.upstream_url)
-        if origin.port in own and is_loopback_host(origin.host):
-            raise ConfigurationError(
-                f"upstream_url = {profile.upstream_url} (profile {name}) is bearerd's "
-                "own listener; set it to the upstream"
-            )
-
-
-def outgoing_proxy(settings: Settings) -> HttpProxy | None:
-    """Return the proxy on the way out, if one is set; the environment's do not count."""
-    url = settings.upstream_proxy
-    return HttpProxy.of(url) if url is not None else None
 
 
 @asynccontextmanager

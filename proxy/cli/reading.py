@@ -9,10 +9,10 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
+from proxy.builders import open_source
 from proxy.cli.program import complain
 from proxy.credential.source import CredentialSource
 from proxy.events import CredentialHeldInMemory, Event
-from proxy.service import open_source
 from proxy.settings import Settings
 
 T = TypeVar("T")

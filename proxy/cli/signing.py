@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from proxy.builders import LOCK_GRACE_SECONDS, authority_session, tls_context
 from proxy.cli.program import complain
 from proxy.credential.clock import Clock
 from proxy.credential.codex_home import codex_file, sharing
@@ -17,7 +18,6 @@ from proxy.credential.login import keep_login, prepare, remove_login
 from proxy.credential.pkce import SignInFailed
 from proxy.credential.sign_in import SignInAuthority
 from proxy.credential.token import Credential
-from proxy.service import LOCK_GRACE_SECONDS, authority_session, tls_context
 from proxy.settings import Settings
 from proxy.settings.profile import ProfileSettings
 

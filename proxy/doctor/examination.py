@@ -62,8 +62,8 @@ async def examine(
 async def _online(settings: Settings, clock: Clock) -> list[Finding]:
     """Ask each authority and upstream once, however many profiles have them."""
     # What opens connections takes as long to load as all of the other checks to run.
+    from proxy.builders import authority_session, tls_context  # noqa: PLC0415
     from proxy.doctor.online import check_online  # noqa: PLC0415
-    from proxy.service import authority_session, tls_context  # noqa: PLC0415
 
     pairs = dict.fromkeys(
         (profile.issuer_url, profile.upstream_url)
