@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import random
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import TypeAlias
 
 import aiohttp
-from platformdirs import user_state_path
 
 from proxy import __version__
 from proxy.address import Address, is_loopback_host
@@ -30,6 +27,7 @@ from proxy.relay import gate
 from proxy.relay.dial import HttpProxy
 from proxy.relay.gate import Policy
 from proxy.relay.upstream import Origin
+from proxy.rescue import rescue_place
 from proxy.settings import ProfileSettings, Settings
 
 LOCK_GRACE_SECONDS = 15.0
@@ -71,12 +69,6 @@ async def open_source(
 def file_store(profile: ProfileSettings, clock: Clock) -> FileStore:
     """Return the store of one profile, with a rescue place of its own."""
     return FileStore(profile.store, clock=clock, rescue=rescue_place(profile.store))
-
-
-def rescue_place(store: Path) -> Path:
-    """Return where an answer is kept when the store's own folder cannot be written."""
-    name = hashlib.sha256(str(store.resolve()).encode()).hexdigest()[:16]
-    return user_state_path("bearerd") / "rescue" / f"{name}.json"
 
 
 def build_source(

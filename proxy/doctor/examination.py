@@ -12,7 +12,9 @@ from proxy.doctor.finding import Finding
 from proxy.doctor.listeners import Ask, check_listeners
 from proxy.doctor.login import check_login
 from proxy.doctor.place import check_place
+from proxy.doctor.rescue import check_rescue
 from proxy.doctor.surroundings import check_surroundings
+from proxy.rescue import rescue_place
 from proxy.settings import Settings
 from proxy.settings.origins import PREFIX
 
@@ -50,6 +52,7 @@ async def examine(
     )
     for profile in settings.profiles.values():
         found = await check_place(profile.store, machine.clock, machine.mounts)
+        found.append(check_rescue(rescue_place(profile.store)))
         found += await check_login(profile.store, machine.clock, machine.codex)
         findings += [replace(finding, profile=profile.name) for finding in found]
     findings += check_listeners(

@@ -54,7 +54,7 @@ def _file(path: Path, *, is_in_place: bool) -> Iterator[Finding]:
         yield warning(
             "file",
             f"{path} is mounted as a single file, so it is written in place: a crash "
-            "at that moment tears it",
+            "at that moment tears it until bearerd starts again",
             "mount its folder instead of the file",
         )
 

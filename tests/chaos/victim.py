@@ -18,13 +18,13 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from proxy.admin.health import ServiceStatus
-from proxy.builders import rescue_place
 from proxy.credential.clock import Clock
 from proxy.credential.file_store import FileStore
 from proxy.credential.journal import Entry, Journal
 from proxy.credential.ledger import Notes
 from proxy.credential.token import Credential
 from proxy.events import CredentialRefreshed, Event
+from proxy.rescue import rescue_place
 from proxy.service import Service
 from proxy.settings import load_settings
 from proxy.settings.profile import ProfileSettings
