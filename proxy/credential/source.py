@@ -149,7 +149,7 @@ class CredentialSource:
         *is_fresh*: the authority had just given it, and it was refused all the same.
         """
         if is_fresh:
-            self._standing.refused_fresh(path)
+            self._standing.refused_fresh(path, credential.generation)
         return self._standing.is_about_token(
             path,
             credential.generation,

@@ -26,13 +26,14 @@ class Standing:
     """What the upstream has said of one profile's credentials.
 
     Owns three bounded facts: path to the newest generation that was accepted there,
-    with the time; the paths that refused a credential fresh from the authority; and the
-    paths that refused the credential held, since it was last accepted anywhere.
+    with the time; the paths that refused a credential fresh from the authority, and of
+    which generation that was; and the paths that refused the credential held, since it
+    was last accepted anywhere.
     """
 
     def __init__(self) -> None:
         self._accepted: OrderedDict[str, tuple[int, float]] = OrderedDict()
-        self._stubborn: OrderedDict[str, None] = OrderedDict()
+        self._stubborn: OrderedDict[str, int] = OrderedDict()
         self._refusing: tuple[int, frozenset[str]] = (0, frozenset())
 
     def accepted(self, path: str, generation: int, now: float) -> None:
@@ -46,9 +47,9 @@ class Standing:
         if self._refusing[0] == generation and self._refusing[1]:
             self._refusing = (generation, frozenset())
 
-    def refused_fresh(self, path: str) -> None:
+    def refused_fresh(self, path: str, generation: int) -> None:
         """Note that a path refused a credential that the authority had just given."""
-        self._stubborn[path] = None
+        self._stubborn.setdefault(path, generation)
         if len(self._stubborn) > REMEMBERED_PATHS:
             self._stubborn.popitem(last=False)
 
@@ -60,6 +61,8 @@ class Standing:
         It is the resource's own when the credential was accepted on another path
         within `RECENT_SECONDS`, and either the answer names no token trouble on a path
         that never took this credential, or the path has refused a fresh one before.
+        For such a path an acceptance of that one is enough: otherwise, under load, it
+        would have each new credential replaced before another path has tried it.
         """
         if self._is_accepted_elsewhere(path, generation, now):
             here = self._accepted.get(path)
@@ -91,7 +94,10 @@ class Standing:
             self._refusing = (generation, paths | {path})
 
     def _is_accepted_elsewhere(self, path: str, generation: int, now: float) -> bool:
+        since = self._stubborn.get(path, generation)
         return any(
-            other != path and at_generation == generation and now - at < RECENT_SECONDS
+            other != path
+            and since <= at_generation <= generation
+            and now - at < RECENT_SECONDS
             for other, (at_generation, at) in self._accepted.items()
         )

@@ -56,7 +56,7 @@ def test_a_401_is_the_tokens_or_the_resources(
     if here:
         standing.accepted(HERE, 2, NOW)
     if is_stubborn:
-        standing.refused_fresh(HERE)
+        standing.refused_fresh(HERE, 2)
     found = standing.is_about_token(HERE, 2, NOW, names_token=names_token)
     assert found is is_token
     assert standing.is_refused(2) is is_token
@@ -73,10 +73,25 @@ def test_a_path_that_takes_the_credential_again_is_believed_again() -> None:
     """Stubbornness ends with the first answer."""
     standing = Standing()
     standing.accepted(THERE, 1, NOW)
-    standing.refused_fresh(HERE)
+    standing.refused_fresh(HERE, 1)
     assert not standing.is_about_token(HERE, 1, NOW, names_token=True)
     standing.accepted(HERE, 1, NOW)
     assert standing.is_about_token(HERE, 1, NOW, names_token=True)
+
+
+def test_a_stubborn_path_is_judged_by_what_others_took_since() -> None:
+    """It refused a fresh one that another path then took, so its word on the next one
+    counts for nothing, before anybody else has tried that; an older one proves nothing.
+    """
+    standing = Standing()
+    standing.accepted(THERE, 1, NOW)
+    standing.refused_fresh(HERE, 2)
+    assert standing.is_about_token(HERE, 2, NOW, names_token=True)
+    standing.accepted(THERE, 2, NOW)
+    standing.refused_fresh(HERE, 3)
+    assert not standing.is_about_token(HERE, 3, NOW, names_token=True)
+    late = NOW + RECENT_SECONDS
+    assert standing.is_about_token(HERE, 3, late, names_token=True)
 
 
 def test_a_dead_credential_is_condemned_where_it_was_refused() -> None:
@@ -142,7 +157,7 @@ def test_memory_is_bounded_whatever_clients_ask_for() -> None:
     for number in range(3 * REMEMBERED_PATHS):
         path = f"made-up/{number}"
         standing.accepted(path, 1, NOW)
-        standing.refused_fresh(path)
+        standing.refused_fresh(path, 1)
         standing.is_about_token(f"refused/{number}", 1, NOW, names_token=True)
     for number in range(3 * REMEMBERED_PATHS):
         standing.is_about_token(f"late/{number}", 1, NOW + 120, names_token=True)

@@ -136,7 +136,9 @@ async def test_a_path_that_always_refuses_harms_no_other(
 async def test_a_path_that_always_refuses_under_load_harms_no_other(
     start: Start, sandbox: Sandbox, body: str
 ) -> None:
-    """The same with everybody at once, from the first moment on."""
+    """The same with everybody at once, from the first moment on. The new credential may
+    be refused there before anybody else has tried it; that costs one more call, once.
+    """
     daemon = await start()
     sandbox.upstream.fault(refusing(body, "codex/models"))
     waves = [
@@ -149,7 +151,7 @@ async def test_a_path_that_always_refuses_under_load_harms_no_other(
     for wave in waves:
         assert all(is_the_upstreams_own(reply, body) for reply in wave[:10])
         assert {(reply.status, reply.code) for reply in wave[10:]} == {(200, None)}
-    assert sandbox.authority.calls <= 1
+    assert 1 <= sandbox.authority.calls <= 2
     assert daemon.announced(LoginNeeded) == []
 
 
