@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import base64
 import socket
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from urllib.parse import unquote, urlsplit
 
 import aiohappyeyeballs
+from aiohappyeyeballs import AddrInfoType
 
 from proxy.errors import UpstreamUnreachable
 
@@ -59,6 +61,11 @@ async def dial(host: str, port: int, proxy: HttpProxy | None) -> socket.socket:
 async def _connect(host: str, port: int) -> socket.socket:
     loop = asyncio.get_running_loop()
     addresses = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return await _first_of(addresses)
+
+
+async def _first_of(addresses: Sequence[AddrInfoType]) -> socket.socket:
+    """Return a socket connected to the address that answers first."""
     return await aiohappyeyeballs.start_connection(
         addresses, happy_eyeballs_delay=NEXT_ADDRESS_SECONDS, interleave=1
     )
