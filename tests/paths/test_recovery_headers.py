@@ -1,0 +1,182 @@
+"""What an answer says of its recovery: `x-bearerd-recovery`, `x-bearerd-error`, and
+nothing else beside what the upstream said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from proxy.events import RecoveryFinished
+from proxy.sandbox import AuthorityFault, Sandbox, UpstreamFault
+from tests.support import Daemon, HandClock, Reply, Start, write_login
+from tests.support.client import MODELS
+
+ECHO = "/backend-api/echo"
+REFUSED = '{"error":{"code":"token_invalidated","message":"Sign in again."}}'
+Happens = Callable[[Sandbox, Daemon], None]
+OURS = ("x-bearerd-recovery", "x-bearerd-error")
+
+
+def marks(reply: Reply) -> tuple[str | None, str | None]:
+    """Return what bearerd said of an answer."""
+    return reply.recovery, reply.code
+
+
+def fields(reply: Reply) -> Iterator[tuple[str, str]]:
+    """Give the upstream's fields; the date is its own each second."""
+    for name, value in reply.headers.items():
+        if name.lower() not in (*OURS, "date"):
+            yield name, value
+
+
+def plain(_: Sandbox, __: Daemon) -> None:
+    """Nothing happens."""
+
+
+def another_login(sandbox: Sandbox, daemon: Daemon) -> None:
+    """The token is dead, and the file has another."""
+    sandbox.revoke_access_tokens()
+    write_login(daemon.store, sandbox.auth_document())
+
+
+def revoked(sandbox: Sandbox, _: Daemon) -> None:
+    """The token is dead."""
+    sandbox.revoke_access_tokens()
+
+
+def both_revoked(sandbox: Sandbox, daemon: Daemon) -> None:
+    """The token is dead, and so is the one in the file."""
+    write_login(daemon.store, sandbox.auth_document())
+    sandbox.revoke_access_tokens()
+
+
+@pytest.mark.parametrize(
+    ("happens", "recovery", "sends"),
+    [
+        (plain, None, 1),
+        (another_login, "reload", 2),
+        (revoked, "refresh", 2),
+        (both_revoked, "reload, refresh", 3),
+    ],
+)
+async def test_an_answer_says_what_it_took_and_is_otherwise_the_upstreams(
+    timed_start: Start,
+    timed_sandbox: Sandbox,
+    happens: Happens,
+    recovery: str | None,
+    sends: int,
+) -> None:
+    """Same bytes, same fields, in the same order: with one field of ours, or none."""
+    daemon = await timed_start()
+    timed_sandbox.upstream.extra_headers.extend(
+        [("x-first", "1"), ("X-Second", "2"), ("x-first", "3")]
+    )
+    untouched = await daemon.client.get(MODELS)
+    assert marks(untouched) == (None, None)
+    happens(timed_sandbox, daemon)
+    reply = await daemon.client.get(MODELS)
+    assert (reply.status, *marks(reply)) == (200, recovery, None)
+    assert reply.body == untouched.body
+    assert list(fields(reply)) == list(fields(untouched))
+    assert timed_sandbox.upstream.requests == 1 + sends
+    announced = [one.path for one in daemon.announced(RecoveryFinished)]
+    assert announced == ([recovery] if recovery else [])
+
+
+async def test_a_body_is_sent_again_whole(start: Start, sandbox: Sandbox) -> None:
+    """The same bytes under another credential, and nothing else has changed."""
+    daemon = await start()
+    sandbox.revoke_access_tokens()
+    body = bytes(range(256)) * 64
+    given = {"Content-Type": "application/octet-stream", "x-mine": "kept"}
+    reply = await daemon.client.send(ECHO, data=body, headers=given)
+    assert marks(reply) == ("refresh", None)
+    first, second = sandbox.upstream.records
+    assert first.body_sha256 == second.body_sha256
+    assert first.body_length == second.body_length == len(body)
+    assert first.access_fingerprint != second.access_fingerprint
+    for one, other in zip(first.raw_headers, second.raw_headers, strict=True):
+        assert one == other or one[0] == other[0] == b"Authorization"
+
+
+async def test_a_fresh_credential_that_is_refused_is_said_to_be_one(
+    start: Start, sandbox: Sandbox
+) -> None:
+    """The 401 is the upstream's own; the field tells that a refresh did not help."""
+    daemon = await start()
+    sandbox.upstream.fault(UpstreamFault("answer", status=401, body=REFUSED))
+    reply = await daemon.client.send()
+    assert (reply.status, *marks(reply)) == (401, "refresh", None)
+    assert reply.body == REFUSED.encode()
+    (recovered,) = daemon.announced(RecoveryFinished)
+    assert recovered.outcome == "refused"
+
+
+async def test_a_throttled_recovery_marks_the_upstreams_answer(
+    timed_start: Start, timed_sandbox: Sandbox, hand: HandClock
+) -> None:
+    """What was found on the way is said beside it, and the mark goes with the trouble."""
+    daemon = await timed_start(refresh_burst=1)
+    await hand.wait_for_sleepers(2)
+    timed_sandbox.revoke_access_tokens()
+    assert marks(await daemon.client.send()) == ("refresh", None)
+    write_login(daemon.store, timed_sandbox.auth_document())
+    timed_sandbox.revoke_access_tokens()
+    reply = await daemon.client.send()
+    assert (reply.status, *marks(reply)) == (401, "reload", "refresh_throttled")
+    assert b"token_invalidated" in reply.body
+    assert reply.headers["x-openai-authorization-error"] == "token_invalidated"
+    hand.seconds += 30
+    assert (await daemon.client.send()).status == 200
+    assert marks(await daemon.client.send()) == (None, None)
+    assert (timed_sandbox.authority.calls, timed_sandbox.authority.reused) == (2, 0)
+
+
+async def test_a_body_too_large_to_keep_marks_its_401_and_helps_the_next(
+    start: Start, sandbox: Sandbox
+) -> None:
+    """It cannot be sent again; the credential is renewed all the same."""
+    daemon = await start(replay_limit_bytes=1000)
+    sandbox.revoke_access_tokens()
+    reply = await daemon.client.send(ECHO, data=b"x" * 5000)
+    assert (reply.status, reply.code) == (401, "replay_abandoned")
+    assert reply.headers["x-openai-authorization-error"] == "token_invalidated"
+    assert sandbox.authority.calls == 1
+    reply = await daemon.client.send(ECHO, data=b"x" * 5000)
+    assert (reply.status, *marks(reply)) == (200, None, None)
+    assert [record.body_length for record in sandbox.upstream.records] == [5000, 5000]
+
+
+@pytest.mark.parametrize("status", [200, 401, 500])
+async def test_only_bearerd_speaks_in_its_own_name(
+    start: Start, sandbox: Sandbox, status: int
+) -> None:
+    """The upstream's fields of these names stay behind, whatever the answer is."""
+    daemon = await start()
+    sandbox.upstream.extra_headers.extend(
+        [("X-Bearerd-Error", "login_required"), ("x-bearerd-recovery", "reload")]
+    )
+    assert (await daemon.client.send()).status == 200
+    if status != 200:
+        fault = UpstreamFault("answer", status=status, body='{"detail":"no"}')
+        sandbox.upstream.fault(fault, times=1)
+    reply = await daemon.client.get(MODELS)
+    assert (reply.status, *marks(reply)) == (status, None, None)
+
+
+async def test_an_answer_of_ours_carries_nothing_of_the_refused_one(
+    start: Start, sandbox: Sandbox
+) -> None:
+    """The 401 that began it is gone: one error, one content type, nothing half said."""
+    daemon = await start()
+    sandbox.upstream.extra_headers["x-first"] = "1"
+    sandbox.authority.fault(AuthorityFault("answer", status=503, retry_after="7"))
+    sandbox.revoke_access_tokens()
+    reply = await daemon.client.send()
+    assert (reply.status, *marks(reply)) == (503, None, "authority_unavailable")
+    assert "try again" in reply.message
+    assert int(reply.headers["Retry-After"]) == 7
+    assert reply.headers["Content-Type"] == "application/json"
+    assert not {"x-first", "x-openai-authorization-error"} & set(reply.headers)
