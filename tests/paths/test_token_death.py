@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import aiohttp
@@ -15,6 +16,7 @@ import pytest
 from proxy.credential.recovery import State
 from proxy.events import CredentialRefreshed, RecoveryFinished
 from proxy.sandbox import AuthorityFault, Sandbox
+from proxy.sandbox.ledger import TEN_DAYS_SECONDS
 from tests.support import (
     Daemon,
     HandClock,
@@ -52,6 +54,22 @@ async def until_waiters(daemon: Daemon | ServeProcess, count: int) -> None:
             pass
 
 
+def revoke(sandbox: Sandbox, _: HandClock) -> None:
+    """Let the upstream refuse every token; nobody can see that in them."""
+    sandbox.revoke_access_tokens()
+
+
+def expire(_: Sandbox, hand: HandClock) -> None:
+    """Move past the end of every token; the loops of upkeep sleep on, so that it is the
+    requests that find out.
+    """
+    hand.seconds += TEN_DAYS_SECONDS + 1
+
+
+End = Callable[[Sandbox, HandClock], None]
+both_ends = pytest.mark.parametrize("end", [revoke, expire])
+
+
 @pytest.mark.parametrize("count", [8, 200])
 async def test_all_are_answered_with_one_refresh(
     start: Start, sandbox: Sandbox, count: int
@@ -77,11 +95,10 @@ async def test_all_are_answered_when_the_token_ends_by_the_clock(
     timed_start: Start, timed_sandbox: Sandbox, hand: HandClock, count: int
 ) -> None:
     """Nothing is sent with a token that the clock has ended, so nothing is refused."""
-    timed_sandbox.tokens.access_lifetime_seconds = 3600
     daemon = await timed_start()
     await hand.wait_for_sleepers(2)
     timed_sandbox.authority.fault(SLOW)
-    hand.seconds += 3601  # the loops of upkeep sleep on: the requests find out
+    expire(timed_sandbox, hand)
     replies = await daemon.client.many(count)
     assert all_answered(replies)
     assert spent_once(timed_sandbox)
@@ -126,81 +143,85 @@ async def test_a_late_refusal_finds_the_work_done(
     assert sandbox.upstream.statuses == {401: 2, 200: 2}
 
 
+@both_ends
 async def test_whoever_writes_the_file_meanwhile_wins(
-    start: Start, sandbox: Sandbox
+    timed_start: Start, timed_sandbox: Sandbox, hand: HandClock, end: End
 ) -> None:
     """A new login that lands during the refresh stays, and everybody goes on with it."""
-    daemon = await start()
-    sandbox.revoke_access_tokens()
-    sandbox.authority.hold.close()
+    daemon = await timed_start()
+    end(timed_sandbox, hand)
+    timed_sandbox.authority.hold.close()
     asking = asyncio.create_task(daemon.client.many(20))
-    await sandbox.authority.wait_for_waiting(1)
-    login = sandbox.auth_document()
+    await timed_sandbox.authority.wait_for_waiting(1)
+    login = timed_sandbox.auth_document()
     write_login(daemon.store, login)
-    sandbox.authority.hold.open()
+    timed_sandbox.authority.hold.open()
     assert all_answered(await asking)
     assert read_login(daemon.store) == login
-    assert spent_once(sandbox)
+    assert spent_once(timed_sandbox)
     (refreshed,) = daemon.announced(CredentialRefreshed)
     assert refreshed.outcome == "adopted"
 
 
+@both_ends
 async def test_the_rest_are_served_when_the_one_who_asked_leaves(
-    start: Start, sandbox: Sandbox
+    timed_start: Start, timed_sandbox: Sandbox, hand: HandClock, end: End
 ) -> None:
-    """The client whose 401 began the refresh goes; the refresh belongs to nobody."""
-    daemon = await start()
-    sandbox.revoke_access_tokens()
-    sandbox.upstream.hold.close()
-    sandbox.authority.hold.close()
+    """The client whose request began the refresh goes; the refresh belongs to nobody."""
+    daemon = await timed_start()
+    end(timed_sandbox, hand)
+    timed_sandbox.authority.hold.close()
     first = asyncio.create_task(daemon.client.send())
-    await sandbox.upstream.wait_for_waiting(1)
+    await timed_sandbox.authority.wait_for_waiting(1)
     asking = asyncio.create_task(daemon.client.many(20))
-    await sandbox.upstream.wait_for_waiting(21)
-    sandbox.upstream.hold.release(1)
-    await sandbox.authority.wait_for_waiting(1)
-    sandbox.upstream.hold.open()
     await until_waiters(daemon, 21)
     first.cancel()
     (left,) = await daemon.wait_for_finished(1)
     assert left.status == 499
-    sandbox.authority.hold.open()
+    timed_sandbox.authority.hold.open()
     assert all_answered(await asking)
-    assert spent_once(sandbox)
+    assert spent_once(timed_sandbox)
 
 
+@both_ends
 async def test_a_refresh_lands_though_everybody_has_left(
-    start: Start, sandbox: Sandbox
+    timed_start: Start, timed_sandbox: Sandbox, hand: HandClock, end: End
 ) -> None:
     """The answer may be the only copy of the next refresh token: it is stored."""
-    daemon = await start()
+    daemon = await timed_start()
     before = read_login(daemon.store)
-    sandbox.revoke_access_tokens()
-    sandbox.authority.hold.close()
-    asking = asyncio.create_task(daemon.client.send())
-    await sandbox.authority.wait_for_waiting(1)
+    end(timed_sandbox, hand)
+    timed_sandbox.authority.hold.close()
+    asking = asyncio.create_task(daemon.client.many(5))
+    await timed_sandbox.authority.wait_for_waiting(1)
+    await until_waiters(daemon, 5)
     asking.cancel()
-    await daemon.wait_for_finished(1)
-    sandbox.authority.hold.open()
+    await daemon.wait_for_finished(5)
+    timed_sandbox.authority.hold.open()
     await daemon.wait_for(CredentialRefreshed)
     after = read_login(daemon.store)
     assert tokens_of(after)["refresh_token"] != tokens_of(before)["refresh_token"]
     assert (await daemon.client.send()).recovery is None
-    assert spent_once(sandbox)
+    assert spent_once(timed_sandbox)
 
 
-@pytest.mark.parametrize("end", ["revoked", "expired by the clock"])
+def a_login(sandbox: Sandbox, end: str) -> dict[str, object]:
+    """Return a login that is good, or one whose access token has ended by the clock."""
+    if end == "expired":
+        sandbox.tokens.access_lifetime_seconds = -60
+    login = sandbox.auth_document()
+    sandbox.tokens.access_lifetime_seconds = TEN_DAYS_SECONDS
+    return login
+
+
+@pytest.mark.parametrize("end", ["revoked", "expired"])
 async def test_four_processes_on_one_file_refresh_once(
     launch: Launch, sandbox: Sandbox, tmp_path: Path, end: str
 ) -> None:
     """Each has 50 requests at once; one of them calls, the others read the file."""
     store = tmp_path / "auth.json"
-    if end == "revoked":
-        write_login(store, sandbox.auth_document())
-    else:
-        sandbox.tokens.access_lifetime_seconds = -60
-        write_login(store, sandbox.auth_document())
-        sandbox.tokens.access_lifetime_seconds = 3600
+    write_login(store, a_login(sandbox, end))
+    if end == "expired":
         sandbox.authority.hold.close()  # they see it at once, each by itself
     first = await launch()
     key = first.client.key
@@ -223,8 +244,9 @@ async def test_four_processes_on_one_file_refresh_once(
     assert sandbox.tokens.judge(stored["access_token"]).state == "live"
 
 
+@pytest.mark.parametrize("end", ["revoked", "expired"])
 async def test_another_takes_over_when_the_holder_of_the_lock_is_killed(
-    launch: Launch, sandbox: Sandbox, tmp_path: Path
+    launch: Launch, sandbox: Sandbox, tmp_path: Path, end: str
 ) -> None:
     """SIGKILL before the call has left: the kernel frees the lock, the login lives.
 
@@ -232,7 +254,7 @@ async def test_another_takes_over_when_the_holder_of_the_lock_is_killed(
     handshake; so it holds the lock, and no byte of its request is out.
     """
     store = tmp_path / "auth.json"
-    write_login(store, sandbox.auth_document())
+    write_login(store, a_login(sandbox, end))
     reached = asyncio.Event()
 
     async def say_nothing(
@@ -248,14 +270,9 @@ async def test_another_takes_over_when_the_holder_of_the_lock_is_killed(
     doomed = await launch(token_url=f"https://127.0.0.1:{port}/oauth/token")
     heir = await launch(key=doomed.client.key)
     sandbox.revoke_access_tokens()
-    sandbox.upstream.hold.close()
     lost = asyncio.create_task(doomed.client.many(5))
-    await sandbox.upstream.wait_for_waiting(5)
-    sandbox.upstream.hold.release(5)
     await reached.wait()
     asking = asyncio.create_task(heir.client.many(20))
-    await sandbox.upstream.wait_for_waiting(20)
-    sandbox.upstream.hold.open()
     await until_waiters(heir, 20)
     assert sandbox.authority.calls == 0
     doomed.kill()
@@ -264,7 +281,7 @@ async def test_another_takes_over_when_the_holder_of_the_lock_is_killed(
     assert all_answered(await asking)
     assert loop.time() - killed_at < 2
     assert spent_once(sandbox)
-    (end,) = await asyncio.gather(lost, return_exceptions=True)
-    assert isinstance(end, aiohttp.ClientError | OSError)
+    (lot,) = await asyncio.gather(lost, return_exceptions=True)
+    assert isinstance(lot, aiohttp.ClientError | OSError)
     mute.close()
     await mute.wait_closed()
