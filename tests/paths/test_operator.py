@@ -1,0 +1,367 @@
+"""What an operator sees: metrics, status, log, and commands beside a running daemon.
+
+All by events from the same deeds: the figures here must agree with what clients got.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from proxy.events import CredentialLoaded, RecoveryFinished
+from proxy.sandbox import AuthorityFault, Sandbox
+from tests.support import (
+    Canary,
+    Client,
+    Daemon,
+    Launch,
+    Start,
+    read_login,
+    run_command,
+    tokens_of,
+    write_login,
+)
+
+CONTRACT = {
+    "bearerd_requests": {"client", "method", "status"},
+    "bearerd_request_overhead_seconds": set(),
+    "bearerd_streams_active": set(),
+    "bearerd_recoveries": {"path", "outcome"},
+    "bearerd_refreshes": {"profile", "trigger", "outcome"},
+    "bearerd_refresh_waiters": set(),
+    "bearerd_lock_wait_seconds": set(),
+    "bearerd_credential_expires_at_seconds": {"profile"},
+    "bearerd_login_required": {"profile"},
+    "bearerd_refused": {"code"},
+    "bearerd_replay_abandoned": set(),
+}
+"""Family and labels; text adds `_total` to a counter."""
+
+Samples = dict[str, dict[frozenset[tuple[str, str]], float]]
+
+
+async def samples_of(daemon: Daemon) -> Samples:
+    """Return all samples of /metrics: name, labels, value."""
+    status, text = await daemon.admin("/metrics")
+    assert status == 200
+    found: Samples = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            labels = frozenset(sample.labels.items())
+            found.setdefault(sample.name, {})[labels] = sample.value
+    return found
+
+
+def labelled(**labels: str) -> frozenset[tuple[str, str]]:
+    """Return labels as `Samples` has them."""
+    return frozenset(labels.items())
+
+
+async def status_of(daemon: Daemon) -> dict[str, Any]:
+    """Return /api/status."""
+    code, text = await daemon.admin("/api/status")
+    assert code == 200
+    document = json.loads(text)
+    assert isinstance(document, dict)
+    return document
+
+
+async def test_the_metrics_tell_of_a_recovery(start: Start, sandbox: Sandbox) -> None:
+    """Every family of the contract, with its labels and the right counts."""
+    daemon = await start()
+    for _ in range(3):
+        await daemon.client.get()
+    sandbox.authority.hold.close()
+    sandbox.revoke_access_tokens()
+    asking = asyncio.create_task(daemon.client.many(4))
+    await sandbox.authority.wait_for_waiting(1)
+    async with asyncio.timeout(10):
+        while (await samples_of(daemon))["bearerd_refresh_waiters"] != {labelled(): 4}:
+            pass
+    sandbox.authority.hold.open()
+    assert {reply.status for reply in await asking} == {200}
+    assert (await daemon.client.get("/nowhere")).status == 404
+    await daemon.wait_for_finished(8)
+    found = await samples_of(daemon)
+    assert found["bearerd_requests_total"] == {
+        labelled(client="agent", method="GET", status="200"): 3,
+        labelled(client="agent", method="POST", status="200"): 4,
+        labelled(client="agent", method="GET", status="404"): 1,
+    }
+    assert found["bearerd_recoveries_total"] == {
+        labelled(path="refresh", outcome="recovered"): 4
+    }
+    assert found["bearerd_refreshes_total"] == {
+        labelled(profile="default", trigger="refused", outcome="renewed"): 1
+    }
+    assert found["bearerd_refused_total"] == {labelled(code="not_found"): 1}
+    assert found["bearerd_request_overhead_seconds_count"] == {labelled(): 7}
+    assert found["bearerd_lock_wait_seconds_count"] == {labelled(): 1}
+    assert found["bearerd_refresh_waiters"] == {labelled(): 0}
+    assert found["bearerd_streams_active"] == {labelled(): 0}
+    assert found["bearerd_login_required"] == {labelled(profile="default"): 0}
+    (profile,) = (await status_of(daemon))["profiles"]
+    assert found["bearerd_credential_expires_at_seconds"] == {
+        labelled(profile="default"): profile["expires_at"]
+    }
+
+
+async def test_the_metrics_are_those_of_the_contract(
+    start: Start, sandbox: Sandbox
+) -> None:
+    """No name more, none less; labels as promised."""
+    daemon = await start()
+    sandbox.revoke_access_tokens()
+    await daemon.client.send()
+    await daemon.client.get("/nowhere")
+    _, text = await daemon.admin("/metrics")
+    families = {
+        family.name: set().union(*(sample.labels for sample in family.samples)) - {"le"}
+        for family in text_string_to_metric_families(text)
+    }
+    assert families == CONTRACT
+
+
+async def test_a_stream_is_counted_while_it_runs(
+    start: Start, sandbox: Sandbox
+) -> None:
+    """In the metrics and in the status; when it is over it counts as a request."""
+    daemon = await start()
+    streams = sandbox.upstream.streams
+    streams.hold.close()
+    async with daemon.client.open() as answer:
+        assert (await samples_of(daemon))["bearerd_streams_active"] == {labelled(): 1}
+        status = await status_of(daemon)
+        assert (status["streams_active"], status["requests_in_flight"]) == (1, 1)
+        assert "bearerd_requests_total" not in await samples_of(daemon)
+        streams.hold.open()
+        await answer.read()
+    await daemon.wait_for_finished(1)
+    found = await samples_of(daemon)
+    assert found["bearerd_streams_active"] == {labelled(): 0}
+    assert sum(found["bearerd_requests_total"].values()) == 1
+
+
+async def test_a_dead_login_shows(start: Start, sandbox: Sandbox) -> None:
+    """In the metrics, and in the status with the sentence that clients get."""
+    daemon = await start()
+    sandbox.authority.fault(AuthorityFault("refuse"))
+    sandbox.revoke_access_tokens()
+    reply = await daemon.client.send()
+    assert (reply.status, reply.code) == (401, "login_required")
+    found = await samples_of(daemon)
+    assert found["bearerd_login_required"] == {labelled(profile="default"): 1}
+    assert found["bearerd_refreshes_total"] == {
+        labelled(profile="default", trigger="refused", outcome="refused"): 1
+    }
+    assert found["bearerd_refused_total"] == {labelled(code="login_required"): 1}
+    (profile,) = (await status_of(daemon))["profiles"]
+    assert (profile["state"], profile["reason"]) == ("login_required", "revoked")
+    assert profile["message"] == reply.message
+
+
+async def test_the_status_has_what_a_person_asks_for(
+    start: Start, sandbox: Sandbox
+) -> None:
+    """Which account, until when, which generation, since when; and no token."""
+    daemon = await start()
+    before = await status_of(daemon)
+    assert before["relay"] == [daemon.client.base_url.removeprefix("http://")]
+    assert before["draining"] is False
+    (profile,) = before["profiles"]
+    assert (profile["profile"], profile["state"]) == ("default", "ready")
+    assert (profile["account_id"], profile["generation"]) == ("acct-sandbox-1", 1)
+    assert profile["store"] == str(daemon.store)
+    assert profile["last_refreshed_at"] is None
+    assert before["started_at"] < profile["refresh_at"] < profile["expires_at"]
+    sandbox.revoke_access_tokens()
+    await daemon.client.send()
+    (profile,) = (await status_of(daemon))["profiles"]
+    assert profile["generation"] == 2
+    assert profile["last_refreshed_at"] >= before["started_at"]
+
+
+async def test_the_log_has_a_line_for_each_refresh_and_recovery(
+    launch: Launch, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """JSON on stderr, at the level that is the default, with all that is promised."""
+    write_login(tmp_path / "auth.json", sandbox.auth_document())
+    daemon = await launch(log_level="info")
+    sandbox.revoke_access_tokens()
+    assert (await daemon.client.send()).recovery == "refresh"
+    sandbox.authority.fault(AuthorityFault("refuse"))
+    sandbox.revoke_access_tokens()
+    assert (await daemon.client.send()).status == 401
+    refreshed = await daemon.wait_for("credential.refreshed")
+    assert said(refreshed) == {
+        "level": "info",
+        "profile": "default",
+        "trigger": "refused",
+        "outcome": "renewed",
+        "generation": 2,
+    }
+    failed = await daemon.wait_for("refresh.failed")
+    assert said(failed) == {
+        "level": "warning",
+        "profile": "default",
+        "trigger": "refused",
+        "outcome": "refused",
+        "reason": "revoked",
+        "generation": 2,
+    }
+    needed = await daemon.wait_for("login.needed")
+    assert (needed["level"], needed["reason"]) == ("error", "revoked")
+    assert "bearerd login" in needed["message"]
+    lost = await daemon.wait_for("recovery.finished", outcome="login_required")
+    assert said(lost)["level"] == "warning"
+    recovered = await daemon.wait_for("recovery.finished", outcome="recovered")
+    assert said(recovered) == {
+        "level": "info",
+        "profile": "default",
+        "path": "refresh",
+        "outcome": "recovered",
+        "generation": 2,
+    }
+    events = [line["event"] for line in daemon.lines]
+    assert events.count("recovery.finished") == 2
+    assert events.count("credential.refreshed") == 1
+    assert all("said" not in line for line in daemon.lines)  # every line is JSON
+
+
+def said(line: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a line of the log without its times, after a look at those."""
+    assert line["timestamp"].endswith("+00:00")
+    assert 0 <= line["duration_seconds"] < 20
+    times = {"timestamp", "event", "duration_seconds", "expires_at"}
+    return {name: value for name, value in line.items() if name not in times}
+
+
+async def test_status_asks_the_running_daemon(
+    launch: Launch, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """`--json --check`: 0 while all is well, 3 once a person has to sign in."""
+    store = tmp_path / "auth.json"
+    write_login(store, sandbox.auth_document())
+    daemon = await launch()
+    settings = {
+        "store": store,
+        "admin_listen": daemon.admin_url.removeprefix("http://"),
+        "issuer_url": sandbox.issuer_url,
+    }
+    done = await run_command(tmp_path, "status", "--json", "--check", settings=settings)
+    told = json.loads(done.stdout)
+    assert (done.code, done.stderr, told["running"]) == (0, "", True)
+    assert (
+        told["profiles"]
+        == json.loads((await daemon.admin("/api/status"))[1])["profiles"]
+    )
+    sandbox.authority.fault(AuthorityFault("refuse"))
+    sandbox.revoke_access_tokens()
+    assert (await daemon.client.send()).status == 401
+    done = await run_command(tmp_path, "status", "--json", "--check", settings=settings)
+    (profile,) = json.loads(done.stdout)["profiles"]
+    assert (done.code, profile["state"]) == (3, "login_required")
+
+
+async def test_token_and_daemon_share_one_refresh(
+    launch: Launch, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """A command beside the daemon waits for its lock, and prints what it stored."""
+    store = tmp_path / "auth.json"
+    sandbox.tokens.access_lifetime_seconds = -60
+    write_login(store, sandbox.auth_document())
+    sandbox.tokens.access_lifetime_seconds = 3600
+    sandbox.authority.hold.close()
+    daemon = await launch()
+    await sandbox.authority.wait_for_waiting(1)
+    settings = {"store": store, "issuer_url": sandbox.issuer_url}
+    asking = asyncio.create_task(run_command(tmp_path, "token", settings=settings))
+    asked = asyncio.create_task(daemon.client.send())
+    async with asyncio.timeout(10):
+        waiters = 0
+        while not waiters:
+            text = (await daemon.admin("/metrics"))[1]
+            waiters = "\nbearerd_refresh_waiters 1.0\n" in text
+    sandbox.authority.hold.open()
+    done = await asking
+    assert (await asked).status == 200
+    assert done.code == 0
+    assert done.stdout.strip() == tokens_of(read_login(store))["access_token"]
+    assert (sandbox.authority.calls, sandbox.authority.reused) == (1, 0)
+    done = await run_command(tmp_path, "token", "--json", settings=settings)
+    assert json.loads(done.stdout)["account_id"] == "acct-sandbox-1"
+    assert sandbox.authority.calls == 1
+
+
+@pytest.fixture
+async def two(start: Start, sandbox: Sandbox, tmp_path: Path) -> Daemon:
+    """A daemon with the profiles `default` and `work`, each with its own account."""
+    work = tmp_path / "profiles" / "work" / "auth.json"
+    write_login(work, sandbox.auth_document("acct-work"))
+    return await start(profiles="work")
+
+
+async def test_a_key_is_bound_to_its_profile(
+    two: Daemon, sandbox: Sandbox, canary: Canary
+) -> None:
+    """It needs no path to get there, and no path leads it elsewhere."""
+    keys = two.settings.keys_file
+    done = await run_command(
+        keys.parent,
+        *("key", "create", "worker", "--profile", "work"),
+        settings={"store": two.store, "profiles": "work"},
+    )
+    worker = done.stdout.strip()
+    canary.knows("the worker's key", worker)
+    models = "/backend-api/codex/models"
+    async with Client(two.client.base_url, worker, canary) as client:
+        for path in (models, "/v1/models", f"/profiles/work{models}"):
+            assert (await client.get(path)).status == 200
+            record = sandbox.upstream.records[-1]
+            assert record.header(b"chatgpt-account-id") == [b"acct-work"]
+            assert record.raw_path == models
+        refused = await client.get(f"/profiles/default{models}")
+        assert (refused.status, refused.code) == (403, "target_forbidden")
+        assert "work" in refused.message
+    for path in (models, f"/profiles/default{models}"):
+        assert (await two.client.get(path)).status == 200
+        record = sandbox.upstream.records[-1]
+        assert record.header(b"chatgpt-account-id") == [b"acct-sandbox-1"]
+    for name in ("work", "nobody"):
+        refused = await two.client.get(f"/profiles/{name}{models}")
+        assert (refused.status, refused.code) == (403, "target_forbidden")
+    assert sandbox.upstream.requests == 5
+
+
+async def test_profiles_recover_by_themselves(two: Daemon, sandbox: Sandbox) -> None:
+    """One refresh each, into its own file; a dead login stops one of them only."""
+    stores = {name: one.store for name, one in two.settings.profiles.items()}
+    before = {name: read_login(path) for name, path in stores.items()}
+    sandbox.revoke_access_tokens()
+    assert (await two.client.send()).recovery == "refresh"
+    assert read_login(stores["default"]) != before["default"]
+    assert read_login(stores["work"]) == before["work"]
+    (recovery,) = two.announced(RecoveryFinished)
+    assert recovery.profile == "default"
+    stores["work"].unlink()
+    loaded = {event.profile for event in two.announced(CredentialLoaded)}
+    assert loaded == {"default", "work"}
+    states: set[tuple[str, str]] = set()
+    async with asyncio.timeout(10):
+        while ("work", "login_required") not in states:
+            profiles = (await status_of(two))["profiles"]
+            states = {(one["profile"], one["state"]) for one in profiles}
+    assert ("default", "ready") in states
+    assert (await two.admin("/readyz"))[0] == 200
+    assert (await two.client.send()).status == 200
+    found = await samples_of(two)
+    assert found["bearerd_login_required"] == {
+        labelled(profile="default"): 0,
+        labelled(profile="work"): 1,
+    }
