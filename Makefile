@@ -25,7 +25,7 @@ PYTEST_FLAGS ?=
 .PHONY: help
 help: ## say what there is
 	@printf 'make TARGET, where TARGET is one of\n\n'
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' $(firstword $(MAKEFILE_LIST)) | while IFS='|' read -r target meaning; do printf '%-15s %s\n' "$$target" "$$meaning"; done
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' $(firstword $(MAKEFILE_LIST)) | while IFS='|' read -r target meaning; do printf '%-18s %s\n' "$$target" "$$meaning"; done
 
 ## Seeing it
 
@@ -44,8 +44,16 @@ test: $(VENV)/.dev ## the unit and path suites
 	$(PY) -m pytest -m "not ($(SLOW))" $(PYTEST_FLAGS)
 
 .PHONY: test-clients
-test-clients: $(VENV)/.dev ## real agents through a real bearerd; installs them with npm and pip
-	$(PY) -m pytest -m clients $(PYTEST_FLAGS) tests/clients
+test-clients: $(VENV)/.dev ## real agents and WebSocket stacks through a real bearerd; installs them with npm and pip
+	$(PY) -m pytest -m clients $(PYTEST_FLAGS)
+
+.PHONY: test-chaos
+test-chaos: $(VENV)/.dev ## killed processes, failing disks, a foreign authority; CHAOS=full for the long form
+	$(PY) -m pytest -m chaos $(PYTEST_FLAGS)
+
+.PHONY: test-differential
+test-differential: $(VENV)/.dev ## the same bytes through bearerd, nginx and haproxy; a part of test where both are installed
+	$(PY) -m pytest $(PYTEST_FLAGS) tests/differential
 
 .PHONY: test-image
 test-image: $(VENV)/.dev ## build the container image, run it, and run compose.yaml

@@ -1,5 +1,6 @@
 """The locks: complete, hashed, in step with pyproject.toml, and silent about registries."""
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -45,12 +46,20 @@ def wanted(pyproject: dict[str, Any], *, groups: bool) -> list[Requirement]:
 
 
 def test_no_lock_names_a_registry(checkout: Path) -> None:
-    """They must work behind any mirror; so must those of the suites, npm's included."""
+    """They must work behind any mirror; so must those of the suites."""
     locks = [*checkout.glob("*.lock"), *checkout.glob("tests/*/*.lock")]
-    locks += checkout.glob("tests/*/*/package-lock.json")
     text = "\n".join(path.read_text() for path in locks)
     assert len(locks) >= 3
     assert not re.search(r"://|@ ?file|--(?!hash=sha256:)|\.(org|com|io|net)\b", text)
+
+
+def test_no_lock_of_npm_names_a_registry(checkout: Path) -> None:
+    """Left alone, npm writes down where it found each package."""
+    for path in checkout.glob("tests/*/*/package-lock.json"):
+        packages = json.loads(path.read_text())["packages"]
+        named = [name for name, package in packages.items() if "resolved" in package]
+        assert packages
+        assert named == [], path
 
 
 @EVERY_LOCK
