@@ -21,4 +21,6 @@ def canary(request: pytest.FixtureRequest) -> Iterator[Canary]:
     for when, kind, text in request.node._report_sections:
         if kind in {"stderr", "log"}:
             watching.saw(f"{kind} during {when}", text)
-    assert watching.found() == []
+    found = watching.found()
+    if found:
+        pytest.fail(f"the canary: {'; '.join(found)}", pytrace=False)

@@ -1,0 +1,92 @@
+"""The canary of every test: that it sings, and that it is there."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+
+import pytest
+
+from proxy.sandbox import Sandbox
+from tests.support import Canary, Start, read_login, tokens_of
+from tests.support.process import ROOT, environment
+
+KEPT = """
+import logging
+import sys
+
+
+def test_that_is_well(tmp_path):
+    sys.stderr.write("sandbox-rt-is no token")
+
+
+def test_that_writes_a_secret():
+    sys.stderr.write("said: sandbox-rt-1-2-00ff00ff00ff")
+
+
+def test_that_logs_a_secret():
+    logging.getLogger("anybody").warning("eyJhbGciOiJub25lIn0")
+"""
+
+
+@pytest.mark.parametrize("part", ["whole", "beginning", "end"])
+@pytest.mark.parametrize("kind", ["access_token", "refresh_token", "id_token", "key"])
+async def test_a_secret_is_found_whole_and_in_part(
+    start: Start, sandbox: Sandbox, kind: str, part: str
+) -> None:
+    """Whatever was minted in the test: in the middle of a line, or cut off."""
+    daemon = await start()
+    secret = daemon.client.key
+    watching = Canary()
+    watching.knows("a client key", secret)
+    if kind != "key":
+        watching.watches(sandbox)
+        secret = tokens_of(read_login(daemon.store))[kind]
+    shown = {"whole": secret, "beginning": secret[:24], "end": secret[-24:]}[part]
+    watching.saw("a line", f'{{"said": "the {shown} it is"}}')
+    if (kind, part) == ("id_token", "end"):
+        return  # a signature by itself opens nothing, and nobody keeps it
+    (first, *_) = watching.found()
+    assert first.startswith("a line shows ")
+    assert shown not in first
+
+
+async def test_what_is_no_secret_is_let_pass(start: Start, sandbox: Sandbox) -> None:
+    """Fingerprints, accounts and claims are for everybody's eyes."""
+    daemon = await start()
+    watching = Canary()
+    watching.watches(sandbox)
+    await daemon.client.send()
+    (record,) = sandbox.upstream.records
+    watching.saw("a line", f"{record.access_fingerprint} acct-sandbox-1 {record!r}")
+    assert watching.found() == []
+
+
+async def test_it_watches_over_every_test(tmp_path: Path) -> None:
+    """A run of pytest in which one test is well, and two show a secret."""
+    (tmp_path / "test_kept.py").write_text(KEPT)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "tests.conftest",
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "no:asyncio",
+        "--rootdir",
+        str(tmp_path),
+        str(tmp_path),
+        cwd=ROOT,
+        env=environment(tmp_path, {}),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    said, _ = await process.communicate()
+    assert process.returncode == 1
+    told = said.decode()
+    assert "the canary: stderr during call shows a refresh token\n" in told
+    assert "the canary: log during call shows a JWT\n" in told
+    assert told.splitlines()[-1].startswith("3 passed, 2 errors")

@@ -1,0 +1,118 @@
+"""Five minutes of trouble beside good service, by a clock moved by hand: a request a second.
+
+Whose 401 it is shows over time: the token's is mended, a resource's is delivered.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+
+import pytest
+
+from proxy.events import RecoveryFinished
+from proxy.sandbox import Sandbox, UpstreamFault
+from tests.support import HandClock, Start
+from tests.support.client import MODELS
+
+SECONDS = 300
+BURST, INTERVAL_SECONDS = 5, 30
+TROUBLED = "/backend-api/codex/troubled"
+ABOUT_THE_TOKEN = json.dumps({"error": {"code": "token_invalidated"}})
+ABOUT_THE_RESOURCE = json.dumps({"error": {"code": "no_seat", "message": "No seat."}})
+
+
+def refuse(sandbox: Sandbox, body: str, path: str | None = None) -> None:
+    """Have the upstream, or one path of it, answer 401 from now on."""
+    sandbox.upstream.fault(UpstreamFault("answer", status=401, body=body, path=path))
+
+
+async def test_an_upstream_that_refuses_everything_sees_each_call_that_is_allowed(
+    timed_start: Start, timed_sandbox: Sandbox, hand: HandClock
+) -> None:
+    """Two paths, asked again each second. Nearly all of the budget is used, since each
+    refresh might have been the one that helps; when the upstream is well, so are we.
+    """
+    daemon = await timed_start()
+    refuse(timed_sandbox, ABOUT_THE_TOKEN)
+    marks: Counter[str | None] = Counter()
+    for _ in range(SECONDS):
+        for path in ("/v1/responses", "/v1/models"):
+            reply = await daemon.client.send(path)
+            assert (reply.status, reply.body.decode()) == (401, ABOUT_THE_TOKEN)
+            marks[reply.code] += 1
+        hand.advance(1)
+    assert set(marks) == {None, "refresh_throttled"}
+    allowed = BURST + SECONDS // INTERVAL_SECONDS
+    assert allowed - 2 <= timed_sandbox.authority.calls <= allowed
+    assert timed_sandbox.authority.reused == 0
+    outcomes = {end.outcome for end in daemon.announced(RecoveryFinished)}
+    assert outcomes == {"refused", "refresh_throttled"}
+    timed_sandbox.upstream.clear_faults()
+    assert (await daemon.client.send()).status == 200
+
+
+@pytest.mark.parametrize(
+    ("body", "most_calls"),
+    [(ABOUT_THE_RESOURCE, 0), (ABOUT_THE_TOKEN, 2)],
+    ids=["names the resource", "names the token"],
+)
+async def test_a_path_that_refuses_for_ever_is_soon_known(
+    timed_start: Start,
+    timed_sandbox: Sandbox,
+    hand: HandClock,
+    body: str,
+    most_calls: int,
+) -> None:
+    """The other path is served all the time. One that blames the token is believed at
+    first, and no more once it has refused a token fresh from the authority.
+    """
+    daemon = await timed_start()
+    refuse(timed_sandbox, body, "codex/troubled")
+    for _ in range(SECONDS):
+        good = await daemon.client.get(MODELS)
+        assert (good.status, good.recovery) == (200, None)
+        bad = await daemon.client.get(TROUBLED)
+        assert (bad.status, bad.body.decode(), bad.code) == (401, body, None)
+        hand.advance(1)
+    assert timed_sandbox.authority.calls <= most_calls
+    assert (await daemon.admin("/readyz"))[0] == 200
+
+
+@pytest.mark.parametrize("body", [ABOUT_THE_RESOURCE, ABOUT_THE_TOKEN])
+async def test_a_path_that_refuses_does_not_hide_a_token_that_died(
+    timed_start: Start, timed_sandbox: Sandbox, hand: HandClock, body: str
+) -> None:
+    """It refuses for reasons of its own when the token is revoked: the others recover all
+    the same, by one refresh.
+    """
+    daemon = await timed_start()
+    refuse(timed_sandbox, body, "codex/troubled")
+    for _ in range(20):
+        assert (await daemon.client.get(MODELS)).status == 200
+        assert (await daemon.client.get(TROUBLED)).status == 401
+        hand.advance(1)
+    calls = timed_sandbox.authority.calls
+    timed_sandbox.revoke_access_tokens()
+    assert (await daemon.client.get(TROUBLED)).status == 401
+    replies = await daemon.client.many(20, "/v1/responses")
+    assert {reply.status for reply in replies} == {200}
+    assert timed_sandbox.authority.calls == calls + 1
+    assert timed_sandbox.authority.reused == 0
+
+
+async def test_tokens_that_live_five_seconds_do_where_the_budget_allows(
+    timed_start: Start, timed_sandbox: Sandbox, hand: HandClock
+) -> None:
+    """With a call a second allowed nobody is turned away, none waits, and no call is
+    wasted: a token of five seconds is renewed in its last one.
+    """
+    timed_sandbox.tokens.access_lifetime_seconds = 5
+    daemon = await timed_start(refresh_interval_seconds=1)
+    for _ in range(SECONDS):
+        await hand.wait_for_sleepers(2)
+        assert (await daemon.client.get(MODELS)).status == 200
+        hand.advance(1)
+    assert timed_sandbox.upstream.statuses == {200: SECONDS}
+    assert SECONDS / 5 - 1 <= timed_sandbox.authority.calls <= SECONDS / 4 + 1
+    assert timed_sandbox.authority.reused == 0
