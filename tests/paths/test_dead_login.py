@@ -12,9 +12,19 @@ from pathlib import Path
 
 import pytest
 
+from proxy.credential.clock import Clock
 from proxy.events import LoginNeeded, LoginRestored
 from proxy.sandbox import AuthorityFault, Sandbox
-from tests.support import Daemon, Reply, Start, read_login, tokens_of, write_login
+from tests.support import (
+    Daemon,
+    HandClock,
+    Reply,
+    Start,
+    read_login,
+    run_command,
+    tokens_of,
+    write_login,
+)
 
 End = Callable[[Sandbox, Daemon], None]
 
@@ -39,6 +49,28 @@ def refuse_otherwise(sandbox: Sandbox, _: Daemon) -> None:
     sandbox.authority.fault(AuthorityFault("answer", status=401, body="{}"))
 
 
+def refuse_plainly(sandbox: Sandbox, _: Daemon) -> None:
+    """Let the authority say no in OAuth's own words, without a subtype."""
+    sandbox.authority.fault(AuthorityFault("refuse", code="invalid_grant"))
+
+
+def patient(hand: HandClock) -> Clock:
+    """Return the clock moved by hand, by which pauses shorter than a tick take no time."""
+
+    async def sleep(seconds: float) -> None:
+        await (hand.sleep(seconds) if seconds >= 1 else asyncio.sleep(0))
+
+    return Clock(now=hand.now, monotonic=hand.now, sleep=sleep)
+
+
+async def two_seconds(hand: HandClock) -> None:
+    """Let as much time pass, and upkeep look at the file as often as it does then."""
+    for _ in range(2):
+        await hand.wait_for_sleepers(2)
+        hand.advance(1)
+    await hand.wait_for_sleepers(2)
+
+
 def is_clear(reply: Reply, code: str) -> bool:
     """Say whether an answer is a 401 of bearerd that an agent does not try again."""
     error = json.loads(reply.body)["error"]
@@ -46,6 +78,7 @@ def is_clear(reply: Reply, code: str) -> bool:
         (reply.status, reply.code, error["code"]) == (401, code, code)
         and error["type"] == "bearerd_error"
         and "Retry-After" not in reply.headers
+        and reply.headers["WWW-Authenticate"] == 'Bearer realm="bearerd"'
     )
 
 
@@ -56,36 +89,45 @@ def is_clear(reply: Reply, code: str) -> bool:
         (spend_elsewhere, "reused", "already used"),
         (sign_out_elsewhere, "revoked", "was revoked"),
         (refuse_otherwise, "other", "refuses this login for good"),
+        (refuse_plainly, "other", "refuses this login for good"),
     ],
 )
 async def test_a_refusal_for_good_is_one_clear_401_until_the_file_changes(
-    start: Start, sandbox: Sandbox, end: End, reason: str, said: str
+    timed_start: Start,
+    timed_sandbox: Sandbox,
+    hand: HandClock,
+    *,
+    end: End,
+    reason: str,
+    said: str,
 ) -> None:
     """The reason, the command that mends it, one call, one announcement; the file stays
     as it was, and a new login in it brings service back within 2 s.
     """
-    daemon = await start()
+    daemon = await timed_start(clock=patient(hand))
     before = daemon.store.read_bytes()
-    end(sandbox, daemon)
-    sandbox.revoke_access_tokens()
+    end(timed_sandbox, daemon)
+    timed_sandbox.revoke_access_tokens()
     replies = await daemon.client.many(20)
     replies += [await daemon.client.send(path) for path in ("/v1/models", "/v1/x")]
     assert all(is_clear(reply, "login_required") for reply in replies)
     assert {said in reply.message for reply in replies} == {True}
     assert {"`bearerd login`" in reply.message for reply in replies} == {True}
-    assert sandbox.authority.calls == 1
+    assert timed_sandbox.authority.calls == 1
     (needed,) = daemon.announced(LoginNeeded)
     assert (needed.code, needed.reason) == ("login_required", reason)
-    assert (await daemon.admin("/readyz"))[0] == 503
+    status, text = await daemon.admin("/readyz")
+    (missing,) = json.loads(text)["missing"]
+    assert (status, missing["remedy"]) == (503, replies[0].message)
     assert daemon.store.read_bytes() == before
 
-    sandbox.authority.clear_faults()
-    write_login(daemon.store, sandbox.auth_document())
-    async with asyncio.timeout(2):
-        await daemon.wait_for(LoginRestored)
+    timed_sandbox.authority.clear_faults()
+    write_login(daemon.store, timed_sandbox.auth_document())
+    await two_seconds(hand)
+    assert len(daemon.announced(LoginRestored)) == 1
     assert (await daemon.client.send()).status == 200
     assert (await daemon.admin("/readyz"))[0] == 200
-    assert sandbox.authority.calls == 1
+    assert timed_sandbox.authority.calls == 1
     assert len(daemon.announced(LoginNeeded)) == 1
 
 
@@ -104,35 +146,55 @@ async def test_a_dead_login_is_remembered_by_the_next_process(
 
 
 async def test_another_account_in_the_file_is_one_clear_401_until_it_is_meant(
-    start: Start, sandbox: Sandbox
+    timed_start: Start, timed_sandbox: Sandbox, hand: HandClock
 ) -> None:
     """Nothing goes out in another name; the old account's return restores service."""
-    daemon = await start()
+    daemon = await timed_start()
     mine = read_login(daemon.store)
-    other = sandbox.auth_document("acct-somebody-else")
+    other = timed_sandbox.auth_document("acct-somebody-else")
     write_login(daemon.store, other)
-    async with asyncio.timeout(2):
-        (needed,) = await daemon.wait_for(LoginNeeded)
+    await two_seconds(hand)
+    (needed,) = daemon.announced(LoginNeeded)
     assert (needed.code, needed.profile) == ("account_changed", "default")
     replies = await daemon.client.many(20)
     assert all(is_clear(reply, "account_changed") for reply in replies)
     for named in ("acct-somebody-else", "acct-sandbox-1", "bearerd adopt"):
         assert named in replies[0].message
-    assert (sandbox.upstream.requests, sandbox.authority.calls) == (0, 0)
+    assert (timed_sandbox.upstream.requests, timed_sandbox.authority.calls) == (0, 0)
     assert read_login(daemon.store) == other
     assert len(daemon.announced(LoginNeeded)) == 1
 
     write_login(daemon.store, mine)
-    async with asyncio.timeout(2):
-        await daemon.wait_for(LoginRestored)
+    await two_seconds(hand)
+    assert len(daemon.announced(LoginRestored)) == 1
     assert (await daemon.client.send()).status == 200
 
 
+async def test_another_account_is_taken_up_once_it_is_adopted(
+    timed_start: Start, timed_sandbox: Sandbox, hand: HandClock
+) -> None:
+    """`bearerd adopt` says that the change is meant; a daemon that runs goes on with it."""
+    daemon = await timed_start()
+    write_login(daemon.store, timed_sandbox.auth_document("acct-somebody-else"))
+    await two_seconds(hand)
+    settings = {"store": daemon.store, "issuer_url": timed_sandbox.issuer_url}
+    home = daemon.store.with_name("home")
+    adopted = await run_command(home, "adopt", settings=settings)
+    assert (adopted.code, adopted.stderr) == (0, "")
+    assert "acct-somebody-else" in adopted.stdout
+    await two_seconds(hand)
+    assert len(daemon.announced(LoginRestored)) == 1
+    assert (await daemon.client.send()).status == 200
+    (record,) = timed_sandbox.upstream.records
+    assert record.header(b"chatgpt-account-id") == [b"acct-somebody-else"]
+    assert timed_sandbox.authority.calls == 0
+
+
 async def test_no_file_is_one_clear_401_until_there_is_one(
-    start: Start, sandbox: Sandbox
+    timed_start: Start, timed_sandbox: Sandbox, hand: HandClock
 ) -> None:
     """The daemon runs and says what is missing; nothing is asked of anybody."""
-    daemon = await start(login=None)
+    daemon = await timed_start(login=None)
     replies = await daemon.client.many(20)
     assert all(is_clear(reply, "login_required") for reply in replies)
     assert f"{daemon.store}: there is no credential file" in replies[0].message
@@ -141,29 +203,29 @@ async def test_no_file_is_one_clear_401_until_there_is_one(
     (missing,) = json.loads(text)["missing"]
     assert (status, missing["reason"]) == (503, "missing")
     assert missing["store"] == str(daemon.store)
-    assert (sandbox.upstream.requests, sandbox.authority.calls) == (0, 0)
+    assert (timed_sandbox.upstream.requests, timed_sandbox.authority.calls) == (0, 0)
     (needed,) = daemon.announced(LoginNeeded)
     assert needed.reason == "missing"
 
-    write_login(daemon.store, sandbox.auth_document())
-    async with asyncio.timeout(2):
-        await daemon.wait_for(LoginRestored)
+    write_login(daemon.store, timed_sandbox.auth_document())
+    await two_seconds(hand)
+    assert len(daemon.announced(LoginRestored)) == 1
     assert (await daemon.client.send()).status == 200
 
 
 async def test_a_sign_out_is_noticed_and_not_undone(
-    start: Start, sandbox: Sandbox
+    timed_start: Start, timed_sandbox: Sandbox, hand: HandClock
 ) -> None:
     """Whoever removes the file has signed out: no token of it is used any more."""
-    daemon = await start()
+    daemon = await timed_start(clock=patient(hand))
     assert (await daemon.client.send()).status == 200
     daemon.store.unlink()
-    async with asyncio.timeout(4):  # gone for one look may be a writer at work
-        (needed,) = await daemon.wait_for(LoginNeeded)
+    await two_seconds(hand)  # gone for one look may be a writer at work
+    (needed,) = daemon.announced(LoginNeeded)
     assert needed.reason == "missing"
     assert is_clear(await daemon.client.send(), "login_required")
     assert not daemon.store.exists()
-    assert (sandbox.upstream.requests, sandbox.authority.calls) == (1, 0)
+    assert (timed_sandbox.upstream.requests, timed_sandbox.authority.calls) == (1, 0)
 
 
 async def test_a_sign_out_during_the_refresh_is_not_undone(
