@@ -161,6 +161,9 @@ class Custody:
             return True
         is_stored = False
         with suppress(LoginRequired):  # signed out
+            await self.finish()
+            if not self.has_unsaved:
+                return True  # another process had gone on from it, and that is stored
             is_stored = await self._store.replace(*self._unsaved) is None
         await self._store.journal.clear()
         self._unsaved = None

@@ -195,9 +195,9 @@ class CredentialSource:
         self._is_in_memory_only = self._renewal.has_unsaved
         if is_saved:
             self._observe(CredentialSaved(self._profile))
-        elif not self._is_in_memory_only:
+        if not self._is_in_memory_only:
             with suppress(BearerdError):
-                await self._load()  # somebody has signed in meanwhile, or out
+                await self._load()  # it may be another's: a newer one, or a sign-in
 
     async def adopt(self) -> Credential:
         """Take the store's account for this profile's own, whatever it was before.

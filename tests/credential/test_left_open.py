@@ -259,11 +259,14 @@ async def test_a_store_that_cannot_be_read_is_said_once_and_mends(home: Home) ->
 class FullStore(FileStore):
     """A store that takes the record of a login, and not the login."""
 
+    is_full = True
+
     async def replace(
         self, began_from: Credential, renewed: Credential
     ) -> Credential | None:
-        """Refuse, as a disk that is full does."""
-        assert began_from != renewed
+        """Refuse while the disk is full."""
+        if not self.is_full:
+            return await super().replace(began_from, renewed)
         raise StoreError("no space left on this device")
 
 
@@ -299,3 +302,22 @@ async def test_an_unsaved_answer_without_a_new_refresh_token_stays_the_newest(
     new = await source.refresh(old, "refused")
     newer = await source.refresh(new, "refused")
     assert newer.access_token not in {old.access_token, new.access_token}
+
+
+async def test_who_saves_late_does_not_write_over_what_another_went_on_to(
+    home: Home,
+) -> None:
+    """One has renewed, the other once more; then the disk is mended for the first."""
+    home.write(login())
+    store = FullStore(home.path, clock=home.hands.clock())
+    one = home.source(store=store)
+    first = await one.refresh(await one.current(), "refused")
+    two = home.source(store=FullStore(home.path, clock=home.hands.clock()))
+    await two.start()
+    second = await two.refresh(first, "refused")
+    store.is_full = False
+    await one.save_again()
+    assert home.stored_refresh_token() == second.refresh_token
+    assert await one.current() == second
+    assert not one.status().in_memory_only
+    assert home.authority.reused == 0
