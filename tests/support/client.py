@@ -12,6 +12,7 @@ from typing import Any, Self
 from urllib.parse import urlsplit
 
 import aiohttp
+from yarl import URL
 
 from tests.support.canary import Canary
 
@@ -88,9 +89,8 @@ class Client:
             given = {"json": {"model": "m", "stream": True}, **given}
         if "data" in given:
             given.pop("json", None)
-        async with self._session.request(
-            method, self.base_url + path, **given
-        ) as answer:
+        url = URL(self.base_url + path, encoded=True)  # as it is written
+        async with self._session.request(method, url, **given) as answer:
             yield answer
 
     async def send(
