@@ -324,7 +324,7 @@ class Wire(asyncio.Protocol):
         """
         if self._far_end is not None:
             return self._far_end.ended()
-        if self._is_busy and not self._answer.is_complete:
+        if self._is_busy and not self._answer.is_complete and self._has_tls_ended():
             self._answer.feed_eof()
             self._hand_over()
             self._wake()
@@ -371,6 +371,18 @@ class Wire(asyncio.Protocol):
             sink.pieces(pieces)
         if answer.is_complete:
             sink.end(answer.trailers)
+
+    def _has_tls_ended(self) -> bool:
+        """Say whether it was not TCP alone that ended, which anybody can bring about.
+
+        RFC 9112 section 9.8: without TLS's own end a body may be cut off.
+        """
+        assert self._transport is not None  # noqa: S101 - its end has just come
+        tls = self._transport.get_extra_info("ssl_object")
+        try:
+            return tls is None or tls.read(1) == b""
+        except OSError:  # it wants more
+            return False
 
     async def _wait(self) -> None:
         """Wait for news; raise once there can be none."""
