@@ -1,0 +1,192 @@
+"""Any bytes of an upstream: a whole answer, the beginning of one, or an error."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.errors import UpstreamProtocolError
+from proxy.relay.answer import Answer, DateLine
+from proxy.relay.answer_parser import AnswerParser
+from proxy.relay.message import Field, Head
+from tests.fuzz.readers import answer_by_h11
+from tests.fuzz.shapes import CORPUS, SPLITS, answers, fuzzed, mutated, split
+from tests.fuzz.transport import Kept
+
+ANY = mutated(answers()) | st.binary(max_size=80)
+
+
+@dataclass
+class Read:
+    """What came of an answer and of its connection's end."""
+
+    head: Head | None
+    interims: list[Head]
+    body: bytes
+    trailers: list[Field]
+    is_complete: bool
+    may_be_followed: bool
+    is_refused: bool
+
+
+def read(parts: list[bytes], *, is_head: bool = False, ends: bool = True) -> Read:
+    """Feed *parts* until one is refused; then the connection ends."""
+    parser = AnswerParser()
+    parser.expect(is_head_request=is_head, asks_upgrade=False)
+    return take(parser, parts, ends=ends)
+
+
+def take(parser: AnswerParser, parts: list[bytes], *, ends: bool) -> Read:
+    """Feed *parts* to *parser*, and return what it has understood."""
+    is_refused = False
+    try:
+        for part in parts:
+            parser.feed(part)
+    except UpstreamProtocolError:
+        is_refused = True
+    may_be_followed = parser.may_be_followed
+    if ends and not is_refused:
+        parser.feed_eof()
+    return Read(
+        parser.head,
+        parser.interims,
+        b"".join(parser.pieces),
+        parser.trailers,
+        parser.is_complete,
+        may_be_followed,
+        is_refused,
+    )
+
+
+def check(data: bytes, cuts: list[int], *, is_head: bool) -> None:
+    """Check what holds for any bytes, wherever their segments end."""
+    got = read(split(data, cuts), is_head=is_head)
+    assert got == read(split(data, []), is_head=is_head)
+    assert not (got.is_refused and got.is_complete)
+    if not got.is_complete:
+        assert not got.may_be_followed
+    if got.head is None:
+        assert (got.body, got.is_complete) == (b"", False)
+        return
+    assert 200 <= got.head.status <= 999
+    if got.head.length is not None and got.head.has_body and got.is_complete:
+        assert len(got.body) == got.head.length
+    if not got.head.has_body:
+        assert got.body == b""
+
+
+@fuzzed
+@given(ANY, SPLITS, st.booleans())
+def test_an_outcome_is_an_answer_or_an_error_and_never_both(
+    data: bytes, cuts: list[int], is_head: bool
+) -> None:
+    """The same in whatever segments; nothing follows what is refused, or has no end."""
+    check(data, cuts, is_head=is_head)
+
+
+@fuzzed
+@given(ANY, st.booleans())
+def test_h11_reads_the_same_answer_where_it_reads_one(
+    data: bytes, is_head: bool
+) -> None:
+    """Status, fields and body; only what is folded may be unfolded in another way."""
+    ours = read([data] if data else [], is_head=is_head)
+    theirs = answer_by_h11(data, method=b"HEAD" if is_head else b"GET")
+    if theirs is None or not ours.is_complete:
+        return
+    assert ours.head is not None
+    assert theirs.start == (b"%d" % ours.head.status,)
+    assert theirs.body == ours.body
+    assert list(map(plain, ours.head.fields)) == list(map(plain, theirs.fields))
+
+
+@fuzzed
+@given(
+    st.tuples(st.just(False), answers())
+    | st.tuples(st.just(True), answers(to_head=True)),
+    mutated(answers()),
+    st.booleans(),
+)
+def test_an_answer_leaves_nothing_behind_for_the_next(
+    asked: tuple[bool, bytes], second: bytes, second_is_head: bool
+) -> None:
+    """Where a connection may go on, it goes on as if it were new."""
+    first_is_head, first = asked
+    parser = AnswerParser()
+    parser.expect(is_head_request=first_is_head, asks_upgrade=False)
+    if not take(parser, [first], ends=False).may_be_followed:
+        return
+    parser.expect(is_head_request=second_is_head, asks_upgrade=False)
+    got = take(parser, split(second, []), ends=True)
+    assert got == read(split(second, []), is_head=second_is_head)
+
+
+def plain(field: Field) -> Field:
+    """Return a field line as h11 gives it: codings in lower case, folds in one blank."""
+    name, value = field[0].lower(), b" ".join(field[1].split())
+    return name, value.lower() if name == b"transfer-encoding" else value
+
+
+def pass_on(data: bytes, cuts: list[int], *, is_http_10: bool) -> tuple[Read, Kept]:
+    """Do with an answer what a wire and an exchange do; return what went out."""
+    transport = Kept()
+    answer = Answer(
+        transport,
+        is_http_10=is_http_10,
+        is_head_request=False,
+        must_close=False,
+        date=DateLine(lambda: 0.0),
+    )
+    got = read(split(data, cuts))
+    for interim in got.interims:
+        answer.interim(interim)
+    if got.head is not None:
+        answer.begin(got.head)
+        if got.body:
+            answer.pieces([got.body])
+        if got.is_complete:
+            answer.end(got.trailers)
+        else:
+            answer.break_off()
+    return got, transport
+
+
+@fuzzed
+@given(ANY, SPLITS, st.booleans())
+def test_what_a_client_gets_is_whole_only_if_it_was(
+    data: bytes, cuts: list[int], is_http_10: bool
+) -> None:
+    """And it is the same answer then; a broken one looks broken to h11 as well."""
+    check_onward(data, cuts, is_http_10=is_http_10)
+
+
+def check_onward(data: bytes, cuts: list[int], *, is_http_10: bool) -> None:
+    """Check what a client gets of any bytes of an upstream."""
+    got, transport = pass_on(data, cuts, is_http_10=is_http_10)
+    if got.head is None:
+        return
+    assert transport.written.count(b"\n") == transport.written.count(b"\r\n") or (
+        b"\n" in got.body
+    )
+    told = answer_by_h11(transport.written)
+    if got.is_complete:
+        assert told is not None
+        assert told.start == (b"%d" % got.head.status,)
+        assert told.body == got.body
+    elif not transport.was_aborted:
+        assert told is None
+
+
+@pytest.mark.parametrize(
+    "path", sorted(CORPUS.glob("answers/*")), ids=lambda path: path.name
+)
+def test_the_corpus_of_answers_holds_cut_anywhere(path: Path) -> None:
+    """What has broken one of these properties before stays mended."""
+    data = path.read_bytes()
+    for cut in range(len(data)):
+        check(data, [cut], is_head=False)
+        check(data, [cut], is_head=True)

@@ -1,0 +1,253 @@
+"""Any bytes of a client: one request upstream to every reader, signed once, or none.
+
+What runs is the listener's own connection, the gate, the path rules and an attempt on a
+wire; only the sockets are stand-ins.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.errors import BearerdError
+from proxy.relay import inbound
+from proxy.relay.answer import DateLine
+from proxy.relay.attempt import Attempt, Outbound
+from proxy.relay.body import ReplayBody, ReplayMemory
+from proxy.relay.client_connection import ClientServer, Delivered
+from proxy.relay.gate import check_host, policy
+from proxy.relay.headers import DROPPED_FROM_REQUESTS, nominations
+from proxy.relay.inbound import Inbound
+from proxy.relay.message import Fields, Head
+from proxy.relay.target import origin_form, resolve
+from proxy.relay.upstream import Origin, Upstream
+from proxy.relay.wire import Wire
+from tests.fuzz.readers import Told, request_by_h11, request_by_llhttp
+from tests.fuzz.shapes import CORPUS, SPLITS, fuzzed, mutated, requests, split
+from tests.fuzz.transport import Kept
+from tests.wire.parsers import IS_PYTHON_PARSER
+
+ANY = mutated(requests()) | st.binary(max_size=80)
+
+SIGNATURE = (
+    b"Authorization: Bearer made-up.access.token\r\nChatGPT-Account-ID: made-up\r\n"
+)
+OURS = ((b"authorization", b"Bearer made-up.access.token"),)
+KNOWN = {b"GET", b"HEAD", b"POST", b"PUT", b"OPTIONS", b"DELETE", b"PATCH"}
+
+POLICY = policy(
+    is_loopback=True,
+    is_unix=False,
+    require_key=False,
+    allowed_hosts=(),
+    allowed_origins=(),
+)
+
+TURNS = 12
+"""Rounds of the event loop that a request takes at most, from its bytes to its end."""
+
+
+@dataclass
+class Passed:
+    """One request that went on: as it came in, and the bytes that went up."""
+
+    arrived: Inbound
+    wire: Kept
+
+
+@dataclass
+class Through:
+    """What became of a client's bytes: what went up, and what was told."""
+
+    passed: list[Passed] = field(default_factory=list)
+    told: bytes = b""
+
+
+class Stage:
+    """A listener's connection with an upstream that keeps what it is sent."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._through = Through()
+        self._upstream = Upstream(
+            Origin.of("http://127.0.0.1:9/backend-api"),
+            connect_timeout_seconds=1,
+            idle_timeout_seconds=1,
+            tls=None,
+        )
+
+    async def play(self, parts: list[bytes]) -> Through:
+        """Return what becomes of *parts*; behind them the client leaves."""
+        server = ClientServer(self._handle, DateLine(lambda: 0.0), 10)
+        connection, client = server(), Kept()
+        connection.connection_made(client)
+        for part in parts:
+            if not client.is_closing():
+                connection.data_received(part)
+            await self._turns()
+        connection.connection_lost(None)
+        await self._turns()
+        self._through.told = client.written
+        return self._through
+
+    async def _turns(self) -> None:
+        for _ in range(TURNS):
+            await asyncio.sleep(0)
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Do what the relay and an exchange do, up to the answer; then answer 204."""
+        assert request.transport is not None
+        try:
+            arrived = inbound.read(request)
+            authority, raw = origin_form(arrived.target)
+            hosts = [v for name, v in arrived.fields if name.lower() == b"host"]
+            check_host(POLICY, authority or (hosts[-1] if hosts else None))
+            target = resolve(raw)
+        except BearerdError:
+            return Delivered(keeps_alive=False)
+        await self._send(arrived, target.below)
+        if not request.transport.is_closing():
+            request.transport.write(b"HTTP/1.1 204 No Content\r\n\r\n")
+        return Delivered(keeps_alive=arrived.keeps_alive)
+
+    async def _send(self, arrived: Inbound, below: bytes) -> None:
+        near, far = socket.socketpair()
+        with near, far:
+            wire, transport = Wire(self._loop, near, lambda _: None), Kept()
+            wire.connection_made(transport)
+            self._through.passed.append(Passed(arrived, transport))
+            body = _kept(arrived)
+            attempt = Attempt(wire)
+            attempt.start(self._upstream, _outbound(arrived, below, body), SIGNATURE)
+            try:
+                if attempt._upload is not None:
+                    await attempt._upload
+            finally:
+                attempt.close()
+
+
+def _kept(arrived: Inbound) -> ReplayBody | None:
+    if arrived.reader is None:
+        return None
+    return ReplayBody(
+        arrived.reader,
+        limit_bytes=1 << 20,
+        memory=ReplayMemory(1 << 20),
+        abandoned=lambda _: None,
+    )
+
+
+def _outbound(arrived: Inbound, below: bytes, body: ReplayBody | None) -> Outbound:
+    return Outbound(
+        method=arrived.method,
+        below=below,
+        fields=arrived.fields,
+        body=body,
+        length=arrived.length,
+        asks_upgrade=arrived.asks_upgrade,
+        interim=_ignored,
+    )
+
+
+def _ignored(_head: Head) -> None:
+    """No answer comes."""
+
+
+def through(parts: list[bytes]) -> Through:
+    """Return what becomes of a client's bytes, on an event loop of their own."""
+
+    async def play() -> Through:
+        return await Stage(asyncio.get_running_loop()).play(parts)
+
+    return asyncio.run(play())
+
+
+def readings(data: bytes) -> tuple[Told | None, Told | None]:
+    """Return what h11 and llhttp make of what went up; None where it has no end."""
+    by_h11 = request_by_h11(data)
+    if by_h11 is not None:
+        assert by_h11[1] == b"", "something is left over"
+    theirs = by_h11[0] if by_h11 is not None else None
+    if IS_PYTHON_PARSER and data.partition(b" ")[0] not in KNOWN:
+        return theirs, theirs  # llhttp knows the registered methods alone
+    return theirs, request_by_llhttp(data)
+
+
+def check(passed: Passed) -> None:
+    """Check one request that went up: read by all alike, signed once, nothing added."""
+    data = passed.wire.written
+    ours, theirs = readings(data)
+    assert ours == theirs
+    head = data.partition(b"\r\n\r\n")[0]
+    assert b"\n" not in head.replace(b"\r\n", b"")
+    assert b"\r" not in head.replace(b"\r\n", b"")
+    assert b"\x00" not in head
+    if ours is None:
+        return
+    signed = [field for field in ours.fields if field[0] == b"authorization"]
+    assert tuple(signed) == OURS
+    for name in (b"host", b"chatgpt-account-id"):
+        assert len([field for field in ours.fields if field[0] == name]) == 1
+    assert passing(passed.arrived.fields) == passing(ours.fields)
+
+
+def passing(fields: Fields) -> list[tuple[bytes, bytes]]:
+    """Return the field lines that are the client's to send on, in their order."""
+    dropped = DROPPED_FROM_REQUESTS | nominations(fields)
+    return [
+        (name.lower(), value.strip(b" \t"))
+        for name, value in fields
+        if name.lower() not in dropped
+    ]
+
+
+@fuzzed
+@given(ANY, SPLITS)
+def test_what_goes_up_is_one_request_to_every_reader(
+    data: bytes, cuts: list[int]
+) -> None:
+    """h11 and llhttp read the same, or both find no end; and only ours signs it."""
+    check_all(data, cuts)
+
+
+def check_all(data: bytes, cuts: list[int]) -> None:
+    """Check every request that any bytes of a client come to."""
+    for passed in through(split(data, cuts)).passed:
+        check(passed)
+
+
+@fuzzed
+@given(requests(most=1), SPLITS)
+def test_a_good_request_is_read_the_same_however_it_is_cut(
+    data: bytes, cuts: list[int]
+) -> None:
+    """What goes up may be chunked in another way, and says the same."""
+    whole = [readings(one.wire.written) for one in through([data]).passed]
+    cut = [readings(one.wire.written) for one in through(split(data, cuts)).passed]
+    assert [body(one[0]) for one in cut] == [body(one[0]) for one in whole]
+
+
+def body(told: Told | None) -> tuple[object, ...] | None:
+    """Return what a request says, without how its body is framed."""
+    if told is None:
+        return None
+    framing = (b"content-length", b"transfer-encoding")
+    kept = [field for field in told.fields if field[0] not in framing]
+    return told.start, kept, told.body
+
+
+@pytest.mark.parametrize(
+    "path", sorted(CORPUS.glob("requests/*")), ids=lambda path: path.name
+)
+def test_the_corpus_of_requests_holds_cut_anywhere(path: Path) -> None:
+    """What has broken one of these properties before stays mended."""
+    data = path.read_bytes()
+    for cut in range(len(data)):
+        check_all(data, [cut])
