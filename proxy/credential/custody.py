@@ -56,6 +56,11 @@ class Custody:
         """Say whether its refresh token was rotated away here."""
         return credential.fingerprint in self._spent
 
+    def is_superseded(self, stored: Credential) -> bool:
+        """Say whether what is in memory here comes after *stored*."""
+        is_followed = self._unsaved is not None and self._unsaved[0] == stored
+        return is_followed or self.is_spent(stored)
+
     def newest(self, stored: Credential, held: Credential | None) -> Credential:
         """Return what to go on from: *stored*, unless it is known to be behind."""
         if self._unsaved is not None and self._unsaved[0] == stored:

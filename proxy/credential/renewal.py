@@ -127,8 +127,8 @@ class Renewal:
         return False
 
     def is_superseded(self, stored: Credential) -> bool:
-        """Say whether we ourselves have spent this one: a store that is behind."""
-        return self._custody.is_spent(stored)
+        """Say whether we ourselves have gone on from it: a store that is behind."""
+        return self._custody.is_superseded(stored)
 
     def is_behind(self, stored: Credential, held: Credential) -> None:
         """Note that the store has an older login again; *held* is saved over it."""

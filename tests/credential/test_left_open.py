@@ -321,3 +321,21 @@ async def test_who_saves_late_does_not_write_over_what_another_went_on_to(
     assert await one.current() == second
     assert not one.status().in_memory_only
     assert home.authority.reused == 0
+
+
+async def test_an_unsaved_answer_is_not_given_up_for_what_it_was_made_from(
+    home: Home,
+) -> None:
+    """The refresh token is the same; the store is looked at, as its notes changed."""
+    home.write(login())
+    store = FullStore(home.path, clock=home.hands.clock())
+    source = home.source(store=store)
+    granted = Grant(access_token("new", expires_at=START + 900), None, None)
+    home.authority.script.append(granted)
+    new = await source.refresh(await source.current(), "refused")
+    home.store().write_notes(Notes(owner=Owner("acct-1", "user-1")))
+    await source.take_up()
+    assert await source.current() is new
+    store.is_full = False
+    await source.save_again()
+    assert (await home.store().load()).access_token == new.access_token
