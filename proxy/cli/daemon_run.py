@@ -81,12 +81,13 @@ def run_daemon(settings: Settings) -> int:
         known=[secret for secret in (own, settings.upstream_proxy) if secret],
     )
     logging.getLogger().addHandler(log.handler())
-    keys = KeyRing.load(settings.keys_file, clock=clock, operator_key=own)
-    made = keys.create_first()
-    if made is not None:
-        log.write("info", "key.created", name="default", path=str(made))
 
     def started(status: ServiceStatus) -> None:
+        # Not before: where the port is taken, nothing is made.
+        keys = KeyRing.load(settings.keys_file, clock=clock, operator_key=own)
+        made = keys.create_first()
+        if made is not None:
+            log.write("info", "key.created", name="default", path=str(made))
         if settings.log_format != "json" and sys.stderr.isatty():
             sys.stderr.write(first_words(status, keys, settings) + "\n")
 
