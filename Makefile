@@ -55,6 +55,11 @@ test-chaos: $(VENV)/.dev ## killed processes, failing disks, a foreign authority
 test-differential: $(VENV)/.dev ## the same bytes through bearerd, nginx and haproxy; a part of test where both are installed
 	$(PY) -m pytest $(PYTEST_FLAGS) tests/differential
 
+.PHONY: test-wire
+test-wire: $(VENV)/.dev ## the gateway's checklist on raw sockets, under both of aiohttp's parsers
+	$(PY) -m pytest -m "not clients" $(PYTEST_FLAGS) tests/wire
+	AIOHTTP_NO_EXTENSIONS=1 $(PY) -m pytest -m "not clients" $(PYTEST_FLAGS) tests/wire
+
 .PHONY: test-image
 test-image: $(VENV)/.dev ## build the container image, run it, and run compose.yaml
 	PYTHON_IMAGE='$(PYTHON_IMAGE)' DOCKER_BUILD_FLAGS='$(DOCKER_BUILD_FLAGS)' $(PY) -m pytest -m docker $(PYTEST_FLAGS) tests/packaging
