@@ -30,13 +30,17 @@ from proxy.relay.wire import Wire
 
 KEEP_ALIVE_SECONDS = 300.0
 """How long an idle connection is kept. Longer than the pools of agents keep theirs
-(undici 4 s, httpx 5 s, reqwest 90 s), so that they close first."""
+(undici 4 s, httpx 5 s, reqwest 90 s), so that they close first. A head that does not
+come to its end ends with it as well."""
 
 LINE_LIMIT_BYTES = 16 * 1024
 FIELD_LIMIT_BYTES = 32 * 1024
 FIELD_COUNT_LIMIT = 256
 """RFC 9112 section 3 wants 8000 octets for a request line. Codex sends some 20 fields,
 the largest of 1 KiB; keys and turn metadata may grow."""
+
+HEAD_LIMIT_BYTES = 256 * 1024
+"""As many fields of that size would be 8 MiB, and a slow client holds what it has sent."""
 
 
 class Delivered(web.StreamResponse):
@@ -57,7 +61,7 @@ class Delivered(web.StreamResponse):
 class ClientConnection(web.RequestHandler):
     """Couples the client's speed to the wire that feeds it."""
 
-    __slots__ = ("_date", "_server", "_tunnel", "_wire", "is_busy")
+    __slots__ = ("_date", "_head_bytes", "_server", "_tunnel", "_wire", "is_busy")
 
     def __init__(self, server: ClientServer, date: DateLine, **options: Any) -> None:
         super().__init__(server, **options)
@@ -65,6 +69,7 @@ class ClientConnection(web.RequestHandler):
         self._date = date
         self._wire: Wire | None = None
         self._tunnel: Tunnel | None = None
+        self._head_bytes = 0  # of a head that is not whole yet
         self.is_busy = False  # a request of it is being served
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -114,6 +119,10 @@ class ClientConnection(web.RequestHandler):
         aiohttp's C parser forgets that body, and its reader would wait for ever.
         """
         super().data_received(data)
+        if self._waiter is not None and not self._waiter.done():
+            self._wait_for_head(len(data))
+            return
+        self._head_bytes = 0
         if not self._messages or not isinstance(self._messages[-1][0], _ErrInfo):
             return
         self._lingering_time = 0.0  # nothing more of it can be read
@@ -123,6 +132,14 @@ class ClientConnection(web.RequestHandler):
         for body in bodies:
             if not body.is_eof():
                 body.set_exception(web.RequestPayloadError("it breaks its framing"))
+
+    def _wait_for_head(self, count: int) -> None:
+        """Give up a head that goes on and on."""
+        self._head_bytes += count
+        if self._head_bytes > HEAD_LIMIT_BYTES:
+            message = f"a header section has at most {HEAD_LIMIT_BYTES} bytes in all"
+            self._refuse(FieldsTooLarge(message))
+            self.force_close()
 
     def handle_error(
         self,
@@ -170,8 +187,11 @@ class ClientServer(web.Server):
         handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
         date: DateLine,
         connection_limit: int,
+        *,
+        keep_alive_seconds: float = KEEP_ALIVE_SECONDS,
     ) -> None:
         super().__init__(handler, handler_cancellation=True)
+        self._keep_alive_seconds = keep_alive_seconds
         self._date = date
         self._connection_limit = connection_limit
 
@@ -188,7 +208,7 @@ class ClientServer(web.Server):
             loop=asyncio.get_running_loop(),
             access_log=None,
             auto_decompress=False,
-            keepalive_timeout=KEEP_ALIVE_SECONDS,
+            keepalive_timeout=self._keep_alive_seconds,
             max_line_size=LINE_LIMIT_BYTES,
             max_field_size=FIELD_LIMIT_BYTES,
             max_headers=FIELD_COUNT_LIMIT,
