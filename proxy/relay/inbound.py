@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from aiohttp import HttpVersion10, HttpVersion11, web
@@ -14,6 +15,9 @@ from proxy.relay.message import Fields
 
 LENGTH_LIMIT = 1 << 63
 """Where other parsers begin to count from zero again."""
+
+HOPS = re.compile(rb"0*[1-9][0-9]{0,8}")
+"""A number of hops that can be counted down; more than nine digits say nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +79,7 @@ def read(request: web.BaseRequest) -> Inbound:
     return Inbound(
         method=request.method,
         target=request.raw_path.encode("utf-8", "surrogateescape"),
-        fields=fields,
+        fields=_one_hop_less(fields) if request.method == "OPTIONS" else fields,
         is_http_10=is_http_10,
         keeps_alive=request.keep_alive,
         reader=reader,
@@ -90,4 +94,14 @@ def read(request: web.BaseRequest) -> Inbound:
             and reader is None
             and b"upgrade" in nominations(fields)
         ),
+    )
+
+
+def _one_hop_less(fields: Fields) -> Fields:
+    """Return *fields* with Max-Forwards counted down (RFC 9110 section 7.6.2)."""
+    return tuple(
+        (name, b"%d" % (int(value) - 1))
+        if name.lower() == b"max-forwards" and HOPS.fullmatch(value)
+        else (name, value)
+        for name, value in fields
     )

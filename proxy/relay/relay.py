@@ -235,7 +235,8 @@ class Relay:
         served.path = target.path
         served.profile, route = self._route(client, target)
         body = self._kept_body(arrived, served.profile)
-        if arrived.expects_continue and body is not None:
+        # RFC 9110 section 7.8: a 100 that was asked for comes before any 101.
+        if arrived.expects_continue and (body is not None or arrived.asks_upgrade):
             served.answer.proceed()
         served.exchange = Exchange(
             profile=served.profile,

@@ -1,0 +1,90 @@
+"""Items that stand between the other files: hops, challenges, and what a refusal says."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.wire.gateway import Gateway, get, ok, request
+from tests.wire.peers import names, status, values
+from tests.wire.upgrades import SWITCHED, UPGRADE
+
+
+async def test_a_100_that_was_asked_for_comes_before_the_101(gateway: Gateway) -> None:
+    """Item 101: RFC 9110 section 7.8."""
+    client, peer, head = await gateway.asked(
+        get(b"/v1/responses", *UPGRADE, b"Expect: 100-continue")
+    )
+    assert await client.head() == b"HTTP/1.1 100 Continue\r\n\r\n"
+    assert values(head, b"upgrade") == [b"websocket"]
+    assert b"expect" not in names(head)
+    await peer.send(SWITCHED)
+    assert status(await client.head()) == 101
+
+
+@pytest.mark.parametrize(
+    ("hops", "left"),
+    [(b"1", b"0"), (b"10", b"9"), (b"010", b"9"), (b"x", b"x"), (b"-1", b"-1")],
+)
+async def test_max_forwards_of_an_options_is_counted_down(
+    gateway: Gateway, hops: bytes, left: bytes
+) -> None:
+    """Item 105: RFC 9110 section 7.6.2; what is no number says nothing."""
+    line = b"Max-Forwards: " + hops
+    _, _, head = await gateway.asked(request(b"OPTIONS", b"/v1/models", line))
+    assert values(head, b"max-forwards") == [left]
+
+
+async def test_max_forwards_of_another_method_is_left_alone(gateway: Gateway) -> None:
+    """Item 105: it means something to OPTIONS and TRACE alone."""
+    _, _, head = await gateway.asked(get(b"/v1/models", b"Max-Forwards: 3"))
+    assert values(head, b"max-forwards") == [b"3"]
+
+
+async def test_an_options_at_its_last_hop_is_answered_here(gateway: Gateway) -> None:
+    """Item 105: it goes to nobody else."""
+    client = await gateway.client()
+    await client.send(request(b"OPTIONS", b"/v1/models", b"Max-Forwards: 0"))
+    head = await client.head()
+    assert status(head) == 204
+    assert b"allow" in names(head)
+    assert gateway.upstream.connections == 0
+
+
+async def test_a_401_of_a_resource_keeps_its_challenge(gateway: Gateway) -> None:
+    """Item 111: one that is not about our token is passed on as it came."""
+    client, peer = await gateway.answered(ok(), get(b"/v1/accepted"))
+    await client.answer()
+    line = b'WWW-Authenticate: Basic realm="made-up", charset="UTF-8"'
+    await client.send(get(b"/v1/other"))
+    await peer.head()
+    await peer.send(b"HTTP/1.1 401 No\r\n%b\r\nContent-Length: 4\r\n\r\nno\r\n" % line)
+    head, body = await client.answer()
+    assert (status(head), body) == (401, b"no\r\n")
+    assert line in head.split(b"\r\n")
+    assert b"x-bearerd-error" not in names(head)
+
+
+async def test_a_passing_trouble_says_when_to_come_back(gateway: Gateway) -> None:
+    """Item 113: a short body, and Retry-After; here the authority is not there."""
+    client, _ = await gateway.answered(
+        b"HTTP/1.1 401 No\r\nContent-Length: 13\r\n\r\ntoken_expired"
+    )
+    head, body = await client.answer()
+    assert (status(head), values(head, b"x-bearerd-error")) == (
+        503,
+        [b"authority_unavailable"],
+    )
+    assert int(values(head, b"retry-after")[0]) > 0
+    assert 0 < len(json.loads(body)["error"]["message"]) < 400
+
+
+async def test_a_trouble_of_unknown_length_says_what_it_is(gateway: Gateway) -> None:
+    """Item 113: no time is promised that nobody knows."""
+    client, peer, _ = await gateway.asked(get(b"/v1/models"))
+    peer.close()
+    head, body = await client.answer()
+    assert status(head) == 502
+    assert b"retry-after" not in names(head)
+    assert "closed the connection" in json.loads(body)["error"]["message"]
