@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 
 import pytest
+from aiohttp import web
 
+from proxy.relay.answer import DateLine
+from proxy.relay.client_connection import KEEP_ALIVE_SECONDS, ClientServer, Delivered
 from tests.wire.gateway import Gateway, get, ok, request
-from tests.wire.peers import names, status, values
+from tests.wire.peers import Peer, names, status, values
 from tests.wire.upgrades import SWITCHED, UPGRADE
 
 
@@ -88,3 +92,27 @@ async def test_a_trouble_of_unknown_length_says_what_it_is(gateway: Gateway) -> 
     assert status(head) == 502
     assert b"retry-after" not in names(head)
     assert "closed the connection" in json.loads(body)["error"]["message"]
+
+
+async def test_an_idle_connection_ends_at_its_limit() -> None:
+    """Item 128: after an answer; here the limit is short."""
+
+    async def handle(request: web.BaseRequest) -> web.StreamResponse:
+        assert request.transport is not None
+        request.transport.write(b"HTTP/1.1 204 No Content\r\n\r\n")
+        return Delivered(keeps_alive=True)
+
+    clients = ClientServer(handle, DateLine(lambda: 0.0), 10, keep_alive_seconds=0.2)
+    server = await asyncio.get_running_loop().create_server(clients, "127.0.0.1", 0)
+    async with server:
+        client = await Peer.connect(server.sockets[0].getsockname()[1])
+        await client.send(get(b"/v1/models"))
+        assert status(await client.head()) == 204
+        assert await client.gone() == b""
+        await client.leave()
+    await clients.shutdown(0.1)
+
+
+def test_the_limit_of_idle_connections_is_some_minutes() -> None:
+    """Item 128: longer than agents keep theirs, and no hour."""
+    assert 90 < KEEP_ALIVE_SECONDS <= 600
