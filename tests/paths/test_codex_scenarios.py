@@ -48,8 +48,8 @@ async def near_expiry(
 async def test_the_refresh_speaks_for_the_client_id_that_is_set(
     start: Start, sandbox: Sandbox
 ) -> None:
-    """Scenario 1, with its three fields; the way out is ours to choose (`upstream_proxy`),
-    so no proxy of the environment is picked up, which other suites prove.
+    """Scenario 1, with its three fields. The way out is ours to choose, not the system's:
+    `test_authority_proxy.py` takes it through `upstream_proxy`.
     """
     asked: list[dict[str, Any]] = []
     grant = tokens_of(sandbox.auth_document())
@@ -340,12 +340,16 @@ async def test_a_recovery_stops_at_another_account(
 
 
 async def test_an_api_key_is_no_login(start: Start, sandbox: Sandbox) -> None:
-    """Scenario 19: there is nothing to recover with, and nothing is sent."""
+    """Scenario 19: there is nothing to recover with, and nothing is sent. The reason is
+    said, the key is not, and the file stays as it is.
+    """
     daemon = await start(login={"OPENAI_API_KEY": "sk-made-up-for-this-test-only"})
+    before = daemon.store.read_bytes()
     reply = await daemon.client.send()
     assert (reply.status, reply.code) == (401, "login_required")
     assert "no ChatGPT tokens" in reply.message
     assert "sk-made-up" not in reply.message
+    assert daemon.store.read_bytes() == before
     assert (sandbox.upstream.requests, sandbox.authority.calls) == (0, 0)
 
 
@@ -474,7 +478,7 @@ async def test_two_owners_of_one_file_refresh_once(
 ) -> None:
     """Two daemons, one store, an authority that takes 100 ms: both end with the same."""
     one = await start()
-    two = await start(login=read_login(one.store))
+    two = await start(login=None, folder=one.store.parent / "two", store=one.store)
     sandbox.authority.fault(AuthorityFault("delay", delay_seconds=0.1))
     sandbox.revoke_access_tokens()
     async with one.client.asking() as first, two.client.asking() as second:
@@ -494,7 +498,7 @@ async def test_two_owners_of_one_dead_login_ask_once(
 ) -> None:
     """The refusal is noted beside the file, so the second need not hear it itself."""
     one = await start()
-    two = await start(login=read_login(one.store))
+    two = await start(login=None, folder=one.store.parent / "two", store=one.store)
     fault = AuthorityFault("refuse", code="refresh_token_invalidated", status=400)
     sandbox.authority.fault(fault)
     sandbox.revoke_access_tokens()
