@@ -14,7 +14,7 @@ PIP := $(PY) -m pip --disable-pip-version-check --quiet
 # Nothing is installed that no lock names: a package without a hash is an error.
 INSTALL := $(PIP) install --require-hashes --requirement
 SOURCES := $(wildcard proxy tests benchmarks)
-SLOW := bench or chaos or clients or docker
+SLOW := bench or chaos or clients or docker or wire
 UV_VERSION := 0.13.8
 IMAGE ?= bearerd:local
 # The base image and the engine's flags, where the defaults do not suit: make image PYTHON_IMAGE=... DOCKER_BUILD_FLAGS=--network=host
@@ -55,10 +55,14 @@ test-chaos: $(VENV)/.dev ## killed processes, failing disks, a foreign authority
 test-differential: $(VENV)/.dev ## the same bytes through bearerd, nginx and haproxy; a part of test where both are installed
 	$(PY) -m pytest $(PYTEST_FLAGS) tests/differential
 
+.PHONY: test-fuzz
+test-fuzz: $(VENV)/.dev ## hypothesis, and atheris where it is installed; BEARERD_FUZZ_EXAMPLES and BEARERD_FUZZ_SECONDS make it longer
+	$(PY) -m pytest $(PYTEST_FLAGS) tests/fuzz
+
 .PHONY: test-wire
 test-wire: $(VENV)/.dev ## the gateway's checklist on raw sockets, under both of aiohttp's parsers
-	$(PY) -m pytest -m "not clients" $(PYTEST_FLAGS) tests/wire
-	AIOHTTP_NO_EXTENSIONS=1 $(PY) -m pytest -m "not clients" $(PYTEST_FLAGS) tests/wire
+	$(PY) -m pytest $(PYTEST_FLAGS) tests/wire
+	AIOHTTP_NO_EXTENSIONS=1 $(PY) -m pytest $(PYTEST_FLAGS) tests/wire
 
 .PHONY: test-image
 test-image: $(VENV)/.dev ## build the container image, run it, and run compose.yaml

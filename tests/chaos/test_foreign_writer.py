@@ -97,7 +97,7 @@ async def use(both: Shared, until: float, statuses: Counter[str]) -> None:
 
 
 async def run(both: Shared, until: float, exits: Counter[str]) -> None:
-    """Run Codex again and again. It may fail once: its token dies twice in one run."""
+    """Run Codex again and again. One failure is borne, if the next run is good again."""
     has_failed = False
     while time.monotonic() < until:
         turn = await both.codex.say()

@@ -53,7 +53,7 @@ def environment(home: Path, settings: Mapping[str, object]) -> dict[str, str]:
     kept = {
         name: value
         for name, value in os.environ.items()
-        if name == "PATH" or name.startswith("COVERAGE_")
+        if name in {"PATH", "AIOHTTP_NO_EXTENSIONS"} or name.startswith("COVERAGE_")
     }
     given = {f"BEARERD_{name.upper()}": str(value) for name, value in settings.items()}
     return kept | {"HOME": str(home)} | given
