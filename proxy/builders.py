@@ -89,6 +89,7 @@ def build_source(
             client_id=profile.client_id,
             timeout_seconds=profile.authority_timeout_seconds,
             proxy_url=upstream_proxy,
+            received=store.journal.receipt.received,
         ),
         budget=Budget(profile.refresh_burst, profile.refresh_interval_seconds),
         backoff=Backoff(clock=clock, draw=random.random),

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Literal, Protocol, TypeAlias
@@ -110,7 +110,10 @@ class Authority(Protocol):
 
 
 class HttpAuthority:
-    """The authority over HTTP. Owns nothing; the session belongs to the service."""
+    """The authority over HTTP. Owns nothing; the session belongs to the service.
+
+    *received* gets what comes in of a grant, before anything else is done with it.
+    """
 
     def __init__(
         self,
@@ -120,7 +123,9 @@ class HttpAuthority:
         client_id: str,
         timeout_seconds: float,
         proxy_url: str | None = None,
+        received: Callable[[bytes], None] | None = None,
     ) -> None:
+        self._received = received or _ignore
         # As on the upstream leg, loopback is reached directly.
         self._proxy_url = proxy_url if token_url.startswith("https:") else None
         self._session = session
@@ -162,7 +167,9 @@ class HttpAuthority:
                 allow_redirects=False,
                 proxy=self._proxy_url,
             ) as response:
-                content = await _capped(response.content)
+                is_grant = 200 <= response.status < 300  # noqa: PLR2004
+                keep = self._received if is_grant else _ignore
+                content = await _capped(response.content, keep)
                 return interpret(response.status, response.headers, content)
         except (
             aiohttp.ClientConnectorError,  # DNS, refused, and TLS beneath it
@@ -220,9 +227,16 @@ def error_code(document: Mapping[str, Any]) -> str:
     return code.lower() if isinstance(code, str) else ""
 
 
-async def _capped(content: aiohttp.StreamReader) -> bytes:
+def _ignore(_part: bytes) -> None:
+    """Keep nothing of an answer that grants nothing."""
+
+
+async def _capped(
+    content: aiohttp.StreamReader, keep: Callable[[bytes], None]
+) -> bytes:
     body = bytearray()
     async for chunk in content.iter_any():
+        keep(chunk)
         body += chunk
         if len(body) > ANSWER_LIMIT_BYTES:
             raise AuthorityFailure("unclear", "answer_too_large")

@@ -11,7 +11,9 @@ from __future__ import annotations
 from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from http import HTTPStatus
 
+from proxy.credential.authority import AuthorityFailure, interpret
 from proxy.credential.clock import Clock
 from proxy.credential.journal import Entry, Spender
 from proxy.credential.ledger import Owner
@@ -86,7 +88,7 @@ class Custody:
         if found is None:
             await self._store.journal.clear()
             return Finished()
-        stored, entry = found
+        stored, entry = found[0], self._with_receipt(*found)
         renewed = entry.renewed
         if entry.spending in self._spent or (renewed and self.is_spent(renewed)):
             return Finished()  # what is in memory here goes on from there
@@ -106,6 +108,23 @@ class Custody:
         if open_spend != entry:
             await self._write(open_spend)
         return Finished(is_maybe_spent=True)
+
+    def _with_receipt(self, stored: Credential, entry: Entry) -> Entry:
+        """Return *entry* with the answer that had come in when its writer died."""
+        if entry.spending is None:
+            return entry
+        body = self._store.journal.receipt.read(entry.spending)
+        presented = entry.renewed or stored
+        if body is None or presented.fingerprint != entry.spending:
+            return entry
+        try:
+            grant = interpret(HTTPStatus.OK, {}, body)
+        except AuthorityFailure:
+            return entry  # not all of it
+        if grant.names_another_account(presented):
+            return entry
+        renewed = grant.applied_to(presented, self._clock.now())
+        return replace(entry, spending=None, renewed=renewed)
 
     def is_behind(self, stored: Credential, held: Credential) -> None:
         """Note that the store has an older login again, and that *held* follows it."""

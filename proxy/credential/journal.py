@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from proxy.credential import durable
+from proxy.credential.receipt import Receipt
 from proxy.credential.token import Credential
 from proxy.errors import StoreError
 
@@ -100,6 +101,7 @@ class Journal:
     ) -> None:
         self._places = tuple(places)
         self._is_gone = is_gone
+        self.receipt = Receipt([_receipt_of(place) for place in places])
 
     def read(self) -> list[Entry]:
         """Return the records that there are, the best first: answers, then the newest.
@@ -129,6 +131,10 @@ class Journal:
             except OSError as error:
                 reasons.append(f"{place}: {error.strerror or error}")
             else:
+                if entry.spending is None:
+                    self.receipt.clear()
+                else:
+                    self.receipt.open(entry.spending)
                 return place
         raise StoreError(
             f"no place to note a refresh before it is made ({'; '.join(reasons)}); make "
@@ -140,6 +146,7 @@ class Journal:
         await asyncio.to_thread(self._unlink)
 
     def _unlink(self) -> None:
+        self.receipt.clear()
         for file in self._files():
             # What cannot be removed is recognised as finished by its fingerprint.
             with suppress(OSError):
@@ -148,6 +155,10 @@ class Journal:
     def _files(self) -> list[Path]:
         unnamed = [it for place in self._places for it in durable.leftovers(place)]
         return [*self._places, *unnamed]
+
+
+def _receipt_of(place: Path) -> Path:
+    return place.with_name(f"{place.name}-receipt")
 
 
 def _read(place: Path) -> Entry | None:

@@ -2,7 +2,7 @@
 
 The authority is strict: to present a spent token revokes the whole family, so that
 whatever is spent twice fails by itself. One window remains, and it is shown as such: the
-authority has rotated, and its answer is not on our disk yet.
+authority has rotated, and no byte of its answer has reached us.
 """
 
 from __future__ import annotations
@@ -48,16 +48,8 @@ STEPS = (
 )
 """The system calls of one replacement; the second of two `fsync` is the folder's."""
 
-WINDOW = frozenset(
-    {
-        "request arrived, rotated afterwards",
-        "rotated, no answer sent",
-        "answer in memory",
-        "answer noted: before the temporary file is made",
-        "answer noted: before it is written",
-    }
-)
-"""The authority has rotated, and nothing of its answer is in a file."""
+WINDOW = frozenset({"request arrived, rotated afterwards", "rotated, no answer sent"})
+"""The authority has rotated, and no byte of its answer has reached us."""
 
 
 @dataclass(frozen=True, slots=True)
