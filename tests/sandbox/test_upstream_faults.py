@@ -77,7 +77,7 @@ async def test_an_answer_can_come_before_the_body_was_sent(sandbox: Sandbox) -> 
     reader, writer = await asyncio.open_connection(base.host, base.port)
     writer.write(b"POST /backend-api/echo HTTP/1.1\r\nHost: x\r\n")
     writer.write(b"Content-Length: 1000\r\n\r\npart of it")
-    assert await reader.readline() == b"HTTP/1.1 413 Request Entity Too Large\r\n"
+    assert (await reader.readline()).startswith(b"HTTP/1.1 413 ")
     writer.close()
 
 
