@@ -61,7 +61,8 @@ class FarEnd(Protocol):
 class Wire(asyncio.Protocol):
     """Owns its transport, its parser, and the request under way.
 
-    *connected* is the socket beneath the transport. *released* is called once each time the wire has become idle, or has closed.
+    *connected* is the socket beneath the transport. *released* is called once each time
+    the wire has become idle, or has closed.
     """
 
     __slots__ = (
