@@ -72,6 +72,7 @@ def _machine(context: typer.Context) -> Machine:
     from proxy.cli.daemon import ask
     from proxy.credential.clock import Clock
     from proxy.credential.codex_home import codex_file
+    from proxy.doctor.codex import installed_version
     from proxy.doctor.examination import Machine
 
     return Machine(
@@ -81,6 +82,7 @@ def _machine(context: typer.Context) -> Machine:
         mounts=MOUNTS,
         clock=Clock(),
         ask=ask,
+        codex_version=installed_version(os.environ.get("PATH")),
     )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from proxy import __version__
 from proxy.credential.clock import Clock
+from proxy.doctor.codex import Version
 from proxy.doctor.finding import Finding
 from proxy.doctor.listeners import Ask, check_listeners
 from proxy.doctor.login import check_login
@@ -27,7 +28,10 @@ NOT_ONLINE = Finding(
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What lies around us. *codex* is Codex's file, *mounts* the table of mounts."""
+    """What lies around us. *codex* is Codex's file, *mounts* the table of mounts.
+
+    *codex_version* is that of the Codex installed here, None where there is none.
+    """
 
     environ: Mapping[str, str]
     config: Path | None
@@ -35,6 +39,7 @@ class Machine:
     mounts: Path
     clock: Clock
     ask: Ask
+    codex_version: Version | None = None
 
 
 async def examine(
@@ -53,7 +58,9 @@ async def examine(
     for profile in settings.profiles.values():
         found = await check_place(profile.store, machine.clock, machine.mounts)
         found.append(check_rescue(rescue_place(profile.store)))
-        found += await check_login(profile.store, machine.clock, machine.codex)
+        found += await check_login(
+            profile.store, machine.clock, machine.codex, machine.codex_version
+        )
         findings += [replace(finding, profile=profile.name) for finding in found]
     findings += check_listeners(
         settings.listen, settings.admin_listen, __version__, machine.ask

@@ -13,25 +13,31 @@ from proxy.credential.file_store import FileStore
 from proxy.credential.ledger import Notes, Owner
 from proxy.credential.token import Credential
 from proxy.credential.told import REASONS
+from proxy.doctor.codex import FIRST_WITH_LOCKS, Version
 from proxy.doctor.finding import Finding, failed, ok, sign_in_wanted, warning
 from proxy.errors import LoginRequired
 
 
-async def check_login(path: Path, clock: Clock, codex: Path) -> list[Finding]:
-    """Look at the credential in the store, at the notes beside it, and at Codex's."""
+async def check_login(
+    path: Path, clock: Clock, codex: Path, version: Version | None
+) -> list[Finding]:
+    """Look at the credential in the store, at the notes beside it, and at Codex's.
+
+    *version* is that of the Codex installed here, if there is one.
+    """
     store = FileStore(path, clock=clock)
     try:
         credential = await store.load()
     except LoginRequired as absence:
         return [
             sign_in_wanted("login", absence.message, "bearerd login"),
-            *_sharing(path, None, codex),
+            *_sharing(path, None, codex, version),
         ]
     return [
         *_credential(credential, clock.now()),
         *_last_refresh(path),
         *_notes(credential, store.read_notes()),
-        *_sharing(path, credential, codex),
+        *_sharing(path, credential, codex, version),
     ]
 
 
@@ -102,10 +108,18 @@ def _notes(credential: Credential, notes: Notes) -> Iterator[Finding]:
 
 
 def _sharing(
-    path: Path, credential: Credential | None, codex: Path
+    path: Path, credential: Credential | None, codex: Path, version: Version | None
 ) -> Iterator[Finding]:
-    """Say whether Codex has this login too."""
+    """Say whether Codex has this login too, and whether it can share it."""
     match sharing(path, credential, codex):
+        case "same_file" if version is not None and version < FIRST_WITH_LOCKS:
+            yield failed(
+                "sharing",
+                f"the store is Codex's own file, {codex}, and the Codex installed here, "
+                f"{'.'.join(map(str, version))}, takes no lock; it may sign bearerd out",
+                "update Codex to 0.169 or later, or give bearerd its own login: unset "
+                "`store` and run `bearerd login`",
+            )
         case "same_file":
             yield warning(
                 "sharing",

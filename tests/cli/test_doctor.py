@@ -20,6 +20,7 @@ from proxy.credential.clock import Clock
 from proxy.credential.file_store import FileStore
 from proxy.credential.ledger import Notes, Owner, Refused
 from proxy.credential.token import fingerprint
+from proxy.doctor.codex import installed_version
 from proxy.doctor.examination import Machine, examine
 from proxy.doctor.finding import Finding, exit_code, failed, sign_in_wanted, warning
 from proxy.doctor.listeners import check_listeners
@@ -167,6 +168,40 @@ def test_a_copy_of_codex_login_is_found(
 def test_codex_own_file_is_a_warning(examined: Examine, store: Path) -> None:
     """It is supported, as long as Codex takes its locks."""
     assert verdicts(examined(codex=store), "sharing") == ["warning"]
+
+
+@pytest.mark.parametrize(
+    ("version", "verdict"),
+    [((0, 168, 9), "failed"), ((0, 169, 0), "warning"), (None, "warning")],
+)
+def test_an_older_codex_on_the_same_file_is_a_fault(
+    examined: Examine,
+    store: Path,
+    version: tuple[int, int, int] | None,
+    verdict: str,
+) -> None:
+    """It takes no lock, so no lock of ours keeps the two apart."""
+    findings = examined(codex=store, codex_version=version)
+    assert verdicts(findings, "sharing") == [verdict]
+
+
+@pytest.mark.parametrize(
+    ("script", "version"),
+    [
+        ("echo codex-cli 0.130.2", (0, 130, 2)),
+        ("echo no idea", None),
+        ("exit 1", None),
+    ],
+)
+def test_codex_is_asked_for_its_version(
+    tmp_path: Path, script: str, version: tuple[int, int, int] | None
+) -> None:
+    """As a program on the path; there may be none."""
+    assert installed_version(str(tmp_path)) is None
+    program = tmp_path / "codex"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o700)
+    assert installed_version(str(tmp_path)) == version
 
 
 def test_a_login_of_another_owner_wants_a_person(

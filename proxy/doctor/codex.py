@@ -1,0 +1,34 @@
+"""Which Codex is installed here. From 0.169 on it locks its file around its writes."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from typing import TypeAlias
+
+Version: TypeAlias = tuple[int, int, int]
+
+FIRST_WITH_LOCKS: Version = (0, 169, 0)
+"""Observed: 0.169 takes flocks and replaces the file; 0.130 and 0.98 write in place."""
+
+ANSWER_SECONDS = 5.0
+
+
+def installed_version(path: str | None) -> Version | None:
+    """Return the version of the `codex` that is found on *path*, or None."""
+    program = shutil.which("codex", path=path)
+    if program is None:
+        return None
+    try:
+        done = subprocess.run(  # noqa: S603 - the user's own program, by its full path
+            [program, "--version"],
+            capture_output=True,
+            timeout=ANSWER_SECONDS,
+            stdin=subprocess.DEVNULL,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    said = re.search(rb"(\d+)\.(\d+)\.(\d+)", done.stdout)
+    return (int(said[1]), int(said[2]), int(said[3])) if said else None
