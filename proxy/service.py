@@ -176,6 +176,8 @@ class Service:
             Origin.of(profile.upstream_url),
             connect_timeout_seconds=self._settings.upstream_connect_timeout_seconds,
             idle_timeout_seconds=self._settings.upstream_idle_timeout_seconds,
+            tls_timeout_seconds=self._settings.upstream_tls_timeout_seconds,
+            first_byte_timeout_seconds=self._settings.upstream_first_byte_timeout_seconds,
             tls=tls,
             proxy=outgoing_proxy(self._settings),
             cookies=Cookies(self._clock.monotonic),

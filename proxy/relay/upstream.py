@@ -58,7 +58,8 @@ class Upstream:
     """Connections to one origin. Owns every wire; `run` sweeps them until cancelled.
 
     *proxy* and *cookies* are for an https origin; a loopback one has neither. With
-    *says_via* requests say that they came through here.
+    *says_via* requests say that they came through here. The limit on TLS is the one on
+    connecting, and the limit on the first byte the one on silence, unless given.
     """
 
     def __init__(
@@ -67,6 +68,8 @@ class Upstream:
         *,
         connect_timeout_seconds: float,
         idle_timeout_seconds: float,
+        tls_timeout_seconds: float | None = None,
+        first_byte_timeout_seconds: float | None = None,
         tls: ssl.SSLContext | None,
         proxy: HttpProxy | None = None,
         cookies: Cookies | None = None,
@@ -77,7 +80,11 @@ class Upstream:
         self._cookies = cookies if origin.is_tls else None
         self._proxy = proxy if origin.is_tls else None
         self._connect_timeout_seconds = connect_timeout_seconds
+        self._tls_timeout_seconds = tls_timeout_seconds or connect_timeout_seconds
         self._idle_timeout_seconds = idle_timeout_seconds
+        self._first_byte_timeout_seconds = (
+            first_byte_timeout_seconds or idle_timeout_seconds
+        )
         self._tls = tls if origin.is_tls else None
         self._idle: deque[Wire] = deque()
         self._wires: set[Wire] = set()
@@ -108,7 +115,8 @@ class Upstream:
     async def run(self) -> None:
         """Close what has been silent, or idle, for too long. Runs until cancelled."""
         loop = asyncio.get_running_loop()
-        interval = min(1.0, self._idle_timeout_seconds / 4)
+        shortest = min(self._idle_timeout_seconds, self._first_byte_timeout_seconds)
+        interval = min(1.0, shortest / 4)
         while True:
             await asyncio.sleep(interval)
             self._sweep(loop.time())
@@ -132,6 +140,8 @@ class Upstream:
                 limit = TUNNEL_IDLE_SECONDS
             elif not wire.is_silent:
                 continue
+            elif wire.is_untouched:
+                limit = self._first_byte_timeout_seconds
             if now - wire.touched_at > limit:
                 wire.expire(
                     UpstreamTimeout(f"the upstream was silent for {limit:g} seconds")
@@ -141,9 +151,12 @@ class Upstream:
         loop = asyncio.get_running_loop()
         origin = self.origin
         where = f"{origin.host}:{origin.port}"
+        step, limit = "connection to", self._connect_timeout_seconds
         try:
-            async with asyncio.timeout(self._connect_timeout_seconds):
+            async with asyncio.timeout(limit):
                 connected = await dial(origin.host, origin.port, self._proxy)
+            step, limit = "TLS with", self._tls_timeout_seconds
+            async with asyncio.timeout(limit):
                 _, wire = await loop.create_connection(
                     lambda: Wire(loop, connected, self._released),
                     sock=connected,
@@ -152,8 +165,7 @@ class Upstream:
                 )
         except TimeoutError:
             raise UpstreamTimeout(
-                f"no connection to the upstream {where} within "
-                f"{self._connect_timeout_seconds:g} seconds"
+                f"no {step} the upstream {where} within {limit:g} seconds"
             ) from None
         except ssl.SSLCertVerificationError as error:
             raise UpstreamUnreachable(

@@ -15,8 +15,17 @@ class ProcessFields(BaseModel):
 
     upstream_connect_timeout_seconds: Seconds = setting(
         "Upstream and authority",
-        "The longest that connecting to the upstream may take, TLS included.",
+        "The longest that connecting to the upstream may take.",
         default=10,
+        unit="seconds",
+        within=(0.1, 600),
+    )
+    upstream_tls_timeout_seconds: Seconds = setting(
+        "Upstream and authority",
+        "The longest that agreeing on TLS may take after that; as long as connecting, "
+        "unless set.",
+        derive=lambda above: above["upstream_connect_timeout_seconds"],
+        shown="10",
         unit="seconds",
         within=(0.1, 600),
     )
@@ -24,6 +33,15 @@ class ProcessFields(BaseModel):
         "Upstream and authority",
         "How long the upstream may be silent; a stream that goes on is never cut.",
         default=300,
+        unit="seconds",
+        within=(0.1, 86400),
+    )
+    upstream_first_byte_timeout_seconds: Seconds = setting(
+        "Upstream and authority",
+        "How long the upstream may take to begin its answer; as long as it may be "
+        "silent, unless set.",
+        derive=lambda above: above["upstream_idle_timeout_seconds"],
+        shown="300",
         unit="seconds",
         within=(0.1, 86400),
     )

@@ -66,6 +66,8 @@ BAD_VALUES = [
     ("replay_limit_bytes", "8MiB", "a number of bytes from 0 to 1073741824"),
     ("replay_total_bytes", "-1", "a number of bytes from 0 to 68719476736"),
     ("upstream_connect_timeout_seconds", "inf", "a number of seconds from 0.1 to 600"),
+    ("upstream_tls_timeout_seconds", "0", "a number of seconds from 0.1 to 600"),
+    ("upstream_first_byte_timeout_seconds", "x", "seconds from 0.1 to 86400"),
     ("upstream_idle_timeout_seconds", "0", "a number of seconds from 0.1 to 86400"),
     ("upstream_proxy", "socks5://proxy.example:1080", "an http:// URL of a proxy"),
     ("upstream_proxy", "http://proxy.example:3128/path", "a URL without a path"),
