@@ -104,7 +104,7 @@ $(VENV)/.runtime: requirements.lock requirements-build.lock
 	@touch $@
 
 # Editable, so that the command runs the code as it is; with the locked build backend, so that nothing is fetched.
-$(VENV)/.project: $(VENV)/.runtime pyproject.toml proxy/__init__.py
+$(VENV)/.project: $(VENV)/.runtime pyproject.toml proxy/bearerd/__init__.py
 	@$(PIP) install --no-deps --no-index --no-build-isolation --editable .
 	@touch $@
 

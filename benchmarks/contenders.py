@@ -190,7 +190,7 @@ def start_bearerd(place: Place, *through: str) -> Contender:
     environment |= {f"BEARERD_{name}": value for name, value in settings.items()}
     environment |= {"HOME": str(place.folder), "PYTHONPATH": str(ROOT)}
     process = Process(
-        [sys.executable, "-m", *through, "proxy.cli", "serve"],
+        [sys.executable, "-m", *through, "bearerd", "serve"],
         core=place.cores.proxy,
         environment=environment,
         errors=place.folder / "bearerd.stderr",

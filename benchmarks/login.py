@@ -7,8 +7,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from proxy.relay.key_shape import mint
-from proxy.sandbox.jwt import mint_jwt
+from bearerd.relay.key_shape import mint
+from bearerd.sandbox.jwt import mint_jwt
 
 LIFETIME_SECONDS = 10 * 86400
 """As long as real access tokens live: far enough away that nothing is refreshed."""

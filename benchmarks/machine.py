@@ -11,7 +11,7 @@ from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
-from proxy import __version__
+from bearerd import __version__
 
 LIBRARIES = ("aiohttp", "httptools", "uvloop")
 

@@ -8,9 +8,9 @@ from typing import Any, Final, get_args
 
 import pytest
 
-from proxy.admin.health import ServiceStatus
-from proxy.credential.status import SourceStatus
-from proxy.events import Event
+from bearerd.admin.health import ServiceStatus
+from bearerd.credential.status import SourceStatus
+from bearerd.events import Event
 
 NOW: Final = 1_800_000_000.0
 

@@ -7,9 +7,9 @@ from contextlib import ExitStack
 
 import pytest
 
-from proxy.admin.feed import QUEUE_LIMIT, SUBSCRIBER_LIMIT, EventFeed, Subscription
-from proxy.errors import Overloaded
-from proxy.events import ClockJumped
+from bearerd.admin.feed import QUEUE_LIMIT, SUBSCRIBER_LIMIT, EventFeed, Subscription
+from bearerd.errors import Overloaded
+from bearerd.events import ClockJumped
 from tests.admin.conftest import OPERATOR_KEY, SECRETS, example
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from proxy.admin import health
+from bearerd.admin import health
 from tests.admin.conftest import missing, service, source
 
 EXPIRED = source(state="expired", last_error="undelivered: connection refused")

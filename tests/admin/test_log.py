@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from proxy.admin.announcement import LEVELS, NAMES, Level, fields_of, level_of
-from proxy.admin.log import EventLog, LogFormat
-from proxy.credential.clock import Clock
-from proxy.events import (
+from bearerd.admin.announcement import LEVELS, NAMES, Level, fields_of, level_of
+from bearerd.admin.log import EventLog, LogFormat
+from bearerd.credential.clock import Clock
+from bearerd.events import (
     CredentialHeldInMemory,
     CredentialRefreshed,
     LoginNeeded,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from proxy.admin.metrics import Metrics
-from proxy.events import (
+from bearerd.admin.metrics import Metrics
+from bearerd.events import (
     CredentialRefreshed,
     LockWaited,
     RecoveryFinished,

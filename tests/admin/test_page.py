@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from proxy.admin import page
+from bearerd.admin import page
 from tests.admin.conftest import NOW, missing, service, source
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.admin.redaction import HIDDEN, Redaction
+from bearerd.admin.redaction import HIDDEN, Redaction
 from tests.admin.conftest import OPERATOR_KEY, SECRETS
 
 REDACTION = Redaction([OPERATOR_KEY, "short"])

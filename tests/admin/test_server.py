@@ -13,14 +13,14 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from proxy.address import Address, parse_address
-from proxy.admin.feed import SUBSCRIBER_LIMIT, EventFeed
-from proxy.admin.health import ServiceStatus
-from proxy.admin.metrics import Metrics
-from proxy.admin.server import PATHS, AdminServer
-from proxy.credential.clock import Clock
-from proxy.errors import StartError
-from proxy.events import LoginNeeded
+from bearerd.address import Address, parse_address
+from bearerd.admin.feed import SUBSCRIBER_LIMIT, EventFeed
+from bearerd.admin.health import ServiceStatus
+from bearerd.admin.metrics import Metrics
+from bearerd.admin.server import PATHS, AdminServer
+from bearerd.credential.clock import Clock
+from bearerd.errors import StartError
+from bearerd.events import LoginNeeded
 from tests.admin.conftest import NOW, SECRETS, missing, service
 
 

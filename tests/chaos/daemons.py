@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
-from proxy.sandbox import Sandbox
+from bearerd.sandbox import Sandbox
 from tests.chaos.victims import injected
 from tests.support import Canary, Client, ServeProcess
 from tests.support.process import COMMAND, ROOT, environment

@@ -17,15 +17,15 @@ from pathlib import Path
 
 import aiohttp
 
-from proxy.builders import authority_session, build_source, tls_context
-from proxy.credential.clock import Clock
-from proxy.credential.file_store import FileStore
-from proxy.credential.source import CredentialSource
-from proxy.credential.upkeep import Upkeep
-from proxy.errors import AuthorityUnavailable, LoginRequired
-from proxy.events import CredentialRefreshed, Event, LoginNeeded
-from proxy.rescue import rescue_place
-from proxy.settings import load_settings
+from bearerd.builders import authority_session, build_source, tls_context
+from bearerd.credential.clock import Clock
+from bearerd.credential.file_store import FileStore
+from bearerd.credential.source import CredentialSource
+from bearerd.credential.upkeep import Upkeep
+from bearerd.errors import AuthorityUnavailable, LoginRequired
+from bearerd.events import CredentialRefreshed, Event, LoginNeeded
+from bearerd.rescue import rescue_place
+from bearerd.settings import load_settings
 from tests.chaos.victim import Spec, settings_of
 from tests.support.daemon import empty_config
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from proxy.sandbox import Sandbox
+from bearerd.sandbox import Sandbox
 from tests.chaos.daemons import daemon, failing
 from tests.chaos.report import Report
 from tests.support import Canary, ServeProcess, read_login, tokens_of, write_login

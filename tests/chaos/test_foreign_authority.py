@@ -13,12 +13,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from proxy.builders import authority_session, build_source, file_store, tls_context
-from proxy.credential.clock import Clock
-from proxy.credential.source import CredentialSource
-from proxy.errors import AuthorityUnavailable
-from proxy.events import Event, LoginNeeded
-from proxy.settings import Settings, load_settings
+from bearerd.builders import authority_session, build_source, file_store, tls_context
+from bearerd.credential.clock import Clock
+from bearerd.credential.source import CredentialSource
+from bearerd.errors import AuthorityUnavailable
+from bearerd.events import Event, LoginNeeded
+from bearerd.settings import Settings, load_settings
 from tests.chaos.foreign_authority import ForeignAuthority, foreign_authority
 from tests.chaos.report import Report
 from tests.chaos.scale import Scale

@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from proxy.sandbox import Sandbox
-from proxy.sandbox.turn import ANSWER
+from bearerd.sandbox import Sandbox
+from bearerd.sandbox.turn import ANSWER
 from tests.chaos.report import Report
 from tests.chaos.scale import Scale
 from tests.clients.agent import Agent

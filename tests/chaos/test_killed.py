@@ -18,13 +18,13 @@ from typing import Literal
 
 import aiohttp
 
-from proxy.builders import open_source
-from proxy.errors import LoginRequired
-from proxy.events import Event
-from proxy.sandbox import AuthorityFault, Sandbox
-from proxy.sandbox.authority import Authority
-from proxy.sandbox.ledger import Reuse
-from proxy.settings import load_settings
+from bearerd.builders import open_source
+from bearerd.errors import LoginRequired
+from bearerd.events import Event
+from bearerd.sandbox import AuthorityFault, Sandbox
+from bearerd.sandbox.authority import Authority
+from bearerd.sandbox.ledger import Reuse
+from bearerd.settings import load_settings
 from tests.chaos.report import Report
 from tests.chaos.scale import Scale
 from tests.chaos.victim import POINTS, Spec, settings_of

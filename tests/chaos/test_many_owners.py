@@ -10,7 +10,7 @@ from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
 
-from proxy.sandbox import Sandbox
+from bearerd.sandbox import Sandbox
 from tests.chaos.owner import Tally, own
 from tests.chaos.report import Report
 from tests.chaos.scale import Scale

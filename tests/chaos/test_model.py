@@ -23,14 +23,14 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from proxy.credential.authority import AuthorityFailure, Grant
-from proxy.credential.clock import Clock
-from proxy.credential.file_store import FileStore
-from proxy.credential.journal import Entry, Journal
-from proxy.credential.ledger import Notes
-from proxy.credential.source import CredentialSource
-from proxy.credential.token import Credential
-from proxy.errors import BearerdError, LoginRequired, StoreError
+from bearerd.credential.authority import AuthorityFailure, Grant
+from bearerd.credential.clock import Clock
+from bearerd.credential.file_store import FileStore
+from bearerd.credential.journal import Entry, Journal
+from bearerd.credential.ledger import Notes
+from bearerd.credential.source import CredentialSource
+from bearerd.credential.token import Credential
+from bearerd.errors import BearerdError, LoginRequired, StoreError
 from tests.chaos.scale import chosen
 from tests.credential.stand_ins import HOUR, Hands, Home, access_token, identity, login
 

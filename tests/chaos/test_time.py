@@ -7,9 +7,9 @@ import signal
 import time
 from pathlib import Path
 
-from proxy.credential.clock import Clock
-from proxy.events import ClockJumped, LoginNeeded
-from proxy.sandbox import Sandbox
+from bearerd.credential.clock import Clock
+from bearerd.events import ClockJumped, LoginNeeded
+from bearerd.sandbox import Sandbox
 from tests.chaos.daemons import daemon
 from tests.chaos.test_disk import assert_stored, refresh, scene
 from tests.support import Canary

@@ -17,17 +17,17 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from proxy.admin.health import ServiceStatus
-from proxy.credential.clock import Clock
-from proxy.credential.file_store import FileStore
-from proxy.credential.journal import Entry, Journal
-from proxy.credential.ledger import Notes
-from proxy.credential.token import Credential
-from proxy.events import CredentialRefreshed, Event
-from proxy.rescue import rescue_place
-from proxy.service import Service
-from proxy.settings import load_settings
-from proxy.settings.profile import ProfileSettings
+from bearerd.admin.health import ServiceStatus
+from bearerd.credential.clock import Clock
+from bearerd.credential.file_store import FileStore
+from bearerd.credential.journal import Entry, Journal
+from bearerd.credential.ledger import Notes
+from bearerd.credential.token import Credential
+from bearerd.events import CredentialRefreshed, Event
+from bearerd.rescue import rescue_place
+from bearerd.service import Service
+from bearerd.settings import load_settings
+from bearerd.settings.profile import ProfileSettings
 from tests.support.daemon import empty_config
 
 POINTS = (

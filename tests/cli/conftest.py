@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.sandbox import Sandbox
+from bearerd.sandbox import Sandbox
 from tests.support import (
     Canary,
     Finished,

@@ -12,13 +12,13 @@ import pytest
 from rich.console import Console
 from rich.live import Live
 
-from proxy.cli import COMMANDS
-from proxy.cli.demo_view import Board, plain, table
-from proxy.cli.program import run
-from proxy.credential.clock import Clock
-from proxy.errors import StartError
-from proxy.exercise import daemon as exercise_daemon
-from proxy.exercise.demo import (
+from bearerd.cli import COMMANDS
+from bearerd.cli.demo_view import Board, plain, table
+from bearerd.cli.program import run
+from bearerd.credential.clock import Clock
+from bearerd.errors import StartError
+from bearerd.exercise import daemon as exercise_daemon
+from bearerd.exercise.demo import (
     AgentAnswered,
     AgentRefreshed,
     AgentSignedOut,
@@ -29,7 +29,7 @@ from proxy.exercise.demo import (
     TokensRevoked,
     run_demo,
 )
-from proxy.exercise.tally import Answer, Tally, revoked_rounds
+from bearerd.exercise.tally import Answer, Tally, revoked_rounds
 
 PLAN = Plan(agents=3, requests=3, rest_seconds=0)
 LOST = Tally(answered=3, failed=6, refreshes=1, reused=2, sign_ins=3)

@@ -14,20 +14,20 @@ import aiohttp
 import filelock
 import pytest
 
-from proxy import __version__
-from proxy.address import Address
-from proxy.credential.clock import Clock
-from proxy.credential.file_store import FileStore
-from proxy.credential.ledger import Notes, Owner, Refused
-from proxy.credential.token import fingerprint
-from proxy.doctor.codex import installed_version
-from proxy.doctor.examination import Machine, examine
-from proxy.doctor.finding import Finding, exit_code, failed, sign_in_wanted, warning
-from proxy.doctor.listeners import check_listeners
-from proxy.doctor.mounts import file_system_of, is_network
-from proxy.doctor.online import check_online, compare_clocks
-from proxy.sandbox import Sandbox
-from proxy.settings import Folders, load_settings
+from bearerd import __version__
+from bearerd.address import Address
+from bearerd.credential.clock import Clock
+from bearerd.credential.file_store import FileStore
+from bearerd.credential.ledger import Notes, Owner, Refused
+from bearerd.credential.token import fingerprint
+from bearerd.doctor.codex import installed_version
+from bearerd.doctor.examination import Machine, examine
+from bearerd.doctor.finding import Finding, exit_code, failed, sign_in_wanted, warning
+from bearerd.doctor.listeners import check_listeners
+from bearerd.doctor.mounts import file_system_of, is_network
+from bearerd.doctor.online import check_online, compare_clocks
+from bearerd.sandbox import Sandbox
+from bearerd.settings import Folders, load_settings
 from tests.support import Canary, run_command, tokens_of, write_login
 
 MOUNTS = "/dev/sda1 / ext4 rw 0 0\n"

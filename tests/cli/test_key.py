@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from proxy.relay.keys import KeyRing
+from bearerd.relay.keys import KeyRing
 from tests.cli.conftest import Shell
 from tests.support import Canary
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from proxy.cli.terminal import has_browser, typed_lines
-from proxy.sandbox import Account, AuthorityFault, Sandbox, fingerprint
+from bearerd.cli.terminal import has_browser, typed_lines
+from bearerd.sandbox import Account, AuthorityFault, Sandbox, fingerprint
 from tests.support import (
     Canary,
     Finished,

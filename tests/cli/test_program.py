@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from proxy import __version__
-from proxy.cli import COMMANDS, program
-from proxy.errors import LoginRequired, StoreError
-from proxy.settings import describe
-from proxy.settings.about import About
+from bearerd import __version__
+from bearerd.cli import COMMANDS, program
+from bearerd.errors import LoginRequired, StoreError
+from bearerd.settings import describe
+from bearerd.settings.about import About
 from tests.cli.conftest import Shell
 from tests.support.process import COMMAND, ROOT
 
@@ -147,8 +147,8 @@ async def test_a_reader_that_leaves_gets_no_complaint(shell: Shell) -> None:
 
 LIGHT = """
 import sys
-from proxy.cli import COMMANDS
-from proxy.cli.program import run
+from bearerd.cli import COMMANDS
+from bearerd.cli.program import run
 run(COMMANDS, sys.argv[1:])
 heavy = {"pydantic", "aiohttp", "structlog", "rich", "asyncio", "prometheus_client"}
 print(sorted(heavy & set(sys.modules)), file=sys.stderr)
@@ -183,15 +183,15 @@ def commands(tmp_path: Path, error: str) -> str:
     module.write_text(
         f"""
 import sys, types
-from proxy.cli import program
-from proxy.errors import *
+from bearerd.cli import program
+from bearerd.errors import *
 
 def fail() -> int:
     raise {error}
 
-module = types.ModuleType("proxy.cli.failing")
+module = types.ModuleType("bearerd.cli.failing")
 module.register = lambda app: app.command("failing")(fail)
-sys.modules["proxy.cli.failing"] = module
+sys.modules["bearerd.cli.failing"] = module
 sys.exit(program.run({{"failing": "Fail."}}, ["failing"]))
 """
     )

@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from proxy.cli import COMMANDS
-from proxy.cli.program import run
-from proxy.exercise.scoreboard import Scoreboard
-from proxy.exercise.selftest import SelftestResult
-from proxy.exercise.tally import Answer
+from bearerd.cli import COMMANDS
+from bearerd.cli.program import run
+from bearerd.exercise.scoreboard import Scoreboard
+from bearerd.exercise.selftest import SelftestResult
+from bearerd.exercise.tally import Answer
 from tests.support.process import COMMAND, ROOT, environment
 
 GOOD = SelftestResult(

@@ -17,7 +17,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from proxy.sandbox import Sandbox
+from bearerd.sandbox import Sandbox
 from tests.cli.conftest import Shell
 from tests.support import (
     Canary,

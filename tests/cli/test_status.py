@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from proxy.sandbox import AuthorityFault, Sandbox
+from bearerd.sandbox import AuthorityFault, Sandbox
 from tests.cli.conftest import Shell
 from tests.support import Launch, ServeProcess, write_login
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
-from proxy.sandbox import AuthorityFault, Sandbox
+from bearerd.sandbox import AuthorityFault, Sandbox
 from tests.cli.conftest import Shell
 from tests.support import read_login, tokens_of, write_login
 

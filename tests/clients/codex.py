@@ -10,7 +10,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 
-from proxy.credential.token import AUTH_CLAIM
+from bearerd.credential.token import AUTH_CLAIM
 from tests.clients.agent import Agent
 from tests.support import Finished, write_login
 from tests.support.login import bare_jwt, timestamp

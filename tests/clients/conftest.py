@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.sandbox import Sandbox
+from bearerd.sandbox import Sandbox
 from tests.clients.agent import Agent
 from tests.clients.codex import Codex
 from tests.clients.installation import install_codex, install_sdk

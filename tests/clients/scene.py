@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from proxy.sandbox import Sandbox
-from proxy.sandbox.sandbox import FIRST_ACCOUNT
+from bearerd.sandbox import Sandbox
+from bearerd.sandbox.sandbox import FIRST_ACCOUNT
 from tests.clients.snare import Snare
 from tests.support import ServeProcess
 

@@ -12,9 +12,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from proxy.sandbox import Sandbox, fingerprint
-from proxy.sandbox.sandbox import FIRST_ACCOUNT
-from proxy.sandbox.turn import ANSWER
+from bearerd.sandbox import Sandbox, fingerprint
+from bearerd.sandbox.sandbox import FIRST_ACCOUNT
+from bearerd.sandbox.turn import ANSWER
 from tests.clients.agent import PATIENCE_SECONDS
 from tests.clients.codex import Codex
 from tests.clients.scene import Scene

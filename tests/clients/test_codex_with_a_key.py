@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from proxy.sandbox import Sandbox, UpstreamFault
-from proxy.sandbox.turn import ANSWER
+from bearerd.sandbox import Sandbox, UpstreamFault
+from bearerd.sandbox.turn import ANSWER
 from tests.clients.agent import Agent
 from tests.clients.codex import Codex
 from tests.clients.scene import Open, Scene

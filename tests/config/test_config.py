@@ -13,14 +13,14 @@ from typing import Any
 import pytest
 import yaml
 
-from proxy.admin.metrics import Metrics
-from proxy.admin.server import PATHS
-from proxy.cli import COMMANDS
-from proxy.errors import ConfigurationError
-from proxy.events import RefreshFailed, RequestFinished
-from proxy.relay import target
-from proxy.settings import Folders, Settings, describe, load_settings
-from proxy.settings.profile import ProfileFields
+from bearerd.admin.metrics import Metrics
+from bearerd.admin.server import PATHS
+from bearerd.cli import COMMANDS
+from bearerd.errors import ConfigurationError
+from bearerd.events import RefreshFailed, RequestFinished
+from bearerd.relay import target
+from bearerd.settings import Folders, Settings, describe, load_settings
+from bearerd.settings.profile import ProfileFields
 
 FOLDER = Path(__file__).parents[2] / "config"
 FILES = sorted(FOLDER.iterdir())

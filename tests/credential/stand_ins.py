@@ -15,18 +15,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from proxy.credential.authority import Authority, AuthorityFailure, Grant
-from proxy.credential.backoff import Backoff
-from proxy.credential.budget import Budget
-from proxy.credential.clock import Clock
-from proxy.credential.file_store import FileStore
-from proxy.credential.holding import Holding
-from proxy.credential.journal import Spender
-from proxy.credential.renewal import Renewal
-from proxy.credential.source import CredentialSource
-from proxy.credential.store import Store
-from proxy.credential.token import AUTH_CLAIM, Credential
-from proxy.events import Event, Observer
+from bearerd.credential.authority import Authority, AuthorityFailure, Grant
+from bearerd.credential.backoff import Backoff
+from bearerd.credential.budget import Budget
+from bearerd.credential.clock import Clock
+from bearerd.credential.file_store import FileStore
+from bearerd.credential.holding import Holding
+from bearerd.credential.journal import Spender
+from bearerd.credential.renewal import Renewal
+from bearerd.credential.source import CredentialSource
+from bearerd.credential.store import Store
+from bearerd.credential.token import AUTH_CLAIM, Credential
+from bearerd.events import Event, Observer
 
 MARK = "canary0f2b"
 START = 1_800_000_000.0

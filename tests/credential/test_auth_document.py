@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from proxy.credential import auth_document
-from proxy.credential.auth_document import NotUnderstood
+from bearerd.credential import auth_document
+from bearerd.credential.auth_document import NotUnderstood
 from tests.credential.stand_ins import START, Document, held, identity, jwt, login
 
 EIGHT_DAYS = 8 * 24 * 3600

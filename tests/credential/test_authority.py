@@ -12,15 +12,15 @@ import aiohttp
 import pytest
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from proxy.credential.authority import (
+from bearerd.credential.authority import (
     AuthorityFailure,
     Grant,
     HttpAuthority,
     error_code,
     interpret,
 )
-from proxy.credential.token import account_claim
-from proxy.sandbox import AuthorityFault, Sandbox, fingerprint
+from bearerd.credential.token import account_claim
+from bearerd.sandbox import AuthorityFault, Sandbox, fingerprint
 from tests.credential.stand_ins import (
     MARK,
     START,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.credential.authority import AuthorityFailure
-from proxy.credential.backoff import Backoff
+from bearerd.credential.authority import AuthorityFailure
+from bearerd.credential.backoff import Backoff
 from tests.credential.stand_ins import Hands
 
 UNREACHED = AuthorityFailure("undelivered", "refused_connection")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.credential.budget import Budget, Level
+from bearerd.credential.budget import Budget, Level
 
 BUDGET = Budget(burst=3, interval_seconds=10.0)
 NOW = 1_000.0

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from proxy.credential.codex_locks import TIMEOUT_SECONDS, codex_locks
-from proxy.credential.flock import flock
+from bearerd.credential.codex_locks import TIMEOUT_SECONDS, codex_locks
+from bearerd.credential.flock import flock
 from tests.credential.stand_ins import Hands, names_in
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.credential import durable
+from bearerd.credential import durable
 from tests.credential.processes import ROOT
 from tests.credential.stand_ins import full_disk, names_in
 
@@ -102,7 +102,7 @@ def test_the_content_is_on_disk_before_its_name_and_the_name_after_it(
 ) -> None:
     """Created private, written, synced, renamed, folder synced: as the kernel saw it."""
     code = (
-        "import sys; from pathlib import Path; from proxy.credential import durable; "
+        "import sys; from pathlib import Path; from bearerd.credential import durable; "
         "durable.replace(Path(sys.argv[1]), b'content')"
     )
     trace = tmp_path / "trace"

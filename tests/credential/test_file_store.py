@@ -12,18 +12,18 @@ from pathlib import Path
 
 import pytest
 
-from proxy.credential.budget import Level
-from proxy.credential.clock import Clock
-from proxy.credential.file_store import (
+from bearerd.credential.budget import Level
+from bearerd.credential.clock import Clock
+from bearerd.credential.file_store import (
     MAX_FILE_BYTES,
     TORN_READ_TRIES,
     TORN_READ_WAIT_SECONDS,
     FileStore,
 )
-from proxy.credential.flock import flock
-from proxy.credential.ledger import Notes, Owner
-from proxy.credential.token import Credential
-from proxy.errors import LoginRequired, StoreError
+from bearerd.credential.flock import flock
+from bearerd.credential.ledger import Notes, Owner
+from bearerd.credential.token import Credential
+from bearerd.errors import LoginRequired, StoreError
 from tests.credential.processes import (
     ENTER_AND_LEAVE,
     HOLD_THE_LOCK,

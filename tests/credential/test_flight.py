@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from proxy.credential.flight import Flight
+from bearerd.credential.flight import Flight
 from tests.credential.stand_ins import settled, soon
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from proxy.credential.clock import Clock
-from proxy.credential.flock import flock
+from bearerd.credential.clock import Clock
+from bearerd.credential.flock import flock
 from tests.credential.stand_ins import Hands, settled, soon
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from proxy.credential.holding import Holding
+from bearerd.credential.holding import Holding
 from tests.credential.stand_ins import START, Hands, access_token, held
 
 

@@ -15,10 +15,10 @@ import aiohttp
 import pytest
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from proxy.credential import durable
-from proxy.credential.authority import AuthorityFailure, HttpAuthority
-from proxy.credential.journal import Entry, Journal, Spender
-from proxy.errors import LoginRequired, StoreError
+from bearerd.credential import durable
+from bearerd.credential.authority import AuthorityFailure, HttpAuthority
+from bearerd.credential.journal import Entry, Journal, Spender
+from bearerd.errors import LoginRequired, StoreError
 from tests.credential.stand_ins import START, Home, held, login, names_in, soon
 
 SPENDER = Spender.this_process(START)
@@ -79,7 +79,7 @@ def test_half_a_write_in_place_is_never_a_mixture(tmp_path: Path) -> None:
     path = tmp_path / "auth.json"
     path.write_bytes(json.dumps(login("first")).encode())
     code = (
-        "import sys; from pathlib import Path; from proxy.credential import durable; "
+        "import sys; from pathlib import Path; from bearerd.credential import durable; "
         "durable.write_in_place(Path(sys.argv[1]), b'{}' * 2000)"
     )
     killed = ("-e", "trace=write", "-e", "inject=write:signal=SIGKILL", "-P", path)

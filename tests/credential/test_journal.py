@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from proxy.credential.journal import Entry, Journal, Spender
-from proxy.errors import StoreError
+from bearerd.credential.journal import Entry, Journal, Spender
+from bearerd.errors import StoreError
 from tests.credential.stand_ins import MARK, START, full_disk, held, names_in
 
 SPENDER = Spender.this_process(START)

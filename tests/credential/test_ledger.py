@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.credential.budget import Budget, Level
-from proxy.credential.ledger import Notes, Owner, Refused
+from bearerd.credential.budget import Budget, Level
+from bearerd.credential.ledger import Notes, Owner, Refused
 from tests.credential.stand_ins import MARK, held
 
 FULL = Notes(

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from proxy.credential.authority import AuthorityFailure, Grant
-from proxy.credential.budget import Budget
-from proxy.credential.file_store import FileStore
-from proxy.credential.journal import Entry, Spender
-from proxy.credential.ledger import Notes, Owner
-from proxy.credential.token import Credential
-from proxy.errors import AuthorityUnavailable, StoreError
-from proxy.events import CredentialHeldInMemory, CredentialSaved, StoreTroubled
+from bearerd.credential.authority import AuthorityFailure, Grant
+from bearerd.credential.budget import Budget
+from bearerd.credential.file_store import FileStore
+from bearerd.credential.journal import Entry, Spender
+from bearerd.credential.ledger import Notes, Owner
+from bearerd.credential.token import Credential
+from bearerd.errors import AuthorityUnavailable, StoreError
+from bearerd.events import CredentialHeldInMemory, CredentialSaved, StoreTroubled
 from tests.credential.stand_ins import (
     START,
     Hands,

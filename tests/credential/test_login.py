@@ -12,18 +12,18 @@ from urllib.parse import parse_qs, urlsplit
 import aiohttp
 import pytest
 
-from proxy.credential.browser import browser_login
-from proxy.credential.clock import Clock
-from proxy.credential.codex_home import codex_file, sharing
-from proxy.credential.device import FAILURES, device_login
-from proxy.credential.file_store import FileStore
-from proxy.credential.ledger import Notes, Owner, Refused
-from proxy.credential.login import keep_login, prepare, remove_login
-from proxy.credential.pkce import NotThisSignIn, Request, SignInFailed, query_of
-from proxy.credential.sign_in import Device, SignInAuthority, Unreached
-from proxy.credential.token import Credential
-from proxy.errors import StartError, StoreError
-from proxy.sandbox import Account, AuthorityFault, Sandbox
+from bearerd.credential.browser import browser_login
+from bearerd.credential.clock import Clock
+from bearerd.credential.codex_home import codex_file, sharing
+from bearerd.credential.device import FAILURES, device_login
+from bearerd.credential.file_store import FileStore
+from bearerd.credential.ledger import Notes, Owner, Refused
+from bearerd.credential.login import keep_login, prepare, remove_login
+from bearerd.credential.pkce import NotThisSignIn, Request, SignInFailed, query_of
+from bearerd.credential.sign_in import Device, SignInAuthority, Unreached
+from bearerd.credential.token import Credential
+from bearerd.errors import StartError, StoreError
+from bearerd.sandbox import Account, AuthorityFault, Sandbox
 from tests.support import read_login, write_login
 
 CLIENT_ID = "app_sandbox"

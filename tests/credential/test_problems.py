@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.credential.problems import Blocking, Problems
-from proxy.errors import AccountChanged, LoginRequired
-from proxy.events import Event, LoginNeeded, LoginRestored, RefreshFailed
+from bearerd.credential.problems import Blocking, Problems
+from bearerd.errors import AccountChanged, LoginRequired
+from bearerd.events import Event, LoginNeeded, LoginRestored, RefreshFailed
 
 MISSING = LoginRequired("no file", reason="missing")
 OTHER = AccountChanged("another account")

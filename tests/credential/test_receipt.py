@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from proxy.credential.journal import Entry, Spender
-from proxy.credential.receipt import Receipt
+from bearerd.credential.journal import Entry, Spender
+from bearerd.credential.receipt import Receipt
 from tests.credential.stand_ins import START, Home, access_token, identity, jwt, login
 
 DEAD = Spender(pid=1, started_at=START, host="gone", pid_namespace="")

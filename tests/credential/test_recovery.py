@@ -7,7 +7,7 @@ from itertools import product
 
 import pytest
 
-from proxy.credential.recovery import SENDING, TRANSITIONS, Outcome, State, after
+from bearerd.credential.recovery import SENDING, TRANSITIONS, Outcome, State, after
 
 S, O = State, Outcome  # noqa: E741 - as the table itself writes them
 Path = tuple[tuple[State, Outcome], ...]

@@ -8,16 +8,16 @@ from collections.abc import AsyncIterator
 import aiohttp
 import pytest
 
-from proxy.credential.authority import AuthorityFailure, HttpAuthority
-from proxy.credential.budget import Budget
-from proxy.credential.custody import Finished
-from proxy.credential.journal import Entry, Journal, Spender
-from proxy.credential.ledger import Owner
-from proxy.credential.renewal import Asked, Renewal
-from proxy.credential.token import Credential
-from proxy.errors import AuthorityUnavailable, LoginRequired
-from proxy.events import CredentialRefreshed
-from proxy.sandbox import AuthorityFault, Sandbox
+from bearerd.credential.authority import AuthorityFailure, HttpAuthority
+from bearerd.credential.budget import Budget
+from bearerd.credential.custody import Finished
+from bearerd.credential.journal import Entry, Journal, Spender
+from bearerd.credential.ledger import Owner
+from bearerd.credential.renewal import Asked, Renewal
+from bearerd.credential.token import Credential
+from bearerd.errors import AuthorityUnavailable, LoginRequired
+from bearerd.events import CredentialRefreshed
+from bearerd.sandbox import AuthorityFault, Sandbox
 from tests.credential.stand_ins import (
     START,
     Home,

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from proxy.doctor.rescue import check_rescue
-from proxy.rescue import rescue_place
+from bearerd.doctor.rescue import check_rescue
+from bearerd.rescue import rescue_place
 
 
 def test_two_links_to_one_store_have_one_place(

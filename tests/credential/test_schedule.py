@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.credential.schedule import NEVER, Due, due
+from bearerd.credential.schedule import NEVER, Due, due
 from tests.credential.stand_ins import START, held
 
 

@@ -10,18 +10,18 @@ from typing import Any
 
 import pytest
 
-from proxy.credential.authority import AuthorityFailure, Grant
-from proxy.credential.budget import Budget
-from proxy.credential.source import CredentialSource
-from proxy.credential.token import Credential
-from proxy.errors import (
+from bearerd.credential.authority import AuthorityFailure, Grant
+from bearerd.credential.budget import Budget
+from bearerd.credential.source import CredentialSource
+from bearerd.credential.token import Credential
+from bearerd.errors import (
     AccountChanged,
     AuthorityUnavailable,
     BearerdError,
     LoginRequired,
     RefreshThrottled,
 )
-from proxy.events import (
+from bearerd.events import (
     CredentialHeldInMemory,
     CredentialLoaded,
     CredentialRefreshed,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.credential.standing import (
+from bearerd.credential.standing import (
     DEAD_AFTER_PATHS,
     RECENT_SECONDS,
     REMEMBERED_PATHS,

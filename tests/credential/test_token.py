@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.credential.token import (
+from bearerd.credential.token import (
     AUTH_CLAIM,
     OPAQUE_LIFETIME_SECONDS,
     Credential,

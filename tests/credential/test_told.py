@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.credential.authority import AuthorityFailure
-from proxy.credential.told import told
-from proxy.errors import AuthorityUnavailable, LoginRequired, RefreshThrottled
+from bearerd.credential.authority import AuthorityFailure
+from bearerd.credential.told import told
+from bearerd.errors import AuthorityUnavailable, LoginRequired, RefreshThrottled
 
 
 @pytest.mark.parametrize(

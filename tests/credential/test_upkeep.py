@@ -8,10 +8,10 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 
-from proxy.credential.authority import AuthorityFailure
-from proxy.credential.source import CredentialSource
-from proxy.credential.upkeep import SAVE_TICKS, Upkeep
-from proxy.events import (
+from bearerd.credential.authority import AuthorityFailure
+from bearerd.credential.source import CredentialSource
+from bearerd.credential.upkeep import SAVE_TICKS, Upkeep
+from bearerd.events import (
     ClockJumped,
     CredentialHeldInMemory,
     CredentialLoaded,

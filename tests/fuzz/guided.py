@@ -1,6 +1,6 @@
 """`python -m tests.fuzz.guided KIND SECONDS FOLDER...`: fuzzing led by coverage.
 
-atheris watches which lines of `proxy.relay` an input reaches, and keeps changing those
+atheris watches which lines of `bearerd.relay` an input reaches, and keeps changing those
 that reached new ones. The first folder takes what it learns; a broken property ends the
 run with the input saved there. llhttp is C and not watched.
 """
@@ -11,7 +11,7 @@ import sys
 
 import atheris  # type: ignore[import-untyped]
 
-with atheris.instrument_imports(include=["proxy.relay"]):
+with atheris.instrument_imports(include=["bearerd.relay"]):
     from tests.fuzz import test_answers, test_requests, test_targets
 
 LONGEST = 600

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.errors import UpstreamProtocolError
-from proxy.relay.answer import Answer, DateLine
-from proxy.relay.answer_parser import AnswerParser
-from proxy.relay.message import Field, Head
+from bearerd.errors import UpstreamProtocolError
+from bearerd.relay.answer import Answer, DateLine
+from bearerd.relay.answer_parser import AnswerParser
+from bearerd.relay.message import Field, Head
 from tests.fuzz.readers import answer_by_h11
 from tests.fuzz.shapes import CORPUS, SPLITS, answers, fuzzed, mutated, split
 from tests.fuzz.transport import Kept

@@ -15,7 +15,7 @@ from hypothesis.stateful import (
     rule,
 )
 
-from proxy.relay.body import ReplayBody, ReplayMemory
+from bearerd.relay.body import ReplayBody, ReplayMemory
 from tests.fuzz.shapes import fuzzed
 
 TOTAL = 64

@@ -16,19 +16,19 @@ from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.errors import BearerdError
-from proxy.relay import inbound
-from proxy.relay.answer import DateLine
-from proxy.relay.attempt import Attempt, Outbound
-from proxy.relay.body import ReplayBody, ReplayMemory
-from proxy.relay.client_connection import ClientServer, Delivered
-from proxy.relay.gate import check_host, policy
-from proxy.relay.headers import DROPPED_FROM_REQUESTS, nominations
-from proxy.relay.inbound import Inbound
-from proxy.relay.message import Fields, Head
-from proxy.relay.target import origin_form, resolve
-from proxy.relay.upstream import Origin, Upstream
-from proxy.relay.wire import Wire
+from bearerd.errors import BearerdError
+from bearerd.relay import inbound
+from bearerd.relay.answer import DateLine
+from bearerd.relay.attempt import Attempt, Outbound
+from bearerd.relay.body import ReplayBody, ReplayMemory
+from bearerd.relay.client_connection import ClientServer, Delivered
+from bearerd.relay.gate import check_host, policy
+from bearerd.relay.headers import DROPPED_FROM_REQUESTS, nominations
+from bearerd.relay.inbound import Inbound
+from bearerd.relay.message import Fields, Head
+from bearerd.relay.target import origin_form, resolve
+from bearerd.relay.upstream import Origin, Upstream
+from bearerd.relay.wire import Wire
 from tests.fuzz.readers import Told, request_by_h11, request_by_llhttp
 from tests.fuzz.shapes import CORPUS, SPLITS, fuzzed, mutated, requests, split
 from tests.fuzz.transport import Kept

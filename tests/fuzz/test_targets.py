@@ -10,9 +10,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from proxy.errors import BearerdError
-from proxy.relay.gate import LOOPBACK_HOSTS, check_host, policy
-from proxy.relay.target import ALIASES, Target, origin_form, resolve
+from bearerd.errors import BearerdError
+from bearerd.relay.gate import LOOPBACK_HOSTS, check_host, policy
+from bearerd.relay.target import ALIASES, Target, origin_form, resolve
 from tests.fuzz.shapes import CORPUS, fuzzed
 
 BASE = b"/backend-api"

@@ -11,7 +11,7 @@ from uuid import uuid4
 import pytest
 import yaml
 
-from proxy.settings import Settings
+from bearerd.settings import Settings
 from tests.packaging.engine import Compose
 
 HERE = Path(__file__).parent

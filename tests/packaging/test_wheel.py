@@ -3,7 +3,7 @@
 from email.parser import Parser
 from pathlib import Path
 
-from proxy import __version__
+from bearerd import __version__
 
 
 def metadata(wheel: dict[str, str], name: str) -> str:
@@ -16,13 +16,13 @@ def test_the_wheel_holds_the_package_and_its_metadata_only(
 ) -> None:
     """Tests, benchmarks and whatever lies about stay at home."""
     folders = {name.split("/")[0] for name in wheel}
-    assert folders == {"proxy", f"bearerd-{__version__}.dist-info"}
+    assert folders == {"bearerd", f"bearerd-{__version__}.dist-info"}
 
 
 def test_the_wheel_holds_every_module(wheel: dict[str, str], checkout: Path) -> None:
     """A room that was left out would fail on a user's machine only."""
     ours = {
-        path.relative_to(checkout).as_posix()
+        path.relative_to(checkout / "proxy").as_posix()
         for path in (checkout / "proxy").rglob("*.py")
     }
     assert ours <= set(wheel)
@@ -30,7 +30,7 @@ def test_the_wheel_holds_every_module(wheel: dict[str, str], checkout: Path) -> 
 
 def test_the_wheel_says_that_it_is_typed(wheel: dict[str, str]) -> None:
     """Without this file a type checker ignores all our annotations (PEP 561)."""
-    assert wheel["proxy/py.typed"] == ""
+    assert wheel["bearerd/py.typed"] == ""
 
 
 def test_the_wheel_installs_one_command(wheel: dict[str, str]) -> None:
@@ -38,7 +38,7 @@ def test_the_wheel_installs_one_command(wheel: dict[str, str]) -> None:
     lines = metadata(wheel, "entry_points.txt").split("\n")
     assert [line for line in lines if line] == [
         "[console_scripts]",
-        "bearerd = proxy.cli:main",
+        "bearerd = bearerd.cli:main",
     ]
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from proxy.credential.clock import Clock
-from proxy.sandbox import Sandbox
+from bearerd.credential.clock import Clock
+from bearerd.sandbox import Sandbox
 from tests.support import Canary, Daemon, HandClock, ServeProcess
 from tests.support.daemon import A_LOGIN, Start, running_daemon
 from tests.support.process import Launch, serving

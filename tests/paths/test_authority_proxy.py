@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from proxy.sandbox import Sandbox
+from bearerd.sandbox import Sandbox
 from tests.support import Start, read_login, tokens_of
 
 HOST = "authority.invalid"

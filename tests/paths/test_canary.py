@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.sandbox import Sandbox
+from bearerd.sandbox import Sandbox
 from tests.support import Canary, Start, read_login, tokens_of
 from tests.support.process import ROOT, environment
 

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from proxy.credential.token import AUTH_CLAIM
-from proxy.events import CredentialLoaded, CredentialRefreshed, RefreshFailed
-from proxy.sandbox import Account, AuthorityFault, Sandbox
+from bearerd.credential.token import AUTH_CLAIM
+from bearerd.events import CredentialLoaded, CredentialRefreshed, RefreshFailed
+from bearerd.sandbox import Account, AuthorityFault, Sandbox
 from tests.support import (
     Daemon,
     HandClock,

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from proxy.credential.clock import Clock
-from proxy.events import LoginNeeded, LoginRestored
-from proxy.sandbox import AuthorityFault, Sandbox
+from bearerd.credential.clock import Clock
+from bearerd.events import LoginNeeded, LoginRestored
+from bearerd.sandbox import AuthorityFault, Sandbox
 from tests.support import (
     Daemon,
     HandClock,

@@ -10,8 +10,8 @@ from collections import Counter
 
 import pytest
 
-from proxy.events import RecoveryFinished
-from proxy.sandbox import Sandbox, UpstreamFault
+from bearerd.events import RecoveryFinished
+from bearerd.sandbox import Sandbox, UpstreamFault
 from tests.support import HandClock, Start
 from tests.support.client import MODELS
 

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from proxy.events import CredentialLoaded, RecoveryFinished
-from proxy.sandbox import AuthorityFault, Sandbox
+from bearerd.events import CredentialLoaded, RecoveryFinished
+from bearerd.sandbox import AuthorityFault, Sandbox
 from tests.support import (
     Canary,
     Client,

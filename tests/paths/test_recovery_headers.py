@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from proxy.events import RecoveryFinished
-from proxy.sandbox import AuthorityFault, Sandbox, UpstreamFault
+from bearerd.events import RecoveryFinished
+from bearerd.sandbox import AuthorityFault, Sandbox, UpstreamFault
 from tests.support import Daemon, HandClock, Reply, Start, write_login
 from tests.support.client import MODELS
 

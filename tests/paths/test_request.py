@@ -7,8 +7,8 @@ import json
 
 import pytest
 
-from proxy.events import RequestFinished
-from proxy.sandbox import Sandbox
+from bearerd.events import RequestFinished
+from bearerd.sandbox import Sandbox
 from tests.support import Start, read_login, tokens_of, write_login
 
 

@@ -14,10 +14,10 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from proxy.address import parse_address
-from proxy.errors import StartError
-from proxy.events import ServiceStarted, ServiceStopped
-from proxy.sandbox import Sandbox
+from bearerd.address import parse_address
+from bearerd.errors import StartError
+from bearerd.events import ServiceStarted, ServiceStopped
+from bearerd.sandbox import Sandbox
 from tests.support import (
     Canary,
     Client,

@@ -12,8 +12,8 @@ from collections.abc import Mapping
 
 import pytest
 
-from proxy.events import LoginNeeded, RecoveryFinished
-from proxy.sandbox import AuthorityFault, Sandbox, UpstreamFault
+from bearerd.events import LoginNeeded, RecoveryFinished
+from bearerd.sandbox import AuthorityFault, Sandbox, UpstreamFault
 from tests.support import Daemon, HandClock, Reply, Start, read_login
 from tests.support.client import MODELS, RESPONSES
 

@@ -16,7 +16,7 @@ from contextlib import asynccontextmanager
 import aiohttp
 import pytest
 
-from proxy.sandbox import Sandbox, UpstreamFault
+from bearerd.sandbox import Sandbox, UpstreamFault
 from tests.support import Client, Daemon, Start
 
 ECHO = "/backend-api/echo"

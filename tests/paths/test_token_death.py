@@ -13,10 +13,10 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from proxy.credential.recovery import State
-from proxy.events import CredentialRefreshed, RecoveryFinished
-from proxy.sandbox import AuthorityFault, Sandbox
-from proxy.sandbox.ledger import TEN_DAYS_SECONDS
+from bearerd.credential.recovery import State
+from bearerd.events import CredentialRefreshed, RecoveryFinished
+from bearerd.sandbox import AuthorityFault, Sandbox
+from bearerd.sandbox.ledger import TEN_DAYS_SECONDS
 from tests.support import (
     Daemon,
     HandClock,

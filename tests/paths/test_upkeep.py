@@ -12,15 +12,15 @@ from typing import Any
 
 import pytest
 
-from proxy.credential.clock import Clock
-from proxy.events import (
+from bearerd.credential.clock import Clock
+from bearerd.events import (
     ClockJumped,
     CredentialLoaded,
     CredentialRefreshed,
     LoginRestored,
     RefreshFailed,
 )
-from proxy.sandbox import AuthorityFault, Sandbox, fingerprint
+from bearerd.sandbox import AuthorityFault, Sandbox, fingerprint
 from tests.support import (
     Daemon,
     HandClock,

@@ -14,8 +14,8 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
-from proxy.events import CredentialRefreshed, RecoveryFinished, ReplayAbandoned
-from proxy.sandbox import RequestRecord, Sandbox, UpstreamFault
+from bearerd.events import CredentialRefreshed, RecoveryFinished, ReplayAbandoned
+from bearerd.sandbox import RequestRecord, Sandbox, UpstreamFault
 from tests.support import Daemon, Reply, Start
 
 ECHO = "/backend-api/echo"

@@ -9,7 +9,7 @@ from typing import cast
 
 import pytest
 
-from proxy.errors import (
+from bearerd.errors import (
     AuthorityUnavailable,
     BearerdError,
     ClientKeyInvalid,
@@ -17,8 +17,8 @@ from proxy.errors import (
     NotFound,
     UpstreamTimeout,
 )
-from proxy.relay.answer import Answer, DateLine
-from proxy.relay.message import Field, Head
+from bearerd.relay.answer import Answer, DateLine
+from bearerd.relay.message import Field, Head
 from tests.wire.peers import Peer, RawUpstream, names, status, values
 
 NOW = 784111777.0

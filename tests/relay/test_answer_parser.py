@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.errors import UpstreamProtocolError
-from proxy.relay.answer_parser import HEAD_LIMIT_BYTES, INTERIM_LIMIT, AnswerParser
-from proxy.relay.message import Field, Head
+from bearerd.errors import UpstreamProtocolError
+from bearerd.relay.answer_parser import HEAD_LIMIT_BYTES, INTERIM_LIMIT, AnswerParser
+from bearerd.relay.message import Field, Head
 
 CLOSED = b"HTTP/1.1 200 OK\r\n\r\n"
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.relay.body import ReplayBody, ReplayMemory
+from bearerd.relay.body import ReplayBody, ReplayMemory
 
 
 class Feed:

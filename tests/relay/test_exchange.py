@@ -9,9 +9,9 @@ from typing import NamedTuple, cast
 
 import pytest
 
-from proxy.credential.source import CredentialSource
-from proxy.credential.token import Credential
-from proxy.errors import (
+from bearerd.credential.source import CredentialSource
+from bearerd.credential.token import Credential
+from bearerd.errors import (
     AccountChanged,
     AuthorityUnavailable,
     BearerdError,
@@ -19,13 +19,13 @@ from proxy.errors import (
     RefreshThrottled,
     StoreError,
 )
-from proxy.events import Event, RecoveryFinished
-from proxy.relay.answer import Answer, DateLine
-from proxy.relay.attempt import Outbound
-from proxy.relay.body import ReplayBody, ReplayMemory
-from proxy.relay.exchange import Exchange
-from proxy.relay.upstream import Origin, Upstream
-from proxy.relay.wire import Wire
+from bearerd.events import Event, RecoveryFinished
+from bearerd.relay.answer import Answer, DateLine
+from bearerd.relay.attempt import Outbound
+from bearerd.relay.body import ReplayBody, ReplayMemory
+from bearerd.relay.exchange import Exchange
+from bearerd.relay.upstream import Origin, Upstream
+from bearerd.relay.wire import Wire
 from tests.wire.peers import Peer, RawUpstream, first_line, status, values
 
 OLD = Credential("old-access", "old-refresh", generation=1)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.errors import (
+from bearerd.errors import (
     BearerdError,
     ClientKeyInvalid,
     ClientKeyRequired,
@@ -15,9 +15,9 @@ from proxy.errors import (
     OriginForbidden,
     RequestMalformed,
 )
-from proxy.relay.gate import Gate, Policy, check_host, policy
-from proxy.relay.keys import Client
-from proxy.relay.message import Field
+from bearerd.relay.gate import Gate, Policy, check_host, policy
+from bearerd.relay.keys import Client
+from bearerd.relay.message import Field
 
 ALICE = Client("alice", "default", frozenset({"relay"}))
 NOBODY = Client("anonymous", "default", frozenset({"relay"}))

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.credential.token import AUTH_CLAIM, Credential
-from proxy.relay.headers import (
+from bearerd.credential.token import AUTH_CLAIM, Credential
+from bearerd.relay.headers import (
     DROPPED_FROM_ANSWERS,
     DROPPED_FROM_REQUESTS,
     answer_head,
@@ -18,7 +18,7 @@ from proxy.relay.headers import (
     request_head,
     signature,
 )
-from proxy.relay.message import Field, Fields, Head
+from bearerd.relay.message import Field, Fields, Head
 
 SIGNED = b"Authorization: Bearer ours\r\n"
 CREDENTIAL = Credential("made-up-access", "made-up-refresh", account_id="acct")

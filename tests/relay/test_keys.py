@@ -17,11 +17,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.credential.clock import Clock
-from proxy.errors import BearerdError, ConfigurationError, StoreError
-from proxy.relay import key_shape
-from proxy.relay.key_file import KeyFile
-from proxy.relay.keys import Client, KeyRing
+from bearerd.credential.clock import Clock
+from bearerd.errors import BearerdError, ConfigurationError, StoreError
+from bearerd.relay import key_shape
+from bearerd.relay.key_file import KeyFile
+from bearerd.relay.keys import Client, KeyRing
 
 OWN_KEY = "9f2c7a5be4d84e1fa3306b72"
 RELAY = frozenset({"relay"})
@@ -397,8 +397,8 @@ def test_a_first_key_that_cannot_be_shown_is_not_made(ring: KeyRing) -> None:
 PROGRAM = """
 import sys
 from pathlib import Path
-from proxy.relay.key_file import KeyFile
-from proxy.relay.keys import KeyRing
+from bearerd.relay.key_file import KeyFile
+from bearerd.relay.keys import KeyRing
 
 path, first, count = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
 ring = KeyRing.load(path)

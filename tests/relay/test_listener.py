@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from proxy.address import Address
-from proxy.credential.clock import Clock
-from proxy.errors import StartError
-from proxy.relay.body import ReplayMemory
-from proxy.relay.gate import Gate, Policy
-from proxy.relay.keys import Client
-from proxy.relay.listener import Listener
-from proxy.relay.relay import Relay
+from bearerd.address import Address
+from bearerd.credential.clock import Clock
+from bearerd.errors import StartError
+from bearerd.relay.body import ReplayMemory
+from bearerd.relay.gate import Gate, Policy
+from bearerd.relay.keys import Client
+from bearerd.relay.listener import Listener
+from bearerd.relay.relay import Relay
 from tests.wire.peers import Peer, status, values
 
 POLICY = Policy(require_key=False, hosts=None, origins=frozenset())

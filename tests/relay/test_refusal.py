@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.relay.message import Field, Head
-from proxy.relay.refusal import names_token
+from bearerd.relay.message import Field, Head
+from bearerd.relay.refusal import names_token
 
 
 def head(*fields: Field) -> Head:

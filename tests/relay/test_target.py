@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.errors import BearerdError, NotFound, RequestMalformed, TargetForbidden
-from proxy.relay.target import AMBIGUOUS, Target, resolve
+from bearerd.errors import BearerdError, NotFound, RequestMalformed, TargetForbidden
+from bearerd.relay.target import AMBIGUOUS, Target, resolve
 
 LETTERS = "abcXYZ019-_.~!$&'()*+,;=:@|{}%"
 

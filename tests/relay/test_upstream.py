@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from proxy.errors import UpstreamTimeout, UpstreamUnreachable
-from proxy.relay.message import Head
-from proxy.relay.upstream import IDLE_SECONDS, Origin, Upstream
-from proxy.relay.wire import Wire
+from bearerd.errors import UpstreamTimeout, UpstreamUnreachable
+from bearerd.relay.message import Head
+from bearerd.relay.upstream import IDLE_SECONDS, Origin, Upstream
+from bearerd.relay.wire import Wire
 from tests.wire.peers import Peer, RawUpstream
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"

@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from proxy.errors import UpstreamError, UpstreamProtocolError, UpstreamUnreachable
-from proxy.relay.message import Field, Head
-from proxy.relay.wire import HOLD_LIMIT_BYTES, Wire
+from bearerd.errors import UpstreamError, UpstreamProtocolError, UpstreamUnreachable
+from bearerd.relay.message import Field, Head
+from bearerd.relay.wire import HOLD_LIMIT_BYTES, Wire
 from tests.wire.peers import PATIENCE_SECONDS, Peer, RawUpstream
 
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"

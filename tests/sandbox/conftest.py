@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 import aiohttp
 import pytest
 
-from proxy.sandbox import Sandbox
+from bearerd.sandbox import Sandbox
 
 Answer = tuple[int, dict[str, object]]
 Refresh = Callable[[str], Coroutine[None, None, Answer]]

@@ -5,7 +5,7 @@ import asyncio
 import aiohttp
 import pytest
 
-from proxy.sandbox import Sandbox, fingerprint
+from bearerd.sandbox import Sandbox, fingerprint
 from tests.sandbox.conftest import Clock, Refresh, error_code, login
 
 

@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator
 import aiohttp
 import pytest
 
-from proxy.sandbox import AuthorityFault, Sandbox
-from proxy.sandbox.grant import AUTH_CLAIM
-from proxy.sandbox.jwt import read_claims
+from bearerd.sandbox import AuthorityFault, Sandbox
+from bearerd.sandbox.grant import AUTH_CLAIM
+from bearerd.sandbox.jwt import read_claims
 from tests.sandbox.conftest import Clock, Refresh, error_code, login
 
 

@@ -6,8 +6,8 @@ import json
 import aiohttp
 import pytest
 
-from proxy.sandbox import Sandbox
-from proxy.sandbox.jwt import read_claims
+from bearerd.sandbox import Sandbox
+from bearerd.sandbox.jwt import read_claims
 from tests.sandbox.conftest import Refresh, error_code, login
 
 

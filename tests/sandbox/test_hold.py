@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from proxy.sandbox.hold import Bell, Hold
+from bearerd.sandbox.hold import Bell, Hold
 
 
 async def test_an_open_hold_stops_nobody() -> None:

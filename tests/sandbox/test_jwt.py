@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from proxy.sandbox.jwt import mint_jwt, read_claims
+from bearerd.sandbox.jwt import mint_jwt, read_claims
 
 
 def test_a_token_has_three_full_parts_and_no_algorithm() -> None:

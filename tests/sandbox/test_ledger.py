@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 import pytest
 
-from proxy.sandbox import Account, Ledger
-from proxy.sandbox.grant import AUTH_CLAIM, RefusedError
-from proxy.sandbox.jwt import read_claims
-from proxy.sandbox.ledger import Reuse
+from bearerd.sandbox import Account, Ledger
+from bearerd.sandbox.grant import AUTH_CLAIM, RefusedError
+from bearerd.sandbox.jwt import read_claims
+from bearerd.sandbox.ledger import Reuse
 
 ACCOUNT = Account("acct-1")
 

@@ -8,7 +8,7 @@ import socket
 import aiohttp
 import pytest
 
-from proxy.sandbox import Sandbox, UpstreamFault, serve_sandbox
+from bearerd.sandbox import Sandbox, UpstreamFault, serve_sandbox
 from tests.sandbox.conftest import Clock, login
 
 

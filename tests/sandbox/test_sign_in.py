@@ -4,10 +4,10 @@ import aiohttp
 import pytest
 from yarl import URL
 
-from proxy.sandbox import Account, Sandbox
-from proxy.sandbox.grant import AUTH_CLAIM
-from proxy.sandbox.jwt import read_claims
-from proxy.sandbox.sign_in import challenge_of
+from bearerd.sandbox import Account, Sandbox
+from bearerd.sandbox.grant import AUTH_CLAIM
+from bearerd.sandbox.jwt import read_claims
+from bearerd.sandbox.sign_in import challenge_of
 
 VERIFIER = "v" * 43
 CALLBACK = "http://localhost:1455/auth/callback"

@@ -7,8 +7,8 @@ import json
 import aiohttp
 import pytest
 
-from proxy.sandbox import Sandbox, StreamScript
-from proxy.sandbox.turn import ANSWER
+from bearerd.sandbox import Sandbox, StreamScript
+from bearerd.sandbox.turn import ANSWER
 from tests.sandbox.conftest import login
 
 Event = dict[str, object]

@@ -9,7 +9,7 @@ import aiohttp
 import pytest
 from yarl import URL
 
-from proxy.sandbox import Sandbox, fingerprint
+from bearerd.sandbox import Sandbox, fingerprint
 from tests.sandbox.conftest import Clock, login
 
 Field = tuple[str, str]

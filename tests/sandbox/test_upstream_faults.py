@@ -7,7 +7,7 @@ import aiohttp
 import pytest
 from yarl import URL
 
-from proxy.sandbox import Sandbox, UpstreamFault
+from bearerd.sandbox import Sandbox, UpstreamFault
 from tests.sandbox.conftest import login
 
 

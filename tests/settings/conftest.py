@@ -8,7 +8,7 @@ from typing import Protocol
 
 import pytest
 
-from proxy.settings import Folders, Settings, load_settings
+from bearerd.settings import Folders, Settings, load_settings
 
 
 class Load(Protocol):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.address import Address, parse_address
+from bearerd.address import Address, parse_address
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from proxy.errors import ConfigurationError
-from proxy.settings import Folders, describe, load_settings
+from bearerd.errors import ConfigurationError
+from bearerd.settings import Folders, describe, load_settings
 from tests.settings.conftest import Load
 
 URL = "an https:// URL; http:// for a loopback host only"

@@ -8,9 +8,9 @@ from pathlib import Path
 import pydantic
 import pytest
 
-from proxy.address import Address
-from proxy.errors import ConfigurationError
-from proxy.settings import Folders, describe, load_settings
+from bearerd.address import Address
+from bearerd.errors import ConfigurationError
+from bearerd.settings import Folders, describe, load_settings
 from tests.settings.conftest import Load
 
 KEY = "9f2c7a5be4d84e1fa3306b72"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from proxy.sandbox import Sandbox
+from bearerd.sandbox import Sandbox
 
 SHAPES = {
     "a JWT": re.compile(r"\beyJ[A-Za-z0-9_-]{8,}"),

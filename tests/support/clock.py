@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from proxy.credential.clock import Clock
-from proxy.sandbox.hold import Bell
+from bearerd.credential.clock import Clock
+from bearerd.sandbox.hold import Bell
 
 
 class HandClock:

@@ -11,15 +11,15 @@ from typing import Any, Protocol, TypeVar
 
 import aiohttp
 
-from proxy.admin.health import ServiceStatus
-from proxy.admin.log import EventLog
-from proxy.credential.clock import Clock
-from proxy.events import Event, RequestFinished
-from proxy.relay.keys import KeyRing
-from proxy.sandbox import Sandbox
-from proxy.sandbox.hold import Bell
-from proxy.service import Service
-from proxy.settings import Settings, load_settings
+from bearerd.admin.health import ServiceStatus
+from bearerd.admin.log import EventLog
+from bearerd.credential.clock import Clock
+from bearerd.events import Event, RequestFinished
+from bearerd.relay.keys import KeyRing
+from bearerd.sandbox import Sandbox
+from bearerd.sandbox.hold import Bell
+from bearerd.service import Service
+from bearerd.settings import Settings, load_settings
 from tests.support.canary import Canary
 from tests.support.client import Client
 from tests.support.login import write_login

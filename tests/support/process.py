@@ -20,14 +20,14 @@ from typing import Any, Protocol
 
 import aiohttp
 
-from proxy.sandbox import Sandbox
-from proxy.sandbox.hold import Bell
+from bearerd.sandbox import Sandbox
+from bearerd.sandbox.hold import Bell
 from tests.support.canary import Canary
 from tests.support.client import Client
 from tests.support.daemon import ADMIN_PAGES, client_key
 
 ROOT = Path(__file__).parents[2]
-COMMAND = (sys.executable, "-m", "proxy.cli")
+COMMAND = (sys.executable, "-m", "bearerd")
 PATIENCE_SECONDS = 20.0
 
 

@@ -9,10 +9,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from proxy.admin.health import ServiceStatus
-from proxy.events import Event, RequestFinished
-from proxy.service import Service
-from proxy.settings import load_settings
+from bearerd.admin.health import ServiceStatus
+from bearerd.events import Event, RequestFinished
+from bearerd.service import Service
+from bearerd.settings import load_settings
 from tests.wire.peers import PATIENCE_SECONDS, Peer, RawUpstream
 
 ACCESS_TOKEN = "made-up.access.token"

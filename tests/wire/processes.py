@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from proxy.sandbox import Sandbox
+from bearerd.sandbox import Sandbox
 from tests.support import Canary
 from tests.support.process import ServeProcess, serving
 from tests.wire.gateway import document

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from proxy.sandbox import Sandbox
+from bearerd.sandbox import Sandbox
 from tests.wire.gateway import Gateway, running
 from tests.wire.peers import Peer
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from aiohappyeyeballs import AddrInfoType
 
-from proxy.relay.dial import _first_of
-from proxy.relay.upstream import IDLE_SECONDS, Origin, Upstream
+from bearerd.relay.dial import _first_of
+from bearerd.relay.upstream import IDLE_SECONDS, Origin, Upstream
 from tests.wire.gateway import Gateway, get, ok, post, running
 from tests.wire.peers import Peer, RawUpstream, first_line, status, values
 

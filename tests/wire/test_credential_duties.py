@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.sandbox import Sandbox
+from bearerd.sandbox import Sandbox
 from tests.wire.gateway import (
     ACCESS_TOKEN,
     ACCOUNT,

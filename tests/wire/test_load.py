@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from proxy.relay.answer import DateLine
-from proxy.relay.client_connection import (
+from bearerd.relay.answer import DateLine
+from bearerd.relay.client_connection import (
     FIELD_COUNT_LIMIT,
     FIELD_LIMIT_BYTES,
     HEAD_LIMIT_BYTES,

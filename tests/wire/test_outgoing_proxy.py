@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from proxy.sandbox import Sandbox
+from bearerd.sandbox import Sandbox
 from tests.support import Canary
 from tests.wire.gateway import Gateway, get, ok, post, running
 from tests.wire.outgoing import (

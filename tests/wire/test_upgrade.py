@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.sandbox import Sandbox
+from bearerd.sandbox import Sandbox
 from tests.wire.gateway import Gateway, get, ok, request
 from tests.wire.peers import first_line, names, status, values
 from tests.wire.renewals import REFUSED, refuse, renewing

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.sandbox import Sandbox
+from bearerd.sandbox import Sandbox
 from tests.wire.gateway import Gateway, running
 from tests.wire.peers import values
 from tests.wire.renewals import refuse, renewing

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from proxy.events import ReplayAbandoned
-from proxy.sandbox import Sandbox
+from bearerd.events import ReplayAbandoned
+from bearerd.sandbox import Sandbox
 from tests.wire.gateway import Gateway, get, ok, post, request
 from tests.wire.peers import PATIENCE_SECONDS, Peer, first_line, names, status, values
 from tests.wire.renewals import REFUSAL, REFUSED, refuse, renewing

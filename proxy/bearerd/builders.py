@@ -1,0 +1,168 @@
+"""Builds a profile's parts from settings, for the daemon and for commands alike."""
+
+from __future__ import annotations
+
+import random
+import ssl
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import TypeAlias
+
+import aiohttp
+
+from bearerd import __version__
+from bearerd.address import Address, is_loopback_host
+from bearerd.credential.authority import HttpAuthority
+from bearerd.credential.backoff import Backoff
+from bearerd.credential.budget import Budget
+from bearerd.credential.clock import Clock
+from bearerd.credential.file_store import FileStore
+from bearerd.credential.holding import Holding
+from bearerd.credential.journal import Spender
+from bearerd.credential.renewal import Renewal
+from bearerd.credential.source import CredentialSource
+from bearerd.errors import ConfigurationError
+from bearerd.events import LockWaited, Observer
+from bearerd.relay import gate
+from bearerd.relay.dial import HttpProxy
+from bearerd.relay.gate import Policy
+from bearerd.relay.upstream import Origin
+from bearerd.rescue import rescue_place
+from bearerd.settings import ProfileSettings, Settings
+
+LOCK_GRACE_SECONDS = 15.0
+"""How much longer than one call to the authority the lock is waited for."""
+
+USER_AGENT = f"bearerd/{__version__}"
+"""What the authority is told: who really calls."""
+
+Stores: TypeAlias = Callable[[ProfileSettings, Clock], FileStore]
+
+
+@asynccontextmanager
+async def open_source(
+    settings: Settings, profile: str, observe: Observer
+) -> AsyncIterator[CredentialSource]:
+    """Give a command the source of *profile*, without a listener or upkeep.
+
+    A refresh that is under way when the command is done lands before it ends.
+    """
+    clock = Clock()
+    chosen = settings.profile(profile)
+    store = file_store(chosen, clock)
+    async with authority_session(tls_context(settings)) as session:
+        source = build_source(
+            chosen,
+            store,
+            session,
+            clock,
+            observe,
+            upstream_proxy=settings.upstream_proxy,
+        )
+        await source.start()
+        try:
+            yield source
+        finally:
+            await source.close()
+
+
+def file_store(profile: ProfileSettings, clock: Clock) -> FileStore:
+    """Return the store of one profile, with a rescue place of its own."""
+    return FileStore(profile.store, clock=clock, rescue=rescue_place(profile.store))
+
+
+def build_source(
+    profile: ProfileSettings,
+    store: FileStore,
+    session: aiohttp.ClientSession,
+    clock: Clock,
+    observe: Observer,
+    *,
+    upstream_proxy: str | None,
+) -> CredentialSource:
+    """Return the source of one profile, over *store*."""
+    renewal = Renewal(
+        store=store,
+        authority=HttpAuthority(
+            session,
+            token_url=profile.token_url,
+            client_id=profile.client_id,
+            timeout_seconds=profile.authority_timeout_seconds,
+            proxy_url=upstream_proxy,
+            received=store.journal.receipt.received,
+        ),
+        budget=Budget(profile.refresh_burst, profile.refresh_interval_seconds),
+        backoff=Backoff(clock=clock, draw=random.random),
+        clock=clock,
+        lock_timeout_seconds=profile.authority_timeout_seconds + LOCK_GRACE_SECONDS,
+        waited=lambda seconds: observe(LockWaited(profile.name, seconds)),
+        spender=Spender.this_process(clock.now()),
+    )
+    return CredentialSource(
+        profile=profile.name,
+        store=store,
+        renewal=renewal,
+        holding=Holding(
+            window_seconds=profile.refresh_window_seconds,
+            clock=clock,
+            draw=random.random,
+        ),
+        clock=clock,
+        observe=observe,
+    )
+
+
+def policy(settings: Settings, address: Address) -> Policy:
+    """Return what the listener on *address* asks of its clients."""
+    return gate.policy(
+        is_loopback=address.is_loopback,
+        is_unix=address.kind == "unix",
+        require_key=settings.require_key,
+        allowed_hosts=settings.allowed_hosts,
+        allowed_origins=settings.allowed_origins,
+    )
+
+
+def tls_context(settings: Settings) -> ssl.SSLContext:
+    """Return the verification that the upstream and the authority must pass."""
+    return ssl.create_default_context(cafile=settings.ca_file)
+
+
+@asynccontextmanager
+async def authority_session(
+    tls: ssl.SSLContext,
+) -> AsyncIterator[aiohttp.ClientSession]:
+    """Give a session for calls to the authority.
+
+    Each call has a connection of its own: a pooled one that died unseen would make it
+    unclear whether the token was spent. Proxies, cookies and netrc are not picked up.
+    """
+    async with aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(force_close=True, ssl=tls),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        headers={"User-Agent": USER_AGENT},
+        trust_env=False,
+    ) as session:
+        yield session
+
+
+def refuse_loop(settings: Settings) -> None:
+    """Raise if an upstream is one of our own listeners.
+
+    Raises:
+        ConfigurationError: requests would go round in a circle.
+    """
+    own = {address.port for address in settings.listen if address.kind == "tcp"}
+    for name, profile in settings.profiles.items():
+        origin = Origin.of(profile.upstream_url)
+        if origin.port in own and is_loopback_host(origin.host):
+            raise ConfigurationError(
+                f"upstream_url = {profile.upstream_url} (profile {name}) is bearerd's "
+                "own listener; set it to the upstream"
+            )
+
+
+def outgoing_proxy(settings: Settings) -> HttpProxy | None:
+    """Return the proxy on the way out, if one is set; the environment's do not count."""
+    url = settings.upstream_proxy
+    return HttpProxy.of(url) if url is not None else None

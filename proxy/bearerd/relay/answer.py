@@ -1,0 +1,216 @@
+"""The answer on its way to the client, written straight to the transport.
+
+Rule: after the first byte of the final answer has gone out there is no second one. What
+the upstream breaks off is broken off here, so that nobody takes a part for the whole.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import struct
+from collections.abc import Callable
+from email.utils import formatdate
+
+from bearerd.errors import BearerdError
+from bearerd.relay import headers
+from bearerd.relay.message import Field, Head
+
+NO_CONTENT = 204
+
+ALLOW = b"Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n"
+
+
+class DateLine:
+    """The Date field line, made once a second. *now* is epoch seconds."""
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now = now
+        self._second = 0
+        self._line = b""
+
+    def __call__(self) -> bytes:
+        """Return the whole line (RFC 9110 section 6.6.1)."""
+        second = int(self._now())
+        if second != self._second:
+            self._second = second
+            self._line = b"Date: %b\r\n" % formatdate(second, usegmt=True).encode()
+        return self._line
+
+
+class Answer:
+    """One answer to one request. Owns how the body is framed and what has gone out.
+
+    A `Sink` of the upstream's wire. `must_close` grows true when the framing needs the
+    connection's end.
+    """
+
+    __slots__ = (
+        "_date",
+        "_ends_with_connection",
+        "_is_chunked",
+        "_is_head_request",
+        "_is_http_10",
+        "_pending",
+        "_transport",
+        "has_begun",
+        "must_close",
+        "status",
+    )
+
+    def __init__(
+        self,
+        transport: asyncio.Transport,
+        *,
+        is_http_10: bool,
+        is_head_request: bool,
+        must_close: bool,
+        date: DateLine,
+    ) -> None:
+        self._transport = transport
+        self._is_http_10 = is_http_10
+        self._is_head_request = is_head_request
+        self._date = date
+        self._is_chunked = False
+        self._ends_with_connection = False
+        self._pending = b""
+        self.has_begun = False
+        self.must_close = must_close or is_http_10
+        self.status = 0
+
+    def begin(self, head: Head, added: bytes = b"") -> None:
+        """Start the final answer. Its head goes out with the first piece, or `flush`."""
+        self.has_begun = True
+        self.status = head.status
+        framing = self._framing(head)
+        if not head.values(b"date"):
+            added += self._date()
+        self._pending = headers.answer_head(head, framing + added)
+
+    def switch(self, head: Head, added: bytes) -> None:
+        """Pass a 101 on (RFC 9110 section 7.8); what follows is not ours to frame."""
+        self.has_begun = self.must_close = True
+        self.status = head.status
+        added += b"Connection: Upgrade\r\nUpgrade: websocket\r\n"
+        self._transport.write(headers.answer_head(head, added))
+
+    def flush(self) -> None:
+        """Send the head now if no piece has taken it along."""
+        if self._pending:
+            self._write(b"")
+
+    def proceed(self) -> None:
+        """Tell a client that waits for it to send its body (RFC 9110 section 10.1.1)."""
+        self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def interim(self, head: Head) -> None:
+        """Pass an informational answer on, except what 1.0 cannot take.
+
+        RFC 9110 section 15.2. We have answered `Expect` ourselves, so a 100 is ours.
+        """
+        if not (self._is_http_10 or self.has_begun or head.status == 100):  # noqa: PLR2004
+            self._transport.write(headers.answer_head(head, b""))
+
+    def pieces(self, pieces: list[bytes]) -> None:
+        """Write what one read brought."""
+        if not self._is_chunked:
+            self._write(pieces[0] if len(pieces) == 1 else b"".join(pieces))
+        elif len(pieces) == 1:
+            piece = pieces[0]
+            self._write(b"%x\r\n%b\r\n" % (len(piece), piece))
+        else:
+            self._write(b"".join([b"%x\r\n%b\r\n" % (len(p), p) for p in pieces]))
+
+    def end(self, trailers: list[Field]) -> None:
+        """Finish a body that came whole; trailers go where chunks can carry them."""
+        if not self._is_chunked:
+            self.flush()
+            return
+        self._write(b"0\r\n%b\r\n" % headers.trailer_lines(trailers))
+
+    def options(self) -> None:
+        """Answer for ourselves what is served here (RFC 9110 section 9.3.7)."""
+        head = Head(204, b"No Content", (), None, is_chunked=False, has_body=False)
+        self.begin(head, ALLOW)
+        self.flush()
+
+    def error(self, error: BearerdError) -> None:
+        """Answer ourselves, in OpenAI's error shape, marked so that nobody errs."""
+        content = json.dumps(
+            {
+                "error": {
+                    "message": error.message,
+                    "type": "bearerd_error",
+                    "code": error.code,
+                    "param": None,
+                }
+            }
+        ).encode()
+        lines = b"Content-Type: application/json\r\nx-bearerd-error: %b\r\n" % (
+            error.code.encode()
+        )
+        if error.retry_after_seconds is not None:
+            lines += b"Retry-After: %d\r\n" % error.retry_after_seconds
+        if error.status == 405:  # noqa: PLR2004 - RFC 9110 section 15.5.6
+            lines += ALLOW
+        if error.status == 401:  # noqa: PLR2004 - RFC 9110 section 15.5.2
+            lines += b'WWW-Authenticate: Bearer realm="bearerd"\r\n'
+        head = Head(
+            status=error.status.value,
+            reason=error.status.phrase.encode(),
+            fields=(),
+            length=len(content),
+            is_chunked=False,
+            has_body=True,
+        )
+        self.begin(head, lines)
+        if self._is_head_request:
+            self.flush()
+        else:
+            self.pieces([content])
+
+    def close(self) -> None:
+        """Close behind what has been written: nothing more will be read."""
+        self._transport.close()
+
+    def break_off(self) -> None:
+        """End a body that is not whole so that the client cannot think it is.
+
+        Chunks and lengths tell by themselves. A body that ends with the connection
+        needs a reset instead of an end (RFC 9112 section 8).
+        """
+        self.must_close = True
+        if not self._ends_with_connection:
+            self._transport.close()
+            return
+        sock = self._transport.get_extra_info("socket")
+        if sock is not None:
+            sock.setsockopt(
+                socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
+            )
+        self._transport.abort()
+
+    def _framing(self, head: Head) -> bytes:
+        """Return the field lines that say where the body ends (RFC 9112 section 6)."""
+        lines = b""
+        if head.length is not None and head.status != NO_CONTENT:
+            lines = b"Content-Length: %d\r\n" % head.length
+        elif head.has_body and self._is_http_10:
+            self._ends_with_connection = True
+        elif head.has_body:
+            self._is_chunked = True
+            lines = b"Transfer-Encoding: chunked\r\n"
+        elif head.is_chunked and not (self._is_http_10 or head.status == NO_CONTENT):
+            lines = b"Transfer-Encoding: chunked\r\n"  # of a HEAD: what GET would have
+        if self.must_close:
+            lines += b"Connection: close\r\n"
+        return lines
+
+    def _write(self, data: bytes) -> None:
+        if self._transport.is_closing():
+            return
+        if self._pending:
+            data, self._pending = self._pending + data, b""
+        if data:
+            self._transport.write(data)

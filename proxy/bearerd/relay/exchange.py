@@ -1,0 +1,224 @@
+"""One client request with all its attempts: asked until recovery says deliver.
+
+The table in `credential.recovery` decides; here its deeds are done and reported back.
+The last refused answer stays open until something better has come, so that what is
+delivered in the end is always the upstream's own bytes, or a word of ours.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from bearerd.credential.recovery import SENDING, Outcome, State, after
+from bearerd.credential.source import CredentialSource
+from bearerd.credential.token import Credential
+from bearerd.errors import BearerdError, CredentialError, RefreshThrottled
+from bearerd.events import Observer, RecoveryFinished
+from bearerd.relay import headers, refusal
+from bearerd.relay.answer import Answer
+from bearerd.relay.answer_parser import SWITCHING_PROTOCOLS
+from bearerd.relay.attempt import Attempt, Outbound, send
+from bearerd.relay.message import Head
+from bearerd.relay.upstream import Upstream
+from bearerd.relay.wire import Wire
+
+FIRST_ERROR, UNAUTHORIZED = 400, 401
+
+INSPECTION_SECONDS = 2.0
+"""How long a 401's body may take to tell what it is about."""
+
+
+class Exchange:
+    """Owns the attempt under way, and what recovery has come to.
+
+    *couple* is told which wire feeds the client, so that a slow one slows it down;
+    *tunnel* takes over a wire that has switched protocols.
+    """
+
+    def __init__(
+        self,
+        *,
+        profile: str,
+        path: str,
+        source: CredentialSource,
+        upstream: Upstream,
+        outbound: Outbound,
+        answer: Answer,
+        couple: Callable[[Wire | None], None],
+        tunnel: Callable[[Wire], Awaitable[None]],
+        observe: Observer,
+        monotonic: Callable[[], float],
+    ) -> None:
+        self._profile = profile
+        self._path = path
+        self._source = source
+        self._upstream = upstream
+        self._outbound = outbound
+        self._answer = answer
+        self._couple = couple
+        self._tunnel = tunnel
+        self._observe = observe
+        self._monotonic = monotonic
+        self._attempt: Attempt | None = None
+        self._head: Head | None = None
+        self._steps: list[str] = []
+        self._error: BearerdError | None = None
+        self._mark = b""
+        self._refused_at: float | None = None
+        self.attempts = 0
+        self.waited_seconds = 0.0  # for others: upstream, store, authority
+        self.head_out_at: float | None = None
+
+    async def run(self) -> None:
+        """Bring the exchange to its end.
+
+        Raises:
+            BearerdError: the answer is ours; or, once it has begun, it broke off.
+        """
+        try:
+            await self._recover()
+            await self._deliver()
+        finally:
+            self._couple(None)
+            if self._attempt is not None:
+                self._attempt.close()
+
+    async def _recover(self) -> None:
+        """Follow the table until there is something to deliver."""
+        state = State.SENT
+        began = self._monotonic()
+        credential = await self._source.current(self._path)
+        self.waited_seconds += self._monotonic() - began
+        while state is not State.DELIVER:
+            if state in SENDING:
+                outcome = await self._sent(state, credential)
+            elif state is State.RELOAD:
+                outcome, credential = await self._reloaded(credential)
+            else:
+                outcome, credential = await self._refreshed(credential)
+            if outcome is Outcome.SUPERSEDED:
+                credential = self._source.newer_than(credential) or credential
+                self._steps.append("reload")
+            state = after(state, outcome)
+        if self._refused_at is not None:
+            self._announce(credential)
+
+    async def _sent(self, state: State, credential: Credential) -> Outcome:
+        """Send, and say what the answer means for the credential."""
+        if self._attempt is not None:
+            self._attempt.close()
+            self._attempt = None
+        began = self._monotonic()
+        self.attempts += 1
+        self._attempt, self._head = await send(
+            self._upstream, self._outbound, headers.signature(credential)
+        )
+        self.waited_seconds += self._monotonic() - began
+        self._upstream.learn(self._head)
+        if self._head.status < FIRST_ERROR:
+            # An error of another kind may come from something that saw no token.
+            self._source.accepted(self._path, credential)
+        if self._head.status != UNAUTHORIZED:
+            return Outcome.ANSWERED
+        return await self._refused(state, credential)
+
+    async def _refused(self, state: State, credential: Credential) -> Outcome:
+        assert self._attempt is not None  # noqa: S101 - just sent
+        assert self._head is not None  # noqa: S101
+        beginning = b""
+        try:
+            async with asyncio.timeout(INSPECTION_SECONDS):
+                beginning = await self._attempt.wire.held(refusal.INSPECTED_BYTES)
+        except TimeoutError:
+            pass  # it says nothing, then
+        is_about_token = self._source.is_about_token(
+            self._path,
+            credential,
+            names_token=refusal.names_token(self._head, beginning),
+            is_fresh=state is State.RENEWED,
+        )
+        if not is_about_token:
+            return Outcome.ANSWERED
+        if self._refused_at is None:
+            self._refused_at = self._monotonic()
+        body = self._outbound.body
+        if body is not None and not body.is_replayable and state is not State.RENEWED:
+            await self._recover_for_the_next(credential)
+            return Outcome.ANSWERED
+        if state is State.SENT and self._source.newer_than(credential) is not None:
+            return Outcome.SUPERSEDED
+        return Outcome.REFUSED
+
+    async def _reloaded(self, refused: Credential) -> tuple[Outcome, Credential]:
+        try:
+            found = await self._source.reload(refused)
+        except CredentialError as error:
+            self._error = error
+            return Outcome.FAILED, refused
+        if found is None:
+            return Outcome.UNCHANGED, refused
+        self._steps.append("reload")
+        return Outcome.FOUND, found
+
+    async def _refreshed(self, refused: Credential) -> tuple[Outcome, Credential]:
+        try:
+            renewed = await self._source.refresh(refused, "refused")
+        except RefreshThrottled:
+            self._mark = b"x-bearerd-error: refresh_throttled\r\n"
+            return Outcome.FAILED, refused
+        except BearerdError as error:
+            self._error = error
+            return Outcome.FAILED, refused
+        self._steps.append("refresh")
+        return Outcome.RENEWED, renewed
+
+    async def _recover_for_the_next(self, refused: Credential) -> None:
+        """Renew the credential although this request cannot be sent again."""
+        self._mark = b"x-bearerd-error: replay_abandoned\r\n"
+        outcome, _ = await self._reloaded(refused)
+        if outcome is Outcome.UNCHANGED:
+            await self._refreshed(refused)
+        self._error = None
+
+    async def _deliver(self) -> None:
+        """Let the answer stream to the client."""
+        if self._error is not None:
+            raise self._error
+        assert self._attempt is not None  # noqa: S101 - something was sent
+        assert self._head is not None  # noqa: S101
+        wire = self._attempt.wire
+        added = self._mark
+        if self._steps:
+            steps = ", ".join(dict.fromkeys(self._steps))
+            added += b"x-bearerd-recovery: %b\r\n" % steps.encode()
+        if self._head.status == SWITCHING_PROTOCOLS:
+            self._answer.switch(self._head, added)
+            self._couple(wire)
+            await self._tunnel(wire)
+            return
+        self._answer.begin(self._head, added)
+        wire.flow_to(self._answer)
+        self._answer.flush()
+        self.head_out_at = self._monotonic()
+        self._couple(wire)
+        await wire.ended()
+
+    def _announce(self, credential: Credential) -> None:
+        assert self._refused_at is not None  # noqa: S101 - the caller's condition
+        outcome = "recovered"
+        if self._error is not None:
+            outcome = self._error.code
+        elif self._mark:
+            outcome = self._mark.split(b": ")[1].strip().decode()
+        elif self._head is not None and self._head.status == UNAUTHORIZED:
+            outcome = "refused"
+        self._observe(
+            RecoveryFinished(
+                profile=self._profile,
+                path=", ".join(dict.fromkeys(self._steps)),
+                outcome=outcome,
+                generation=credential.generation,
+                duration_seconds=self._monotonic() - self._refused_at,
+            )
+        )

@@ -1,0 +1,112 @@
+"""After a 101: bytes both ways, untouched, until both sides have ended.
+
+Nothing is parsed here, so extensions, fragments, pings and close codes are the peers'
+own. Each side may end its half alone (TCP's half-close); a side that is lost takes the
+other with it. A silent tunnel is ended by the pool's sweep.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Protocol
+
+from bearerd.relay.wire import Wire
+
+
+class ClientSide(Protocol):
+    """The client's connection, as a tunnel needs it."""
+
+    transport: asyncio.Transport | None
+
+    def open(self, tunnel: Tunnel) -> None:
+        """Hand what the client sends to *tunnel* from now on."""
+
+    def pause_reading(self) -> None:
+        """Read no more from the client for now."""
+
+    def resume_reading(self) -> None:
+        """Go on reading."""
+
+
+class Tunnel:
+    """The upstream's far end, and the client's. Owns the pairing until `run` returns."""
+
+    def __init__(self, connection: ClientSide, wire: Wire) -> None:
+        self._connection = connection
+        self._wire = wire
+        self._over = asyncio.Event()
+        self._is_client_done = False
+        self._is_upstream_done = False
+        self._was_lost = False
+
+    async def run(self) -> None:
+        """Pass bytes until it is over. Cancelling it breaks off both sides."""
+        self._wire.switch(self)
+        self._connection.open(self)
+        try:
+            await self._over.wait()
+        except BaseException:
+            self._was_lost = True
+            raise
+        finally:
+            self._close()
+
+    # The client's side, called by its connection.
+
+    def feed_data(self, data: bytes) -> tuple[bool, bytes]:
+        """Take bytes of the client. The shape is that of aiohttp's payload parsers."""
+        self._wire.write_raw(data)
+        return False, b""
+
+    def feed_eof(self) -> None:
+        """Take the client's loss; its handler is being cancelled."""
+
+    def client_ended(self) -> bool:
+        """Pass the client's half-close on; say whether its connection stays open."""
+        self._is_client_done = True
+        self._wire.write_eof()
+        self._settle()
+        return True
+
+    # The upstream's side, called by its wire.
+
+    def received(self, data: bytes) -> None:
+        """Take bytes of the upstream."""
+        transport = self._connection.transport
+        if transport is not None and not transport.is_closing():
+            transport.write(data)
+
+    def ended(self) -> bool:
+        """Pass the upstream's half-close on; its connection stays open."""
+        self._is_upstream_done = True
+        transport = self._connection.transport
+        if transport is not None and transport.can_write_eof():
+            transport.write_eof()
+        self._settle()
+        return True
+
+    def lost(self, *, is_clean: bool) -> None:
+        """Take the loss of the upstream."""
+        self._was_lost = not is_clean
+        self._over.set()
+
+    def pause_reading(self) -> None:
+        """Read no more from the client: the upstream takes no more."""
+        self._connection.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Go on reading from the client."""
+        self._connection.resume_reading()
+
+    def _settle(self) -> None:
+        if self._is_client_done and self._is_upstream_done:
+            self._over.set()
+
+    def _close(self) -> None:
+        """End both sides: what is queued still goes out, unless one was lost."""
+        if not self._was_lost:
+            self._wire.finish()
+            return
+        self._wire.abort()
+        if self._connection.transport is not None:
+            self._connection.transport.abort()
