@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from bearerd.relay.key_shape import mint
+from bearerd.keys.shape import mint
 from bearerd.sandbox.jwt import mint_jwt
 
 LIFETIME_SECONDS = 10 * 86400

@@ -12,21 +12,21 @@ import aiohttp
 
 from bearerd import __version__
 from bearerd.address import Address, is_loopback_host
-from bearerd.credential.authority import HttpAuthority
-from bearerd.credential.backoff import Backoff
-from bearerd.credential.budget import Budget
-from bearerd.credential.clock import Clock
-from bearerd.credential.file_store import FileStore
-from bearerd.credential.holding import Holding
-from bearerd.credential.journal import Spender
-from bearerd.credential.renewal import Renewal
+from bearerd.clock import Clock
+from bearerd.credential.authority.refresh_grant import HttpAuthority
+from bearerd.credential.cached import Holding
+from bearerd.credential.refresh.backoff import Backoff
+from bearerd.credential.refresh.refresher import Renewal
+from bearerd.credential.refresh.token_bucket import Budget
 from bearerd.credential.source import CredentialSource
+from bearerd.credential.store.file_store import FileStore
+from bearerd.credential.store.journal import Spender
 from bearerd.errors import ConfigurationError
 from bearerd.events import LockWaited, Observer
-from bearerd.relay import gate
-from bearerd.relay.dial import HttpProxy
-from bearerd.relay.gate import Policy
-from bearerd.relay.upstream import Origin
+from bearerd.relay import access
+from bearerd.relay.access import Policy
+from bearerd.relay.upstream.dial import HttpProxy
+from bearerd.relay.upstream.pool import Origin
 from bearerd.rescue import rescue_place
 from bearerd.settings import ProfileSettings, Settings
 
@@ -114,7 +114,7 @@ def build_source(
 
 def policy(settings: Settings, address: Address) -> Policy:
     """Return what the listener on *address* asks of its clients."""
-    return gate.policy(
+    return access.policy(
         is_loopback=address.is_loopback,
         is_unix=address.kind == "unix",
         require_key=settings.require_key,

@@ -29,9 +29,9 @@ from bearerd.builders import (
     refuse_loop,
     tls_context,
 )
-from bearerd.credential.clock import Clock
+from bearerd.clock import Clock
+from bearerd.credential.background import Upkeep
 from bearerd.credential.source import CredentialSource
-from bearerd.credential.upkeep import Upkeep
 from bearerd.events import (
     Event,
     Observer,
@@ -39,13 +39,13 @@ from bearerd.events import (
     ServiceStopped,
     ServiceStopping,
 )
+from bearerd.keys.ring import Client, KeyRing
+from bearerd.relay.access import Gate
 from bearerd.relay.body import ReplayMemory
-from bearerd.relay.cookies import Cookies
-from bearerd.relay.gate import Gate
-from bearerd.relay.keys import Client, KeyRing
+from bearerd.relay.handler import Relay, Route
 from bearerd.relay.listener import Listener
-from bearerd.relay.relay import Relay, Route
-from bearerd.relay.upstream import Origin, Upstream
+from bearerd.relay.upstream.cookies import Cookies
+from bearerd.relay.upstream.pool import Origin, Upstream
 from bearerd.settings import Settings
 from bearerd.settings.profile import ProfileSettings
 

@@ -12,7 +12,7 @@ import pytest
 
 from bearerd.admin.announcement import LEVELS, NAMES, Level, fields_of, level_of
 from bearerd.admin.log import EventLog, LogFormat
-from bearerd.credential.clock import Clock
+from bearerd.clock import Clock
 from bearerd.events import (
     CredentialHeldInMemory,
     CredentialRefreshed,

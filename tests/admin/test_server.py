@@ -18,7 +18,7 @@ from bearerd.admin.feed import SUBSCRIBER_LIMIT, EventFeed
 from bearerd.admin.health import ServiceStatus
 from bearerd.admin.metrics import Metrics
 from bearerd.admin.server import PATHS, AdminServer
-from bearerd.credential.clock import Clock
+from bearerd.clock import Clock
 from bearerd.errors import StartError
 from bearerd.events import LoginNeeded
 from tests.admin.conftest import NOW, SECRETS, missing, service

@@ -18,10 +18,10 @@ from pathlib import Path
 import aiohttp
 
 from bearerd.builders import authority_session, build_source, tls_context
-from bearerd.credential.clock import Clock
-from bearerd.credential.file_store import FileStore
+from bearerd.clock import Clock
+from bearerd.credential.background import Upkeep
 from bearerd.credential.source import CredentialSource
-from bearerd.credential.upkeep import Upkeep
+from bearerd.credential.store.file_store import FileStore
 from bearerd.errors import AuthorityUnavailable, LoginRequired
 from bearerd.events import CredentialRefreshed, Event, LoginNeeded
 from bearerd.rescue import rescue_place

@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from bearerd.builders import authority_session, build_source, file_store, tls_context
-from bearerd.credential.clock import Clock
+from bearerd.clock import Clock
 from bearerd.credential.source import CredentialSource
 from bearerd.errors import AuthorityUnavailable
 from bearerd.events import Event, LoginNeeded

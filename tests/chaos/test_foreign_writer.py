@@ -21,7 +21,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from bearerd.sandbox import Sandbox
-from bearerd.sandbox.turn import ANSWER
+from bearerd.sandbox.upstream.turn import ANSWER
 from tests.chaos.report import Report
 from tests.chaos.scale import Scale
 from tests.clients.agent import Agent

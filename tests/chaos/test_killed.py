@@ -22,8 +22,8 @@ from bearerd.builders import open_source
 from bearerd.errors import LoginRequired
 from bearerd.events import Event
 from bearerd.sandbox import AuthorityFault, Sandbox
-from bearerd.sandbox.authority import Authority
-from bearerd.sandbox.ledger import Reuse
+from bearerd.sandbox.authority.authority import Authority
+from bearerd.sandbox.authority.token_registry import Reuse
 from bearerd.settings import load_settings
 from tests.chaos.report import Report
 from tests.chaos.scale import Scale

@@ -23,12 +23,12 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from bearerd.credential.authority import AuthorityFailure, Grant
-from bearerd.credential.clock import Clock
-from bearerd.credential.file_store import FileStore
-from bearerd.credential.journal import Entry, Journal
-from bearerd.credential.ledger import Notes
+from bearerd.clock import Clock
+from bearerd.credential.authority.refresh_grant import AuthorityFailure, Grant
 from bearerd.credential.source import CredentialSource
+from bearerd.credential.store.file_store import FileStore
+from bearerd.credential.store.journal import Entry, Journal
+from bearerd.credential.store.state import Notes
 from bearerd.credential.token import Credential
 from bearerd.errors import BearerdError, LoginRequired, StoreError
 from tests.chaos.scale import chosen

@@ -7,7 +7,7 @@ import signal
 import time
 from pathlib import Path
 
-from bearerd.credential.clock import Clock
+from bearerd.clock import Clock
 from bearerd.events import ClockJumped, LoginNeeded
 from bearerd.sandbox import Sandbox
 from tests.chaos.daemons import daemon

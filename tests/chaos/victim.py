@@ -18,10 +18,10 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from bearerd.admin.health import ServiceStatus
-from bearerd.credential.clock import Clock
-from bearerd.credential.file_store import FileStore
-from bearerd.credential.journal import Entry, Journal
-from bearerd.credential.ledger import Notes
+from bearerd.clock import Clock
+from bearerd.credential.store.file_store import FileStore
+from bearerd.credential.store.journal import Entry, Journal
+from bearerd.credential.store.state import Notes
 from bearerd.credential.token import Credential
 from bearerd.events import CredentialRefreshed, Event
 from bearerd.rescue import rescue_place

@@ -7,7 +7,7 @@ import sys
 
 LOOK = """
 import resource
-from bearerd.cli.daemon_run import raise_descriptor_limit
+from bearerd.cli.run_daemon import raise_descriptor_limit
 
 _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
 resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard))

@@ -189,9 +189,9 @@ from bearerd.errors import *
 def fail() -> int:
     raise {error}
 
-module = types.ModuleType("bearerd.cli.failing")
+module = types.ModuleType("bearerd.cli.commands.failing")
 module.register = lambda app: app.command("failing")(fail)
-sys.modules["bearerd.cli.failing"] = module
+sys.modules["bearerd.cli.commands.failing"] = module
 sys.exit(program.run({{"failing": "Fail."}}, ["failing"]))
 """
     )

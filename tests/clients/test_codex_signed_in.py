@@ -14,7 +14,7 @@ import pytest
 
 from bearerd.sandbox import Sandbox, fingerprint
 from bearerd.sandbox.sandbox import FIRST_ACCOUNT
-from bearerd.sandbox.turn import ANSWER
+from bearerd.sandbox.upstream.turn import ANSWER
 from tests.clients.agent import PATIENCE_SECONDS
 from tests.clients.codex import Codex
 from tests.clients.scene import Scene

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from bearerd.sandbox import Sandbox
-from bearerd.sandbox.turn import ANSWER
+from bearerd.sandbox.upstream.turn import ANSWER
 from tests.clients.scene import Scene
 from tests.clients.sdk import OpenAI, Told
 from tests.clients.snare import Snare

@@ -52,8 +52,8 @@ async def told(running: asyncio.subprocess.Process, line: str) -> None:
 HOLD_THE_LOCK = """
 import asyncio, sys
 from pathlib import Path
-from bearerd.credential.clock import Clock
-from bearerd.credential.file_store import FileStore
+from bearerd.clock import Clock
+from bearerd.credential.store.file_store import FileStore
 
 async def main():
     async with FileStore(Path(sys.argv[1]), clock=Clock()).lock(10):
@@ -67,8 +67,8 @@ asyncio.run(main())
 ENTER_AND_LEAVE = """
 import asyncio, os, sys
 from pathlib import Path
-from bearerd.credential.clock import Clock
-from bearerd.credential.file_store import FileStore
+from bearerd.clock import Clock
+from bearerd.credential.store.file_store import FileStore
 
 async def main():
     store = FileStore(Path(sys.argv[1]), clock=Clock())
@@ -88,8 +88,8 @@ REFRESH_ONCE = """
 import asyncio, sys
 from dataclasses import replace
 from pathlib import Path
-from bearerd.credential.clock import Clock
-from bearerd.credential.file_store import FileStore
+from bearerd.clock import Clock
+from bearerd.credential.store.file_store import FileStore
 
 async def main():
     store = FileStore(Path(sys.argv[1]), clock=Clock())

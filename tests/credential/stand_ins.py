@@ -15,16 +15,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from bearerd.credential.authority import Authority, AuthorityFailure, Grant
-from bearerd.credential.backoff import Backoff
-from bearerd.credential.budget import Budget
-from bearerd.credential.clock import Clock
-from bearerd.credential.file_store import FileStore
-from bearerd.credential.holding import Holding
-from bearerd.credential.journal import Spender
-from bearerd.credential.renewal import Renewal
+from bearerd.clock import Clock
+from bearerd.credential.authority.refresh_grant import (
+    Authority,
+    AuthorityFailure,
+    Grant,
+)
+from bearerd.credential.cached import Holding
+from bearerd.credential.refresh.backoff import Backoff
+from bearerd.credential.refresh.refresher import Renewal
+from bearerd.credential.refresh.token_bucket import Budget
 from bearerd.credential.source import CredentialSource
-from bearerd.credential.store import Store
+from bearerd.credential.store.file_store import FileStore
+from bearerd.credential.store.journal import Spender
+from bearerd.credential.store.store import Store
 from bearerd.credential.token import AUTH_CLAIM, Credential
 from bearerd.events import Event, Observer
 

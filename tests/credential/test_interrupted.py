@@ -15,10 +15,10 @@ import aiohttp
 import pytest
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from bearerd.credential import durable
-from bearerd.credential.authority import AuthorityFailure, HttpAuthority
-from bearerd.credential.journal import Entry, Journal, Spender
+from bearerd.credential.authority.refresh_grant import AuthorityFailure, HttpAuthority
+from bearerd.credential.store.journal import Entry, Journal, Spender
 from bearerd.errors import LoginRequired, StoreError
+from bearerd.files import atomic
 from tests.credential.stand_ins import START, Home, held, login, names_in, soon
 
 SPENDER = Spender.this_process(START)
@@ -62,7 +62,7 @@ async def test_a_cancelled_writer_waits_for_what_its_thread_does(
         if fails:
             raise OSError(28, "No space left on device")
 
-    task = asyncio.create_task(durable.in_thread(write, tmp_path, b""))
+    task = asyncio.create_task(atomic.in_thread(write, tmp_path, b""))
     await soon(asyncio.to_thread(begun.wait, 5))
     task.cancel()
     await asyncio.sleep(0)
@@ -79,8 +79,8 @@ def test_half_a_write_in_place_is_never_a_mixture(tmp_path: Path) -> None:
     path = tmp_path / "auth.json"
     path.write_bytes(json.dumps(login("first")).encode())
     code = (
-        "import sys; from pathlib import Path; from bearerd.credential import durable; "
-        "durable.write_in_place(Path(sys.argv[1]), b'{}' * 2000)"
+        "import sys; from pathlib import Path; from bearerd.files import atomic; "
+        "atomic.write_in_place(Path(sys.argv[1]), b'{}' * 2000)"
     )
     killed = ("-e", "trace=write", "-e", "inject=write:signal=SIGKILL", "-P", path)
     done = subprocess.run(

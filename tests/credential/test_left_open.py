@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from bearerd.credential.authority import AuthorityFailure, Grant
-from bearerd.credential.budget import Budget
-from bearerd.credential.file_store import FileStore
-from bearerd.credential.journal import Entry, Spender
-from bearerd.credential.ledger import Notes, Owner
+from bearerd.credential.authority.refresh_grant import AuthorityFailure, Grant
+from bearerd.credential.refresh.token_bucket import Budget
+from bearerd.credential.store.file_store import FileStore
+from bearerd.credential.store.journal import Entry, Spender
+from bearerd.credential.store.state import Notes, Owner
 from bearerd.credential.token import Credential
 from bearerd.errors import AuthorityUnavailable, StoreError
 from bearerd.events import CredentialHeldInMemory, CredentialSaved, StoreTroubled

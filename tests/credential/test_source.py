@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from bearerd.credential.authority import AuthorityFailure, Grant
-from bearerd.credential.budget import Budget
+from bearerd.credential.authority.refresh_grant import AuthorityFailure, Grant
+from bearerd.credential.refresh.token_bucket import Budget
 from bearerd.credential.source import CredentialSource
 from bearerd.credential.token import Credential
 from bearerd.errors import (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from bearerd.credential.recovery import TRANSITIONS
+from bearerd.relay.recovery import TRANSITIONS
 
 PAGE = Path(__file__).parents[2] / "docs" / "recovery.md"
 

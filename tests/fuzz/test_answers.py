@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bearerd.errors import UpstreamProtocolError
-from bearerd.relay.answer import Answer, DateLine
-from bearerd.relay.answer_parser import AnswerParser
+from bearerd.relay.client.response import Answer, DateLine
 from bearerd.relay.message import Field, Head
+from bearerd.relay.upstream.response_parser import AnswerParser
 from tests.fuzz.readers import answer_by_h11
 from tests.fuzz.shapes import CORPUS, SPLITS, answers, fuzzed, mutated, split
 from tests.fuzz.transport import Kept

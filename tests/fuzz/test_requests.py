@@ -17,18 +17,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bearerd.errors import BearerdError
-from bearerd.relay import inbound
-from bearerd.relay.answer import DateLine
-from bearerd.relay.attempt import Attempt, Outbound
+from bearerd.relay.access import check_host, policy
 from bearerd.relay.body import ReplayBody, ReplayMemory
-from bearerd.relay.client_connection import ClientServer, Delivered
-from bearerd.relay.gate import check_host, policy
+from bearerd.relay.client.connection import ClientServer, Delivered
+from bearerd.relay.client.request import Inbound, read_request
+from bearerd.relay.client.response import DateLine
 from bearerd.relay.headers import DROPPED_FROM_REQUESTS, nominations
-from bearerd.relay.inbound import Inbound
 from bearerd.relay.message import Fields, Head
 from bearerd.relay.target import origin_form, resolve
-from bearerd.relay.upstream import Origin, Upstream
-from bearerd.relay.wire import Wire
+from bearerd.relay.upstream.attempt import Attempt, Outbound
+from bearerd.relay.upstream.connection import Wire
+from bearerd.relay.upstream.pool import Origin, Upstream
 from tests.fuzz.readers import Told, request_by_h11, request_by_llhttp
 from tests.fuzz.shapes import CORPUS, SPLITS, fuzzed, mutated, requests, split
 from tests.fuzz.transport import Kept
@@ -105,7 +104,7 @@ class Stage:
         """Do what the relay and an exchange do, up to the answer; then answer 204."""
         assert request.transport is not None
         try:
-            arrived = inbound.read(request)
+            arrived = read_request(request)
             authority, raw = origin_form(arrived.target)
             hosts = [v for name, v in arrived.fields if name.lower() == b"host"]
             check_host(POLICY, authority or (hosts[-1] if hosts else None))

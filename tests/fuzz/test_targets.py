@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from bearerd.errors import BearerdError
-from bearerd.relay.gate import LOOPBACK_HOSTS, check_host, policy
+from bearerd.relay.access import LOOPBACK_HOSTS, check_host, policy
 from bearerd.relay.target import ALIASES, Target, origin_form, resolve
 from tests.fuzz.shapes import CORPUS, fuzzed
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from bearerd.credential.clock import Clock
+from bearerd.clock import Clock
 from bearerd.sandbox import Sandbox
 from tests.support import Canary, Daemon, HandClock, ServeProcess
 from tests.support.daemon import A_LOGIN, Start, running_daemon

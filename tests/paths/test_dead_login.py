@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from bearerd.credential.clock import Clock
+from bearerd.clock import Clock
 from bearerd.events import LoginNeeded, LoginRestored
 from bearerd.sandbox import AuthorityFault, Sandbox
 from tests.support import (

@@ -13,10 +13,10 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from bearerd.credential.recovery import State
 from bearerd.events import CredentialRefreshed, RecoveryFinished
+from bearerd.relay.recovery import State
 from bearerd.sandbox import AuthorityFault, Sandbox
-from bearerd.sandbox.ledger import TEN_DAYS_SECONDS
+from bearerd.sandbox.authority.token_registry import TEN_DAYS_SECONDS
 from tests.support import (
     Daemon,
     HandClock,

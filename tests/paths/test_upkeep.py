@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from bearerd.credential.clock import Clock
+from bearerd.clock import Clock
 from bearerd.events import (
     ClockJumped,
     CredentialLoaded,

@@ -20,12 +20,12 @@ from bearerd.errors import (
     StoreError,
 )
 from bearerd.events import Event, RecoveryFinished
-from bearerd.relay.answer import Answer, DateLine
-from bearerd.relay.attempt import Outbound
 from bearerd.relay.body import ReplayBody, ReplayMemory
+from bearerd.relay.client.response import Answer, DateLine
 from bearerd.relay.exchange import Exchange
-from bearerd.relay.upstream import Origin, Upstream
-from bearerd.relay.wire import Wire
+from bearerd.relay.upstream.attempt import Outbound
+from bearerd.relay.upstream.connection import Wire
+from bearerd.relay.upstream.pool import Origin, Upstream
 from tests.wire.peers import Peer, RawUpstream, first_line, status, values
 
 OLD = Credential("old-access", "old-refresh", generation=1)

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from bearerd.address import Address
-from bearerd.credential.clock import Clock
+from bearerd.clock import Clock
 from bearerd.errors import StartError
+from bearerd.keys.ring import Client
+from bearerd.relay.access import Gate, Policy
 from bearerd.relay.body import ReplayMemory
-from bearerd.relay.gate import Gate, Policy
-from bearerd.relay.keys import Client
+from bearerd.relay.handler import Relay
 from bearerd.relay.listener import Listener
-from bearerd.relay.relay import Relay
 from tests.wire.peers import Peer, status, values
 
 POLICY = Policy(require_key=False, hosts=None, origins=frozenset())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from bearerd.credential.clock import Clock
+from bearerd.clock import Clock
 from bearerd.sandbox.hold import Bell
 
 

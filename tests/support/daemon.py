@@ -13,9 +13,9 @@ import aiohttp
 
 from bearerd.admin.health import ServiceStatus
 from bearerd.admin.log import EventLog
-from bearerd.credential.clock import Clock
+from bearerd.clock import Clock
 from bearerd.events import Event, RequestFinished
-from bearerd.relay.keys import KeyRing
+from bearerd.keys.ring import KeyRing
 from bearerd.sandbox import Sandbox
 from bearerd.sandbox.hold import Bell
 from bearerd.service import Service

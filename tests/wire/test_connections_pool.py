@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from aiohappyeyeballs import AddrInfoType
 
-from bearerd.relay.dial import _first_of
-from bearerd.relay.upstream import IDLE_SECONDS, Origin, Upstream
+from bearerd.relay.upstream.dial import _first_of
+from bearerd.relay.upstream.pool import IDLE_SECONDS, Origin, Upstream
 from tests.wire.gateway import Gateway, get, ok, post, running
 from tests.wire.peers import Peer, RawUpstream, first_line, status, values
 

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from bearerd.relay.answer import DateLine
-from bearerd.relay.client_connection import (
+from bearerd.relay.client.connection import (
     FIELD_COUNT_LIMIT,
     FIELD_LIMIT_BYTES,
     HEAD_LIMIT_BYTES,
     ClientServer,
     Delivered,
 )
+from bearerd.relay.client.response import DateLine
 from tests.support import Canary
 from tests.wire.gateway import Gateway, get, ok, request, running
 from tests.wire.peers import Peer, RawUpstream, status, values

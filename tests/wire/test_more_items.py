@@ -8,8 +8,8 @@ import json
 import pytest
 from aiohttp import web
 
-from bearerd.relay.answer import DateLine
-from bearerd.relay.client_connection import KEEP_ALIVE_SECONDS, ClientServer, Delivered
+from bearerd.relay.client.connection import KEEP_ALIVE_SECONDS, ClientServer, Delivered
+from bearerd.relay.client.response import DateLine
 from tests.wire.gateway import Gateway, get, ok, request
 from tests.wire.peers import Peer, names, status, values
 from tests.wire.upgrades import SWITCHED, UPGRADE

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bearerd.relay.upstream import TUNNEL_IDLE_SECONDS, Origin, Upstream
+from bearerd.relay.upstream.pool import TUNNEL_IDLE_SECONDS, Origin, Upstream
 from tests.support import Canary
 from tests.wire.gateway import Gateway, running
 from tests.wire.peers import Peer, RawUpstream, status

@@ -15,7 +15,7 @@ import structlog
 
 from bearerd.admin.announcement import LEVELS, NAMES, Level, fields_of, level_of
 from bearerd.admin.redaction import Redaction
-from bearerd.credential.clock import Clock
+from bearerd.clock import Clock
 from bearerd.events import Event
 
 LogFormat: TypeAlias = Literal["auto", "console", "json"]

@@ -16,11 +16,11 @@ from typing import Final, TypeAlias
 from aiohttp import web
 
 from bearerd.address import Address, is_loopback_host
-from bearerd.admin import answers, guard, health, page
+from bearerd.admin import guard, health, page, responses
 from bearerd.admin.feed import EventFeed
 from bearerd.admin.health import ServiceStatus
 from bearerd.admin.metrics import Metrics
-from bearerd.credential.clock import Clock
+from bearerd.clock import Clock
 from bearerd.errors import BearerdError, NotFound, StartError
 
 PATHS: Final = (
@@ -118,10 +118,10 @@ class AdminServer:
             )
             return await handler(request)
         except BearerdError as error:
-            return answers.of_refusal(error)
+            return responses.of_refusal(error)
         except web.HTTPNotFound:
             paths = ", ".join(PATHS)
-            return answers.of_refusal(
+            return responses.of_refusal(
                 NotFound(f"{request.path}: not here; there are: {paths}")
             )
 
@@ -140,26 +140,26 @@ class AdminServer:
         return is_loopback_host(here[0]) and not is_wide
 
     async def _page(self, _: web.Request) -> web.Response:
-        return answers.of_page(page.render(self._status(), self._clock.now()))
+        return responses.of_page(page.render(self._status(), self._clock.now()))
 
     async def _livez(self, _: web.Request) -> web.Response:
-        return answers.of_health(health.livez())
+        return responses.of_health(health.livez())
 
     async def _readyz(self, _: web.Request) -> web.Response:
-        return answers.of_health(health.readyz(self._status()))
+        return responses.of_health(health.readyz(self._status()))
 
     async def _healthz(self, _: web.Request) -> web.Response:
-        return answers.of_health(health.healthz(self._status()))
+        return responses.of_health(health.healthz(self._status()))
 
     async def _metrics_text(self, _: web.Request) -> web.Response:
-        return answers.of_metrics(self._metrics.text())
+        return responses.of_metrics(self._metrics.text())
 
     async def _status_document(self, _: web.Request) -> web.Response:
-        return answers.of_document(HTTPStatus.OK, health.document(self._status()))
+        return responses.of_document(HTTPStatus.OK, health.document(self._status()))
 
     async def _events(self, request: web.Request) -> web.StreamResponse:
         with self._feed.subscribe() as subscription:
-            response = answers.of_stream()
+            response = responses.of_stream()
             await response.prepare(request)
             if request.method == "HEAD":
                 return response

@@ -10,7 +10,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from bearerd.exercise.demo import (
+from bearerd.harness.demo import (
     AgentAnswered,
     AgentRefreshed,
     AgentSignedOut,
@@ -21,7 +21,7 @@ from bearerd.exercise.demo import (
     SideBegan,
     TokensRevoked,
 )
-from bearerd.exercise.tally import Tally
+from bearerd.harness.tally import Tally
 
 TITLES: Final[dict[Side, str]] = {
     "without": "Without bearerd: each agent has a copy of one login",

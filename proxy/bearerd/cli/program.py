@@ -83,7 +83,7 @@ def build(commands: Mapping[str, str], args: Sequence[str]) -> typer.Typer:
     program.callback(invoke_without_command=True)(_root)
     for name, line in commands.items():
         if name == wanted:
-            importlib.import_module(f"bearerd.cli.{name}").register(program)
+            importlib.import_module(f"bearerd.cli.commands.{name}").register(program)
         else:
             program.command(name, short_help=line)(_not_wanted)
     return program

@@ -16,18 +16,18 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from bearerd.credential.authority import AuthorityFailure
-from bearerd.credential.clock import Clock
-from bearerd.credential.flight import Flight
-from bearerd.credential.holding import Holding
-from bearerd.credential.ownership import Ownership
-from bearerd.credential.problems import Blocking, Problems
-from bearerd.credential.renewal import Asked, Renewal, Renewed
-from bearerd.credential.standing import Standing
+from bearerd.clock import Clock
+from bearerd.credential.authority.client_errors import told
+from bearerd.credential.authority.refresh_grant import AuthorityFailure
+from bearerd.credential.cached import Holding
+from bearerd.credential.conditions import Blocking, Problems
+from bearerd.credential.refresh.refresher import Asked, Renewal, Renewed
+from bearerd.credential.rejections import Standing
+from bearerd.credential.single_flight import Flight
 from bearerd.credential.status import SourceStatus, described
-from bearerd.credential.store import Store
+from bearerd.credential.store.account_pin import Ownership
+from bearerd.credential.store.store import Store
 from bearerd.credential.token import Credential
-from bearerd.credential.told import told
 from bearerd.errors import (
     AccountChanged,
     AuthorityUnavailable,

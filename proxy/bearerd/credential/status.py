@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from bearerd.credential.holding import Holding
-from bearerd.credential.problems import Problems
+from bearerd.credential.cached import Holding
+from bearerd.credential.conditions import Problems
 from bearerd.errors import AccountChanged, LoginRequired
 
 State: TypeAlias = Literal["ready", "expired", "login_required", "account_changed"]

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bearerd.credential import auth_document
-from bearerd.credential.clock import Clock
-from bearerd.credential.codex_home import sharing
-from bearerd.credential.file_store import FileStore
-from bearerd.credential.ledger import Notes, Owner
+from bearerd.clock import Clock
+from bearerd.credential.authority.client_errors import REASONS
+from bearerd.credential.store import auth_json
+from bearerd.credential.store.codex_home import sharing
+from bearerd.credential.store.file_store import FileStore
+from bearerd.credential.store.state import Notes, Owner
 from bearerd.credential.token import Credential
-from bearerd.credential.told import REASONS
 from bearerd.doctor.codex import FIRST_WITH_LOCKS, Version
 from bearerd.doctor.finding import Finding, failed, ok, sign_in_wanted, warning
 from bearerd.errors import LoginRequired
@@ -74,8 +74,8 @@ def _credential(credential: Credential, now: float) -> Iterator[Finding]:
 
 def _last_refresh(path: Path) -> Iterator[Finding]:
     try:
-        document = auth_document.decode(path.read_bytes())
-    except (OSError, auth_document.NotUnderstood):
+        document = auth_json.decode(path.read_bytes())
+    except (OSError, auth_json.NotUnderstood):
         return  # replaced or removed at this moment
     moment = document.get("last_refresh")
     if isinstance(moment, str):

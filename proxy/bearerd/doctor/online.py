@@ -11,7 +11,7 @@ from typing import Final
 
 import aiohttp
 
-from bearerd.credential.clock import Clock
+from bearerd.clock import Clock
 from bearerd.doctor.finding import Finding, failed, ok, warning
 
 ANSWER_SECONDS: Final = 10.0

@@ -10,18 +10,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from bearerd.credential.recovery import SENDING, Outcome, State, after
 from bearerd.credential.source import CredentialSource
 from bearerd.credential.token import Credential
 from bearerd.errors import BearerdError, CredentialError, RefreshThrottled
 from bearerd.events import Observer, RecoveryFinished
-from bearerd.relay import headers, refusal
-from bearerd.relay.answer import Answer
-from bearerd.relay.answer_parser import SWITCHING_PROTOCOLS
-from bearerd.relay.attempt import Attempt, Outbound, send
+from bearerd.relay import challenge, headers
+from bearerd.relay.client.response import Answer
 from bearerd.relay.message import Head
-from bearerd.relay.upstream import Upstream
-from bearerd.relay.wire import Wire
+from bearerd.relay.recovery import SENDING, Outcome, State, after
+from bearerd.relay.upstream.attempt import Attempt, Outbound, send
+from bearerd.relay.upstream.connection import Wire
+from bearerd.relay.upstream.pool import Upstream
+from bearerd.relay.upstream.response_parser import SWITCHING_PROTOCOLS
 
 FIRST_ERROR, UNAUTHORIZED = 400, 401
 
@@ -129,13 +129,13 @@ class Exchange:
         beginning = b""
         try:
             async with asyncio.timeout(INSPECTION_SECONDS):
-                beginning = await self._attempt.wire.held(refusal.INSPECTED_BYTES)
+                beginning = await self._attempt.wire.held(challenge.INSPECTED_BYTES)
         except TimeoutError:
             pass  # it says nothing, then
         is_about_token = self._source.is_about_token(
             self._path,
             credential,
-            names_token=refusal.names_token(self._head, beginning),
+            names_token=challenge.names_token(self._head, beginning),
             is_fresh=state is State.RENEWED,
         )
         if not is_about_token:

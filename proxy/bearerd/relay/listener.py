@@ -18,9 +18,9 @@ from aiohttp import web
 
 from bearerd.address import Address
 from bearerd.errors import StartError
-from bearerd.relay.client_connection import ClientServer
-from bearerd.relay.gate import Policy
-from bearerd.relay.relay import Relay
+from bearerd.relay.access import Policy
+from bearerd.relay.client.connection import ClientServer
+from bearerd.relay.handler import Relay
 
 BACKLOG = 1024
 """Agents start in swarms; the kernel's own limit cuts it down where that is lower."""

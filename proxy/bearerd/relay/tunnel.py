@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from typing import Protocol
 
-from bearerd.relay.wire import Wire
+from bearerd.relay.upstream.connection import Wire
 
 
 class ClientSide(Protocol):

@@ -40,12 +40,12 @@ Other processes use the authority's listener: `POST /sandbox/control` with
 answered with the list of names. `serve_sandbox` is the whole as a service.
 """
 
+from bearerd.sandbox.authority.token_registry import Ledger
 from bearerd.sandbox.faults import AuthorityFault, UpstreamFault
 from bearerd.sandbox.grant import Account
-from bearerd.sandbox.ledger import Ledger
 from bearerd.sandbox.records import RequestRecord, TokenCall, fingerprint
 from bearerd.sandbox.sandbox import Sandbox, serve_sandbox
-from bearerd.sandbox.turn import StreamScript
+from bearerd.sandbox.upstream.turn import StreamScript
 
 __all__ = [
     "Account",

@@ -10,14 +10,14 @@ from collections.abc import Callable
 
 from aiohttp import web
 
-from bearerd.sandbox.authority import Authority
+from bearerd.sandbox.authority.authority import Authority
+from bearerd.sandbox.authority.token_registry import Ledger
 from bearerd.sandbox.faults import AuthorityFault, UpstreamFault
 from bearerd.sandbox.grant import Account
-from bearerd.sandbox.ledger import Ledger
 from bearerd.sandbox.listener import Handler
 from bearerd.sandbox.replies import error_response
-from bearerd.sandbox.turn import StreamScript
-from bearerd.sandbox.upstream import Upstream
+from bearerd.sandbox.upstream.turn import StreamScript
+from bearerd.sandbox.upstream.upstream import Upstream
 
 Command = Callable[..., object]
 

@@ -7,13 +7,13 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Self
 
-from bearerd.sandbox.authority import Authority
+from bearerd.sandbox.authority.authority import Authority
+from bearerd.sandbox.authority.sign_in import SignIn
+from bearerd.sandbox.authority.token_registry import TEN_DAYS_SECONDS, Ledger, Reuse
 from bearerd.sandbox.control import Control
 from bearerd.sandbox.grant import Account
-from bearerd.sandbox.ledger import TEN_DAYS_SECONDS, Ledger, Reuse
 from bearerd.sandbox.listener import Listener
-from bearerd.sandbox.sign_in import SignIn
-from bearerd.sandbox.upstream import Upstream
+from bearerd.sandbox.upstream.upstream import Upstream
 
 FIRST_ACCOUNT = "acct-sandbox-1"
 

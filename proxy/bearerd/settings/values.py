@@ -14,7 +14,7 @@ from urllib.parse import SplitResult, urlsplit
 from pydantic import AfterValidator, BeforeValidator, SecretStr
 
 from bearerd.address import Address, is_loopback_host, parse_address
-from bearerd.relay import key_shape
+from bearerd.keys import shape
 
 _HOST = re.compile(r"\[[0-9a-f:.]+\]|[a-z0-9_.-]+")
 _VISIBLE = re.compile(r"[!-~]+")
@@ -164,7 +164,7 @@ def _visible(text: str) -> str:
 
 
 def _strong(key: SecretStr) -> SecretStr:
-    weakness = key_shape.weakness(key.get_secret_value())
+    weakness = shape.weakness(key.get_secret_value())
     if weakness is not None:
         raise ValueError(weakness)
     return key

@@ -1,0 +1,127 @@
+"""The daemon's process: its loop, its signals, its log, and its first words.
+
+Loads the whole of the daemon, so it is imported by the command when it is called.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Final
+
+from bearerd.admin.health import ServiceStatus
+from bearerd.admin.log import EventLog
+from bearerd.cli.banner import first_words
+from bearerd.cli.program import INTERRUPTED
+from bearerd.clock import Clock
+from bearerd.keys.ring import KeyRing
+from bearerd.service import Service
+from bearerd.settings import Settings
+
+SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+"""By a supervisor, by Ctrl-C, and by a terminal that is closed."""
+
+
+class Signals:
+    """What ends the daemon. Owns the number of the first signal that came."""
+
+    def __init__(
+        self,
+        stop: asyncio.Event,
+        hurry: asyncio.Event,
+        leave: Callable[[int], None],
+    ) -> None:
+        self._stop = stop
+        self._hurry = hurry
+        self._leave = leave
+        self.first: int | None = None
+
+    def install(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Have *loop* tell us of each signal."""
+        for number in SIGNALS:
+            loop.add_signal_handler(number, self.came, number)
+
+    def came(self, number: int) -> None:
+        """Begin to drain at the first signal, and break it off at the second.
+
+        A refresh under way lands even then; only a third signal leaves at once.
+        """
+        if self._hurry.is_set():
+            self._leave(128 + number)
+        elif self.first is not None:
+            self._hurry.set()
+        else:
+            self.first = number
+            self._stop.set()
+
+    @property
+    def exit_code(self) -> int:
+        """Return how the process ends once all is closed."""
+        return INTERRUPTED if self.first == signal.SIGINT else 0
+
+
+def run_daemon(settings: Settings) -> int:
+    """Serve until a signal ends it; return the exit code.
+
+    Raises:
+        BearerdError: it could not be started.
+    """
+    clock = Clock()
+    own = settings.client_key.get_secret_value() if settings.client_key else None
+    log = EventLog(
+        sys.stderr,
+        clock=clock,
+        log_format=settings.log_format,
+        level=settings.log_level,
+        known=[secret for secret in (own, settings.upstream_proxy) if secret],
+    )
+    logging.getLogger().addHandler(log.handler())
+
+    def started(status: ServiceStatus) -> None:
+        # Not before: where the port is taken, nothing is made.
+        keys = KeyRing.load(settings.keys_file, clock=clock, operator_key=own)
+        made = keys.create_first()
+        if made is not None:
+            log.write("info", "key.created", name="default", path=str(made))
+        if settings.log_format != "json" and sys.stderr.isatty():
+            sys.stderr.write(first_words(status, keys, settings) + "\n")
+
+    async def serve() -> int:
+        stop = asyncio.Event()
+        hurry = asyncio.Event()
+        signals = Signals(stop, hurry, os._exit)
+        signals.install(asyncio.get_running_loop())
+        await Service(settings, observe=log, clock=clock).run(stop, started, hurry)
+        return signals.exit_code
+
+    raise_descriptor_limit()
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        return runner.run(serve())
+
+
+def raise_descriptor_limit() -> None:
+    """Allow as many open connections as the system lets us: a stream takes two.
+
+    The soft limit is 1024 in most places, for the sake of programs that use select(2).
+    """
+    try:
+        import resource
+    except ImportError:
+        return  # not on Windows, where there is no such limit
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """Return uvloop's, or None for asyncio's own where there is no uvloop."""
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop

@@ -1,0 +1,1 @@
+"""How a refresh token is presented, and how often."""

@@ -1,0 +1,40 @@
+"""How often the authority may be called: a token bucket that lies below every trigger.
+
+Whatever goes wrong above it (an upstream that refuses everything, tokens that live
+seconds, a client that provokes 401s), the authority sees `burst` calls at once and then
+one each interval. Pure: the level is a value, and time is an argument.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bearerd.credential.store.state import Level
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """*burst* calls at once, then one each *interval_seconds*."""
+
+    burst: int
+    interval_seconds: float
+
+    def full(self, now: float) -> Level:
+        """Return the level of a bucket that nobody has drawn from."""
+        return Level(float(self.burst), now)
+
+    def refilled(self, level: Level, now: float) -> Level:
+        """Return the level at *now*. A clock that went back refills nothing."""
+        gained = max(0.0, now - level.at) / self.interval_seconds
+        return Level(min(float(self.burst), level.calls + gained), now)
+
+    def draw(self, level: Level, now: float) -> tuple[Level, float]:
+        """Take one call; return the new level and the seconds to wait, 0 if granted."""
+        current = self.refilled(level, now)
+        if current.calls >= 1.0:
+            return Level(current.calls - 1.0, now), 0.0
+        return current, (1.0 - current.calls) * self.interval_seconds
+
+    def returned(self, level: Level) -> Level:
+        """Give one call back: it never reached the authority."""
+        return Level(min(float(self.burst), level.calls + 1.0), level.at)

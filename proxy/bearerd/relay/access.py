@@ -1,0 +1,189 @@
+"""Which clients may pass. Judged on the client's own bytes, before anything is signed.
+
+The order: is it well-formed, is it for us (Host), is it from a web page (Origin), who is
+it (key). A request that fails costs no look at a credential.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Protocol
+
+from bearerd.errors import (
+    ClientKeyInvalid,
+    ClientKeyRequired,
+    HostForbidden,
+    LoopDetected,
+    MethodNotAllowed,
+    OriginForbidden,
+    RequestMalformed,
+)
+from bearerd.keys.ring import Client
+from bearerd.relay.message import Fields
+
+REFUSED_METHODS = frozenset({"CONNECT", "TRACE", "TRACK"})
+"""CONNECT would make us a tunnel to anywhere; the other two echo our bearer back (RFC
+9110 section 9.3.8)."""
+
+LOOPBACK_HOSTS = frozenset({b"localhost", b"127.0.0.1", b"[::1]"})
+
+PSEUDONYM = b"bearerd"
+"""What we are called in Via."""
+
+HOST = re.compile(rb"([A-Za-z0-9._~-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?")
+"""RFC 3986 section 3.2.2, without what no agent uses: user information, %-encoding."""
+
+
+class Keys(Protocol):
+    """Who holds which key."""
+
+    def find(self, key: bytes) -> Client | None:
+        """Return whose *key* this is, compared in constant time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What one listener asks of its clients.
+
+    `hosts` is None where any Host is good, because the key guards alone.
+    """
+
+    require_key: bool
+    hosts: frozenset[bytes] | None
+    origins: frozenset[bytes]
+
+
+def policy(
+    *,
+    is_loopback: bool,
+    is_unix: bool,
+    require_key: bool,
+    allowed_hosts: Collection[str],
+    allowed_origins: Collection[str],
+) -> Policy:
+    """Return the policy of a listener: on loopback only loopback's names are good.
+
+    A page on the web can have its own name resolve to 127.0.0.1; the Host tells.
+    """
+    named = frozenset(host.lower().encode() for host in allowed_hosts)
+    hosts: frozenset[bytes] | None = LOOPBACK_HOSTS | named
+    if is_unix or (not is_loopback and not named):
+        hosts = None
+    origins = frozenset(origin.lower().encode() for origin in allowed_origins)
+    return Policy(require_key=require_key, hosts=hosts, origins=origins)
+
+
+class Gate:
+    """Judges requests by the policy of the listener that they came in by."""
+
+    def __init__(self, keys: Keys, anonymous: Client) -> None:
+        self._keys = keys
+        self._anonymous = anonymous
+
+    def judge(
+        self,
+        policy: Policy,
+        method: str,
+        fields: Fields,
+        authority: bytes | None = None,
+    ) -> Client:
+        """Return who sent the request.
+
+        *authority* is what an absolute target names; Host does not count then (RFC 9112
+        section 3.2.2).
+
+        Raises:
+            RequestMalformed, MethodNotAllowed, HostForbidden, OriginForbidden,
+            ClientKeyRequired, ClientKeyInvalid: it may not pass.
+        """
+        if method in REFUSED_METHODS:
+            message = f"{method} is not served here"
+            raise MethodNotAllowed(message)
+        key = host = None
+        for name, value in fields:
+            match name.lower():
+                case b"host":
+                    host = value
+                case b"authorization":
+                    key = key or _bearer(value)
+                case b"x-bearerd-key":
+                    key = value
+                case b"via":
+                    check_loop(value)
+                case b"origin" | b"sec-fetch-site":
+                    check_page(policy, name.lower(), value)
+                case _:
+                    pass
+        check_host(policy, host if authority is None else authority)
+        return self._client(policy, key)
+
+    def _client(self, policy: Policy, key: bytes | None) -> Client:
+        client = self._keys.find(key) if key else None
+        if client is not None:
+            return client
+        if not policy.require_key:
+            return self._anonymous
+        if key:
+            message = (
+                "this client key is not known here; make one with `bearerd key create "
+                "NAME` and set it as the client's API key"
+            )
+            raise ClientKeyInvalid(message)
+        message = (
+            "a client key is needed, as `Authorization: Bearer KEY` or `x-bearerd-key: "
+            "KEY`; `bearerd serve` says where the first one is"
+        )
+        raise ClientKeyRequired(message)
+
+
+def check_host(policy: Policy, host: bytes | None) -> None:
+    """Raise if *host* is not one that this listener answers to."""
+    if host is None:
+        return  # HTTP/1.0; the server refuses a 1.1 request without one
+    match = HOST.fullmatch(host)
+    if match is None:
+        message = "the Host field is no host"
+        raise RequestMalformed(message)
+    if (
+        policy.hosts is not None
+        and match[1].lower().removesuffix(b".") not in policy.hosts
+    ):
+        message = (
+            "this Host is not one of ours; use localhost, 127.0.0.1 or [::1], or name "
+            "it in `allowed_hosts`"
+        )
+        raise HostForbidden(message)
+
+
+def check_loop(via: bytes) -> None:
+    """Raise if the request has been through bearerd before (RFC 9110 section 7.6.3)."""
+    for hop in via.lower().split(b","):
+        if hop.split()[1:2] == [PSEUDONYM]:
+            message = "this request has been through bearerd before; `upstream_url` leads back here"
+            raise LoopDetected(message)
+
+
+def check_page(policy: Policy, name: bytes, value: bytes) -> None:
+    """Raise if a web page sent the request and is not on the list.
+
+    Programs send neither field. A browser that sends no Origin (an image, say) still
+    tells in Sec-Fetch-Site where the request came from.
+    """
+    if name == b"origin":
+        is_good = value.lower() in policy.origins
+    else:
+        is_good = value in (b"none", b"same-origin") or bool(policy.origins)
+    if not is_good:
+        message = (
+            "requests from web pages are not served; name the page's origin in "
+            "`allowed_origins`"
+        )
+        raise OriginForbidden(message)
+
+
+def _bearer(value: bytes) -> bytes | None:
+    """Return the token of a Bearer credential (RFC 6750 section 2.1), or None."""
+    scheme, _, token = value.partition(b" ")
+    return token.strip() or None if scheme.lower() == b"bearer" else None

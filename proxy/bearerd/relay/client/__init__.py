@@ -1,0 +1,1 @@
+"""The side of the relay that faces the client."""

@@ -1,0 +1,420 @@
+"""One upstream connection: HTTP/1.1, bytes in, bytes out.
+
+A wire carries one request at a time. It knows neither credentials nor clients: a
+request goes in as bytes; an answer comes out as a `Head` and then as pieces, which go to
+a sink from within `data_received`, so that a streamed event is on its way to the client
+before any task has run.
+
+Rules:
+
+1. What the parser does not accept ends the connection and is never passed on.
+2. Bytes that nobody asked for, between two answers or after one, end it as well: they
+   would be taken for the answer to the next request (RFC 9112 section 6.3).
+3. A wire takes another request only if the last one was sent whole and answered whole.
+4. After a 101 it is a pipe, and nothing else any more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+from typing import Protocol, cast
+
+from bearerd.errors import UpstreamError, UpstreamUnreachable
+from bearerd.relay.message import Field, Head
+from bearerd.relay.upstream.response_parser import AnswerParser
+
+HOLD_LIMIT_BYTES = 64 * 1024
+"""What is kept of a body that nobody takes yet; then reading stops."""
+
+
+class Sink(Protocol):
+    """Where an answer's body goes. Called from the event loop's read callback."""
+
+    def pieces(self, pieces: list[bytes]) -> None:
+        """Take what one read brought of the body: one or more, none of them empty."""
+
+    def end(self, trailers: list[Field]) -> None:
+        """Take the end of a body that came whole."""
+
+
+class FarEnd(Protocol):
+    """The other end of a tunnel. Called from the event loop's callbacks."""
+
+    def received(self, data: bytes) -> None:
+        """Take raw bytes."""
+
+    def ended(self) -> bool:
+        """Take the end of what comes; say whether the connection stays open."""
+
+    def lost(self, *, is_clean: bool) -> None:
+        """Take the loss of the connection; *is_clean* if it was closed, not reset."""
+
+    def pause_reading(self) -> None:
+        """Take no more from your side for now."""
+
+    def resume_reading(self) -> None:
+        """Go on."""
+
+
+class Wire(asyncio.Protocol):
+    """Owns its transport, its parser, and the request under way.
+
+    *connected* is the socket beneath the transport. *released* is called once each time
+    the wire has become idle, or has closed.
+    """
+
+    __slots__ = (
+        "_answer",
+        "_error",
+        "_far_end",
+        "_held_bytes",
+        "_interim",
+        "_is_busy",
+        "_is_sent",
+        "_loop",
+        "_reading_is_paused",
+        "_released",
+        "_sink",
+        "_socket",
+        "_transport",
+        "_waiter",
+        "_write_waiter",
+        "is_untouched",
+        "touched_at",
+        "was_used",
+    )
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        connected: socket.socket,
+        released: Callable[[Wire], None],
+    ) -> None:
+        self._loop = loop
+        self._socket = connected
+        self._released = released
+        self._transport: asyncio.Transport | None = None
+        self._answer = AnswerParser()
+        self._sink: Sink | None = None
+        self._interim: Callable[[Head], None] = _ignore
+        self._error: UpstreamError | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        self._write_waiter: asyncio.Future[None] | None = None
+        self._far_end: FarEnd | None = None
+        self._held_bytes = 0
+        self._reading_is_paused = False
+        self._is_busy = False
+        self._is_sent = False
+        self.is_untouched = True  # no byte of an answer has come
+        self.was_used = False  # an answer has come over it before
+        self.touched_at = loop.time()
+
+    # What the pool asks.
+
+    @property
+    def is_idle(self) -> bool:
+        """Say whether it takes a request."""
+        transport = self._transport
+        return (
+            not self._is_busy and transport is not None and not transport.is_closing()
+        )
+
+    @property
+    def is_quiet(self) -> bool:
+        """Say whether nothing has come in unseen: an end, or bytes nobody asked for.
+
+        A request written into such a connection would be lost, and a POST may not go
+        out again (RFC 9112 section 9.3.1). So the kernel is asked before each reuse;
+        the event loop may be a round behind.
+        """
+        try:
+            self._socket.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        return False
+
+    @property
+    def is_silent(self) -> bool:
+        """Say whether it waits for the upstream, not for a client that is slow."""
+        return self._is_busy and not (self._reading_is_paused or self.is_tunnel)
+
+    @property
+    def is_tunnel(self) -> bool:
+        """Say whether it has switched protocols: its silence has another limit."""
+        return self._far_end is not None
+
+    def expire(self, error: UpstreamError) -> None:
+        """Give up; whoever waits gets *error*."""
+        self._fail(error)
+
+    # What the exchange asks.
+
+    def start(
+        self,
+        request: bytes,
+        *,
+        is_head_request: bool,
+        asks_upgrade: bool,
+        is_whole: bool,
+        interim: Callable[[Head], None],
+    ) -> None:
+        """Send a request, or its first part; the rest comes by `send` and `sent`.
+
+        *interim* takes informational answers (RFC 9110 section 15.2) as they come.
+        """
+        assert self._transport is not None  # noqa: S101 - it is idle
+        self.was_used = not self.is_untouched or self.was_used
+        self._answer.expect(is_head_request=is_head_request, asks_upgrade=asks_upgrade)
+        self._sink = None
+        self._interim = interim
+        self._held_bytes = 0
+        self._is_busy = True
+        self._is_sent = is_whole
+        self.is_untouched = True
+        self.touched_at = self._loop.time()
+        self._transport.write(request)
+
+    async def send(self, part: bytes) -> None:
+        """Send a part of the request's body; wait while the upstream takes no more.
+
+        Raises:
+            UpstreamError: the connection has ended.
+        """
+        if self._transport is None or self._error is not None:
+            raise self._error or UpstreamUnreachable(_closed("during the request"))
+        self.touched_at = self._loop.time()
+        self._transport.write(part)
+        if self._write_waiter is not None:
+            await self._write_waiter
+
+    def sent(self) -> None:
+        """Note that the request has been handed over whole."""
+        self._is_sent = True
+
+    async def head(self) -> Head:
+        """Return the final answer's head as soon as it is in.
+
+        Raises:
+            UpstreamError: none will come.
+        """
+        while self._answer.head is None:
+            await self._wait()
+        return self._answer.head
+
+    async def held(self, limit_bytes: int) -> bytes:
+        """Return the body's beginning: *limit_bytes* of it, or all if it is shorter.
+
+        A sink that comes later gets it again. A body that breaks off gives what came.
+        """
+        while not self._answer.is_complete and self._held_bytes < limit_bytes:
+            if self._error is not None:
+                break
+            await self._wait()
+        return b"".join(self._answer.pieces)[:limit_bytes]
+
+    def flow_to(self, sink: Sink) -> None:
+        """Hand the answer's body to *sink*: what is held now, the rest as it comes."""
+        self._sink = sink
+        self._hand_over()
+        self.resume_reading()
+
+    async def ended(self) -> None:
+        """Return when the body has gone to the sink whole.
+
+        Raises:
+            UpstreamError: it broke off. What was handed over stays handed over.
+        """
+        while not self._answer.is_complete:
+            await self._wait()
+        self.discard()
+
+    def discard(self) -> None:
+        """Be done with the answer: keep the connection if all of it is in, else close."""
+        if not self._is_busy:
+            return
+        if self._is_sent and self._answer.may_be_followed:
+            self._is_busy = False
+            self._sink = None
+            self.touched_at = self._loop.time()
+            self._released(self)
+        else:
+            self.abort()
+
+    def abort(self) -> None:
+        """Close at once, without sending what is queued."""
+        self._fail(UpstreamUnreachable("the connection to the upstream was given up"))
+
+    def switch(self, far_end: FarEnd) -> None:
+        """Pass raw bytes from now on, after a 101: what came behind it, and the rest."""
+        self._far_end = far_end
+        if self._answer.switched:
+            far_end.received(self._answer.switched)
+        self.resume_reading()
+
+    def write_raw(self, data: bytes) -> None:
+        """Send bytes of the protocol that was switched to."""
+        if self._transport is not None and not self._transport.is_closing():
+            self.touched_at = self._loop.time()
+            self._transport.write(data)
+
+    def write_eof(self) -> None:
+        """Send no more; TLS cannot say so, and ends instead."""
+        if self._transport is None or self._transport.is_closing():
+            return
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
+        else:
+            self._transport.close()
+
+    def finish(self) -> None:
+        """Close after what is queued has gone out."""
+        if self._transport is not None:
+            self._transport.close()
+
+    def pause_reading(self) -> None:
+        """Take no more from the upstream for now: the client is slower."""
+        if not self._reading_is_paused and self._transport is not None:
+            self._reading_is_paused = True
+            self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Undo `pause_reading`."""
+        if self._reading_is_paused and self._transport is not None:
+            self._reading_is_paused = False
+            self.touched_at = self._loop.time()
+            self._transport.resume_reading()
+
+    # What asyncio calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the transport."""
+        self._transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse, and hand the body on in one go."""
+        if self._far_end is not None:
+            self.touched_at = self._loop.time()
+            self._far_end.received(data)
+            return
+        if not self._is_busy:
+            self.abort()
+            return
+        self.touched_at = self._loop.time()
+        self.is_untouched = False
+        answer = self._answer
+        fault: UpstreamError | None = None
+        try:
+            answer.feed(data)
+        except UpstreamError as error:
+            fault = error
+        if answer.interims or answer.pieces or answer.is_complete:
+            self._hand_over()
+        if fault is not None:
+            self._fail(fault)
+        elif self._sink is None or answer.is_complete:
+            self._wake()
+
+    def eof_received(self) -> bool:
+        """End a body that ends with the connection; any other has broken off.
+
+        A tunnel may go on in the other direction: then the transport stays.
+        """
+        if self._far_end is not None:
+            return self._far_end.ended()
+        if self._is_busy and not self._answer.is_complete and self._has_tls_ended():
+            self._answer.feed_eof()
+            self._hand_over()
+            self._wake()
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell whoever waits that nothing more will come."""
+        if self._far_end is not None:
+            self._far_end.lost(is_clean=exc is None and self._error is None)
+        where = "in mid-answer" if self._answer.head else "before it answered"
+        self._fail(UpstreamUnreachable(_closed(where)))
+        self._transport = None
+
+    def pause_writing(self) -> None:
+        """Make `send` wait, and the far end of a tunnel stop reading."""
+        self._write_waiter = self._loop.create_future()
+        if self._far_end is not None:
+            self._far_end.pause_reading()
+
+    def resume_writing(self) -> None:
+        """Let `send` go on."""
+        waiter, self._write_waiter = self._write_waiter, None
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+        if self._far_end is not None:
+            self._far_end.resume_reading()
+
+    # Inside.
+
+    def _hand_over(self) -> None:
+        """Give the sink what there is; without one, hold it up to a limit."""
+        answer, sink = self._answer, self._sink
+        if answer.interims:
+            interims, answer.interims = answer.interims, []
+            for head in interims:
+                self._interim(head)
+        if sink is None:
+            self._held_bytes = sum(map(len, answer.pieces))
+            if self._held_bytes >= HOLD_LIMIT_BYTES:
+                self.pause_reading()
+            return
+        if answer.pieces:
+            pieces, answer.pieces = answer.pieces, []
+            sink.pieces(pieces)
+        if answer.is_complete:
+            sink.end(answer.trailers)
+
+    def _has_tls_ended(self) -> bool:
+        """Say whether it was not TCP alone that ended, which anybody can bring about.
+
+        RFC 9112 section 9.8: without TLS's own end a body may be cut off.
+        """
+        assert self._transport is not None  # noqa: S101 - its end has just come
+        tls = self._transport.get_extra_info("ssl_object")
+        try:
+            return tls is None or tls.read(1) == b""
+        except OSError:  # it wants more
+            return False
+
+    async def _wait(self) -> None:
+        """Wait for news; raise once there can be none."""
+        if self._error is not None:
+            raise self._error
+        self._waiter = self._loop.create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def _fail(self, error: UpstreamError) -> None:
+        """Close for good, once."""
+        if self._error is not None:
+            return
+        self._error = error
+        if self._transport is not None:
+            self._transport.abort()
+        self._is_busy = False
+        self.resume_writing()
+        self._wake()
+        self._released(self)
+
+
+def _ignore(_head: Head) -> None:
+    """Take no interim answer: no request is under way."""
+
+
+def _closed(where: str) -> str:
+    return f"the upstream closed the connection {where}"

@@ -1,0 +1,187 @@
+"""The pool of upstream connections, its limits on silence, and the errors made ours.
+
+The newest idle connection is used first, so that the others age and are closed. No
+timer runs per request: one sweep a second looks at every wire.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections import deque
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from bearerd.errors import UpstreamTimeout, UpstreamUnreachable
+from bearerd.relay.message import Head
+from bearerd.relay.upstream.connection import Wire
+from bearerd.relay.upstream.cookies import Cookies
+from bearerd.relay.upstream.dial import HttpProxy, dial
+
+IDLE_SECONDS = 15.0
+"""Kept shorter than any upstream keeps them (nginx 75 s, Cloudflare 400 s, Node 5 s is
+the exception), so that we close first. aiohttp's pool has 15 s as well."""
+
+
+VIA = b"Via: 1.1 bearerd\r\n"
+"""RFC 9110 section 7.6.3, with a pseudonym for our name."""
+
+TUNNEL_IDLE_SECONDS = 3900.0
+"""The upstream ends its WebSockets after 60 minutes; a silent one past that is dead."""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where the upstream is: scheme, host, port; and the path that it starts with."""
+
+    is_tls: bool
+    host: str
+    port: int
+    base_path: bytes
+    authority: bytes
+
+    @classmethod
+    def of(cls, url: str) -> Origin:
+        """Split a URL that the settings have checked."""
+        parts = urlsplit(url)
+        is_tls = parts.scheme == "https"
+        return cls(
+            is_tls=is_tls,
+            host=parts.hostname or "",
+            port=parts.port or (443 if is_tls else 80),
+            base_path=parts.path.rstrip("/").encode(),
+            authority=parts.netloc.encode(),
+        )
+
+
+class Upstream:
+    """Connections to one origin. Owns every wire; `run` sweeps them until cancelled.
+
+    *proxy* and *cookies* are for an https origin; a loopback one has neither. With
+    *says_via* requests say that they came through here. The limit on TLS is the one on
+    connecting, and the limit on the first byte the one on silence, unless given.
+    """
+
+    def __init__(
+        self,
+        origin: Origin,
+        *,
+        connect_timeout_seconds: float,
+        idle_timeout_seconds: float,
+        tls_timeout_seconds: float | None = None,
+        first_byte_timeout_seconds: float | None = None,
+        tls: ssl.SSLContext | None,
+        proxy: HttpProxy | None = None,
+        cookies: Cookies | None = None,
+        says_via: bool = False,
+    ) -> None:
+        self.origin = origin
+        self.via_line = VIA if says_via else b""
+        self._cookies = cookies if origin.is_tls else None
+        self._proxy = proxy if origin.is_tls else None
+        self._connect_timeout_seconds = connect_timeout_seconds
+        self._tls_timeout_seconds = tls_timeout_seconds or connect_timeout_seconds
+        self._idle_timeout_seconds = idle_timeout_seconds
+        self._first_byte_timeout_seconds = (
+            first_byte_timeout_seconds or idle_timeout_seconds
+        )
+        self._tls = tls if origin.is_tls else None
+        self._idle: deque[Wire] = deque()
+        self._wires: set[Wire] = set()
+
+    async def wire(self, *, is_fresh: bool = False) -> Wire:
+        """Return a connection that takes a request; *is_fresh* wants a new one.
+
+        Raises:
+            UpstreamUnreachable: there is none to be had.
+            UpstreamTimeout: connecting took too long.
+        """
+        while self._idle and not is_fresh:
+            wire = self._idle.pop()
+            if wire.is_idle and wire.is_quiet:
+                return wire
+            wire.abort()
+        return await self._connect()
+
+    def cookie_line(self) -> bytes:
+        """Return the field line with what `learn` has kept, or nothing."""
+        return self._cookies.line() if self._cookies is not None else b""
+
+    def learn(self, head: Head) -> None:
+        """Keep what an answer sets for the next request."""
+        if self._cookies is not None:
+            self._cookies.learn(head.values(b"set-cookie"))
+
+    async def run(self) -> None:
+        """Close what has been silent, or idle, for too long. Runs until cancelled."""
+        loop = asyncio.get_running_loop()
+        shortest = min(self._idle_timeout_seconds, self._first_byte_timeout_seconds)
+        interval = min(1.0, shortest / 4)
+        while True:
+            await asyncio.sleep(interval)
+            self._sweep(loop.time())
+
+    def close(self) -> None:
+        """Abort every connection."""
+        for wire in tuple(self._wires):
+            wire.abort()
+
+    @property
+    def connections(self) -> int:
+        """Count the open connections, busy and idle."""
+        return len(self._wires)
+
+    def _sweep(self, now: float) -> None:
+        while self._idle and now - self._idle[0].touched_at > IDLE_SECONDS:
+            self._idle.popleft().abort()
+        for wire in tuple(self._wires):
+            limit = self._idle_timeout_seconds
+            if wire.is_tunnel:
+                limit = TUNNEL_IDLE_SECONDS
+            elif not wire.is_silent:
+                continue
+            elif wire.is_untouched:
+                limit = self._first_byte_timeout_seconds
+            if now - wire.touched_at > limit:
+                wire.expire(
+                    UpstreamTimeout(f"the upstream was silent for {limit:g} seconds")
+                )
+
+    async def _connect(self) -> Wire:
+        loop = asyncio.get_running_loop()
+        origin = self.origin
+        where = f"{origin.host}:{origin.port}"
+        step, limit = "connection to", self._connect_timeout_seconds
+        try:
+            async with asyncio.timeout(limit):
+                connected = await dial(origin.host, origin.port, self._proxy)
+            step, limit = "TLS with", self._tls_timeout_seconds
+            async with asyncio.timeout(limit):
+                _, wire = await loop.create_connection(
+                    lambda: Wire(loop, connected, self._released),
+                    sock=connected,
+                    ssl=self._tls,
+                    server_hostname=origin.host if self._tls else None,
+                )
+        except TimeoutError:
+            raise UpstreamTimeout(
+                f"no {step} the upstream {where} within {limit:g} seconds"
+            ) from None
+        except ssl.SSLCertVerificationError as error:
+            raise UpstreamUnreachable(
+                f"the upstream {where} has no valid certificate: "
+                f"{error.verify_message}; behind a TLS-inspecting proxy set `ca_file`"
+            ) from error
+        except OSError as error:
+            reason = error.strerror or type(error).__name__
+            raise UpstreamUnreachable(
+                f"no connection to the upstream {where}: {reason}"
+            ) from error
+        self._wires.add(wire)
+        return wire
+
+    def _released(self, wire: Wire) -> None:
+        if wire.is_idle:
+            self._idle.append(wire)
+        else:
+            self._wires.discard(wire)

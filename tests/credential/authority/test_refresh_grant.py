@@ -1,0 +1,534 @@
+"""The authority's answers: what each means, and what happens on the wire."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncIterator
+from contextlib import ExitStack, asynccontextmanager
+
+import aiohttp
+import pytest
+from aiohttp.abc import AbstractResolver, ResolveResult
+
+from bearerd.credential.authority.refresh_grant import (
+    AuthorityFailure,
+    Grant,
+    HttpAuthority,
+    error_code,
+    interpret,
+)
+from bearerd.credential.token import account_claim
+from bearerd.sandbox import AuthorityFault, Sandbox, fingerprint
+from tests.credential.stand_ins import (
+    MARK,
+    START,
+    access_token,
+    held,
+    identity,
+    jwt,
+    soon,
+)
+
+AGENT = "bearerd/test (made up)"
+
+
+def body(**fields: object) -> bytes:
+    """Return a JSON object."""
+    return json.dumps(fields).encode()
+
+
+def openai(code: object) -> bytes:
+    """Return an error in OpenAI's form."""
+    return body(error={"message": "Sorry.", "type": "x", "param": None, "code": code})
+
+
+@pytest.mark.parametrize(
+    ("status", "content", "outcome", "reason"),
+    [
+        (401, openai("refresh_token_expired"), "refused", "expired"),
+        (401, openai("refresh_token_reused"), "refused", "reused"),
+        (401, openai("refresh_token_invalidated"), "refused", "revoked"),
+        (400, openai("refresh_token_expired"), "refused", "expired"),
+        (400, openai("refresh_token_reused"), "refused", "reused"),
+        (400, openai("Refresh_Token_Invalidated"), "refused", "revoked"),
+        (403, openai("refresh_token_reused"), "refused", "reused"),
+        (429, openai("refresh_token_reused"), "refused", "reused"),
+        (500, openai("refresh_token_reused"), "refused", "reused"),
+        (400, body(error="refresh_token_expired"), "refused", "expired"),
+        (400, body(code="refresh_token_reused"), "refused", "reused"),
+        (400, body(error=None, code="refresh_token_reused"), "refused", "reused"),
+        (400, body(error="invalid_grant"), "refused", "other"),
+        (400, body(error="invalid_client"), "refused", "other"),
+        (401, body(error="invalid_client"), "refused", "other"),
+        (400, body(error="unauthorized_client"), "refused", "other"),
+        (401, openai("token_expired"), "refused", "other"),
+        (401, openai(None), "refused", "other"),
+        (401, b"", "refused", "other"),
+        (401, b"<html>no</html>", "refused", "other"),
+        (200, openai("refresh_token_reused"), "refused", "reused"),
+        (200, body(error="invalid_grant"), "refused", "other"),
+        (400, body(error="invalid_request"), "undelivered", "http_400"),
+        (400, body(error="temporarily_unavailable"), "undelivered", "http_400"),
+        (400, b"", "undelivered", "http_400"),
+        (400, b"[" * 100_000, "undelivered", "http_400"),
+        (403, b"<html>Just a moment</html>", "undelivered", "http_403"),
+        (404, b"", "undelivered", "http_404"),
+        (405, b"", "undelivered", "http_405"),
+        (407, b"", "undelivered", "http_407"),
+        (429, b"", "undelivered", "http_429"),
+        (302, b"", "undelivered", "http_302"),
+        (304, b"", "undelivered", "http_304"),
+        (500, body(error="temporary-failure"), "unclear", "http_500"),
+        (500, b"", "unclear", "http_500"),
+        (502, b"<html>Bad gateway</html>", "unclear", "http_502"),
+        (503, b"", "unclear", "http_503"),
+        (504, b"", "unclear", "http_504"),
+        (599, b"", "unclear", "http_599"),
+        (200, b"", "unclear", "200_without_tokens"),
+        (200, b"{}", "unclear", "200_without_tokens"),
+        (200, b"[]", "unclear", "200_without_tokens"),
+        (200, b"null", "unclear", "200_without_tokens"),
+        (200, b'{"access_token": "ey', "unclear", "200_without_tokens"),
+        (200, b"<html>welcome</html>", "unclear", "200_without_tokens"),
+        (200, b"[" * 100_000, "unclear", "200_without_tokens"),
+        (200, body(access_token=""), "unclear", "200_without_tokens"),
+        (200, body(access_token=7), "unclear", "200_without_tokens"),
+        (200, body(access_token=None), "unclear", "200_without_tokens"),
+        (200, body(id_token=jwt({"sub": "x"})), "unclear", "200_without_tokens"),
+        (204, b"", "unclear", "204_without_tokens"),
+    ],
+)
+def test_an_answer_without_a_grant_has_one_meaning(
+    status: int, content: bytes, outcome: str, reason: str
+) -> None:
+    """Refused for good, never acted on, or nobody knows; and never a quoted body."""
+    with pytest.raises(AuthorityFailure) as failure:
+        interpret(status, {}, content)
+    assert (failure.value.outcome, failure.value.reason) == (outcome, reason)
+    assert str(failure.value) == f"{outcome}: {reason}"
+
+
+@pytest.mark.parametrize("status", [200, 201, 299])
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"access_token": "a"}, ("a", None, None)),
+        ({"refresh_token": "r"}, (None, "r", None)),
+        (
+            {"access_token": "a", "refresh_token": "r", "id_token": "i"},
+            ("a", "r", "i"),
+        ),
+        (
+            {
+                "access_token": "a",
+                "refresh_token": None,
+                "id_token": 7,
+                "expires_in": "x",
+            },
+            ("a", None, None),
+        ),
+    ],
+)
+def test_any_2xx_with_a_token_is_a_grant(
+    status: int, fields: dict[str, object], expected: tuple[str | None, ...]
+) -> None:
+    """All fields are optional; what is no text is not there."""
+    grant = interpret(status, {}, body(**fields))
+    assert (grant.access_token, grant.refresh_token, grant.id_token) == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        ("7", 7.0),
+        ("0", 0.0),
+        ("2.5", 2.5),
+        ("-1", None),
+        ("inf", None),
+        ("nan", None),
+        ("", None),
+        ("Fri, 15 Jan 2027 08:00:00 GMT", None),
+        (None, None),
+    ],
+)
+@pytest.mark.parametrize("status", [429, 503])
+def test_retry_after_is_read_in_seconds(
+    status: int, value: str | None, seconds: float | None
+) -> None:
+    """A date, which would need a clock, counts as nothing."""
+    headers = {} if value is None else {"Retry-After": value}
+    with pytest.raises(AuthorityFailure) as failure:
+        interpret(status, headers, b"")
+    assert failure.value.retry_after_seconds == seconds
+
+
+@pytest.mark.parametrize(
+    ("document", "code"),
+    [
+        ({"error": {"code": "A_Code"}}, "a_code"),
+        ({"error": {"code": "inner"}, "code": "outer"}, "inner"),
+        ({"error": {}, "code": "outer"}, ""),
+        ({"error": "Text", "code": "outer"}, "text"),
+        ({"error": 7, "code": "outer"}, "outer"),
+        ({"code": "outer"}, "outer"),
+        ({"code": 7}, ""),
+        ({"error": {"code": None}}, ""),
+        ({}, ""),
+    ],
+)
+def test_the_code_is_found_where_codex_finds_it(
+    document: dict[str, object], code: str
+) -> None:
+    """In the error object, as the error itself, or at the top."""
+    assert error_code(document) == code
+
+
+def test_a_grant_shows_no_secret() -> None:
+    """Nor does what is made of it."""
+    grant = Grant(access_token=MARK, refresh_token=MARK, id_token=MARK)
+    assert MARK not in repr(grant)
+    assert MARK not in repr(grant.applied_to(held(), START))
+
+
+@pytest.mark.parametrize("absent", ["access_token", "refresh_token", "id_token"])
+def test_what_a_grant_leaves_out_stays(absent: str) -> None:
+    """RFC 6749 section 6: without a new refresh token the old one remains valid."""
+    fields = {
+        "access_token": access_token("new", expires_at=START + 99),
+        "refresh_token": "new",
+        "id_token": jwt({"sub": "new"}),
+    }
+    spent = held()
+    renewed = Grant(**{**fields, absent: None}).applied_to(spent, START)
+    for name, value in fields.items():
+        expected = getattr(spent, name) if name == absent else value
+        assert getattr(renewed, name) == expected
+    assert (renewed.account_id, renewed.user_id) == ("acct-1", "user-1")
+    expires = spent.expires_at if absent == "access_token" else START + 99
+    assert renewed.expires_at == expires
+
+
+def test_an_opaque_token_ends_eight_days_after_it_was_given() -> None:
+    """Codex's rule; without it, nobody would renew such a token before it dies."""
+    eight_days = 8 * 24 * 3600
+    given = Grant(access_token="opaque", refresh_token="r", id_token=None)
+    renewed = given.applied_to(held(), START + 7)
+    assert renewed.expires_at == START + 7 + eight_days
+    kept = Grant(access_token=None, refresh_token="r2", id_token=None)
+    assert kept.applied_to(renewed, START + 99).expires_at == renewed.expires_at
+
+
+def test_an_id_token_that_is_no_jwt_does_not_get_in() -> None:
+    """The old one stays, as Codex would refuse the file for the new one."""
+    grant = Grant(access_token="a", refresh_token="r", id_token="no jwt")
+    assert grant.applied_to(held(), START).id_token == held().id_token
+
+
+@pytest.mark.parametrize(
+    ("stored", "in_access", "in_id", "other"),
+    [
+        ("acct-1", "acct-1", "acct-1", False),
+        ("acct-1", "acct-2", "acct-2", True),
+        ("acct-1", "acct-1", "acct-2", True),
+        ("acct-1", None, "acct-2", True),
+        ("acct-1", None, None, False),
+        (None, "acct-2", None, False),
+        (None, None, None, False),
+    ],
+)
+def test_a_grant_for_another_account_is_noticed(
+    stored: str | None, in_access: str | None, in_id: str | None, other: bool
+) -> None:
+    """As far as both sides say whose they are."""
+    grant = Grant(
+        access_token=jwt(identity(in_access, "u")),
+        refresh_token="r",
+        id_token=jwt(identity(in_id, "u")),
+    )
+    assert grant.names_another_account(held(account=stored)) is other
+
+
+# On the wire.
+
+
+@pytest.fixture
+async def session() -> AsyncIterator[aiohttp.ClientSession]:
+    """A session as the service makes it: a connection for each call."""
+    async with aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(force_close=True),
+        headers={"User-Agent": AGENT},
+    ) as made:
+        yield made
+
+
+@pytest.fixture
+async def sandbox() -> AsyncIterator[Sandbox]:
+    """An authority that listens."""
+    async with Sandbox() as running:
+        yield running
+
+
+def at(
+    session: aiohttp.ClientSession, url: str, timeout_seconds: float = 5.0
+) -> HttpAuthority:
+    """Return the authority behind a URL."""
+    return HttpAuthority(
+        session, token_url=url, client_id="app_test", timeout_seconds=timeout_seconds
+    )
+
+
+def sign_in(sandbox: Sandbox) -> str:
+    """Sign in; return the refresh token."""
+    tokens = sandbox.auth_document()["tokens"]
+    assert isinstance(tokens, dict)
+    return str(tokens["refresh_token"])
+
+
+async def failed(authority: HttpAuthority, refresh_token: str) -> tuple[str, str]:
+    """Return outcome and reason of a refresh that must fail."""
+    with pytest.raises(AuthorityFailure) as failure:
+        await soon(authority.refresh(refresh_token))
+    assert refresh_token not in repr(failure.value) + repr(failure.value.__cause__)
+    return failure.value.outcome, failure.value.reason
+
+
+@asynccontextmanager
+async def answering(answer: bytes) -> AsyncIterator[tuple[str, list[bytes]]]:
+    """Give the URL of a server that answers every request with the same bytes, and
+    the requests as they came.
+    """
+    requests = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = next(
+            int(line.split(b":")[1])
+            for line in head.lower().split(b"\r\n")
+            if line.startswith(b"content-length")
+        )
+        requests.append(head + await reader.readexactly(length))
+        writer.write(answer)
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        yield f"http://127.0.0.1:{port}/oauth/token", requests
+
+
+async def test_a_refresh_on_the_wire_is_what_codex_sends(
+    session: aiohttp.ClientSession,
+) -> None:
+    """Exactly three keys as JSON, our own name, and no credential in the head."""
+    answer = body(access_token="a", refresh_token="r")
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(answer)
+    async with answering(head + answer) as (url, requests):
+        await soon(at(session, url).refresh(f"{MARK}-r"))
+    (request,) = requests
+    head, content = request.split(b"\r\n\r\n", 1)
+    assert json.loads(content) == {
+        "client_id": "app_test",
+        "grant_type": "refresh_token",
+        "refresh_token": f"{MARK}-r",
+    }
+    fields = dict(line.lower().split(b": ", 1) for line in head.split(b"\r\n")[1:])
+    assert head.startswith(b"POST /oauth/token HTTP/1.1\r\n")
+    assert fields[b"content-type"] == b"application/json"
+    assert fields[b"user-agent"] == AGENT.encode()
+    assert b"authorization" not in fields
+    assert b"cookie" not in fields
+    assert MARK.encode() not in head
+
+
+async def test_a_refresh_gives_the_next_tokens(
+    session: aiohttp.ClientSession, sandbox: Sandbox
+) -> None:
+    """The old refresh token is spent by it."""
+    refresh_token = sign_in(sandbox)
+    authority = at(session, sandbox.token_url)
+    grant = await soon(authority.refresh(refresh_token))
+    assert grant.refresh_token not in (None, refresh_token)
+    assert account_claim(grant.access_token) == "acct-sandbox-1"
+    (call,) = sandbox.authority.records
+    assert call.body_keys == ("client_id", "grant_type", "refresh_token")
+    assert (call.content_type, call.user_agent) == ("application/json", AGENT)
+    assert call.refresh_fingerprint == fingerprint(refresh_token)
+    assert await failed(authority, refresh_token) == ("refused", "reused")
+
+
+@pytest.mark.parametrize(
+    ("fault", "outcome", "reason"),
+    [
+        (AuthorityFault("refuse", code="refresh_token_expired"), "refused", "expired"),
+        (AuthorityFault("refuse", code="refresh_token_reused"), "refused", "reused"),
+        (AuthorityFault("refuse"), "refused", "revoked"),
+        (AuthorityFault("refuse", code="invalid_grant"), "refused", "other"),
+        (AuthorityFault("answer", status=401), "refused", "other"),
+        (AuthorityFault("answer", status=403, html=True), "undelivered", "http_403"),
+        (AuthorityFault("answer", status=429), "undelivered", "http_429"),
+        (AuthorityFault("answer", status=500), "unclear", "http_500"),
+        (AuthorityFault("html"), "unclear", "200_without_tokens"),
+        (AuthorityFault("empty"), "unclear", "200_without_tokens"),
+        (AuthorityFault("empty_object"), "unclear", "200_without_tokens"),
+        (AuthorityFault("garbage"), "unclear", "200_without_tokens"),
+        (AuthorityFault("huge"), "unclear", "answer_too_large"),
+    ],
+    ids=lambda value: value.kind if isinstance(value, AuthorityFault) else None,
+)
+async def test_an_authority_that_does_not_grant_is_understood(
+    session: aiohttp.ClientSession,
+    sandbox: Sandbox,
+    fault: AuthorityFault,
+    outcome: str,
+    reason: str,
+) -> None:
+    """Through real sockets, one call each."""
+    sandbox.authority.fault(fault)
+    found = await failed(at(session, sandbox.token_url), sign_in(sandbox))
+    assert found == (outcome, reason)
+    assert sandbox.authority.calls == 1
+
+
+@pytest.mark.parametrize("kind", ["drop_before_rotation", "drop_after_rotation"])
+async def test_a_connection_that_breaks_after_the_request_is_unclear(
+    session: aiohttp.ClientSession, sandbox: Sandbox, kind: str
+) -> None:
+    """From here nobody can tell whether the token was spent; it is sent once."""
+    sandbox.authority.fault(AuthorityFault(kind))  # type: ignore[arg-type]
+    outcome, _ = await failed(at(session, sandbox.token_url), sign_in(sandbox))
+    assert outcome == "unclear"
+    assert sandbox.authority.calls == 1
+
+
+async def test_an_authority_that_hangs_is_unclear_when_the_time_is_over(
+    session: aiohttp.ClientSession, sandbox: Sandbox
+) -> None:
+    """One deadline covers the whole call."""
+    sandbox.authority.fault(AuthorityFault("hang"))
+    authority = at(session, sandbox.token_url, timeout_seconds=0.2)
+    found = await failed(authority, sign_in(sandbox))
+    assert found == ("unclear", "TimeoutError")
+
+
+async def test_an_answer_that_trickles_is_unclear_when_the_time_is_over(
+    session: aiohttp.ClientSession,
+) -> None:
+    """A head that came does not stop the deadline."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{")
+        await reader.read()  # until the client gives up
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        authority = at(session, f"http://127.0.0.1:{port}/", timeout_seconds=0.2)
+        found = await failed(authority, "r-made-up")
+    assert found == ("unclear", "TimeoutError")
+
+
+async def test_nobody_there_leaves_the_token_unspent(
+    session: aiohttp.ClientSession,
+) -> None:
+    """A refused connection: nothing was sent."""
+    with socket.socket() as reserved:
+        reserved.bind(("127.0.0.1", 0))  # bound and not listening: nobody else's
+        url = f"http://127.0.0.1:{reserved.getsockname()[1]}/oauth/token"
+        found = await failed(at(session, url), "r-made-up")
+    assert found == ("undelivered", "ConnectionRefusedError")
+
+
+async def test_a_name_that_is_not_known_leaves_the_token_unspent() -> None:
+    """The resolver says so; nothing was sent."""
+
+    class NoNames(AbstractResolver):
+        async def resolve(
+            self,
+            host: str,
+            port: int = 0,
+            family: socket.AddressFamily = socket.AF_INET,
+        ) -> list[ResolveResult]:
+            raise OSError(f"no address for {host}:{port}, {family}")
+
+        async def close(self) -> None:
+            return
+
+    connector = aiohttp.TCPConnector(resolver=NoNames())
+    async with aiohttp.ClientSession(connector=connector) as session:
+        outcome, _ = await failed(at(session, "http://auth.invalid/"), "r-made-up")
+    assert outcome == "undelivered"
+
+
+async def test_a_connection_that_never_opens_leaves_the_token_unspent(
+    session: aiohttp.ClientSession,
+) -> None:
+    """A full backlog drops what knocks; the time to connect ends before the call's."""
+    with socket.socket() as listening, ExitStack() as knocking:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen(0)
+        for _ in range(4):
+            one = knocking.enter_context(socket.socket())
+            one.setblocking(False)
+            one.connect_ex(listening.getsockname())
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}/"
+        found = await failed(at(session, url, timeout_seconds=0.6), "r-made-up")
+    assert found == ("undelivered", "TimeoutError")
+
+
+async def test_a_tls_that_cannot_be_agreed_leaves_the_token_unspent(
+    session: aiohttp.ClientSession, sandbox: Sandbox
+) -> None:
+    """The other end speaks no TLS: nothing was sent to whoever it is."""
+    url = sandbox.token_url.replace("http://", "https://")
+    outcome, _ = await failed(at(session, url), sign_in(sandbox))
+    assert outcome == "undelivered"
+    assert sandbox.authority.calls == 0
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_a_redirect_is_not_followed(
+    session: aiohttp.ClientSession, sandbox: Sandbox, status: int
+) -> None:
+    """A refresh token goes to the authority and to nobody else."""
+    answer = (
+        f"HTTP/1.1 {status} Moved\r\nLocation: {sandbox.token_url}\r\n"
+        "Content-Length: 0\r\n\r\n"
+    )
+    async with answering(answer.encode()) as (url, requests):
+        found = await failed(at(session, url), sign_in(sandbox))
+    assert found == ("undelivered", f"http_{status}")
+    assert len(requests) == 1
+    assert sandbox.authority.calls == 0
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"SSH-2.0-OpenSSH_9.9\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\n{",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 3\r\n\r\nabc",
+        b"",
+    ],
+    ids=["another-protocol", "cut-short", "bad-chunk", "bad-gzip", "nothing"],
+)
+async def test_an_answer_that_breaks_http_is_unclear(
+    session: aiohttp.ClientSession, answer: bytes
+) -> None:
+    """Something received the request, and nobody knows what it did."""
+    async with answering(answer) as (url, requests):
+        outcome, _ = await failed(at(session, url), "r-made-up")
+    assert outcome == "unclear"
+    assert len(requests) == 1
+
+
+async def test_no_call_at_all_for_an_address_that_makes_no_sense(
+    session: aiohttp.ClientSession,
+) -> None:
+    """The settings refuse it before; here too it is a failure and not a crash."""
+    assert (await failed(at(session, "http://"), "r-made-up"))[0] == "undelivered"

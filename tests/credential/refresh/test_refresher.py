@@ -1,0 +1,428 @@
+"""One refresh, from the lock to the store: its order, and what a death leaves behind."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import aiohttp
+import pytest
+
+from bearerd.credential.authority.refresh_grant import AuthorityFailure, HttpAuthority
+from bearerd.credential.refresh.refresher import Asked, Renewal
+from bearerd.credential.refresh.token_bucket import Budget
+from bearerd.credential.refresh.transaction import Finished
+from bearerd.credential.store.journal import Entry, Journal, Spender
+from bearerd.credential.store.state import Owner
+from bearerd.credential.token import Credential
+from bearerd.errors import AuthorityUnavailable, LoginRequired
+from bearerd.events import CredentialRefreshed
+from bearerd.sandbox import AuthorityFault, Sandbox
+from tests.credential.stand_ins import (
+    START,
+    Home,
+    blink,
+    full_disk,
+    held,
+    login,
+    refresh_token_of,
+    settled,
+    soon,
+)
+
+OWNER = Owner("acct-1", "user-1")
+DEAD = Spender(pid=1, started_at=START, host="gone", pid_namespace="")
+
+
+def journal_of(home: Home) -> Journal:
+    """Return the journal beside the file, as another process sees it."""
+    return home.store().journal
+
+
+async def stored(home: Home) -> Credential:
+    """Return what the file holds."""
+    return await home.store().load()
+
+
+# The order.
+
+
+async def test_the_order_is_lock_journal_spend_journal_store(home: Home) -> None:
+    """Seen from within the call, and after it."""
+    home.write(login())
+    old = await stored(home)
+    seen: list[Entry] = []
+    locked: list[bool] = []
+    lock_path = home.path.with_name("auth.json.bearerd-lock")
+
+    def look() -> None:
+        seen.extend(journal_of(home).read())
+        locked.append(lock_path.exists())
+        level = home.store().read_notes().level
+        assert level is not None
+        assert level.calls == 4.0, "the budget is drawn on before the call"
+
+    home.authority.before_answer = look
+    waits: list[float] = []
+    found = await home.renewal(waited=waits.append).run(Asked(old, OWNER))
+    (intent,) = seen
+    assert (intent.stored, intent.spending) == (old.fingerprint, old.fingerprint)
+    assert intent.renewed is None
+    assert locked == [True]
+    assert (found.outcome, found.unsaved) == ("renewed", None)
+    assert found.credential == await stored(home)
+    assert journal_of(home).read() == []
+    assert waits == [0.0]
+
+
+async def test_the_lock_is_held_while_the_authority_is_asked(home: Home) -> None:
+    """Nobody else can even look at the token meanwhile."""
+    home.write(login())
+    home.authority.gate.clear()
+    running = asyncio.create_task(home.renewal().run(Asked(await stored(home), OWNER)))
+    await soon(home.authority.arrived.wait())
+    with pytest.raises(TimeoutError):
+        async with home.store().lock(0):
+            raise AssertionError("both hold it")
+    home.authority.gate.set()
+    await soon(running)
+    async with home.store().lock(0):
+        pass
+
+
+async def test_a_waiter_for_the_lock_finds_the_work_done(home: Home) -> None:
+    """It says how long it waited, and calls nobody."""
+    home.write(login())
+    old = await stored(home)
+    home.authority.gate.clear()
+    first = asyncio.create_task(home.renewal().run(Asked(old, OWNER)))
+    await soon(home.authority.arrived.wait())
+    waits: list[float] = []
+    clock = home.hands.clock(home.hands.doze)
+    second = asyncio.create_task(
+        home.renewal(clock=clock, waited=waits.append).run(Asked(old, OWNER))
+    )
+    await settled(lambda: home.hands.sleepers == 1)
+    home.authority.gate.set()
+    renewed = await soon(first)
+    home.hands.move(2.5)
+    adopted = await soon(second)
+    assert adopted.outcome == "adopted"
+    assert adopted.credential == renewed.credential
+    assert waits == [2.5]
+    assert len(home.authority.calls) == 1
+
+
+async def test_a_holder_that_does_not_let_go_is_not_waited_for_for_ever(
+    home: Home,
+) -> None:
+    """It is worth another try soon; or it has done the work meanwhile."""
+    home.write(login())
+    old = await stored(home)
+    renewal = home.renewal(lock_timeout_seconds=3.0)
+    async with home.store().lock(0):
+        with pytest.raises(AuthorityFailure) as why:
+            await renewal.run(Asked(old, OWNER))
+        assert (why.value.outcome, why.value.reason) == ("undelivered", "lock_held")
+        home.write(login("second"))
+        found = await renewal.run(Asked(old, OWNER))
+    assert found.outcome == "adopted"
+    assert found.credential.refresh_token == refresh_token_of("second")
+    assert home.authority.calls == []
+
+
+@pytest.mark.parametrize(
+    ("outcome", "is_kept"),
+    [("refused", False), ("undelivered", False), ("unclear", True)],
+)
+async def test_a_failure_leaves_a_record_only_where_the_token_may_be_spent(
+    home: Home, outcome: str, is_kept: bool
+) -> None:
+    """Whoever comes next then knows."""
+    home.write(login())
+    failure = AuthorityFailure(outcome, "other")  # type: ignore[arg-type]
+    home.authority.script.append(failure)
+    with pytest.raises(AuthorityFailure):
+        await home.renewal().run(Asked(await stored(home), OWNER))
+    assert bool(journal_of(home).read()) is is_kept
+
+
+async def test_what_can_wait_is_not_spent_without_a_record(home: Home) -> None:
+    """The held token is good: a rotation that might get lost is not begun."""
+    home.write(login())
+    old = await stored(home)
+    with full_disk(), pytest.raises(AuthorityFailure) as why:
+        await home.renewal().run(Asked(old, OWNER, can_wait=True))
+    assert (why.value.outcome, why.value.reason) == ("undelivered", "no_journal")
+    assert home.authority.calls == []
+
+
+async def test_what_cannot_wait_is_spent_without_a_record(home: Home) -> None:
+    """Somebody needs it now; the answer is held in memory."""
+    home.write(login())
+    with full_disk():
+        renewal = home.renewal()
+        found = await renewal.run(Asked(await stored(home), OWNER))
+    assert found.unsaved is not None
+    seen = [renewal.has_unsaved, await renewal.save_again(), renewal.has_unsaved]
+    assert seen == [True, True, False]
+    assert await stored(home) == found.credential
+
+
+# What a death leaves behind.
+
+
+async def left_behind(
+    home: Home, *, spending: Credential | None, renewed: Credential | None
+) -> None:
+    """Leave the record of a process that died over the store's login."""
+    entry = Entry(
+        stored=(await stored(home)).fingerprint,
+        spending=spending.fingerprint if spending else None,
+        since=START,
+        spender=DEAD,
+        renewed=renewed,
+    )
+    await journal_of(home).write(entry)
+
+
+async def test_an_answer_that_landed_is_stored_by_whoever_comes_next(
+    home: Home,
+) -> None:
+    """At the start, before anything is served; the authority is not asked."""
+    home.write(login() | {"note": "kept"})
+    await left_behind(home, spending=None, renewed=held("second"))
+    source = home.source()
+    await source.start()
+    assert (await source.current()).refresh_token == refresh_token_of("second")
+    assert home.read()["note"] == "kept"
+    assert home.stored_refresh_token() == refresh_token_of("second")
+    assert journal_of(home).read() == []
+    assert home.authority.calls == []
+
+
+async def test_an_answer_that_landed_is_found_under_the_lock_too(home: Home) -> None:
+    """A process that runs already takes over from one that was killed."""
+    home.write(login())
+    source = home.source()
+    old = await source.current()
+    await left_behind(home, spending=None, renewed=held("second"))
+    new = await source.refresh(old, "refused")
+    assert new.refresh_token == refresh_token_of("second")
+    assert home.authority.calls == []
+
+
+async def test_a_spend_that_is_open_is_presented_once_more_at_the_start(
+    home: Home,
+) -> None:
+    """Soon, while the authority may still bear it; and then it is settled."""
+    home.write(login())
+    await left_behind(home, spending=await stored(home), renewed=None)
+    source = home.source()
+    await source.start()
+    await settled(lambda: home.told(CredentialRefreshed) != [])
+    assert home.told(CredentialRefreshed)[0].trigger == "interrupted"
+    assert home.authority.calls == [refresh_token_of("first")]
+    assert journal_of(home).read() == []
+    await home.source().start()
+    assert len(home.authority.calls) == 1
+
+
+async def test_a_record_over_another_login_is_forgotten(home: Home) -> None:
+    """Somebody has signed in since: the late answer is nobody's any more."""
+    home.write(login())
+    await left_behind(home, spending=None, renewed=held("late"))
+    home.write(login("new"))
+    assert await home.renewal().recover() == Finished()
+    assert home.stored_refresh_token() == refresh_token_of("new")
+    assert journal_of(home).read() == []
+
+
+async def test_an_answer_for_another_account_is_not_stored(home: Home) -> None:
+    """The record of a folder that was mixed up."""
+    home.write(login())
+    await left_behind(home, spending=None, renewed=held("x", account="acct-2"))
+    await home.renewal().recover()
+    assert home.stored_refresh_token() == refresh_token_of("first")
+
+
+async def test_an_answer_that_still_cannot_be_stored_is_held(home: Home) -> None:
+    """And served; it is saved when there is room."""
+    home.write(login())
+    await left_behind(home, spending=None, renewed=held("second"))
+    source = home.source()
+    with full_disk():
+        await source.start()
+        assert (await source.current()).refresh_token == refresh_token_of("second")
+        assert source.status().in_memory_only
+    await source.save_again()
+    assert home.stored_refresh_token() == refresh_token_of("second")
+    assert home.authority.calls == []
+
+
+async def test_nothing_is_finished_while_its_owner_lives(home: Home) -> None:
+    """It holds the lock: the record is its own."""
+    home.write(login())
+    await left_behind(home, spending=await stored(home), renewed=None)
+    async with home.store().lock(0):
+        assert await home.renewal().recover() == Finished()
+    assert len(journal_of(home).read()) == 1
+
+
+async def test_a_start_without_a_login_or_a_place_is_no_error(home: Home) -> None:
+    """There is nothing to finish."""
+    assert await home.renewal().recover() == Finished()
+    home.path.with_name("auth.json.bearerd-journal").write_bytes(b"{")
+    assert await home.renewal().recover() == Finished()
+
+
+# Against an authority on the wire.
+
+
+@pytest.fixture
+async def sandbox(home: Home) -> AsyncIterator[Sandbox]:
+    """An authority that kills the whole login at a double spend."""
+    async with Sandbox(now=lambda: home.hands.wall) as running:
+        yield running
+
+
+@pytest.fixture
+async def authority(sandbox: Sandbox) -> AsyncIterator[HttpAuthority]:
+    """The real client of it."""
+    async with aiohttp.ClientSession() as session:
+        yield HttpAuthority(
+            session,
+            token_url=sandbox.token_url,
+            client_id="app_test",
+            timeout_seconds=5.0,
+        )
+
+
+async def test_many_callers_in_two_processes_cost_one_refresh(
+    home: Home, sandbox: Sandbox, authority: HttpAuthority
+) -> None:
+    """Real sockets, one file, forty callers, and a slow authority."""
+    home.write(sandbox.auth_document())
+    clock = home.hands.clock(blink)
+    sources = [home.source(authority=authority, clock=clock) for _ in range(2)]
+    old = [await source.current() for source in sources]
+    sandbox.authority.hold.close()
+    callers = [
+        asyncio.create_task(source.refresh(one, "refused"))
+        for source, one in zip(sources, old, strict=True)
+        for _ in range(20)
+    ]
+    await sandbox.authority.wait_for_waiting(1)
+    sandbox.authority.hold.open()
+    found = await soon(asyncio.gather(*callers))
+    assert len({credential.access_token for credential in found}) == 1
+    assert (sandbox.authority.refreshes, sandbox.authority.reused) == (1, 0)
+    assert sandbox.authority.max_overlapping_calls == 1
+
+
+async def test_an_answer_that_was_lost_is_asked_for_again_once(
+    home: Home, sandbox: Sandbox, authority: HttpAuthority
+) -> None:
+    """An authority that bears the last token once gives the answer after all."""
+    sandbox.tokens.set_reuse("tolerate_one")
+    home.write(sandbox.auth_document())
+    sandbox.authority.fault(AuthorityFault("drop_after_rotation"), times=1)
+    source = home.source(authority=authority)
+    old = await source.current()
+    with pytest.raises(AuthorityUnavailable):
+        await source.refresh(old, "refused")
+    home.hands.move(1.0)
+    assert (await source.refresh(old, "refused")).generation == 2
+    assert sandbox.authority.calls == 2
+    assert sandbox.authority.reused == 0
+
+
+async def test_an_answer_that_is_lost_for_good_needs_a_person(
+    home: Home, sandbox: Sandbox, authority: HttpAuthority
+) -> None:
+    """Said after the second call, and no third is made."""
+    home.write(sandbox.auth_document())
+    sandbox.authority.fault(AuthorityFault("drop_after_rotation"), times=1)
+    source = home.source(authority=authority)
+    old = await source.current()
+    with pytest.raises(AuthorityUnavailable):
+        await source.refresh(old, "refused")
+    home.hands.move(1.0)
+    for _ in range(3):
+        with pytest.raises(LoginRequired):
+            await source.refresh(old, "refused")
+    assert sandbox.authority.calls == 2
+
+
+@pytest.mark.parametrize(
+    "kind", ["omit_refresh_token", "omit_id_token", "bad_id_token"]
+)
+async def test_a_grant_that_leaves_something_out_is_good(
+    home: Home, sandbox: Sandbox, authority: HttpAuthority, kind: str
+) -> None:
+    """What it has is stored, and the file stays one that Codex reads."""
+    home.write(sandbox.auth_document())
+    before = home.read()["tokens"]
+    sandbox.authority.fault(AuthorityFault(kind), times=1)  # type: ignore[arg-type]
+    source = home.source(authority=authority, budget=Budget(9, 1.0))
+    new = await source.refresh(await source.current(), "refused")
+    after = home.read()["tokens"]
+    assert after["access_token"] == new.access_token != before["access_token"]
+    if kind == "omit_refresh_token":
+        assert after["refresh_token"] == before["refresh_token"]
+    else:
+        assert after["id_token"] == before["id_token"]
+
+
+async def test_a_grant_for_another_account_on_the_wire_is_not_stored(
+    home: Home, sandbox: Sandbox, authority: HttpAuthority
+) -> None:
+    """Somebody else's login gets nowhere."""
+    home.write(sandbox.auth_document())
+    before = home.path.read_bytes()
+    sandbox.authority.fault(AuthorityFault("other_account"), times=1)
+    source = home.source(authority=authority)
+    old = await source.current()
+    with pytest.raises(AuthorityUnavailable):
+        await source.refresh(old, "refused")
+    assert home.path.read_bytes() == before
+
+
+def test_a_renewal_shows_no_secret(home: Home) -> None:
+    """Nor does what it gives."""
+    renewal = home.renewal()
+    assert isinstance(renewal, Renewal)
+    assert "refresh-" not in repr(Finished(is_maybe_spent=True)) + repr(renewal)
+
+
+async def test_a_file_that_comes_back_unchanged_gets_the_answer_after_all(
+    home: Home,
+) -> None:
+    """It was away just when the answer came, which looked like a sign-out."""
+    document = login()
+    home.write(document)
+    old = await stored(home)
+    home.authority.before_answer = home.path.unlink
+    renewal = home.renewal()
+    with pytest.raises(LoginRequired):
+        await renewal.run(Asked(old, OWNER))
+    home.authority.before_answer = lambda: None
+    home.write(document)
+    found = await renewal.run(Asked(old, OWNER))
+    assert found.credential != old
+    again = await renewal.run(Asked(found.credential, OWNER))
+    assert await stored(home) == again.credential
+    assert len(set(home.authority.calls)) == len(home.authority.calls) == 2
+    assert home.authority.reused == 0
+
+
+async def test_our_own_wrong_clock_does_not_make_a_fresh_token_old(home: Home) -> None:
+    """Two owners with a clock that is far ahead take up each other's tokens."""
+    home.write(login())
+    old = await stored(home)
+    home.write(login("2"))
+    assert (await stored(home)).expires_at is not None
+    home.hands.move(0.0, wall_seconds=30 * 86400.0)
+    found = await home.renewal().run(Asked(old, OWNER, skew_seconds=30 * 86400.0))
+    assert found.outcome == "adopted"
+    assert home.authority.calls == []

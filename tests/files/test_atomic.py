@@ -1,0 +1,173 @@
+"""A file replaced whole and durably, or left as it was."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bearerd.files import atomic
+from tests.credential.processes import ROOT
+from tests.credential.stand_ins import full_disk, names_in
+
+
+def mode(path: Path) -> int:
+    """Return the permission bits."""
+    return stat.S_IMODE(path.lstat().st_mode)
+
+
+def test_a_new_file_is_private_and_so_is_its_folder(tmp_path: Path) -> None:
+    """Whatever the umask says."""
+    path = tmp_path / "data" / "auth.json"
+    before = os.umask(0)
+    try:
+        atomic.replace(path, b"one")
+    finally:
+        os.umask(before)
+    assert path.read_bytes() == b"one"
+    assert (mode(path), mode(path.parent)) == (0o600, 0o700)
+
+
+@pytest.mark.parametrize("is_durable", [True, False])
+def test_a_file_is_replaced_and_becomes_private(
+    tmp_path: Path, is_durable: bool
+) -> None:
+    """Another inode, so that who reads the old one reads it to its end."""
+    path = tmp_path / "auth.json"
+    path.write_bytes(b"a longer content from before")
+    path.chmod(0o644)
+    with path.open("rb") as reader:
+        atomic.replace(path, b"new", is_durable=is_durable)
+        assert reader.read() == b"a longer content from before"
+    assert path.read_bytes() == b"new"
+    assert mode(path) == 0o600
+    assert names_in(tmp_path) == ["auth.json"]
+
+
+@pytest.mark.parametrize("exists", [True, False], ids=["target-there", "dangling"])
+def test_a_links_target_is_replaced_and_the_link_stays(
+    tmp_path: Path, exists: bool
+) -> None:
+    """Over two links, one of them relative."""
+    target = tmp_path / "vault" / "auth.json"
+    target.parent.mkdir()
+    if exists:
+        target.write_bytes(b"old")
+    (tmp_path / "middle").symlink_to(Path("vault") / "auth.json")
+    link = tmp_path / "auth.json"
+    link.symlink_to(tmp_path / "middle")
+    atomic.replace(link, b"new")
+    assert link.is_symlink()
+    assert (tmp_path / "middle").is_symlink()
+    assert not target.is_symlink()
+    assert target.read_bytes() == link.read_bytes() == b"new"
+    assert names_in(target.parent) == ["auth.json"]
+
+
+def test_a_disk_that_is_full_leaves_the_old_content(tmp_path: Path) -> None:
+    """And no temporary file."""
+    path = tmp_path / "auth.json"
+    atomic.replace(path, b"old")
+    with full_disk(), pytest.raises(OSError, match="too large"):
+        atomic.replace(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert names_in(tmp_path) == ["auth.json"]
+
+
+def test_a_rename_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
+    """A folder stands where the file should go."""
+    path = tmp_path / "auth.json"
+    (path / "in the way").mkdir(parents=True)
+    with pytest.raises(OSError, match="directory"):
+        atomic.replace(path, b"new")
+    assert names_in(tmp_path) == ["auth.json"]
+
+
+def test_a_folder_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
+    """A file stands where the folder should be."""
+    (tmp_path / "data").write_bytes(b"no folder")
+    with pytest.raises(OSError, match=r"exists|Not a directory"):
+        atomic.replace(tmp_path / "data" / "auth.json", b"new")
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace")
+def test_the_content_is_on_disk_before_its_name_and_the_name_after_it(
+    tmp_path: Path,
+) -> None:
+    """Created private, written, synced, renamed, folder synced: as the kernel saw it."""
+    code = (
+        "import sys; from pathlib import Path; from bearerd.files import atomic; "
+        "atomic.replace(Path(sys.argv[1]), b'content')"
+    )
+    trace = tmp_path / "trace"
+    calls = "trace=openat,write,fsync,rename,renameat,renameat2"
+    folder = tmp_path / "data"
+    folder.mkdir()
+    strace = ["strace", "-f", "-o", str(trace), "-e", calls]
+    command = [*strace, sys.executable, "-c", code, str(folder / "auth.json")]
+    done = subprocess.run(command, cwd=ROOT, check=False, capture_output=True)
+    if b"ptrace" in done.stderr.lower():
+        pytest.skip("strace may not trace here")
+    assert done.returncode == 0, done.stderr
+    text = trace.read_text()
+    opened = re.search(
+        r'openat\(AT_FDCWD, "[^"]*/\.auth\.json\.[^"]*", ([^,]*), 0600\)\s*= (\d+)',
+        text,
+    )
+    assert opened
+    assert {"O_CREAT", "O_EXCL"} <= set(opened[1].split("|"))
+    story = text[opened.end() :]
+    steps = [
+        rf"write\({opened[2]}, \"content\"",
+        rf"fsync\({opened[2]}\)\s*= 0",
+        r"rename[^(]*\(.*\.auth\.json\.[^\"]*\".*/auth\.json\".*= 0",
+        rf"openat\(AT_FDCWD, \"{re.escape(str(folder))}\", [^)]*\)\s*= \d+",
+        r"fsync\(\d+\)\s*= 0",
+    ]
+    position = 0
+    for step in steps:
+        found = re.compile(step).search(story, position)
+        assert found, f"{step} does not follow in:\n{story}"
+        position = found.end()
+
+
+def test_a_signature_tells_states_apart(tmp_path: Path) -> None:
+    """A replaced file, a changed one, and one that is gone."""
+    path = tmp_path / "auth.json"
+    assert atomic.signature(path) is None
+    atomic.replace(path, b"one")
+    first = atomic.signature(path)
+    assert first == atomic.signature(path)
+    atomic.replace(path, b"two")
+    second = atomic.signature(path)
+    assert second != first
+    path.write_bytes(b"longer")
+    assert atomic.signature(path) not in (None, second)
+
+
+def test_a_file_that_cannot_be_replaced_is_written_in_place(tmp_path: Path) -> None:
+    """The same inode, and nothing left of a longer content."""
+    path = tmp_path / "auth.json"
+    path.write_bytes(b"a longer content from before")
+    inode = path.stat().st_ino
+    atomic.write_in_place(path, b"new")
+    assert (path.read_bytes(), path.stat().st_ino) == (b"new", inode)
+
+
+def test_what_is_not_there_is_not_written_in_place(tmp_path: Path) -> None:
+    """A file that was unmounted must not come back as another one."""
+    with pytest.raises(FileNotFoundError):
+        atomic.write_in_place(tmp_path / "auth.json", b"new")
+    assert names_in(tmp_path) == []
+
+
+def test_a_mount_point_is_known_from_an_ordinary_file(tmp_path: Path) -> None:
+    """Read off the system's own table."""
+    assert atomic.is_mount_point(Path("/proc"))
+    assert not atomic.is_mount_point(tmp_path / "auth.json")

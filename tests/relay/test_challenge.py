@@ -1,0 +1,74 @@
+"""Which 401 speaks of the token."""
+
+from __future__ import annotations
+
+import pytest
+
+from bearerd.relay.challenge import names_token
+from bearerd.relay.message import Field, Head
+
+
+def head(*fields: Field) -> Head:
+    """Return a 401 with these fields."""
+    return Head(401, b"", fields, length=None, is_chunked=False, has_body=True)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"error": {"code": "token_expired"}}',
+        b'{"error": {"code": "token_invalidated"}}',
+        b'{"error": {"code": "token_revoked"}}',
+        b'{"detail": "Could not validate your token."}',
+        b'{"detail": "Unauthorized"}',
+        b"Unauthorised",
+        b"UNAUTHENTICATED",
+        b"invalid credentials",
+        b"Please sign in",
+        b"you have been logged out; log-in again",
+        b"Your session has expired",
+    ],
+)
+def test_a_body_that_blames_the_token_is_understood(body: bytes) -> None:
+    """In the words that the service has been seen to use."""
+    assert names_token(head(), body)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b'{"detail": "no access to this workspace"}',
+        b"<html><body>blocked</body></html>",
+        b'{"error": {"code": "connector_not_linked"}}',
+    ],
+)
+def test_a_body_that_names_nothing_of_the_kind_is_the_resource_s(body: bytes) -> None:
+    """Such a 401 may be delivered."""
+    assert not names_token(head(), body)
+
+
+@pytest.mark.parametrize(
+    ("field", "expected"),
+    [
+        ((b"X-OpenAI-Authorization-Error", b"expired"), True),
+        ((b"x-error-json", b"eyJ9"), True),
+        ((b"WWW-Authenticate", b'Bearer error="invalid_token"'), True),
+        ((b"www-authenticate", b'Bearer error="INVALID_TOKEN"'), True),
+        ((b"WWW-Authenticate", b'Bearer error="insufficient_scope"'), False),
+        ((b"WWW-Authenticate", b"Basic"), False),
+        ((b"Content-Encoding", b"br"), True),
+        ((b"X-Other", b"token"), False),
+    ],
+)
+def test_fields_speak_before_the_body(field: Field, expected: bool) -> None:
+    """A body in a coding cannot be read, and is taken to blame the token."""
+    assert names_token(head(field), b"") is expected
+
+
+def test_any_of_several_challenges_counts() -> None:
+    """RFC 9110 section 11.6.1: there may be more than one line."""
+    two = head(
+        (b"WWW-Authenticate", b"Basic"), (b"WWW-Authenticate", b"x invalid_token")
+    )
+    assert names_token(two, b"")

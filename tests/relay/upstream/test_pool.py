@@ -1,0 +1,286 @@
+"""The pool of upstream connections: reuse, sweeping, and errors that say what failed."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import subprocess
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from bearerd.errors import UpstreamTimeout, UpstreamUnreachable
+from bearerd.relay.message import Head
+from bearerd.relay.upstream.connection import Wire
+from bearerd.relay.upstream.pool import IDLE_SECONDS, Origin, Upstream
+from tests.wire.peers import Peer, RawUpstream
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        (
+            "https://up.example/backend-api",
+            Origin(True, "up.example", 443, b"/backend-api", b"up.example"),
+        ),
+        (
+            "https://up.example:8443/a/",
+            Origin(True, "up.example", 8443, b"/a", b"up.example:8443"),
+        ),
+        ("http://[::1]:80", Origin(False, "::1", 80, b"", b"[::1]:80")),
+        ("http://127.0.0.1", Origin(False, "127.0.0.1", 80, b"", b"127.0.0.1")),
+    ],
+)
+def test_an_origin_is_what_a_url_names(url: str, expected: Origin) -> None:
+    """Scheme, host, port, base without a slash at its end, and the Host to send."""
+    assert Origin.of(url) == expected
+
+
+def pool(
+    port: int, *, tls: ssl.SSLContext | None = None, connect: float = 5
+) -> Upstream:
+    """Return a pool for a loopback port."""
+    scheme = "http" if tls is None else "https"
+    return Upstream(
+        Origin.of(f"{scheme}://localhost:{port}"),
+        connect_timeout_seconds=connect,
+        idle_timeout_seconds=300,
+        tls=tls,
+    )
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[RawUpstream]:
+    """An upstream that does what a test says."""
+    async with RawUpstream() as running:
+        yield running
+
+
+@pytest.fixture
+async def upstream(server: RawUpstream) -> AsyncIterator[Upstream]:
+    """A pool of connections to it."""
+    made = pool(server.port)
+    yield made
+    made.close()
+    assert made.connections == 0
+
+
+def ignore(_head: Head) -> None:
+    """Take an interim answer."""
+
+
+def start(wire: Wire) -> None:
+    """Send a request that has no body."""
+    wire.start(
+        b"GET / HTTP/1.1\r\n\r\n",
+        is_head_request=False,
+        asks_upgrade=False,
+        is_whole=True,
+        interim=ignore,
+    )
+
+
+async def used(upstream: Upstream, server: RawUpstream, count: int) -> list[Wire]:
+    """Return idle wires that have each carried a request, the newest idle one last."""
+    wires = [await upstream.wire(is_fresh=True) for _ in range(count)]
+    for wire in wires:
+        start(wire)
+        peer = await server.accept()
+        await peer.head()
+        await peer.send(OK)
+        await wire.head()
+        wire.discard()
+    return wires
+
+
+async def test_the_newest_idle_connection_is_used_first(
+    upstream: Upstream, server: RawUpstream
+) -> None:
+    """So that the others age and are closed."""
+    first, second, third = await used(upstream, server, 3)
+    assert await upstream.wire() is third
+    assert await upstream.wire() is second
+    assert await upstream.wire() is first
+    assert await upstream.wire() not in {first, second, third}
+    assert upstream.connections == 4
+
+
+async def test_a_fresh_connection_can_be_asked_for(
+    upstream: Upstream, server: RawUpstream
+) -> None:
+    """While there are idle ones."""
+    (idle,) = await used(upstream, server, 1)
+    assert await upstream.wire(is_fresh=True) is not idle
+    assert await upstream.wire() is idle
+
+
+async def test_a_connection_that_died_while_idle_is_passed_over(
+    upstream: Upstream, server: RawUpstream
+) -> None:
+    """Even if the event loop has not told yet."""
+    first, second = await used(upstream, server, 2)
+    server.peers[1].close()
+    await server.peers[1].writer.wait_closed()
+    assert await upstream.wire() is first
+    assert not second.is_idle
+
+
+async def test_bytes_that_came_while_idle_end_a_connection(
+    upstream: Upstream, server: RawUpstream
+) -> None:
+    """They would be taken for the answer to what is asked next."""
+    (idle,) = await used(upstream, server, 1)
+    await server.peers[0].send(OK)
+    assert await upstream.wire() is not idle
+    assert await server.peers[0].gone() == b""
+
+
+async def test_what_has_been_idle_too_long_is_closed(
+    upstream: Upstream, server: RawUpstream
+) -> None:
+    """And what has not, stays."""
+    old, young = await used(upstream, server, 2)
+    young.touched_at = old.touched_at + 5
+    upstream._sweep(old.touched_at + IDLE_SECONDS - 1)
+    assert upstream.connections == 2
+    upstream._sweep(old.touched_at + IDLE_SECONDS + 1)
+    assert upstream.connections == 1
+    assert await upstream.wire() is young
+    assert await server.peers[0].gone() == b""
+
+
+async def test_an_upstream_that_is_silent_too_long_is_given_up(
+    upstream: Upstream, server: RawUpstream
+) -> None:
+    """Whoever waits is told so."""
+    wire = await upstream.wire()
+    start(wire)
+    peer = await server.accept()
+    await peer.head()
+    upstream._sweep(wire.touched_at + 299)
+    assert upstream.connections == 1
+    upstream._sweep(wire.touched_at + 301)
+    with pytest.raises(UpstreamTimeout, match="silent for 300 seconds"):
+        await wire.head()
+    assert await peer.gone() == b""
+
+
+async def test_a_slow_client_is_no_silent_upstream(
+    upstream: Upstream, server: RawUpstream
+) -> None:
+    """While we ourselves do not read, nothing can come."""
+    wire = await upstream.wire()
+    start(wire)
+    await (await server.accept()).head()
+    wire.pause_reading()
+    upstream._sweep(wire.touched_at + 10_000)
+    assert upstream.connections == 1
+    assert wire.is_idle is False
+
+
+async def test_sweeping_runs_until_cancelled(upstream: Upstream) -> None:
+    """It never ends by itself."""
+    sweeping = asyncio.create_task(upstream.run())
+    await asyncio.sleep(0)
+    sweeping.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await sweeping
+
+
+async def test_a_refused_connection_is_unreachable_and_says_where() -> None:
+    """A person can act on host, port and reason."""
+    async with RawUpstream() as gone:
+        port = gone.port
+    with pytest.raises(UpstreamUnreachable, match=f"localhost:{port}"):
+        await pool(port).wire()
+
+
+async def test_a_handshake_that_does_not_end_is_a_timeout(server: RawUpstream) -> None:
+    """It took the connection and then said nothing."""
+    upstream = pool(server.port, tls=ssl.create_default_context(), connect=0.1)
+    with pytest.raises(UpstreamTimeout, match=r"within 0\.1 seconds"):
+        await upstream.wire()
+    assert upstream.connections == 0
+
+
+async def test_an_upstream_that_speaks_no_tls_is_unreachable(
+    server: RawUpstream,
+) -> None:
+    """Its bytes are not taken for an answer."""
+    upstream = pool(server.port, tls=ssl.create_default_context())
+    connecting = asyncio.create_task(upstream.wire())
+    await (await server.accept()).send(OK)
+    with pytest.raises(UpstreamUnreachable):
+        await connecting
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A certificate for localhost that nobody has signed but itself, and its key."""
+    folder = tmp_path_factory.mktemp("tls")
+    pem, key = folder / "cert.pem", folder / "key.pem"
+    command = (
+        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes "
+        "-days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost"
+    )
+    files = ["-keyout", str(key), "-out", str(pem)]
+    subprocess.run([*command.split(), *files], check=True, capture_output=True)
+    return pem, key
+
+
+@pytest.fixture
+async def tls_port(certificate: tuple[Path, Path]) -> AsyncIterator[int]:
+    """An upstream behind TLS that answers each connection once."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*certificate)
+    peers: list[Peer] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        peers.append(Peer(reader, writer))
+        await peers[-1].head()
+        await peers[-1].send(OK)
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
+    yield server.sockets[0].getsockname()[1]
+    server.close()
+    for peer in peers:
+        await peer.leave()
+    await server.wait_closed()
+
+
+async def test_a_certificate_that_nobody_vouches_for_is_refused(tls_port: int) -> None:
+    """And the message names the setting that a TLS-inspecting proxy needs."""
+    upstream = pool(tls_port, tls=ssl.create_default_context())
+    with pytest.raises(UpstreamUnreachable, match=r"certificate.*`ca_file`"):
+        await upstream.wire()
+    assert upstream.connections == 0
+
+
+async def test_a_certificate_for_another_name_is_refused(
+    tls_port: int, certificate: tuple[Path, Path]
+) -> None:
+    """Whoever vouches for it."""
+    upstream = Upstream(
+        Origin.of(f"https://127.0.0.1:{tls_port}"),
+        connect_timeout_seconds=5,
+        idle_timeout_seconds=300,
+        tls=ssl.create_default_context(cafile=certificate[0]),
+    )
+    with pytest.raises(UpstreamUnreachable, match="certificate"):
+        await upstream.wire()
+
+
+async def test_a_certificate_that_is_vouched_for_is_good(
+    tls_port: int, certificate: tuple[Path, Path]
+) -> None:
+    """And the connection carries requests."""
+    upstream = pool(tls_port, tls=ssl.create_default_context(cafile=certificate[0]))
+    wire = await upstream.wire()
+    start(wire)
+    assert (await wire.head()).status == 200
+    wire.discard()
+    assert await upstream.wire() is wire
+    upstream.close()

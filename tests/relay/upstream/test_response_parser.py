@@ -1,0 +1,299 @@
+"""Answers, however their bytes are cut: heads, both framings, and what is refused."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bearerd.errors import UpstreamProtocolError
+from bearerd.relay.message import Field, Head
+from bearerd.relay.upstream.response_parser import (
+    HEAD_LIMIT_BYTES,
+    INTERIM_LIMIT,
+    AnswerParser,
+)
+
+CLOSED = b"HTTP/1.1 200 OK\r\n\r\n"
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+HINTS = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
+
+
+def ok(body: bytes, *lines: bytes) -> bytes:
+    """Return a 200 with its length and these lines."""
+    return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n%b\r\n%b" % (
+        len(body),
+        b"".join(line + b"\r\n" for line in lines),
+        body,
+    )
+
+
+@dataclass
+class Read:
+    """What came of an answer, fed in parts."""
+
+    head: Head | None = None
+    interims: list[Head] = field(default_factory=list)
+    body: bytes = b""
+    trailers: list[Field] = field(default_factory=list)
+    is_complete: bool = False
+    may_be_followed: bool = False
+    is_refused: bool = False
+
+
+def read(*parts: bytes, is_head_request: bool = False, ends: bool = False) -> Read:
+    """Feed *parts*; the connection may end behind them."""
+    parser = AnswerParser()
+    parser.expect(is_head_request=is_head_request, asks_upgrade=False)
+    return feed(parser, *parts, ends=ends)
+
+
+def feed(parser: AnswerParser, *parts: bytes, ends: bool = False) -> Read:
+    """Feed *parts* to *parser*, and take what it has understood."""
+    is_refused = False
+    try:
+        for part in parts:
+            parser.feed(part)
+    except UpstreamProtocolError:
+        is_refused = True
+    if ends:
+        parser.feed_eof()
+    return Read(
+        parser.head,
+        parser.interims,
+        b"".join(parser.pieces),
+        parser.trailers,
+        parser.is_complete,
+        parser.may_be_followed and not is_refused,
+        is_refused,
+    )
+
+
+WHOLE = {
+    "length": (ok(b"hello", b"X-A: 1", b"x-a: 2"), b"hello"),
+    "empty": (ok(b""), b""),
+    "chunked": (CHUNKED + b"2\r\nhe\r\n3;x=y\r\nllo\r\n0\r\n\r\n", b"hello"),
+    "trailers": (CHUNKED + b"5\r\nhello\r\n0\r\nX-T: 1\r\n\r\n", b"hello"),
+    "interim": (HINTS + HINTS + ok(b"hello"), b"hello"),
+    "204": (b"HTTP/1.1 204 No Content\r\n\r\n", b""),
+    "304": (b"HTTP/1.1 304 Not Modified\r\nContent-Length: 9\r\n\r\n", b""),
+    "no reason": (b"HTTP/1.1 200\r\nContent-Length: 0\r\n\r\n", b""),
+    "obs-text": (ok(b"\xff", b"X-A: \xe9\x80"), b"\xff"),
+}
+
+
+@pytest.mark.parametrize(("raw", "body"), WHOLE.values(), ids=WHOLE)
+def test_an_answer_cut_at_any_byte_is_the_same_answer(raw: bytes, body: bytes) -> None:
+    """Where a segment ends means nothing."""
+    whole = read(raw)
+    assert (whole.body, whole.is_complete, whole.may_be_followed) == (body, True, True)
+    for cut in range(len(raw) + 1):
+        assert read(raw[:cut], raw[cut:]) == whole
+    assert read(*[bytes([byte]) for byte in raw]) == whole
+
+
+@pytest.mark.parametrize(("raw", "body"), WHOLE.values(), ids=WHOLE)
+def test_no_beginning_of_an_answer_is_taken_for_all_of_it(
+    raw: bytes, body: bytes
+) -> None:
+    """Even where the connection ends there."""
+    for cut in range(len(raw)):
+        begun = read(raw[:cut], ends=True)
+        assert not begun.is_complete
+        assert not begun.may_be_followed
+        assert body.startswith(begun.body)
+
+
+@given(st.sampled_from(sorted(WHOLE)), st.lists(st.integers(0, 150), max_size=8))
+def test_any_split_of_the_same_bytes_gives_the_same_result(
+    name: str, cuts: list[int]
+) -> None:
+    """Of several cuts as of one."""
+    raw, _ = WHOLE[name]
+    edges = [0, *sorted(min(cut, len(raw)) for cut in cuts), len(raw)]
+    parts = [raw[a:b] for a, b in pairwise(edges)]
+    assert read(*parts) == read(raw)
+
+
+@given(st.lists(st.binary(min_size=1, max_size=300), max_size=6), st.integers(1, 64))
+def test_any_body_comes_out_of_its_chunks(pieces: list[bytes], size: int) -> None:
+    """In whatever segments they arrive."""
+    chunks = b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces)
+    raw = CHUNKED + chunks + b"0\r\n\r\n"
+    got = read(*[raw[at : at + size] for at in range(0, len(raw), size)])
+    assert got.body == b"".join(pieces)
+    assert got.may_be_followed
+
+
+def test_a_head_is_kept_as_it_came() -> None:
+    """Order, case, reason and bytes above ASCII."""
+    head = read(b"HTTP/1.1 299 So \xe9\r\nX-B: \xff\r\nx-a:1\r\nX-A:  2 \r\n\r\n").head
+    assert head is not None
+    assert (head.status, head.reason) == (299, b"So \xe9")
+    assert head.fields == ((b"X-B", b"\xff"), (b"x-a", b"1"), (b"X-A", b"2"))
+    assert (head.length, head.is_chunked, head.has_body) == (None, False, True)
+
+
+def test_a_body_without_framing_ends_with_the_connection() -> None:
+    """And nothing may follow it."""
+    begun = read(CLOSED + b"abc")
+    assert (begun.body, begun.is_complete) == (b"abc", False)
+    ended = read(CLOSED + b"abc", ends=True)
+    assert (ended.body, ended.is_complete, ended.may_be_followed) == (
+        b"abc",
+        True,
+        False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("raw", "may_be_followed"),
+    [
+        (ok(b"x"), True),
+        (ok(b"x", b"Connection: close"), False),
+        (ok(b"x", b"connection: foo, Close"), False),
+        (ok(b"x").replace(b"1.1", b"1.0"), False),
+        (ok(b"x", b"Connection: keep-alive").replace(b"1.1", b"1.0"), True),
+        (ok(b"x") + b"y", False),
+        (ok(b"x") + ok(b"y"), False),
+        (ok(b"x") + b"\r\n", True),
+    ],
+)
+def test_whether_another_answer_may_follow(raw: bytes, may_be_followed: bool) -> None:
+    """RFC 9112 section 9.3; and never after bytes that nobody asked for."""
+    for parts in ((raw,), tuple(bytes([byte]) for byte in raw)):
+        got = read(*parts)
+        assert (got.body, got.is_complete) == (b"x", True)
+        assert got.may_be_followed is may_be_followed
+
+
+@pytest.mark.parametrize(
+    "line", [b"", b"Content-Length: 9\r\n", b"Transfer-Encoding: chunked\r\n"]
+)
+def test_an_answer_to_head_is_whole_with_its_head(line: bytes) -> None:
+    """And the next one on the same parser is understood."""
+    parser = AnswerParser()
+    parser.expect(is_head_request=True, asks_upgrade=False)
+    got = feed(parser, b"HTTP/1.1 200 OK\r\n%b\r\n" % line)
+    assert (got.body, got.is_complete, got.may_be_followed) == (b"", True, line != b"")
+    parser.expect(is_head_request=False, asks_upgrade=False)
+    assert feed(parser, ok(b"next")).body == b"next"
+
+
+def test_a_body_behind_an_answer_to_head_is_stray() -> None:
+    """It would be read as the next answer."""
+    got = read(ok(b"evil"), is_head_request=True)
+    assert (got.body, got.is_complete, got.may_be_followed) == (b"", True, False)
+
+
+def test_one_parser_reads_one_answer_after_another() -> None:
+    """Nothing of the last one is left in the next."""
+    parser = AnswerParser()
+    for raw, body in [*WHOLE.values(), *WHOLE.values()]:
+        parser.expect(is_head_request=False, asks_upgrade=False)
+        got = feed(parser, raw)
+        assert (got, got.body) == (read(raw), body)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"garbage\r\n\r\n",
+        b"HTTP/1.1 abc\r\n\r\n",
+        b"HTTP/1.1 099 Low\r\n\r\n",
+        b"HTTP/2.0 200 OK\r\n\r\n",
+        b"HTTP/0.9 200 OK\r\n\r\n",
+        b"HTTP/1.1 200 \x00OK\r\n\r\n",
+        b"HTTP/1.1 200 O\x1b[K\r\n\r\n",
+        b"\x16\x03\x01\x02\x00",
+        ok(b"x", b"Content-Length: 2"),
+        ok(b"x", b"Content-Length: 1, 1"),
+        ok(b"x", b"Transfer-Encoding: chunked"),
+        CHUNKED.replace(b"\r\n\r\n", b"\r\nContent-Length: 1\r\n\r\n"),
+        CHUNKED.replace(b"chunked", b"xchunked"),
+        CHUNKED.replace(b"chunked", b"gzip, chunked"),
+        CHUNKED.replace(b"chunked", b"identity"),
+        CHUNKED + b"zz\r\n",
+        CHUNKED + b"1\r\nabc\r\n",
+        CHUNKED + b"-1\r\n",
+        CHUNKED + b"fffffffffffffffff\r\n",
+        ok(b"").replace(b": 0", b": +0"),
+        ok(b"").replace(b": 0", b": "),
+        ok(b"", b"X-A : 1"),
+        ok(b"", b"X-A: a\x00"),
+        HINTS * (INTERIM_LIMIT + 1),
+        ok(b"", b"X-A: " + b"a" * HEAD_LIMIT_BYTES),
+        ok(b"", *[b"X-%d: aaaaaaaaaa" % n for n in range(HEAD_LIMIT_BYTES // 10)]),
+        CHUNKED + b"0\r\nX-T: " + b"a" * HEAD_LIMIT_BYTES + b"\r\n\r\n",
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n",
+    ],
+)
+def test_what_breaks_the_rules_is_refused_however_it_is_cut(raw: bytes) -> None:
+    """And never becomes a whole answer."""
+    whole = read(raw)
+    assert whole.is_refused
+    assert not whole.is_complete
+    for size in (1, 7):
+        parts = [raw[at : at + size] for at in range(0, len(raw), size)]
+        assert read(*parts).is_refused
+
+
+def test_behind_a_refused_head_there_is_no_body() -> None:
+    """It belongs to nothing that may be passed on."""
+    got = read(CHUNKED.replace(b"chunked", b"hunked") + b"abc")
+    assert (got.is_refused, got.head, got.body) == (True, None, b"")
+
+
+def test_what_came_before_a_fault_is_there_to_be_passed_on() -> None:
+    """The client has a right to the beginning; it will see it break off."""
+    got = read(CHUNKED + b"2\r\nab\r\nzz\r\n")
+    assert (got.is_refused, got.body) == (True, b"ab")
+
+
+def test_a_head_that_never_ends_is_refused_at_its_limit() -> None:
+    """Not first when memory is gone."""
+    endless = [b"HTTP/1.1 200 OK\r\nX-A: ", *[b"a" * 1024] * 64]
+    assert not read(*endless[:-1]).is_refused
+    assert read(*endless).is_refused
+
+
+def test_as_many_interim_answers_as_are_allowed_are_told() -> None:
+    """Each with its own fields."""
+    got = read(HINTS * INTERIM_LIMIT + ok(b"x"))
+    assert [head.status for head in got.interims] == [103] * INTERIM_LIMIT
+    assert {head.fields for head in got.interims} == {((b"Link", b"</a>"),)}
+    assert got.may_be_followed
+
+
+@given(st.binary(max_size=200))
+def test_no_bytes_make_the_parser_fail_in_another_way(raw: bytes) -> None:
+    """It understands, waits, or refuses."""
+    for start in (b"", b"HTTP/1.1 ", CLOSED, CHUNKED, b"HTTP/1.1 200 OK\r\n"):
+        got = read(start + raw, ends=True)
+        assert got.head is not None or not got.is_complete
+
+
+SWITCHING = b"HTTP/1.1 101 Yes\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+
+
+def test_what_comes_behind_a_101_is_kept_until_somebody_takes_it() -> None:
+    """However many reads there are before the tunnel is opened."""
+    parser = AnswerParser()
+    parser.expect(is_head_request=False, asks_upgrade=True)
+    for part in (SWITCHING + b"a", b"HTTP/1.1 200 OK\r\n\r\n", b"\x00"):
+        parser.feed(part)
+    assert parser.switched == b"aHTTP/1.1 200 OK\r\n\r\n\x00"
+
+
+@pytest.mark.parametrize(
+    "line", [b"Connection: Upgrade\r\n", b"Upgrade: websocket\r\n"]
+)
+def test_a_101_that_does_not_say_what_it_switches_to_is_refused(line: bytes) -> None:
+    """RFC 9110 section 7.8 wants both fields; one alone says nothing."""
+    parser = AnswerParser()
+    parser.expect(is_head_request=False, asks_upgrade=True)
+    with pytest.raises(UpstreamProtocolError):
+        parser.feed(SWITCHING.replace(line, b""))

@@ -1,0 +1,198 @@
+"""Signing in by browser and by device code."""
+
+import aiohttp
+import pytest
+from yarl import URL
+
+from bearerd.sandbox import Account, Sandbox
+from bearerd.sandbox.authority.sign_in import challenge_of
+from bearerd.sandbox.grant import AUTH_CLAIM
+from bearerd.sandbox.jwt import read_claims
+
+VERIFIER = "v" * 43
+CALLBACK = "http://localhost:1455/auth/callback"
+AUTHORIZE = {
+    "response_type": "code",
+    "client_id": "app_sandbox",
+    "redirect_uri": CALLBACK,
+    "code_challenge": challenge_of(VERIFIER),
+    "code_challenge_method": "S256",
+    "state": "some-state",
+}
+EXCHANGE = {
+    "grant_type": "authorization_code",
+    "client_id": "app_sandbox",
+    "redirect_uri": CALLBACK,
+    "code_verifier": VERIFIER,
+}
+
+
+async def authorize(
+    sandbox: Sandbox, http: aiohttp.ClientSession, **changed: str
+) -> tuple[int, URL]:
+    """Visit the sign-in page; return the status and where it sends the browser."""
+    url = URL(f"{sandbox.issuer_url}/oauth/authorize").with_query(AUTHORIZE | changed)
+    async with http.get(url, allow_redirects=False) as answer:
+        return answer.status, URL(answer.headers.get("Location", ""))
+
+
+async def exchange(
+    sandbox: Sandbox, http: aiohttp.ClientSession, **fields: str
+) -> tuple[int, dict[str, str]]:
+    """Bring an authorization code to the token endpoint."""
+    async with http.post(sandbox.token_url, data=EXCHANGE | fields) as answer:
+        return answer.status, await answer.json()
+
+
+def test_the_challenge_is_that_of_the_standard() -> None:
+    """The example of RFC 7636, appendix B."""
+    verifier = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"
+    assert challenge_of(verifier) == "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"
+
+
+async def test_a_browser_comes_back_with_a_code_that_is_good_once(
+    sandbox: Sandbox, http: aiohttp.ClientSession
+) -> None:
+    """Approved at once, for the account that was chosen."""
+    sandbox.authority.sign_in.account = Account("acct-chosen")
+    status, location = await authorize(sandbox, http)
+    assert status == 302
+    assert str(location.with_query(None)) == CALLBACK
+    assert location.query["state"] == "some-state"
+    status, body = await exchange(sandbox, http, code=location.query["code"])
+    assert status == 200
+    claims = read_claims(body["id_token"])[AUTH_CLAIM]
+    assert isinstance(claims, dict)
+    assert claims["chatgpt_account_id"] == "acct-chosen"
+    assert {"access_token", "refresh_token"} < set(body)
+    status, body = await exchange(sandbox, http, code=location.query["code"])
+    assert (status, body["error"]) == (400, "invalid_grant")
+    assert sandbox.authority.outcomes == {"signed_in": 1, "invalid_grant": 1}
+
+
+@pytest.mark.parametrize("name", ["client_id", "redirect_uri", "code_verifier", "code"])
+async def test_a_code_is_good_only_for_whom_it_was_given(
+    sandbox: Sandbox, http: aiohttp.ClientSession, name: str
+) -> None:
+    """Client, redirect URI, verifier and code must all fit."""
+    _, location = await authorize(sandbox, http)
+    fields = {"code": location.query["code"], name: "http://localhost:1455/wrong"}
+    status, _ = await exchange(sandbox, http, **fields)
+    assert status == 400
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"redirect_uri": "https://sandbox.invalid/callback"},
+        {"redirect_uri": ""},
+        {"code_challenge_method": "plain"},
+        {"response_type": "token"},
+    ],
+)
+async def test_a_wrong_sign_in_page_redirects_nowhere(
+    sandbox: Sandbox, http: aiohttp.ClientSession, changed: dict[str, str]
+) -> None:
+    """A code goes to loopback, and needs PKCE."""
+    status, location = await authorize(sandbox, http, **changed)
+    assert (status, str(location)) == (400, "")
+
+
+async def test_a_person_can_decline(
+    sandbox: Sandbox, http: aiohttp.ClientSession
+) -> None:
+    """The browser comes back with an error and no code."""
+    sandbox.authority.sign_in.declines = True
+    _, location = await authorize(sandbox, http)
+    assert location.query["error"] == "access_denied"
+    assert "code" not in location.query
+
+
+class Device:
+    """A device that signs in by code."""
+
+    def __init__(self, sandbox: Sandbox, http: aiohttp.ClientSession) -> None:
+        self.sandbox = sandbox
+        self.http = http
+        self.asked: dict[str, str] = {}
+
+    async def call(self, path: str, body: object) -> tuple[int, dict[str, str]]:
+        url = f"{self.sandbox.issuer_url}/api/accounts/deviceauth/{path}"
+        async with self.http.post(url, json=body) as answer:
+            return answer.status, await answer.json()
+
+    async def start(self) -> int:
+        status, self.asked = await self.call("usercode", {"client_id": "app_sandbox"})
+        return status
+
+    async def poll(self) -> tuple[int, dict[str, str]]:
+        asked = {key: self.asked[key] for key in ("device_auth_id", "user_code")}
+        return await self.call("token", asked)
+
+
+@pytest.fixture
+def device(sandbox: Sandbox, http: aiohttp.ClientSession) -> Device:
+    """A device that has not asked yet."""
+    return Device(sandbox, http)
+
+
+async def test_a_device_waits_until_its_code_is_typed(
+    sandbox: Sandbox, http: aiohttp.ClientSession, device: Device
+) -> None:
+    """403 before, then a code with the server's own verifier."""
+    assert await device.start() == 200
+    assert device.asked["interval"] == "1"
+    assert (await device.poll())[0] == 403
+    user_code = device.asked["user_code"]
+    assert sandbox.authority.sign_in.waiting_user_codes == [user_code]
+    page = f"{sandbox.issuer_url}/codex/device"
+    async with http.get(page) as answer:
+        assert "user_code" in await answer.text()
+    async with http.post(page, data={"user_code": "WRONG"}) as answer:
+        assert answer.status == 404
+    async with http.post(page, data={"user_code": user_code}) as answer:
+        assert answer.status == 200
+    status, given = await device.poll()
+    assert status == 200
+    assert given["code_challenge"] == challenge_of(given["code_verifier"])
+    status, body = await exchange(
+        sandbox,
+        http,
+        code=given["authorization_code"],
+        code_verifier=given["code_verifier"],
+        redirect_uri=f"{sandbox.issuer_url}/deviceauth/callback",
+    )
+    assert status == 200
+    assert body["refresh_token"]
+    assert sandbox.authority.sign_in.device_polls == 2
+    assert (await device.poll())[0] == 404
+
+
+async def test_a_device_can_be_let_in_at_once(sandbox: Sandbox, device: Device) -> None:
+    """For tests that are not about waiting."""
+    sandbox.authority.sign_in.device_auto_approve = True
+    await device.start()
+    assert (await device.poll())[0] == 200
+    assert not sandbox.authority.sign_in.approve_device()
+
+
+async def test_device_login_can_be_off(sandbox: Sandbox, device: Device) -> None:
+    """404, as a server that does not offer it answers."""
+    sandbox.authority.sign_in.device_enabled = False
+    assert await device.start() == 404
+
+
+@pytest.mark.parametrize("body", [{}, []])
+async def test_a_wrong_device_call_is_refused(device: Device, body: object) -> None:
+    """No client, no device."""
+    assert (await device.call("usercode", body))[0] == 400
+    assert (await device.call("token", body))[0] == 404
+
+
+async def test_a_device_call_without_json_is_refused(
+    sandbox: Sandbox, http: aiohttp.ClientSession
+) -> None:
+    """It is no crash."""
+    url = f"{sandbox.issuer_url}/api/accounts/deviceauth/usercode"
+    async with http.post(url, data=b"nonsense") as answer:
+        assert answer.status == 400
