@@ -14,13 +14,13 @@ from bearerd import __version__
 from bearerd.address import Address, is_loopback_host
 from bearerd.clock import Clock
 from bearerd.credential.authority.refresh_grant import HttpAuthority
-from bearerd.credential.cached import Holding
+from bearerd.credential.cached import CachedCredential
 from bearerd.credential.refresh.backoff import Backoff
-from bearerd.credential.refresh.refresher import Renewal
-from bearerd.credential.refresh.token_bucket import Budget
+from bearerd.credential.refresh.refresher import Refresher
+from bearerd.credential.refresh.token_bucket import TokenBucket
 from bearerd.credential.source import CredentialSource
 from bearerd.credential.store.file_store import FileStore
-from bearerd.credential.store.journal import Spender
+from bearerd.credential.store.journal import Presenter
 from bearerd.errors import ConfigurationError
 from bearerd.events import LockWaited, Observer
 from bearerd.relay import access
@@ -81,7 +81,7 @@ def build_source(
     upstream_proxy: str | None,
 ) -> CredentialSource:
     """Return the source of one profile, over *store*."""
-    renewal = Renewal(
+    refresher = Refresher(
         store=store,
         authority=HttpAuthority(
             session,
@@ -89,23 +89,23 @@ def build_source(
             client_id=profile.client_id,
             timeout_seconds=profile.authority_timeout_seconds,
             proxy_url=upstream_proxy,
-            received=store.journal.receipt.received,
+            received=store.journal.spool.write,
         ),
-        budget=Budget(profile.refresh_burst, profile.refresh_interval_seconds),
-        backoff=Backoff(clock=clock, draw=random.random),
+        bucket=TokenBucket(profile.refresh_burst, profile.refresh_interval_seconds),
+        backoff=Backoff(clock=clock, jitter=random.random),
         clock=clock,
         lock_timeout_seconds=profile.authority_timeout_seconds + LOCK_GRACE_SECONDS,
         waited=lambda seconds: observe(LockWaited(profile.name, seconds)),
-        spender=Spender.this_process(clock.now()),
+        presenter=Presenter.this_process(),
     )
     return CredentialSource(
         profile=profile.name,
         store=store,
-        renewal=renewal,
-        holding=Holding(
+        refresher=refresher,
+        cached=CachedCredential(
             window_seconds=profile.refresh_window_seconds,
             clock=clock,
-            draw=random.random,
+            jitter=random.random,
         ),
         clock=clock,
         observe=observe,

@@ -15,6 +15,6 @@ def rescue_place(store: Path) -> Path:
 
     Named after what the store points to, so that two links to it have one.
     """
-    target = str(atomic.target_of(store))
+    target = str(atomic.real_path(store))
     name = hashlib.sha256(target.encode(errors="surrogateescape")).hexdigest()[:16]
     return user_state_path("bearerd") / "rescue" / f"{name}.json"

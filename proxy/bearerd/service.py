@@ -30,7 +30,7 @@ from bearerd.builders import (
     tls_context,
 )
 from bearerd.clock import Clock
-from bearerd.credential.background import Upkeep
+from bearerd.credential.background import BackgroundRefresh
 from bearerd.credential.source import CredentialSource
 from bearerd.events import (
     Event,
@@ -167,8 +167,10 @@ class Service:
         """Take up what is stored, and keep it fresh from now on."""
         for route in routes.values():
             await route.source.start()
-            upkeep = Upkeep(route.source, clock=self._clock, observe=self._observe)
-            await stack.enter_async_context(running(upkeep.run(), stop))
+            background = BackgroundRefresh(
+                route.source, clock=self._clock, observe=self._observe
+            )
+            await stack.enter_async_context(running(background.run(), stop))
             await stack.enter_async_context(running(route.upstream.run(), stop))
 
     def _upstream(self, profile: ProfileSettings, tls: ssl.SSLContext) -> Upstream:

@@ -19,7 +19,7 @@ import aiohttp
 
 from bearerd.builders import authority_session, build_source, tls_context
 from bearerd.clock import Clock
-from bearerd.credential.background import Upkeep
+from bearerd.credential.background import BackgroundRefresh
 from bearerd.credential.source import CredentialSource
 from bearerd.credential.store.file_store import FileStore
 from bearerd.errors import AuthorityUnavailable, LoginRequired
@@ -91,14 +91,16 @@ async def _own(spec: Spec, records: Path, line: Connection) -> None:
             profile, store, session, clock, observe, upstream_proxy=None
         )
         await source.start()
-        upkeep = asyncio.create_task(Upkeep(source, clock=clock, observe=observe).run())
+        background = asyncio.create_task(
+            BackgroundRefresh(source, clock=clock, observe=observe).run()
+        )
         line.send("ready")
         while not over.is_set():
             await _use(source, session, f"{spec.upstream_url}/codex/models", tally)
             with suppress(TimeoutError):
                 await asyncio.wait_for(over.wait(), PAUSE_SECONDS)
-        upkeep.cancel()
-        await asyncio.wait({upkeep})
+        background.cancel()
+        await asyncio.wait({background})
         await source.close()
     line.send(Tally(tally.statuses, tally.refreshes, tuple(troubles)))
 

@@ -27,8 +27,8 @@ from bearerd.clock import Clock
 from bearerd.credential.authority.refresh_grant import AuthorityFailure, Grant
 from bearerd.credential.source import CredentialSource
 from bearerd.credential.store.file_store import FileStore
-from bearerd.credential.store.journal import Entry, Journal
-from bearerd.credential.store.state import Notes
+from bearerd.credential.store.journal import Journal, JournalEntry
+from bearerd.credential.store.state import StoreState
 from bearerd.credential.token import Credential
 from bearerd.errors import BearerdError, LoginRequired, StoreError
 from tests.chaos.scale import chosen
@@ -143,7 +143,7 @@ class MortalJournal(Journal):
         self._world = world
         self._fate = fate
 
-    async def write(self, entry: Entry) -> Path:
+    async def write(self, entry: JournalEntry) -> Path:
         """Write. An answer's death before it is the window; that is not modelled."""
         if entry.spending is not None:
             self._fate.step()
@@ -183,9 +183,9 @@ class MortalStore(FileStore):
         self._fate.step()
         return found
 
-    def write_notes(self, notes: Notes) -> None:
+    def write_state(self, state: StoreState) -> None:
         """Write; then a step."""
-        super().write_notes(notes)
+        super().write_state(state)
         self._fate.step()
 
     async def replace(
@@ -201,7 +201,7 @@ class MortalStore(FileStore):
 
 
 @dataclass
-class Owner:
+class Account:
     """A process: a source, its fate, and the newest generation that it published."""
 
     source: CredentialSource
@@ -218,7 +218,7 @@ class Owners(RuleBasedStateMachine):
         self.folder = Path(tempfile.mkdtemp())
         self.world = World()
         self.home = Home(self.folder, self.world.hands)
-        self.owners: list[Owner] = []
+        self.owners: list[Account] = []
 
     def teardown(self) -> None:
         """Leave nothing behind."""
@@ -239,9 +239,9 @@ class Owners(RuleBasedStateMachine):
     )
     def meet_a_401(self, who: int, failure: str, dies: int | None) -> None:
         """An owner is refused, and recovers, or dies on the way and starts anew."""
-        owner = self.owners[who]
-        self.world.failure, owner.fate.steps = failure, dies
-        self._run(who, self._recover(owner))
+        account = self.owners[who]
+        self.world.failure, account.fate.steps = failure, dies
+        self._run(who, self._recover(account))
 
     @rule(
         first=st.integers(0, OWNERS - 1),
@@ -264,9 +264,9 @@ class Owners(RuleBasedStateMachine):
     @rule(who=st.integers(0, OWNERS - 1))
     def look(self, who: int) -> None:
         """An owner looks at the store, and saves what it could not save before."""
-        owner = self.owners[who]
-        owner.fate.steps = None
-        self._run(who, self._looked(owner))
+        account = self.owners[who]
+        account.fate.steps = None
+        self._run(who, self._looked(account))
 
     @rule(who=st.integers(0, OWNERS - 1))
     def restart(self, who: int) -> None:
@@ -293,8 +293,8 @@ class Owners(RuleBasedStateMachine):
     @invariant()
     def a_working_login_is_never_given_up(self) -> None:
         """Whoever asks for a sign-in has none, and could read none."""
-        for owner in self.owners:
-            assert owner.source.status().state != "login_required"
+        for account in self.owners:
+            assert account.source.status().state != "login_required"
 
     def _write_login(self) -> None:
         """Sign in: a new family, and the tokens of the old one are worth nothing."""
@@ -308,7 +308,7 @@ class Owners(RuleBasedStateMachine):
         self.home.write(json.loads(json.dumps(document)))
         self.folder.joinpath("rescue.json").unlink(missing_ok=True)
 
-    def _started(self) -> Owner:
+    def _started(self) -> Account:
         fate = Fate()
         clock = self.world.hands.clock()
         source = self.home.source(
@@ -316,19 +316,19 @@ class Owners(RuleBasedStateMachine):
             authority=StrictAuthority(self.world, fate),
             clock=clock,
         )
-        owner = Owner(source, fate)
+        account = Account(source, fate)
         self.world.failure = "none"
-        self.loop.run_until_complete(self._start(owner))
-        return owner
+        self.loop.run_until_complete(self._start(account))
+        return account
 
-    async def _start(self, owner: Owner) -> None:
-        await owner.source.start()
-        await owner.source._flight.landed()
-        self._published(owner)
+    async def _start(self, account: Account) -> None:
+        await account.source.start()
+        await account.source._single_flight.wait_idle()
+        self._published(account)
 
-    async def _recover(self, owner: Owner) -> None:
+    async def _recover(self, account: Account) -> None:
         """Do what a request does that was refused."""
-        source = owner.source
+        source = account.source
         try:
             held = await source.current()
             found = await source.reload(held) or await source.refresh(held, "refused")
@@ -337,21 +337,21 @@ class Owners(RuleBasedStateMachine):
             raise
         except BearerdError:
             pass  # throttled, or not reached: the login is kept
-        self._published(owner)
+        self._published(account)
 
-    async def _looked(self, owner: Owner) -> None:
-        await owner.source.take_up()
-        await owner.source.save_again()
-        self._published(owner)
+    async def _looked(self, account: Account) -> None:
+        await account.source.reload_if_changed()
+        await account.source.retry_save()
+        self._published(account)
 
-    def _published(self, owner: Owner) -> None:
+    def _published(self, account: Account) -> None:
         """Note what an owner serves; it is ours, and never older than before."""
-        held = owner.source._holding.credential
+        held = account.source._cached.credential
         assert held is not None
         assert held.account_id == ACCOUNT
         number = self.world.order[held.access_token]
-        assert number >= owner.newest, "an older credential was published"
-        owner.newest = number
+        assert number >= account.newest, "an older credential was published"
+        account.newest = number
 
     def _run(self, who: int, work: Any) -> None:
         """Run *work*; if its process dies, its memory goes, and another starts."""

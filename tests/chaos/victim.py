@@ -20,8 +20,8 @@ from pathlib import Path
 from bearerd.admin.health import ServiceStatus
 from bearerd.clock import Clock
 from bearerd.credential.store.file_store import FileStore
-from bearerd.credential.store.journal import Entry, Journal
-from bearerd.credential.store.state import Notes
+from bearerd.credential.store.journal import Journal, JournalEntry
+from bearerd.credential.store.state import StoreState
 from bearerd.credential.token import Credential
 from bearerd.events import CredentialRefreshed, Event
 from bearerd.rescue import rescue_place
@@ -96,13 +96,13 @@ class MortalJournal(Journal):
         super().__init__(places)
         self._death = death
 
-    def read(self) -> list[Entry]:
+    def read(self) -> list[JournalEntry]:
         """Read; then a point."""
         found = super().read()
         self._death.at("journal read")
         return found
 
-    async def write(self, entry: Entry) -> Path:
+    async def write(self, entry: JournalEntry) -> Path:
         """Write; points around the answer, and after the intent."""
         is_answer = entry.spending is None
         if is_answer:
@@ -162,10 +162,10 @@ class MortalStore(FileStore):
         self._death.at("stored")
         return winner
 
-    def write_notes(self, notes: Notes) -> None:
+    def write_state(self, state: StoreState) -> None:
         """Write, between two points."""
         self._death.at("before the budget is noted")
-        super().write_notes(notes)
+        super().write_state(state)
         self._death.at("budget noted")
 
 

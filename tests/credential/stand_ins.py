@@ -21,13 +21,13 @@ from bearerd.credential.authority.refresh_grant import (
     AuthorityFailure,
     Grant,
 )
-from bearerd.credential.cached import Holding
+from bearerd.credential.cached import CachedCredential
 from bearerd.credential.refresh.backoff import Backoff
-from bearerd.credential.refresh.refresher import Renewal
-from bearerd.credential.refresh.token_bucket import Budget
+from bearerd.credential.refresh.refresher import Refresher
+from bearerd.credential.refresh.token_bucket import TokenBucket
 from bearerd.credential.source import CredentialSource
 from bearerd.credential.store.file_store import FileStore
-from bearerd.credential.store.journal import Spender
+from bearerd.credential.store.journal import Presenter
 from bearerd.credential.store.store import Store
 from bearerd.credential.token import AUTH_CLAIM, Credential
 from bearerd.events import Event, Observer
@@ -225,27 +225,27 @@ class Home:
         """Return a store on the file."""
         return FileStore(self.path, clock=clock or self.hands.clock())
 
-    def renewal(
+    def refresher(
         self,
         *,
         store: Store | None = None,
         authority: Authority | None = None,
         clock: Clock | None = None,
-        budget: Budget | None = None,
+        bucket: TokenBucket | None = None,
         lock_timeout_seconds: float = 45.0,
         waited: Callable[[float], None] = lambda _: None,
-    ) -> Renewal:
+    ) -> Refresher:
         """Return what refreshes the login in the file."""
         clock = clock or self.hands.clock()
-        return Renewal(
+        return Refresher(
             store=store or self.store(clock),
             authority=authority or self.authority,
-            budget=budget or Budget(5, 30.0),
-            backoff=Backoff(clock=clock, draw=lambda: 0.0),
+            bucket=bucket or TokenBucket(5, 30.0),
+            backoff=Backoff(clock=clock, jitter=lambda: 0.0),
             clock=clock,
             lock_timeout_seconds=lock_timeout_seconds,
             waited=waited,
-            spender=Spender.this_process(START),
+            presenter=Presenter.this_process(),
         )
 
     def source(
@@ -254,7 +254,7 @@ class Home:
         store: Store | None = None,
         authority: Authority | None = None,
         clock: Clock | None = None,
-        budget: Budget | None = None,
+        bucket: TokenBucket | None = None,
         lock_timeout_seconds: float = 45.0,
         observe: Observer | None = None,
     ) -> CredentialSource:
@@ -264,14 +264,16 @@ class Home:
         return CredentialSource(
             profile="default",
             store=store,
-            renewal=self.renewal(
+            refresher=self.refresher(
                 store=store,
                 authority=authority,
                 clock=clock,
-                budget=budget,
+                bucket=bucket,
                 lock_timeout_seconds=lock_timeout_seconds,
             ),
-            holding=Holding(window_seconds=300.0, clock=clock, draw=lambda: 0.0),
+            cached=CachedCredential(
+                window_seconds=300.0, clock=clock, jitter=lambda: 0.0
+            ),
             clock=clock,
             observe=observe or self.events.append,
         )
@@ -291,7 +293,7 @@ async def soon(awaitable: Awaitable[EventT]) -> EventT:
     return await asyncio.wait_for(awaitable, PATIENCE_SECONDS)
 
 
-async def settled(claim: Callable[[], bool]) -> None:
+async def wait_until(claim: Callable[[], bool]) -> None:
     """Let the loop turn until *claim* holds; fail instead of hanging."""
     async with asyncio.timeout(PATIENCE_SECONDS):
         while not claim():  # noqa: ASYNC110 - what it waits for rings no bell

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 
 from bearerd.credential.authority.refresh_grant import AuthorityFailure
-from bearerd.credential.background import SAVE_TICKS, Upkeep
+from bearerd.credential.background import RETRY_SAVE_TICKS, BackgroundRefresh
 from bearerd.credential.source import CredentialSource
 from bearerd.events import (
     ClockJumped,
@@ -27,19 +27,19 @@ from tests.credential.stand_ins import (
     full_disk,
     login,
     refresh_token_of,
-    settled,
+    wait_until,
 )
 
 
 @asynccontextmanager
-async def upkeep(home: Home) -> AsyncIterator[CredentialSource]:
+async def background(home: Home) -> AsyncIterator[CredentialSource]:
     """Run the upkeep of a source whose loops sleep by the test's hands."""
     source = home.source()
     clock = home.hands.clock(home.hands.doze)
     running = asyncio.create_task(
-        Upkeep(source, clock=clock, observe=home.events.append).run()
+        BackgroundRefresh(source, clock=clock, observe=home.events.append).run()
     )
-    await settled(lambda: home.hands.sleepers == 2 or running.done())
+    await wait_until(lambda: home.hands.sleepers == 2 or running.done())
     try:
         yield source
         assert not running.done(), "upkeep has ended"
@@ -56,15 +56,15 @@ async def ticks(
     """Let time pass second by second; then wait for *until*."""
     for _ in range(int(seconds)):
         home.hands.move(1.0)
-        await settled(lambda: home.hands.sleepers == 2)
+        await wait_until(lambda: home.hands.sleepers == 2)
     if until is not None:
-        await settled(until)
+        await wait_until(until)
 
 
 async def test_a_refresh_runs_before_expiry_while_nobody_asks(home: Home) -> None:
     """At the window's start and not a second earlier; one call."""
     home.write(login(expires_at=START + 310))
-    async with upkeep(home) as source:
+    async with background(home) as source:
         await ticks(home, 9)
         assert home.authority.calls == []
         await ticks(home, 1, until=lambda: home.told(CredentialRefreshed) != [])
@@ -81,7 +81,7 @@ async def test_a_store_that_changed_is_noticed_within_two_seconds(
     """Though no request comes."""
     if file_is_there:
         home.write(login())
-    async with upkeep(home):
+    async with background(home):
         home.write(login("new"))
         await ticks(home, 2)
         assert len(home.told(CredentialLoaded)) == 1 + file_is_there
@@ -93,7 +93,7 @@ async def test_a_store_that_changed_is_noticed_within_two_seconds(
 async def test_a_sign_out_is_noticed_and_said_once(home: Home) -> None:
     """Two looks, and then however many."""
     home.write(login())
-    async with upkeep(home):
+    async with background(home):
         home.path.unlink()
         await ticks(home, 9)
     assert [event.reason for event in home.told(LoginNeeded)] == ["missing"]
@@ -115,10 +115,10 @@ async def test_a_clock_that_jumped_is_announced_once(
 ) -> None:
     """A suspend, or somebody who set the time; small steps are none."""
     home.write(login())
-    async with upkeep(home):
+    async with background(home):
         await ticks(home, 3)
         home.hands.move(1.0, wall_seconds=wall_seconds)
-        await settled(lambda: home.hands.sleepers == 2)
+        await wait_until(lambda: home.hands.sleepers == 2)
         await ticks(home, 3)
     jumps = [event.seconds for event in home.told(ClockJumped)]
     assert jumps == pytest.approx(expected)
@@ -129,9 +129,9 @@ async def test_after_a_suspend_expiry_is_judged_by_the_clock_as_it_is(
 ) -> None:
     """A night passed within one sleep: the token is renewed at once."""
     home.write(login(expires_at=START + 8 * HOUR))
-    async with upkeep(home):
+    async with background(home):
         home.hands.move(1.0, wall_seconds=9 * HOUR)
-        await settled(lambda: home.told(CredentialRefreshed) != [])
+        await wait_until(lambda: home.told(CredentialRefreshed) != [])
     assert home.told(CredentialRefreshed)[0].trigger == "expired"
     assert len(home.authority.calls) == 1
 
@@ -141,14 +141,16 @@ async def test_what_could_not_be_saved_is_saved_when_there_is_room(
 ) -> None:
     """Tried every few seconds."""
     home.write(login(expires_at=START + 1000))
-    async with upkeep(home) as source:
+    async with background(home) as source:
         held = await source.current()
         with full_disk():
             new = await source.refresh(held, "refused")
-            await ticks(home, 2 * SAVE_TICKS)
+            await ticks(home, 2 * RETRY_SAVE_TICKS)
             assert len(home.told(CredentialHeldInMemory)) == 1
             assert home.told(CredentialSaved) == []
-        await ticks(home, SAVE_TICKS, until=lambda: home.told(CredentialSaved) != [])
+        await ticks(
+            home, RETRY_SAVE_TICKS, until=lambda: home.told(CredentialSaved) != []
+        )
         assert home.stored_refresh_token() == new.refresh_token
 
 
@@ -157,12 +159,12 @@ async def test_a_sign_out_while_nothing_could_be_saved_ends_no_upkeep(
 ) -> None:
     """It would take the whole service along."""
     home.write(login())
-    async with upkeep(home) as source:
+    async with background(home) as source:
         held = await source.current()
         with full_disk():
             await source.refresh(held, "refused")
             home.path.unlink()
-        await ticks(home, 3 * SAVE_TICKS)
+        await ticks(home, 3 * RETRY_SAVE_TICKS)
         assert source.status().state == "login_required"
     assert not home.path.exists()
 
@@ -171,7 +173,7 @@ async def test_a_dead_login_is_not_tried_again_and_again(home: Home) -> None:
     """One call, and one word; a new login is taken up and kept fresh."""
     home.write(login(expires_at=START + 100))
     home.authority.script.append(AuthorityFailure("refused", "revoked"))
-    async with upkeep(home) as source:
+    async with background(home) as source:
         await ticks(home, 200, until=lambda: home.told(LoginNeeded) != [])
         assert len(home.authority.calls) == 1
         assert source.status().state == "login_required"
@@ -188,10 +190,10 @@ async def test_an_authority_that_is_away_is_asked_less_and_less(home: Home) -> N
     home.write(login(expires_at=START + 250))
     failures = [AuthorityFailure("undelivered", "no_route") for _ in range(50)]
     home.authority.script.extend(failures)
-    async with upkeep(home) as source:
+    async with background(home) as source:
         for _ in range(200):
             await ticks(home, 1)
-            await settled(lambda: not source._flight.is_in_the_air)
+            await wait_until(lambda: not source._single_flight.is_in_the_air)
         assert 5 <= len(home.authority.calls) <= 12
         assert (await source.current()).generation == 1, "served meanwhile"
 
@@ -199,7 +201,7 @@ async def test_an_authority_that_is_away_is_asked_less_and_less(home: Home) -> N
 async def test_a_file_that_is_broken_all_the_time_is_borne(home: Home) -> None:
     """It neither ends the upkeep nor the service."""
     home.write(login())
-    async with upkeep(home) as source:
+    async with background(home) as source:
         home.path.write_bytes(b"{")
         await ticks(home, 5)
         assert (await source.current()).refresh_token == refresh_token_of("first")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bearerd.credential.conditions import Blocking, Problems
+from bearerd.credential.conditions import Blocking, Conditions
 from bearerd.errors import AccountChanged, LoginRequired
 from bearerd.events import Event, LoginNeeded, LoginRestored, RefreshFailed
 
@@ -20,9 +20,9 @@ def events() -> list[Event]:
 
 
 @pytest.fixture
-def problems(events: list[Event]) -> Problems:
+def conditions(events: list[Event]) -> Conditions:
     """No problems yet."""
-    return Problems("work", events.append)
+    return Conditions("work", events.append)
 
 
 @pytest.mark.parametrize(
@@ -33,28 +33,32 @@ def problems(events: list[Event]) -> Problems:
     ],
 )
 def test_a_block_is_said_once(
-    problems: Problems, events: list[Event], problem: Blocking, code: str, reason: str
+    conditions: Conditions,
+    events: list[Event],
+    problem: Blocking,
+    code: str,
+    reason: str,
 ) -> None:
     """However often it is met."""
     for _ in range(3):
-        assert problems.block(problem) is problem
+        assert conditions.block(problem) is problem
     assert events == [LoginNeeded("work", code, reason, problem.message)]
-    assert problems.worst is problem
+    assert conditions.most_severe is problem
 
 
-def test_another_block_is_news(problems: Problems, events: list[Event]) -> None:
+def test_another_block_is_news(conditions: Conditions, events: list[Event]) -> None:
     """And the first one again, after it."""
     for problem in (MISSING, OTHER, MISSING):
-        problems.block(problem)
+        conditions.block(problem)
     assert [type(event) for event in events] == [LoginNeeded] * 3
 
 
-def test_a_final_word_is_said_once(problems: Problems, events: list[Event]) -> None:
+def test_a_final_word_is_said_once(conditions: Conditions, events: list[Event]) -> None:
     """Every request may run into it."""
     for _ in range(3):
-        problems.end(DEAD)
+        conditions.set_terminal(DEAD)
     assert len(events) == 1
-    assert problems.final is DEAD
+    assert conditions.terminal is DEAD
 
 
 @pytest.mark.parametrize(
@@ -73,25 +77,25 @@ def test_service_is_restored_when_nothing_stands_in_the_way(
     events: list[Event], blocks: bool, ends: bool, is_new: bool, restored: bool
 ) -> None:
     """Only a new credential takes back the authority's word."""
-    problems = Problems("work", events.append)
+    conditions = Conditions("work", events.append)
     if blocks:
-        problems.block(MISSING)
+        conditions.block(MISSING)
     if ends:
-        problems.end(DEAD)
+        conditions.set_terminal(DEAD)
     events.clear()
-    problems.unblock(3, is_new=is_new)
+    conditions.clear(3, is_new=is_new)
     assert events == ([LoginRestored("work", 3)] if restored else [])
-    assert problems.blocking is None
-    assert (problems.final is None) is (not ends or is_new)
+    assert conditions.blocking is None
+    assert (conditions.terminal is None) is (not ends or is_new)
 
 
 def test_the_same_failure_is_told_once_until_a_refresh_went_well(
-    problems: Problems, events: list[Event]
+    conditions: Conditions, events: list[Event]
 ) -> None:
     """Another outcome or reason is another failure."""
 
     def fail(outcome: str, reason: str) -> None:
-        problems.failed(
+        conditions.record_failure(
             "refused",
             outcome,  # type: ignore[arg-type]
             reason,
@@ -103,8 +107,8 @@ def test_the_same_failure_is_told_once_until_a_refresh_went_well(
     fail("unclear", "http_500")
     fail("unclear", "http_502")
     fail("undelivered", "http_502")
-    problems.succeeded()
-    assert problems.last_failure is None
+    conditions.record_success()
+    assert conditions.last_failure is None
     fail("undelivered", "http_502")
     told = [(e.outcome, e.reason) for e in events if isinstance(e, RefreshFailed)]
     assert told == [

@@ -16,13 +16,13 @@ import pytest
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from bearerd.credential.authority.refresh_grant import AuthorityFailure, HttpAuthority
-from bearerd.credential.store.journal import Entry, Journal, Spender
+from bearerd.credential.store.journal import Journal, JournalEntry, Presenter
 from bearerd.errors import LoginRequired, StoreError
 from bearerd.files import atomic
 from tests.credential.stand_ins import START, Home, held, login, names_in, soon
 
-SPENDER = Spender.this_process(START)
-ANSWER = Entry("a" * 16, None, START, SPENDER, renewed=held("second"))
+PRESENTER = Presenter.this_process()
+ANSWER = JournalEntry("a" * 16, None, START, PRESENTER, renewed=held("second"))
 
 
 async def test_an_answer_that_had_not_got_its_name_is_found(tmp_path: Path) -> None:

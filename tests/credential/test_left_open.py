@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from bearerd.credential.authority.refresh_grant import AuthorityFailure, Grant
-from bearerd.credential.refresh.token_bucket import Budget
+from bearerd.credential.refresh.token_bucket import TokenBucket
 from bearerd.credential.store.file_store import FileStore
-from bearerd.credential.store.journal import Entry, Spender
-from bearerd.credential.store.state import Notes, Owner
+from bearerd.credential.store.journal import JournalEntry, Presenter
+from bearerd.credential.store.state import Account, StoreState
 from bearerd.credential.token import Credential
 from bearerd.errors import AuthorityUnavailable, StoreError
 from bearerd.events import CredentialHeldInMemory, CredentialSaved, StoreTroubled
@@ -29,7 +29,7 @@ from tests.credential.stand_ins import (
     soon,
 )
 
-SPENDER = Spender.this_process(START)
+PRESENTER = Presenter.this_process()
 
 
 class MountedFile(FileStore):
@@ -48,11 +48,11 @@ def mounted(home: Home) -> MountedFile:
 
 async def answered(store: FileStore, renewed: str, *, account: str = "acct-1") -> None:
     """Leave the record of an answer that was being stored."""
-    entry = Entry(
+    entry = JournalEntry(
         held("first").fingerprint,
         None,
         START,
-        SPENDER,
+        PRESENTER,
         renewed=held(renewed, account=account),
     )
     await store.journal.write(entry)
@@ -77,7 +77,7 @@ async def test_a_file_torn_by_a_death_is_mended_from_the_journal(
 async def test_a_torn_file_is_not_mended_with_somebody_elses_answer(home: Home) -> None:
     """The profile has an owner, and the record is another's."""
     store = mounted(home)
-    store.write_notes(Notes(owner=Owner("acct-1", "user-1")))
+    store.write_state(StoreState(account=Account("acct-1", "user-1")))
     await answered(store, "second", account="acct-2")
     home.path.write_bytes(b"{")
     source = home.source(store=store)
@@ -111,7 +111,7 @@ async def test_of_two_answers_for_one_refresh_token_the_one_that_lasts_stays(
         expires_at=START + 1000 - earlier,
     )
     await store.journal.write(
-        Entry(stored.fingerprint, None, START, SPENDER, renewed=renewed)
+        JournalEntry(stored.fingerprint, None, START, PRESENTER, renewed=renewed)
     )
     source = home.source(store=store)
     await source.start()
@@ -122,17 +122,17 @@ async def test_of_two_answers_for_one_refresh_token_the_one_that_lasts_stays(
 async def test_what_is_not_sent_for_want_of_a_record_costs_no_call(home: Home) -> None:
     """In the window, with a full disk: at the end of the token the budget is whole."""
     home.write(login(expires_at=START + 100))
-    source = home.source(budget=Budget(burst=2, interval_seconds=1000.0))
-    await source.take_up()
+    source = home.source(bucket=TokenBucket(burst=2, interval_seconds=1000.0))
+    await source.reload_if_changed()
     with full_disk():
         for _ in range(5):
             source.refresh_if_due()
-            await soon(source._flight.landed())
+            await soon(source._single_flight.wait_idle())
         assert home.authority.calls == []
         home.hands.move(101.0)
         new = await source.current()
     assert home.authority.calls == [refresh_token_of("first")]
-    await source.save_again()
+    await source.retry_save()
     assert home.stored_refresh_token() == new.refresh_token
 
 
@@ -144,10 +144,10 @@ async def test_a_backup_of_a_spent_token_is_written_over(home: Home) -> None:
     old = await source.current()
     new = await source.refresh(old, "refused")
     home.write(backup)
-    await source.take_up()
+    await source.reload_if_changed()
     assert source.status().in_memory_only
     assert len(home.told(CredentialHeldInMemory)) == 1
-    await source.save_again()
+    await source.retry_save()
     assert home.stored_refresh_token() == new.refresh_token
     assert home.told(CredentialSaved) == [CredentialSaved("default")]
     assert not source.status().in_memory_only
@@ -168,7 +168,7 @@ async def test_the_record_of_what_the_store_has_not_survives_a_failure(
         await source.refresh(new, "refused")
     again = home.source()
     await again.start()
-    await soon(again._flight.landed())
+    await soon(again._single_flight.wait_idle())
     assert home.authority.reused == 0
     assert home.stored_refresh_token() != refresh_token_of("first")
 
@@ -242,17 +242,17 @@ async def test_a_store_that_cannot_be_read_is_said_once_and_mends(home: Home) ->
     held_now = await source.current()
     home.path.write_bytes(b"{")
     for _ in range(3):
-        await source.take_up()
+        await source.reload_if_changed()
         assert await source.current() is held_now
     (said,) = home.told(StoreTroubled)
     assert str(home.path) in said.reason
     assert source.status().state == "ready"
     assert source.status().message == said.reason
     home.write(login())
-    await source.take_up()
+    await source.reload_if_changed()
     assert source.status().message is None
     home.path.write_bytes(b"{")
-    await source.take_up()
+    await source.reload_if_changed()
     assert len(home.told(StoreTroubled)) == 2
 
 
@@ -316,7 +316,7 @@ async def test_who_saves_late_does_not_write_over_what_another_went_on_to(
     await two.start()
     second = await two.refresh(first, "refused")
     store.is_full = False
-    await one.save_again()
+    await one.retry_save()
     assert home.stored_refresh_token() == second.refresh_token
     assert await one.current() == second
     assert not one.status().in_memory_only
@@ -333,9 +333,9 @@ async def test_an_unsaved_answer_is_not_given_up_for_what_it_was_made_from(
     granted = Grant(access_token("new", expires_at=START + 900), None, None)
     home.authority.script.append(granted)
     new = await source.refresh(await source.current(), "refused")
-    home.store().write_notes(Notes(owner=Owner("acct-1", "user-1")))
-    await source.take_up()
+    home.store().write_state(StoreState(account=Account("acct-1", "user-1")))
+    await source.reload_if_changed()
     assert await source.current() is new
     store.is_full = False
-    await source.save_again()
+    await source.retry_save()
     assert (await home.store().load()).access_token == new.access_token

@@ -8,7 +8,7 @@ from bearerd.credential.rejections import (
     DEAD_AFTER_PATHS,
     RECENT_SECONDS,
     REMEMBERED_PATHS,
-    Standing,
+    RejectionHistory,
 )
 
 NOW = 1_000.0
@@ -16,7 +16,7 @@ HERE, THERE = "codex/responses", "wham/usage"
 
 
 @pytest.mark.parametrize(
-    ("elsewhere", "here", "is_stubborn", "names_token", "is_token"),
+    ("elsewhere", "here", "is_always_rejecting", "names_token", "is_token"),
     [
         # Nobody has taken this credential elsewhere: any 401 is about the token.
         ("nowhere", False, False, False, True),
@@ -43,135 +43,139 @@ HERE, THERE = "codex/responses", "wham/usage"
     ],
 )
 def test_a_401_is_the_tokens_or_the_resources(
-    elsewhere: str, here: bool, is_stubborn: bool, names_token: bool, is_token: bool
+    elsewhere: str,
+    here: bool,
+    is_always_rejecting: bool,
+    names_token: bool,
+    is_token: bool,
 ) -> None:
     """The decision, as a table of what is known when the 401 comes."""
-    standing = Standing()
+    rejections = RejectionHistory()
     if elsewhere == "just now":
-        standing.accepted(THERE, 2, NOW - RECENT_SECONDS + 0.1)
+        rejections.record_success(THERE, 2, NOW - RECENT_SECONDS + 0.1)
     elif elsewhere == "long ago":
-        standing.accepted(THERE, 2, NOW - RECENT_SECONDS)
+        rejections.record_success(THERE, 2, NOW - RECENT_SECONDS)
     elif elsewhere == "another one":
-        standing.accepted(THERE, 1, NOW)
+        rejections.record_success(THERE, 1, NOW)
     if here:
-        standing.accepted(HERE, 2, NOW)
-    if is_stubborn:
-        standing.refused_fresh(HERE, 2)
-    found = standing.is_about_token(HERE, 2, NOW, names_token=names_token)
+        rejections.record_success(HERE, 2, NOW)
+    if is_always_rejecting:
+        rejections.record_fresh_rejection(HERE, 2)
+    found = rejections.record_rejection(HERE, 2, NOW, names_token=names_token)
     assert found is is_token
-    assert standing.is_refused(2) is is_token
+    assert rejections.is_rejected(2) is is_token
 
 
 def test_a_path_does_not_vouch_for_itself() -> None:
     """Its own acceptance is no acceptance elsewhere."""
-    standing = Standing()
-    standing.accepted(HERE, 1, NOW)
-    assert standing.is_about_token(HERE, 1, NOW, names_token=False)
+    rejections = RejectionHistory()
+    rejections.record_success(HERE, 1, NOW)
+    assert rejections.record_rejection(HERE, 1, NOW, names_token=False)
 
 
 def test_a_path_that_takes_the_credential_again_is_believed_again() -> None:
     """Stubbornness ends with the first answer."""
-    standing = Standing()
-    standing.accepted(THERE, 1, NOW)
-    standing.refused_fresh(HERE, 1)
-    assert not standing.is_about_token(HERE, 1, NOW, names_token=True)
-    standing.accepted(HERE, 1, NOW)
-    assert standing.is_about_token(HERE, 1, NOW, names_token=True)
+    rejections = RejectionHistory()
+    rejections.record_success(THERE, 1, NOW)
+    rejections.record_fresh_rejection(HERE, 1)
+    assert not rejections.record_rejection(HERE, 1, NOW, names_token=True)
+    rejections.record_success(HERE, 1, NOW)
+    assert rejections.record_rejection(HERE, 1, NOW, names_token=True)
 
 
 def test_a_stubborn_path_is_judged_by_what_others_took_since() -> None:
     """It refused a fresh one that another path then took, so its word on the next one
     counts for nothing, before anybody else has tried that; an older one proves nothing.
     """
-    standing = Standing()
-    standing.accepted(THERE, 1, NOW)
-    standing.refused_fresh(HERE, 2)
-    assert standing.is_about_token(HERE, 2, NOW, names_token=True)
-    standing.accepted(THERE, 2, NOW)
-    standing.refused_fresh(HERE, 3)
-    assert not standing.is_about_token(HERE, 3, NOW, names_token=True)
+    rejections = RejectionHistory()
+    rejections.record_success(THERE, 1, NOW)
+    rejections.record_fresh_rejection(HERE, 2)
+    assert rejections.record_rejection(HERE, 2, NOW, names_token=True)
+    rejections.record_success(THERE, 2, NOW)
+    rejections.record_fresh_rejection(HERE, 3)
+    assert not rejections.record_rejection(HERE, 3, NOW, names_token=True)
     late = NOW + RECENT_SECONDS
-    assert standing.is_about_token(HERE, 3, late, names_token=True)
+    assert rejections.record_rejection(HERE, 3, late, names_token=True)
 
 
 def test_a_dead_credential_is_condemned_where_it_was_refused() -> None:
     """Other paths may still try it, until too many have refused it."""
-    standing = Standing()
-    assert not standing.is_condemned(HERE, 1)
-    standing.is_about_token(HERE, 1, NOW, names_token=True)
-    assert standing.is_condemned(HERE, 1)
-    assert not standing.is_condemned(THERE, 1)
+    rejections = RejectionHistory()
+    assert not rejections.is_known_bad(HERE, 1)
+    rejections.record_rejection(HERE, 1, NOW, names_token=True)
+    assert rejections.is_known_bad(HERE, 1)
+    assert not rejections.is_known_bad(THERE, 1)
     for number in range(DEAD_AFTER_PATHS - 1):
-        standing.is_about_token(f"other/{number}", 1, NOW, names_token=True)
-    assert standing.is_condemned(THERE, 1)
+        rejections.record_rejection(f"other/{number}", 1, NOW, names_token=True)
+    assert rejections.is_known_bad(THERE, 1)
 
 
 def test_one_path_in_a_storm_condemns_nothing_but_itself() -> None:
     """A thousand refusals at one path say no more than the first."""
-    standing = Standing()
+    rejections = RejectionHistory()
     for _ in range(1000):
-        standing.is_about_token(HERE, 1, NOW, names_token=True)
-    assert not standing.is_condemned(THERE, 1)
+        rejections.record_rejection(HERE, 1, NOW, names_token=True)
+    assert not rejections.is_known_bad(THERE, 1)
 
 
 def test_an_acceptance_anywhere_lifts_the_sentence() -> None:
     """The credential lives, whatever some paths say."""
-    standing = Standing()
+    rejections = RejectionHistory()
     for number in range(DEAD_AFTER_PATHS):
-        standing.is_about_token(f"other/{number}", 1, NOW, names_token=True)
-    standing.accepted(THERE, 1, NOW)
-    assert not standing.is_condemned("other/0", 1)
-    assert not standing.is_refused(1)
+        rejections.record_rejection(f"other/{number}", 1, NOW, names_token=True)
+    rejections.record_success(THERE, 1, NOW)
+    assert not rejections.is_known_bad("other/0", 1)
+    assert not rejections.is_rejected(1)
 
 
 def test_a_late_answer_to_an_older_credential_lifts_nothing() -> None:
     """Generation 1 was accepted late; generation 2 is refused all the same."""
-    standing = Standing()
-    standing.is_about_token(HERE, 2, NOW, names_token=True)
-    standing.accepted(THERE, 1, NOW)
-    assert standing.is_condemned(HERE, 2)
+    rejections = RejectionHistory()
+    rejections.record_rejection(HERE, 2, NOW, names_token=True)
+    rejections.record_success(THERE, 1, NOW)
+    assert rejections.is_known_bad(HERE, 2)
 
 
 def test_a_new_credential_starts_without_a_record() -> None:
     """What the old one did is not held against it."""
-    standing = Standing()
-    standing.is_about_token(HERE, 1, NOW, names_token=True)
-    assert not standing.is_condemned(HERE, 2)
-    assert not standing.is_refused(2)
-    standing.is_about_token(THERE, 2, NOW, names_token=True)
-    assert not standing.is_condemned(HERE, 2)
+    rejections = RejectionHistory()
+    rejections.record_rejection(HERE, 1, NOW, names_token=True)
+    assert not rejections.is_known_bad(HERE, 2)
+    assert not rejections.is_rejected(2)
+    rejections.record_rejection(THERE, 2, NOW, names_token=True)
+    assert not rejections.is_known_bad(HERE, 2)
 
 
 def test_a_late_401_for_an_old_credential_does_not_acquit_the_new_one() -> None:
     """Answers overtake each other; an old refusal must not wipe the newer record."""
-    standing = Standing()
-    standing.is_about_token(HERE, 2, NOW, names_token=True)
-    standing.is_about_token(THERE, 1, NOW, names_token=True)
-    assert standing.is_condemned(HERE, 2)
-    assert standing.is_refused(2)
+    rejections = RejectionHistory()
+    rejections.record_rejection(HERE, 2, NOW, names_token=True)
+    rejections.record_rejection(THERE, 1, NOW, names_token=True)
+    assert rejections.is_known_bad(HERE, 2)
+    assert rejections.is_rejected(2)
 
 
 def test_memory_is_bounded_whatever_clients_ask_for() -> None:
     """A client that invents paths makes nobody remember them all."""
-    standing = Standing()
+    rejections = RejectionHistory()
     for number in range(3 * REMEMBERED_PATHS):
         path = f"made-up/{number}"
-        standing.accepted(path, 1, NOW)
-        standing.refused_fresh(path, 1)
-        standing.is_about_token(f"refused/{number}", 1, NOW, names_token=True)
+        rejections.record_success(path, 1, NOW)
+        rejections.record_fresh_rejection(path, 1)
+        rejections.record_rejection(f"refused/{number}", 1, NOW, names_token=True)
     for number in range(3 * REMEMBERED_PATHS):
-        standing.is_about_token(f"late/{number}", 1, NOW + 120, names_token=True)
-    assert len(standing._accepted) <= REMEMBERED_PATHS
-    assert len(standing._stubborn) <= REMEMBERED_PATHS
-    assert len(standing._refusing[1]) <= REMEMBERED_PATHS
+        rejections.record_rejection(f"late/{number}", 1, NOW + 120, names_token=True)
+    assert len(rejections._accepted) <= REMEMBERED_PATHS
+    assert len(rejections._always_rejecting) <= REMEMBERED_PATHS
+    assert len(rejections._rejecting[1]) <= REMEMBERED_PATHS
 
 
 def test_a_path_in_use_is_not_forgotten_for_made_up_ones() -> None:
     """What was used last is kept, so that strangers cannot push it out."""
-    standing = Standing()
-    standing.accepted(HERE, 1, NOW)
+    rejections = RejectionHistory()
+    rejections.record_success(HERE, 1, NOW)
     for number in range(REMEMBERED_PATHS - 1):
-        standing.accepted(f"made-up/{number}", 1, NOW)
-        standing.accepted(HERE, 1, NOW)
-    standing.accepted("made-up/last", 1, NOW)
-    assert HERE in standing._accepted
+        rejections.record_success(f"made-up/{number}", 1, NOW)
+        rejections.record_success(HERE, 1, NOW)
+    rejections.record_success("made-up/last", 1, NOW)
+    assert HERE in rejections._accepted

@@ -11,7 +11,7 @@ from tests.credential.stand_ins import START, held
 
 
 @pytest.mark.parametrize(
-    ("left", "window", "is_first", "draw", "before_end"),
+    ("left", "window", "is_first", "jitter", "before_end"),
     [
         (1000.0, 300.0, True, 0.0, 300.0),
         (1000.0, 300.0, True, 0.5, 285.0),
@@ -44,14 +44,14 @@ from tests.credential.stand_ins import START, held
     ],
 )
 def test_the_window_opens_before_the_end(
-    left: float, window: float, is_first: bool, draw: float, before_end: float
+    left: float, window: float, is_first: bool, jitter: float, before_end: float
 ) -> None:
     """A later credential gets no more than a fifth of its life as window."""
     found = due(
         held(expires_at=START + left),
         now=START,
         window_seconds=window,
-        draw=draw,
+        jitter=jitter,
         is_first=is_first,
     )
     assert found.expires_at == START + left
@@ -61,7 +61,7 @@ def test_the_window_opens_before_the_end(
 def test_a_credential_without_an_end_is_never_due() -> None:
     """Nothing tells, so nothing is guessed."""
     found = due(
-        held(expires_at=None), now=START, window_seconds=300, draw=0, is_first=True
+        held(expires_at=None), now=START, window_seconds=300, jitter=0, is_first=True
     )
     assert found == NEVER
     assert not found.is_due(1e12)
@@ -88,7 +88,7 @@ def test_a_clock_that_is_off_does_not_move_the_moment(skew: float) -> None:
         held(expires_at=ends),
         now=START,
         window_seconds=300,
-        draw=0,
+        jitter=0,
         is_first=False,
         skew_seconds=skew,
     )
@@ -102,14 +102,14 @@ def test_a_clock_that_is_off_does_not_move_the_moment(skew: float) -> None:
     st.booleans(),
 )
 def test_jitter_stays_inside_the_window(
-    left: float, window: float, draw: float, is_first: bool
+    left: float, window: float, jitter: float, is_first: bool
 ) -> None:
     """Later than the window's start by a tenth of it at most, never past the end."""
     found = due(
         held(expires_at=START + left),
         now=START,
         window_seconds=window,
-        draw=draw,
+        jitter=jitter,
         is_first=is_first,
     )
     assert found.at is not None

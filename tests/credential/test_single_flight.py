@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from bearerd.credential.single_flight import Flight
-from tests.credential.stand_ins import settled, soon
+from bearerd.credential.single_flight import SingleFlight
+from tests.credential.stand_ins import soon, wait_until
 
 
 class Landing(BaseException):
@@ -35,46 +35,48 @@ class Tower:
 
 
 async def crew(
-    flight: Flight[str], call: Callable[[], Coroutine[Any, Any, str]], count: int
+    single_flight: SingleFlight[str],
+    call: Callable[[], Coroutine[Any, Any, str]],
+    count: int,
 ) -> list[asyncio.Task[str]]:
     """Return *count* callers that wait for the flight."""
-    tasks = [asyncio.create_task(flight.join(call)) for _ in range(count)]
-    await settled(lambda: flight.waiters == count)
+    tasks = [asyncio.create_task(single_flight.run(call)) for _ in range(count)]
+    await wait_until(lambda: single_flight.waiters == count)
     return tasks
 
 
 async def test_many_callers_make_one_call_and_get_its_answer() -> None:
     """And the next caller after it has landed makes another."""
-    flight, tower = Flight[str](), Tower()
-    waiting = await crew(flight, tower.call, 10)
+    single_flight, tower = SingleFlight[str](), Tower()
+    waiting = await crew(single_flight, tower.call, 10)
     tower.gate.set()
     assert await asyncio.gather(*waiting) == ["landed 1"] * 10
-    assert not flight.is_in_the_air
-    assert await flight.join(tower.call) == "landed 2"
-    assert flight.waiters == 0
+    assert not single_flight.is_in_the_air
+    assert await single_flight.run(tower.call) == "landed 2"
+    assert single_flight.waiters == 0
 
 
 async def test_a_failure_is_shared_and_not_tried_by_each() -> None:
     """All see the same error; later callers start anew."""
-    flight, tower = Flight[str](), Tower(ValueError("no"))
-    waiting = await crew(flight, tower.call, 5)
+    single_flight, tower = SingleFlight[str](), Tower(ValueError("no"))
+    waiting = await crew(single_flight, tower.call, 5)
     tower.gate.set()
     found = await asyncio.gather(*waiting, return_exceptions=True)
     assert found == [tower.outcome] * 5
     assert tower.calls == 1
     tower.outcome = "landed"
-    assert await flight.join(tower.call) == "landed 2"
+    assert await single_flight.run(tower.call) == "landed 2"
 
 
 @pytest.mark.parametrize("who", [0, 1, 4])
 async def test_a_cancelled_caller_leaves_alone(who: int) -> None:
     """The one who started the call is no different from the others."""
-    flight, tower = Flight[str](), Tower()
-    waiting = await crew(flight, tower.call, 5)
+    single_flight, tower = SingleFlight[str](), Tower()
+    waiting = await crew(single_flight, tower.call, 5)
     waiting[who].cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting[who]
-    assert flight.waiters == 4
+    assert single_flight.waiters == 4
     tower.gate.set()
     others = [task for task in waiting if task is not waiting[who]]
     assert await asyncio.gather(*others) == ["landed 1"] * 4
@@ -90,35 +92,35 @@ async def test_the_call_lands_when_every_caller_has_left() -> None:
         landed.set()
         return "kept"
 
-    gate, flight = asyncio.Event(), Flight[str]()
-    for task in await crew(flight, call, 3):
+    gate, single_flight = asyncio.Event(), SingleFlight[str]()
+    for task in await crew(single_flight, call, 3):
         task.cancel()
-    await settled(lambda: flight.waiters == 0)
-    assert flight.is_in_the_air
+    await wait_until(lambda: single_flight.waiters == 0)
+    assert single_flight.is_in_the_air
     gate.set()
-    await soon(flight.landed())
+    await soon(single_flight.wait_idle())
     assert landed.is_set()
 
 
 async def test_a_newcomer_joins_a_call_that_everybody_else_has_left() -> None:
     """It is still in the air, so no second one starts."""
-    flight, tower = Flight[str](), Tower()
-    (first,) = await crew(flight, tower.call, 1)
+    single_flight, tower = SingleFlight[str](), Tower()
+    (first,) = await crew(single_flight, tower.call, 1)
     first.cancel()
-    await settled(lambda: flight.waiters == 0)
-    (second,) = await crew(flight, tower.call, 1)
+    await wait_until(lambda: single_flight.waiters == 0)
+    (second,) = await crew(single_flight, tower.call, 1)
     tower.gate.set()
     assert await second == "landed 1"
 
 
 async def test_a_caller_with_a_deadline_leaves_when_it_is_over() -> None:
     """Its own deadline ends its waiting, and nothing else."""
-    flight, tower = Flight[str](), Tower()
-    (patient,) = await crew(flight, tower.call, 1)
+    single_flight, tower = SingleFlight[str](), Tower()
+    (patient,) = await crew(single_flight, tower.call, 1)
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0):
-            await flight.join(tower.call)
-    assert flight.waiters == 1
+            await single_flight.run(tower.call)
+    assert single_flight.waiters == 1
     tower.gate.set()
     assert await patient == "landed 1"
 
@@ -126,12 +128,12 @@ async def test_a_caller_with_a_deadline_leaves_when_it_is_over() -> None:
 @pytest.mark.parametrize("error", [Landing("ground"), RuntimeError("air")], ids=repr)
 async def test_whatever_is_raised_wakes_everybody(error: BaseException) -> None:
     """Nobody hangs, and the flight is free for the next."""
-    flight, tower = Flight[str](), Tower(error)
-    waiting = await crew(flight, tower.call, 5)
+    single_flight, tower = SingleFlight[str](), Tower(error)
+    waiting = await crew(single_flight, tower.call, 5)
     tower.gate.set()
     assert await soon(asyncio.gather(*waiting, return_exceptions=True)) == [error] * 5
-    assert not flight.is_in_the_air
-    assert flight.waiters == 0
+    assert not single_flight.is_in_the_air
+    assert single_flight.waiters == 0
 
 
 async def test_a_failure_that_nobody_waited_for_is_no_complaint_of_asyncio() -> None:
@@ -142,13 +144,13 @@ async def test_a_failure_that_nobody_waited_for_is_no_complaint_of_asyncio() -> 
     )
 
     async def fail_alone() -> None:
-        flight, tower = Flight[str](), Tower(ValueError("no"))
-        flight.launch(tower.call)
-        for caller in await crew(flight, tower.call, 3):
+        single_flight, tower = SingleFlight[str](), Tower(ValueError("no"))
+        single_flight.start(tower.call)
+        for caller in await crew(single_flight, tower.call, 3):
             caller.cancel()
-        await settled(lambda: flight.waiters == 0)
+        await wait_until(lambda: single_flight.waiters == 0)
         tower.gate.set()
-        await soon(flight.landed())
+        await soon(single_flight.wait_idle())
 
     await fail_alone()
     gc.collect()  # asyncio complains when the task goes
@@ -158,8 +160,8 @@ async def test_a_failure_that_nobody_waited_for_is_no_complaint_of_asyncio() -> 
 
 async def test_errors_told_to_many_do_not_pile_up_in_the_error() -> None:
     """One error reaches everybody; its traceback must not hold all their frames."""
-    flight, tower = Flight[str](), Tower(ValueError("no"))
-    waiting = await crew(flight, tower.call, 50)
+    single_flight, tower = SingleFlight[str](), Tower(ValueError("no"))
+    waiting = await crew(single_flight, tower.call, 50)
     tower.gate.set()
     await asyncio.gather(*waiting, return_exceptions=True)
     error, depth = tower.outcome, 0
@@ -172,35 +174,35 @@ async def test_errors_told_to_many_do_not_pile_up_in_the_error() -> None:
 
 async def test_launch_starts_one_call_and_waits_for_nothing() -> None:
     """A second launch finds the first in the air."""
-    flight, tower = Flight[str](), Tower()
-    flight.launch(tower.call)
-    flight.launch(tower.call)
-    (waiting,) = await crew(flight, tower.call, 1)
+    single_flight, tower = SingleFlight[str](), Tower()
+    single_flight.start(tower.call)
+    single_flight.start(tower.call)
+    (waiting,) = await crew(single_flight, tower.call, 1)
     tower.gate.set()
     assert await waiting == "landed 1"
 
 
 async def test_who_is_told_may_start_the_next_call_at_once() -> None:
     """In the very step in which it learns the answer, the flight is free again."""
-    flight, tower = Flight[str](), Tower()
+    single_flight, tower = SingleFlight[str](), Tower()
     tower.gate.set()
 
     async def twice() -> tuple[str, str]:
-        return await flight.join(tower.call), await flight.join(tower.call)
+        return await single_flight.run(tower.call), await single_flight.run(tower.call)
 
     assert await soon(twice()) == ("landed 1", "landed 2")
 
 
 async def test_all_who_start_again_at_once_share_again() -> None:
     """Ten callers, twice: two calls."""
-    flight, tower = Flight[str](), Tower()
+    single_flight, tower = SingleFlight[str](), Tower()
 
     async def twice() -> None:
-        await flight.join(tower.call)
-        await flight.join(tower.call)
+        await single_flight.run(tower.call)
+        await single_flight.run(tower.call)
 
     tasks = [asyncio.create_task(twice()) for _ in range(10)]
-    await settled(lambda: flight.waiters == 10)
+    await wait_until(lambda: single_flight.waiters == 10)
     tower.gate.set()
     await soon(asyncio.gather(*tasks))
     assert tower.calls == 2
@@ -214,48 +216,48 @@ async def test_the_call_belongs_to_no_request() -> None:
     async def call() -> str:
         return request.get()
 
-    assert await Flight[str]().join(call) == "none"
+    assert await SingleFlight[str]().run(call) == "none"
 
 
 async def test_landed_returns_at_once_when_nothing_flies() -> None:
     """And waits for what does, without raising its error."""
-    flight, tower = Flight[str](), Tower(ValueError("no"))
-    await flight.landed()
-    flight.launch(tower.call)
-    landing = asyncio.create_task(flight.landed())
+    single_flight, tower = SingleFlight[str](), Tower(ValueError("no"))
+    await single_flight.wait_idle()
+    single_flight.start(tower.call)
+    landing = asyncio.create_task(single_flight.wait_idle())
     await asyncio.sleep(0)
     assert not landing.done()
     tower.gate.set()
     await soon(landing)
-    assert not flight.is_in_the_air
+    assert not single_flight.is_in_the_air
 
 
 def test_a_loop_that_closes_in_mid_flight_leaves_no_noise_behind() -> None:
     """The flight ends with the loop, and serves on another one."""
-    flight = Flight[str]()
+    single_flight = SingleFlight[str]()
 
     async def leave_it_flying() -> None:
-        flight.launch(Tower().call)
+        single_flight.start(Tower().call)
         await asyncio.sleep(0)
-        assert flight.is_in_the_air
+        assert single_flight.is_in_the_air
 
     async def fly_again() -> str:
         tower = Tower()
         tower.gate.set()
-        return await flight.join(tower.call)
+        return await single_flight.run(tower.call)
 
     asyncio.run(leave_it_flying())
-    assert not flight.is_in_the_air
+    assert not single_flight.is_in_the_air
     assert asyncio.run(fly_again()) == "landed 1"
 
 
 async def test_a_cancelled_call_frees_those_who_wait() -> None:
     """Only the loop's end cancels it; even then nobody hangs."""
-    flight, tower = Flight[str](), Tower()
-    waiting = await crew(flight, tower.call, 2)
-    assert flight._task is not None
-    flight._task.cancel()
+    single_flight, tower = SingleFlight[str](), Tower()
+    waiting = await crew(single_flight, tower.call, 2)
+    assert single_flight._task is not None
+    single_flight._task.cancel()
     for task in waiting:
         with pytest.raises(asyncio.CancelledError):
             await soon(task)
-    assert not flight.is_in_the_air
+    assert not single_flight.is_in_the_air

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from bearerd.credential.authority.refresh_grant import AuthorityFailure, Grant
-from bearerd.credential.refresh.token_bucket import Budget
+from bearerd.credential.refresh.token_bucket import TokenBucket
 from bearerd.credential.source import CredentialSource
 from bearerd.credential.token import Credential
 from bearerd.errors import (
@@ -41,8 +41,8 @@ from tests.credential.stand_ins import (
     full_disk,
     login,
     refresh_token_of,
-    settled,
     soon,
+    wait_until,
 )
 
 
@@ -97,7 +97,7 @@ async def test_a_login_that_appears_later_is_taken_up(home: Home) -> None:
     source = home.source()
     for _ in range(3):
         assert await needs_login(source.current()) == "missing"
-        await source.take_up()
+        await source.reload_if_changed()
     assert len(home.told(LoginNeeded)) == 1
     home.write(login())
     assert (await source.current()).refresh_token == refresh_token_of("first")
@@ -114,7 +114,7 @@ async def test_inside_the_window_the_old_one_is_served_meanwhile(home: Home) -> 
         assert await source.current() is old
     await soon(home.authority.arrived.wait())
     home.authority.gate.set()
-    await settled(lambda: home.told(CredentialRefreshed) != [])
+    await wait_until(lambda: home.told(CredentialRefreshed) != [])
     new = await source.current()
     assert new.generation == 2
     assert home.authority.calls == [refresh_token_of("first")]
@@ -164,7 +164,7 @@ async def test_a_condemned_credential_is_not_sent_to_that_path_again(
 ) -> None:
     """It is refreshed first; elsewhere it is still served."""
     old = await ready.current("one")
-    assert ready.is_about_token("one", old, names_token=True, is_fresh=False)
+    assert ready.record_rejection("one", old, names_token=True, is_fresh=False)
     assert await ready.current("other") is old
     new = await ready.current("one")
     assert new.generation == 2
@@ -176,7 +176,7 @@ async def test_a_condemned_one_is_sent_all_the_same_if_no_refresh_is_to_be_had(
 ) -> None:
     """The upstream's own word is better than ours."""
     old = await ready.current("one")
-    ready.is_about_token("one", old, names_token=True, is_fresh=False)
+    ready.record_rejection("one", old, names_token=True, is_fresh=False)
     home.authority.script.append(AuthorityFailure("unclear", "http_500"))
     assert await ready.current("one") is old
 
@@ -222,12 +222,12 @@ async def test_a_flight_that_brings_what_was_just_refused_is_followed_by_another
     old = await source.current()
     async with home.store().lock(0):
         early = asyncio.create_task(source.refresh(old, "refused"))
-        await settled(lambda: home.hands.sleepers == 1)  # for the lock
+        await wait_until(lambda: home.hands.sleepers == 1)  # for the lock
         home.write(login("second"))
         second = await source.reload(old)
         assert second is not None
         late = asyncio.create_task(source.refresh(second, "refused"))
-        await settled(lambda: source.waiters == 2)
+        await wait_until(lambda: source.waiters == 2)
     home.hands.move(0.02)
     assert await soon(early) == second
     assert (await soon(late)).generation == 3
@@ -360,7 +360,7 @@ async def test_somebody_elses_login_is_never_taken_up_silently(
     assert isinstance(await refused(ready.reload(old)), AccountChanged)
     assert isinstance(await refused(ready.refresh(old, "refused")), AccountChanged)
     assert isinstance(await refused(ready.current()), AccountChanged)
-    await ready.take_up()
+    await ready.reload_if_changed()
     assert home.authority.calls == []
     assert len(home.told(LoginNeeded)) == 1
     assert ready.status().state == "account_changed"
@@ -384,7 +384,7 @@ async def test_the_old_account_coming_back_restores_service(
     """No restart, no command."""
     old = await ready.current()
     home.write(login("x", account="acct-2"))
-    await ready.take_up()
+    await ready.reload_if_changed()
     assert ready.status().state == "account_changed"
     home.write(login("back"))
     assert (await ready.current()).refresh_token == refresh_token_of("back")
@@ -398,7 +398,7 @@ async def test_an_account_is_changed_on_purpose(
     """`adopt` pins the profile to it, for other processes and after a restart too."""
     await ready.current()
     home.write(login("x", account="acct-2", user="user-2"))
-    await ready.take_up()
+    await ready.reload_if_changed()
     adopted = await ready.adopt()
     assert adopted.account_id == "acct-2"
     assert await ready.current() is adopted
@@ -427,7 +427,7 @@ async def test_a_login_without_an_account_may_gain_one(home: Home) -> None:
     assert (await source.reload(first)) is not None
     assert (await source.current()).account_id == "acct-1"
     home.write(login("third", account="acct-2"))
-    await source.take_up()
+    await source.reload_if_changed()
     assert isinstance(await refused(source.current()), AccountChanged)
 
 
@@ -468,7 +468,7 @@ async def test_a_logout_during_the_call_is_not_undone(
     assert not home.path.exists()
     for path in home.path.parent.iterdir():
         assert MARK.encode() not in path.read_bytes()
-    await ready.take_up()
+    await ready.reload_if_changed()
     assert await needs_login(ready.current()) == "missing"
 
 
@@ -493,7 +493,7 @@ async def test_a_refusal_for_good_is_remembered_and_said_once(
     assert len(needed) == 3, "once for each of the three processes"
     home.write(login("new"))
     for source in (ready, other, later):
-        await source.take_up()
+        await source.reload_if_changed()
         assert (await source.current()).refresh_token == refresh_token_of("new")
         assert source.status().state == "ready"
     assert (await refreshed(ready)).generation == 3
@@ -608,13 +608,13 @@ async def test_what_was_spent_indeed_ends_in_one_more_call(
 async def test_two_processes_share_one_budget(home: Home) -> None:
     """What is spent by one is spent for the other; time gives it back."""
     home.write(login())
-    budget = Budget(burst=3, interval_seconds=30.0)
-    one, two = home.source(budget=budget), home.source(budget=budget)
+    bucket = TokenBucket(burst=3, interval_seconds=30.0)
+    one, two = home.source(bucket=bucket), home.source(bucket=bucket)
     for source in (one, two, one):
-        await source.take_up()
+        await source.reload_if_changed()
         await refreshed(source)
     for source in (one, two):
-        await source.take_up()
+        await source.reload_if_changed()
         why = await refused(refreshed(source))
         assert isinstance(why, RefreshThrottled)
         assert why.retry_after_seconds == 30
@@ -628,7 +628,7 @@ async def test_two_processes_share_one_budget(home: Home) -> None:
 async def test_calls_that_never_arrived_cost_nothing(home: Home) -> None:
     """A network that is down does not use up the budget."""
     home.write(login())
-    source = home.source(budget=Budget(burst=2, interval_seconds=1e9))
+    source = home.source(bucket=TokenBucket(burst=2, interval_seconds=1e9))
     for _ in range(9):
         home.authority.script.append(AuthorityFailure("undelivered", "no_route"))
     old = await source.current()
@@ -643,7 +643,7 @@ async def test_tokens_that_live_seconds_stay_within_the_budget(home: Home) -> No
     """A minute of them: the burst, and one each interval."""
     home.write(login(expires_at=START + 1))
     home.authority.lifetime_seconds = 1.0
-    source = home.source(budget=Budget(burst=5, interval_seconds=30.0))
+    source = home.source(bucket=TokenBucket(burst=5, interval_seconds=30.0))
     for _ in range(240):
         home.hands.move(0.25)
         try:
@@ -678,17 +678,17 @@ async def test_what_cannot_be_saved_is_held_and_saved_later(
     with full_disk():
         new = await refreshed(ready)
         assert await ready.current() is new
-        await ready.save_again()
+        await ready.retry_save()
         assert ready.status().in_memory_only
     assert home.stored_refresh_token() == refresh_token_of("first")
     assert home.told(CredentialSaved) == []
-    await ready.save_again()
-    await ready.save_again()
+    await ready.retry_save()
+    await ready.retry_save()
     assert home.stored_refresh_token() == new.refresh_token
     assert not ready.status().in_memory_only
     assert len(home.told(CredentialHeldInMemory)) == 1
     assert home.told(CredentialSaved) == [CredentialSaved("default")]
-    await ready.take_up()
+    await ready.reload_if_changed()
     assert await ready.current() is new
 
 
@@ -728,12 +728,12 @@ async def test_a_sign_out_while_unsaved_is_a_sign_out(
     with full_disk():
         await refreshed(ready)
     home.path.unlink()
-    await ready.save_again()
+    await ready.retry_save()
     await ready.close()
     assert not home.path.exists()
     assert home.told(CredentialSaved) == []
     for _ in range(2):
-        await ready.take_up()
+        await ready.reload_if_changed()
     assert await needs_login(ready.current()) == "missing"
 
 
@@ -745,8 +745,8 @@ async def test_a_new_login_while_unsaved_wins(
     with full_disk():
         await refreshed(ready)
     home.write(login("new"))
-    await ready.save_again()
-    await ready.take_up()
+    await ready.retry_save()
+    await ready.reload_if_changed()
     assert home.stored_refresh_token() == refresh_token_of("new")
     assert (await ready.current()).refresh_token == refresh_token_of("new")
     assert not ready.status().in_memory_only
@@ -769,7 +769,7 @@ async def test_a_restored_backup_of_a_spent_token_is_not_spent_again(
     backup = home.read()
     new = await refreshed(ready)
     home.write(backup)
-    await ready.take_up()
+    await ready.reload_if_changed()
     assert await ready.current() is new
     assert await ready.reload(new) is None
     newer = await ready.refresh(new, "refused")
@@ -784,13 +784,13 @@ async def test_a_file_that_is_gone_for_a_moment_is_borne(
     """Once; who writes it anew has done so by the next look."""
     old = await ready.current()
     home.path.unlink()
-    await ready.take_up()
+    await ready.reload_if_changed()
     assert await ready.current() is old
     home.write(login("new"))
-    await ready.take_up()
+    await ready.reload_if_changed()
     assert (await ready.current()).refresh_token == refresh_token_of("new")
     home.path.unlink()
-    await ready.take_up()
+    await ready.reload_if_changed()
     assert (await ready.current()).generation == 2, "counted from one again"
     assert home.told(LoginNeeded) == []
 
@@ -801,8 +801,8 @@ async def test_a_file_that_stays_away_is_a_sign_out(
     """At the second look; nothing is signed any more, and nothing is kept in memory."""
     await ready.current()
     home.path.unlink()
-    await ready.take_up()
-    await ready.take_up()
+    await ready.reload_if_changed()
+    await ready.reload_if_changed()
     assert await needs_login(ready.current()) == "missing"
     assert len(home.told(LoginNeeded)) == 1
     status = ready.status()
@@ -823,12 +823,12 @@ async def test_a_broken_file_keeps_what_is_held(
     old = await ready.current()
     home.path.write_bytes(content)
     for _ in range(3):
-        await ready.take_up()
+        await ready.reload_if_changed()
         assert await ready.current() is old
         assert await ready.reload(old) is None
     assert home.told(LoginNeeded) == []
     home.write(login("new"))
-    await ready.take_up()
+    await ready.reload_if_changed()
     assert (await ready.current()).refresh_token == refresh_token_of("new")
 
 
@@ -864,7 +864,7 @@ async def test_errors_that_are_met_often_do_not_grow(home: Home) -> None:
     source = home.source()
     await source.current()
     home.write(login("x", account="acct-2"))
-    await source.take_up()
+    await source.reload_if_changed()
     depths = []
     for _ in range(50):
         trace = (await refused(source.current())).__traceback__
@@ -920,7 +920,7 @@ async def test_closing_waits_for_the_refresh_in_the_air(
     await soon(home.authority.arrived.wait())
     caller.cancel()
     closing = asyncio.create_task(ready.close())
-    await settled(lambda: ready.waiters == 0)
+    await wait_until(lambda: ready.waiters == 0)
     assert not closing.done()
     home.authority.gate.set()
     await soon(closing)
@@ -961,9 +961,9 @@ async def test_who_is_cancelled_at_any_await_leaves_no_trace(
     turn, is_over, waited = 0, False, 0
     while not is_over:
         home.write(login(f"first-{turn}", expires_at=START - 1))
-        source = home.source(budget=Budget(10_000, 1.0))
-        await source.take_up()
-        held = source._holding.credential
+        source = home.source(bucket=TokenBucket(10_000, 1.0))
+        await source.reload_if_changed()
+        held = source._cached.credential
         assert held is not None
         if is_torn:
             home.path.write_bytes(b"{")
@@ -971,7 +971,7 @@ async def test_who_is_cancelled_at_any_await_leaves_no_trace(
             "refresh": source.refresh(held, "refused"),
             "reload": source.reload(held),
             "current": source.current(),
-            "take_up": source.take_up(),
+            "take_up": source.reload_if_changed(),
             "adopt": source.adopt(),
         }
         work = works.pop(ask)
@@ -984,7 +984,7 @@ async def test_who_is_cancelled_at_any_await_leaves_no_trace(
         async with home.store().lock(0):
             if is_torn:
                 home.write(login(f"mended-{turn}"))
-        await source.take_up()
+        await source.reload_if_changed()
         assert await soon(source.current()) == await home.store().load()
         turn += 1
     assert waited > 0 or not (is_torn or ask in {"refresh", "current"})

@@ -140,15 +140,15 @@ def test_the_content_is_on_disk_before_its_name_and_the_name_after_it(
 def test_a_signature_tells_states_apart(tmp_path: Path) -> None:
     """A replaced file, a changed one, and one that is gone."""
     path = tmp_path / "auth.json"
-    assert atomic.signature(path) is None
+    assert atomic.file_stamp(path) is None
     atomic.replace(path, b"one")
-    first = atomic.signature(path)
-    assert first == atomic.signature(path)
+    first = atomic.file_stamp(path)
+    assert first == atomic.file_stamp(path)
     atomic.replace(path, b"two")
-    second = atomic.signature(path)
+    second = atomic.file_stamp(path)
     assert second != first
     path.write_bytes(b"longer")
-    assert atomic.signature(path) not in (None, second)
+    assert atomic.file_stamp(path) not in (None, second)
 
 
 def test_a_file_that_cannot_be_replaced_is_written_in_place(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from bearerd.clock import Clock
 from bearerd.files.flock import flock
-from tests.credential.stand_ins import Hands, settled, soon
+from tests.credential.stand_ins import Hands, soon, wait_until
 
 
 async def test_the_file_is_private_and_stays(tmp_path: Path, hands: Hands) -> None:
@@ -50,9 +50,9 @@ async def test_a_waiter_gets_it_as_soon_as_it_is_free(
 
     async with flock(path, clock, 0):
         waiting = asyncio.create_task(wait_for_it())
-        await settled(lambda: hands.sleepers == 1)
+        await wait_until(lambda: hands.sleepers == 1)
         hands.move(1.0)
-        await settled(lambda: hands.sleepers == 1)
+        await wait_until(lambda: hands.sleepers == 1)
         assert not got.is_set()
     hands.move(0.02)
     await soon(waiting)
@@ -84,7 +84,7 @@ async def test_a_waiter_that_is_cancelled_leaves_nothing_held(
     holder = asyncio.create_task(hold())
     await asyncio.sleep(0)
     waiter = asyncio.create_task(hold())
-    await settled(lambda: hands.sleepers == 1)
+    await wait_until(lambda: hands.sleepers == 1)
     for task in (waiter, holder):
         task.cancel()
         with pytest.raises(asyncio.CancelledError):

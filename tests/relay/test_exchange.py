@@ -71,10 +71,10 @@ class Source:
     def newer_than(self, _refused: Credential) -> Credential | None:
         return self.newer
 
-    def accepted(self, _path: str, credential: Credential) -> None:
+    def record_success(self, _path: str, credential: Credential) -> None:
         self.asked.append(f"accepted {credential.access_token}")
 
-    def is_about_token(
+    def record_rejection(
         self, _path: str, _credential: Credential, *, names_token: bool, is_fresh: bool
     ) -> bool:
         del is_fresh

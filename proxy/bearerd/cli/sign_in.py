@@ -16,7 +16,7 @@ from bearerd.clock import Clock
 from bearerd.credential.authority.pkce import SignInFailed
 from bearerd.credential.authority.sign_in_client import SignInAuthority
 from bearerd.credential.store.codex_home import codex_file, sharing
-from bearerd.credential.store.install import keep_login, prepare, remove_login
+from bearerd.credential.store.install import install_login, prepare, remove_login
 from bearerd.credential.token import Credential
 from bearerd.settings import Settings
 from bearerd.settings.profile import ProfileSettings
@@ -42,7 +42,7 @@ async def sign_in(
     await prepare(profile.store, clock=Clock())
     async with _authority(settings, profile) as authority:
         credential = await ask(authority)
-        previous = await keep_login(
+        previous = await install_login(
             profile.store,
             credential,
             clock=Clock(),

@@ -17,13 +17,13 @@ from bearerd.events import ClockJumped, Observer
 TICK_SECONDS = 1.0
 """A changed store is noticed within two of these, at the price of two `stat` calls."""
 
-SAVE_TICKS = 5
+RETRY_SAVE_TICKS = 5
 """How many ticks lie between two tries to save what lives in memory only."""
 
 JUMP_SECONDS = 5.0
 
 
-class Upkeep:
+class BackgroundRefresh:
     """Looks after one source until cancelled. Owns nothing but its two loops."""
 
     def __init__(
@@ -43,15 +43,15 @@ class Upkeep:
         ticks = 0
         while True:
             self._source.refresh_if_due()
-            if ticks % SAVE_TICKS == 0:
-                await self._source.save_again()
+            if ticks % RETRY_SAVE_TICKS == 0:
+                await self._source.retry_save()
             ticks += 1
             await self._clock.sleep(TICK_SECONDS)
 
     async def _watch_store(self) -> None:
         now, monotonic = self._clock.now(), self._clock.monotonic()
         while True:
-            await self._source.take_up()
+            await self._source.reload_if_changed()
             await self._clock.sleep(TICK_SECONDS)
             before = now - monotonic
             now, monotonic = self._clock.now(), self._clock.monotonic()

@@ -13,18 +13,18 @@ SKEW_SECONDS = 60.0
 """A difference between two clocks that is more than delay."""
 
 
-class Holding:
+class CachedCredential:
     """Owns the credential held, its generation, and how far our clock is off.
 
-    Only the source changes it. *draw* returns a number in [0, 1), for jitter.
+    Only the source changes it. *jitter* returns a number in [0, 1), for jitter.
     """
 
     def __init__(
-        self, *, window_seconds: float, clock: Clock, draw: Callable[[], float]
+        self, *, window_seconds: float, clock: Clock, jitter: Callable[[], float]
     ) -> None:
         self._window_seconds = window_seconds
         self._clock = clock
-        self._draw = draw
+        self._jitter = jitter
         self.skew_seconds = 0.0
         self.credential: Credential | None = None
         self.generation = 0
@@ -40,7 +40,7 @@ class Holding:
         """Say whether what is held should be refreshed by now."""
         return self.due.is_due(self._clock.now())
 
-    def take(self, credential: Credential, *, is_received: bool) -> Credential:
+    def set(self, credential: Credential, *, is_received: bool) -> Credential:
         """Hold *credential* as the next generation.
 
         *is_received*: the authority issued it this moment, so its `iat` tells how far
@@ -55,7 +55,7 @@ class Holding:
             credential,
             now=now,
             window_seconds=self._window_seconds,
-            draw=self._draw(),
+            jitter=self._jitter(),
             is_first=self.generation == 0,
             skew_seconds=self.skew_seconds,
         )
@@ -63,6 +63,6 @@ class Holding:
         self.credential = replace(credential, generation=self.generation)
         return self.credential
 
-    def drop(self) -> None:
+    def clear(self) -> None:
         """Hold nothing: somebody has signed out."""
         self.credential, self.due = None, NEVER

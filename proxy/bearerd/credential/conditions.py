@@ -24,25 +24,25 @@ from bearerd.events import (
 Blocking: TypeAlias = LoginRequired | AccountChanged
 
 
-class Problems:
+class Conditions:
     """Owns the problems of one profile, and tells *observe* when they change."""
 
     def __init__(self, profile: str, observe: Observer) -> None:
         self._profile = profile
         self._observe = observe
         self.blocking: Blocking | None = None
-        self.final: LoginRequired | None = None
-        self.passing: Blocking | None = None
+        self.terminal: LoginRequired | None = None
+        self.transient: Blocking | None = None
         self.last_failure: tuple[RefreshOutcome, str] | None = None
 
     @property
-    def worst(self) -> Blocking | None:
+    def most_severe(self) -> Blocking | None:
         """Return what a person has to act on, if anything."""
-        return self.blocking or self.final
+        return self.blocking or self.terminal
 
-    def bear(self, problem: Blocking) -> None:
+    def tolerate(self, problem: Blocking) -> None:
         """Note what may pass by itself, while what is held is served; tell it once."""
-        before, self.passing = self.passing, problem
+        before, self.transient = self.transient, problem
         if before is None or before.message != problem.message:
             self._observe(StoreTroubled(self._profile, problem.message))
 
@@ -50,25 +50,25 @@ class Problems:
         """Note that the store allows nothing to be signed; return *problem*."""
         before, self.blocking = self.blocking, problem
         if before is None or before.message != problem.message:
-            self._tell(problem)
+            self._announce(problem)
         return problem
 
-    def unblock(self, generation: int, *, is_new: bool) -> None:
+    def clear(self, generation: int, *, is_new: bool) -> None:
         """Note that the store holds a login of ours; *is_new* clears a final word."""
-        had_problem = self.worst is not None
-        self.blocking = self.passing = None
+        had_problem = self.most_severe is not None
+        self.blocking = self.transient = None
         if is_new:
-            self.final = None
-        if had_problem and self.worst is None:
+            self.terminal = None
+        if had_problem and self.most_severe is None:
             self._observe(LoginRestored(self._profile, generation))
 
-    def end(self, error: LoginRequired) -> None:
+    def set_terminal(self, error: LoginRequired) -> None:
         """Note the authority's final word on what is held."""
-        if self.final is None:
-            self._tell(error)
-        self.final = error
+        if self.terminal is None:
+            self._announce(error)
+        self.terminal = error
 
-    def failed(
+    def record_failure(
         self,
         trigger: Trigger,
         outcome: RefreshOutcome,
@@ -92,10 +92,10 @@ class Problems:
                 )
             )
 
-    def succeeded(self) -> None:
+    def record_success(self) -> None:
         """Note a refresh that did not fail."""
         self.last_failure = None
 
-    def _tell(self, problem: Blocking) -> None:
+    def _announce(self, problem: Blocking) -> None:
         reason = problem.reason if isinstance(problem, LoginRequired) else problem.code
         self._observe(LoginNeeded(self._profile, problem.code, reason, problem.message))

@@ -22,7 +22,7 @@ REMEMBERED_PATHS = 256
 """Bounds the memory; agents use a dozen paths."""
 
 
-class Standing:
+class RejectionHistory:
     """What the upstream has said of one profile's credentials.
 
     Owns three bounded facts: path to the newest generation that was accepted there,
@@ -33,27 +33,27 @@ class Standing:
 
     def __init__(self) -> None:
         self._accepted: OrderedDict[str, tuple[int, float]] = OrderedDict()
-        self._stubborn: OrderedDict[str, int] = OrderedDict()
-        self._refusing: tuple[int, frozenset[str]] = (0, frozenset())
+        self._always_rejecting: OrderedDict[str, int] = OrderedDict()
+        self._rejecting: tuple[int, frozenset[str]] = (0, frozenset())
 
-    def accepted(self, path: str, generation: int, now: float) -> None:
+    def record_success(self, path: str, generation: int, now: float) -> None:
         """Note that a request which we signed was answered without an error."""
         if path not in self._accepted and len(self._accepted) >= REMEMBERED_PATHS:
             self._accepted.popitem(last=False)
         self._accepted[path] = (generation, now)
         self._accepted.move_to_end(path)  # made-up paths push out none that is in use
-        if self._stubborn:
-            self._stubborn.pop(path, None)
-        if self._refusing[0] == generation and self._refusing[1]:
-            self._refusing = (generation, frozenset())
+        if self._always_rejecting:
+            self._always_rejecting.pop(path, None)
+        if self._rejecting[0] == generation and self._rejecting[1]:
+            self._rejecting = (generation, frozenset())
 
-    def refused_fresh(self, path: str, generation: int) -> None:
+    def record_fresh_rejection(self, path: str, generation: int) -> None:
         """Note that a path refused a credential that the authority had just given."""
-        self._stubborn.setdefault(path, generation)
-        if len(self._stubborn) > REMEMBERED_PATHS:
-            self._stubborn.popitem(last=False)
+        self._always_rejecting.setdefault(path, generation)
+        if len(self._always_rejecting) > REMEMBERED_PATHS:
+            self._always_rejecting.popitem(last=False)
 
-    def is_about_token(
+    def record_rejection(
         self, path: str, generation: int, now: float, *, names_token: bool
     ) -> bool:
         """Note a 401 at *path*; say whether it speaks of the token.
@@ -67,34 +67,34 @@ class Standing:
         if self._is_accepted_elsewhere(path, generation, now):
             here = self._accepted.get(path)
             was_taken_here = here is not None and here[0] == generation
-            if path in self._stubborn or not (names_token or was_taken_here):
+            if path in self._always_rejecting or not (names_token or was_taken_here):
                 return False
-        self._refused(path, generation)
+        self._add_rejection(path, generation)
         return True
 
-    def is_condemned(self, path: str, generation: int) -> bool:
+    def is_known_bad(self, path: str, generation: int) -> bool:
         """Say whether it would be idle to send this credential to *path* again.
 
         The path has refused it, or so many others have that the token is dead.
         """
-        at_generation, paths = self._refusing
+        at_generation, paths = self._rejecting
         if at_generation != generation:
             return False
         return path in paths or len(paths) >= DEAD_AFTER_PATHS
 
-    def is_refused(self, generation: int) -> bool:
+    def is_rejected(self, generation: int) -> bool:
         """Say whether the upstream's last word on this credential was a refusal."""
-        return self._refusing[0] == generation and bool(self._refusing[1])
+        return self._rejecting[0] == generation and bool(self._rejecting[1])
 
-    def _refused(self, path: str, generation: int) -> None:
-        at_generation, paths = self._refusing
+    def _add_rejection(self, path: str, generation: int) -> None:
+        at_generation, paths = self._rejecting
         if generation > at_generation:
-            self._refusing = (generation, frozenset({path}))
+            self._rejecting = (generation, frozenset({path}))
         elif generation == at_generation and len(paths) < DEAD_AFTER_PATHS:
-            self._refusing = (generation, paths | {path})
+            self._rejecting = (generation, paths | {path})
 
     def _is_accepted_elsewhere(self, path: str, generation: int, now: float) -> bool:
-        since = self._stubborn.get(path, generation)
+        since = self._always_rejecting.get(path, generation)
         return any(
             other != path
             and since <= at_generation <= generation

@@ -1,4 +1,4 @@
-"""When a credential is due for a refresh. Pure; drawn once, when it is taken up."""
+"""When a credential is due for a refresh. Pure; picked once, when it is taken up."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ def due(
     *,
     now: float,
     window_seconds: float,
-    draw: float,
+    jitter: float,
     is_first: bool,
     skew_seconds: float = 0.0,
 ) -> Due:
-    """Return when *credential* is due. *draw* is in [0, 1).
+    """Return when *credential* is due. *jitter* is in [0, 1).
 
     A window longer than a token's life would mean a refresh at once, and again, by each
     process that starts: none gets more than a fifth of its life. That is what is left of
@@ -60,4 +60,4 @@ def due(
     elif issued_at is not None:
         life = max(0.0, credential.expires_at - issued_at)
         window = min(window, WINDOW_SHARE * life)
-    return Due(expires_at - window * (1 - JITTER_SHARE * draw), expires_at)
+    return Due(expires_at - window * (1 - JITTER_SHARE * jitter), expires_at)

@@ -15,7 +15,7 @@ from typing import Any, Generic, TypeVar
 T = TypeVar("T")
 
 
-class Flight(Generic[T]):
+class SingleFlight(Generic[T]):
     """At most one call in the air. Owns the task; nobody else may cancel it."""
 
     def __init__(self) -> None:
@@ -27,20 +27,20 @@ class Flight(Generic[T]):
         """Say whether a call is under way."""
         return self._task is not None
 
-    def launch(self, call: Callable[[], Coroutine[Any, Any, T]]) -> None:
+    def start(self, call: Callable[[], Coroutine[Any, Any, T]]) -> None:
         """Start *call* unless one is in the air; nobody waits for it."""
         if self._task is None:
             # An empty context: the call and its log lines belong to no one request.
             self._task = asyncio.create_task(call(), context=contextvars.Context())
-            self._task.add_done_callback(self._land)
+            self._task.add_done_callback(self._on_done)
 
-    async def join(self, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    async def run(self, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Return the answer of the call in the air, starting *call* if there is none.
 
         All who join before it lands get the same answer or the same exception. A
         cancelled caller leaves alone.
         """
-        self.launch(call)
+        self.start(call)
         task = self._task
         assert task is not None  # noqa: S101 - just launched
         self.waiters += 1
@@ -51,12 +51,12 @@ class Flight(Generic[T]):
             self.waiters -= 1
         return task.result()
 
-    async def landed(self) -> None:
+    async def wait_idle(self) -> None:
         """Wait until nothing is in the air. Errors went to those who joined."""
         while self._task is not None:
             await asyncio.wait({self._task})
 
-    def _land(self, task: asyncio.Task[T]) -> None:
+    def _on_done(self, task: asyncio.Task[T]) -> None:
         self._task = None
         if not task.cancelled():
             task.exception()  # seen: asyncio complains if every caller has left

@@ -17,15 +17,19 @@ from __future__ import annotations
 from contextlib import suppress
 
 from bearerd.clock import Clock
-from bearerd.credential.authority.client_errors import told
+from bearerd.credential.authority.client_errors import client_error
 from bearerd.credential.authority.refresh_grant import AuthorityFailure
-from bearerd.credential.cached import Holding
-from bearerd.credential.conditions import Blocking, Problems
-from bearerd.credential.refresh.refresher import Asked, Renewal, Renewed
-from bearerd.credential.rejections import Standing
-from bearerd.credential.single_flight import Flight
+from bearerd.credential.cached import CachedCredential
+from bearerd.credential.conditions import Blocking, Conditions
+from bearerd.credential.refresh.refresher import (
+    Refresher,
+    RefreshRequest,
+    RefreshResult,
+)
+from bearerd.credential.rejections import RejectionHistory
+from bearerd.credential.single_flight import SingleFlight
 from bearerd.credential.status import SourceStatus, described
-from bearerd.credential.store.account_pin import Ownership
+from bearerd.credential.store.account_pin import AccountPin
 from bearerd.credential.store.store import Store
 from bearerd.credential.token import Credential
 from bearerd.errors import (
@@ -57,23 +61,23 @@ class CredentialSource:
         *,
         profile: str,
         store: Store,
-        renewal: Renewal,
-        holding: Holding,
+        refresher: Refresher,
+        cached: CachedCredential,
         clock: Clock,
         observe: Observer,
     ) -> None:
         self._profile = profile
         self._store = store
-        self._renewal = renewal
-        self._holding = holding
+        self._refresher = refresher
+        self._cached = cached
         self._clock = clock
         self._observe = observe
-        self._problems = Problems(profile, observe)
-        self._standing = Standing()
-        self._flight: Flight[Credential] = Flight()
-        self._ownership = Ownership(store)
+        self._conditions = Conditions(profile, observe)
+        self._rejections = RejectionHistory()
+        self._single_flight: SingleFlight[Credential] = SingleFlight()
+        self._pin = AccountPin(store)
         self._is_missing = False  # the file was gone at the last look
-        self._is_in_memory_only = False
+        self._is_unsaved = False
         self._last_refreshed_at: float | None = None
 
     # What the exchange asks.
@@ -88,14 +92,14 @@ class CredentialSource:
             LoginRequired, AccountChanged: a person has to act.
             AuthorityUnavailable: it has expired, and no new one is to be had now.
         """
-        held = self._holding.credential
-        if held is None or self._problems.blocking is not None:
+        held = self._cached.credential
+        if held is None or self._conditions.blocking is not None:
             held = await self._look()
-        if self._holding.is_due:
-            if self._holding.is_expired:
+        if self._cached.is_due:
+            if self._cached.is_expired:
                 return await self.refresh(held, "expired")
             self.refresh_if_due()
-        if self._standing.is_condemned(path, held.generation):
+        if self._rejections.is_known_bad(path, held.generation):
             # Unreachable or throttled: the upstream's own word is better than ours.
             with suppress(AuthorityUnavailable):
                 return await self.refresh(held, "refused")
@@ -107,10 +111,10 @@ class CredentialSource:
         Raises:
             LoginRequired, AccountChanged: it holds nothing, or somebody else's.
         """
-        is_blocked = self._problems.blocking is not None
-        if is_blocked or self._holding.credential == refused:
+        is_blocked = self._conditions.blocking is not None
+        if is_blocked or self._cached.credential == refused:
             await self._look()
-        held = self._holding.credential
+        held = self._cached.credential
         return held if held != refused else None
 
     async def refresh(self, refused: Credential | None, trigger: Trigger) -> Credential:
@@ -124,24 +128,26 @@ class CredentialSource:
         newer = self.newer_than(refused)
         if newer is not None:
             return newer
-        credential = await self._flight.join(lambda: self._renew(trigger))
+        credential = await self._single_flight.run(lambda: self._renew(trigger))
         if refused is not None and credential.access_token == refused.access_token:
             # It had landed just before and brought what has been refused since.
-            credential = await self._flight.join(lambda: self._renew(trigger))
+            credential = await self._single_flight.run(lambda: self._renew(trigger))
         return credential
 
     def newer_than(self, refused: Credential | None) -> Credential | None:
         """Return what is held, if it is not *refused* and may be sent."""
-        held = self._holding.credential
-        if refused is None or held == refused or self._holding.is_expired:
+        held = self._cached.credential
+        if refused is None or held == refused or self._cached.is_expired:
             return None
-        return held if self._problems.blocking is None else None
+        return held if self._conditions.blocking is None else None
 
-    def accepted(self, path: str, credential: Credential) -> None:
+    def record_success(self, path: str, credential: Credential) -> None:
         """Note that the upstream took *credential* at *path*."""
-        self._standing.accepted(path, credential.generation, self._clock.monotonic())
+        self._rejections.record_success(
+            path, credential.generation, self._clock.monotonic()
+        )
 
-    def is_about_token(
+    def record_rejection(
         self, path: str, credential: Credential, *, names_token: bool, is_fresh: bool
     ) -> bool:
         """Note a 401 at *path*; say whether it speaks of the token.
@@ -149,8 +155,8 @@ class CredentialSource:
         *is_fresh*: the authority had just given it, and it was refused all the same.
         """
         if is_fresh:
-            self._standing.refused_fresh(path, credential.generation)
-        return self._standing.is_about_token(
+            self._rejections.record_fresh_rejection(path, credential.generation)
+        return self._rejections.record_rejection(
             path,
             credential.generation,
             self._clock.monotonic(),
@@ -162,40 +168,40 @@ class CredentialSource:
     @property
     def waiters(self) -> int:
         """Count the callers that wait for the refresh in the air."""
-        return self._flight.waiters
+        return self._single_flight.waiters
 
     async def start(self) -> None:
         """Finish what a process that died left behind, and take up what is stored."""
-        finished = await self._renewal.recover()
-        await self.take_up()
-        is_foreign = isinstance(self._problems.blocking, AccountChanged)
+        finished = await self._refresher.recover()
+        await self.reload_if_changed()
+        is_foreign = isinstance(self._conditions.blocking, AccountChanged)
         if finished.unsaved is not None and not is_foreign:
-            renewed = Renewed(finished.unsaved, "adopted", unsaved=finished.error)
+            renewed = RefreshResult(finished.unsaved, "adopted", unsaved=finished.error)
             self._publish(renewed, "interrupted", 0.0)
-        if finished.is_maybe_spent and self._problems.worst is None:
-            self._flight.launch(lambda: self._renew("interrupted"))
+        if finished.is_maybe_spent and self._conditions.most_severe is None:
+            self._single_flight.start(lambda: self._renew("interrupted"))
 
-    async def take_up(self) -> None:
+    async def reload_if_changed(self) -> None:
         """Look at the store if it may have changed; what is wrong gets announced."""
         with suppress(BearerdError):
             await self._look()
-            await self._ownership.note()
+            await self._pin.record()
 
     def refresh_if_due(self) -> None:
         """Start a refresh if one is due, unless it is known to be in vain."""
-        if self._holding.is_due and self._problems.worst is None:
-            trigger: Trigger = "expired" if self._holding.is_expired else "expiring"
-            self._flight.launch(lambda: self._renew(trigger))
+        if self._cached.is_due and self._conditions.most_severe is None:
+            trigger: Trigger = "expired" if self._cached.is_expired else "expiring"
+            self._single_flight.start(lambda: self._renew(trigger))
 
-    async def save_again(self) -> None:
+    async def retry_save(self) -> None:
         """Store what lives in memory only, if that can be done by now."""
-        if not self._is_in_memory_only:
+        if not self._is_unsaved:
             return
-        is_saved = await self._renewal.save_again()
-        self._is_in_memory_only = self._renewal.has_unsaved
+        is_saved = await self._refresher.retry_save()
+        self._is_unsaved = self._refresher.has_unsaved
         if is_saved:
             self._observe(CredentialSaved(self._profile))
-        if not self._is_in_memory_only:
+        if not self._is_unsaved:
             with suppress(BearerdError):
                 await self._load()  # it may be another's: a newer one, or a sign-in
 
@@ -206,26 +212,26 @@ class CredentialSource:
             LoginRequired: the store holds none.
             StoreError, TimeoutError: the choice could not be noted.
         """
-        return self._take(await self._ownership.adopt())
+        return self._take(await self._pin.adopt())
 
     async def close(self) -> None:
         """Wait until the refresh in the air has landed, and try a last save.
 
         One that only waits for the lock is given up: nothing is spent yet.
         """
-        self._renewal.close()
-        await self._flight.landed()
-        await self.save_again()
+        self._refresher.close()
+        await self._single_flight.wait_idle()
+        await self.retry_save()
 
     def status(self) -> SourceStatus:
         """Return what a person is told."""
         return described(
             self._profile,
             self._store.name,
-            holding=self._holding,
-            problems=self._problems,
-            is_refused=self._standing.is_refused(self._holding.generation),
-            is_in_memory_only=self._is_in_memory_only,
+            cached=self._cached,
+            conditions=self._conditions,
+            is_refused=self._rejections.is_rejected(self._cached.generation),
+            is_in_memory_only=self._is_unsaved,
             last_refreshed_at=self._last_refreshed_at,
         )
 
@@ -236,8 +242,8 @@ class CredentialSource:
 
         Reads only what has changed, or what was gone at the last look.
         """
-        held, blocking = self._holding.credential, self._problems.blocking
-        is_open = self._is_missing or self._problems.passing is not None
+        held, blocking = self._cached.credential, self._conditions.blocking
+        is_open = self._is_missing or self._conditions.transient is not None
         if held is not None and not (is_open or self._store.has_changed()):
             if blocking is not None:
                 raise blocking.with_traceback(None)  # or it grows with each raise
@@ -248,7 +254,7 @@ class CredentialSource:
         """Read the store, and take up what it holds if it is ours."""
         try:
             stored = await self._store.load()
-            await self._ownership.check(stored)
+            await self._pin.check(stored)
         except (LoginRequired, AccountChanged) as problem:
             return self._borne(problem)
         return self._take(stored)
@@ -259,45 +265,45 @@ class CredentialSource:
         A file that is torn, or gone for a moment, is a foreign writer at work. One that
         is gone at the next look too is a sign-out.
         """
-        held, reason = self._holding.credential, getattr(problem, "reason", None)
+        held, reason = self._cached.credential, getattr(problem, "reason", None)
         is_bearable = reason == "unreadable"
         if reason == "missing":
             is_bearable, self._is_missing = not self._is_missing, True
-        if held is not None and is_bearable and self._problems.blocking is None:
+        if held is not None and is_bearable and self._conditions.blocking is None:
             if reason == "unreadable":  # one that is gone may be back at the next look
-                self._problems.bear(problem)
+                self._conditions.tolerate(problem)
             return held
         if reason == "missing":
-            self._holding.drop()
-        raise self._problems.block(problem) from None
+            self._cached.clear()
+        raise self._conditions.block(problem) from None
 
     def _take(self, stored: Credential, *, is_received: bool = False) -> Credential:
         """Hold *stored*, unless it is what is held, or older."""
         self._is_missing = False
-        held = self._holding.credential
+        held = self._cached.credential
         is_new = held is None or held != stored
-        if held is not None and is_new and self._renewal.is_superseded(stored):
+        if held is not None and is_new and self._refresher.is_superseded(stored):
             is_new = False
-            self._is_behind(stored, held)
+            self._keep_over_stale(stored, held)
         if held is None or is_new:
-            held = self._holding.take(stored, is_received=is_received)
+            held = self._cached.set(stored, is_received=is_received)
             if not is_received:
                 self._observe(
                     CredentialLoaded(
                         self._profile,
-                        self._holding.generation,
+                        self._cached.generation,
                         held.account_id,
-                        self._holding.due.expires_at,
+                        self._cached.due.expires_at,
                     )
                 )
-        self._problems.unblock(self._holding.generation, is_new=is_new)
+        self._conditions.clear(self._cached.generation, is_new=is_new)
         return held
 
-    def _is_behind(self, stored: Credential, held: Credential) -> None:
+    def _keep_over_stale(self, stored: Credential, held: Credential) -> None:
         """Have *held* saved over a store that went back to a token we have spent."""
-        self._renewal.is_behind(stored, held)
-        if not self._is_in_memory_only:
-            self._is_in_memory_only = True
+        self._refresher.keep_over_stale(stored, held)
+        if not self._is_unsaved:
+            self._is_unsaved = True
             self._observe(
                 CredentialHeldInMemory(
                     self._profile,
@@ -311,28 +317,28 @@ class CredentialSource:
         began = self._clock.monotonic()
 
         def failed(outcome: RefreshOutcome, reason: str) -> None:
-            self._problems.failed(
+            self._conditions.record_failure(
                 trigger,
                 outcome,
                 reason,
-                generation=self._holding.generation,
+                generation=self._cached.generation,
                 duration_seconds=self._clock.monotonic() - began,
             )
 
         try:
-            renewed = await self._renewal.run(
-                Asked(
-                    held=self._holding.credential,
-                    owner=self._ownership.owner,
+            renewed = await self._refresher.run(
+                RefreshRequest(
+                    held=self._cached.credential,
+                    account=self._pin.account,
                     can_wait=trigger == "expiring",
-                    skew_seconds=self._holding.skew_seconds,
+                    skew_seconds=self._cached.skew_seconds,
                 )
             )
         except AuthorityFailure as failure:
             failed(failure.outcome, failure.reason)
-            error = told(failure, self._profile)
+            error = client_error(failure, self._profile)
             if isinstance(error, LoginRequired):
-                self._problems.end(error)
+                self._conditions.set_terminal(error)
             raise error from failure
         except (LoginRequired, AccountChanged) as problem:
             failed("blocked", problem.code)
@@ -347,15 +353,15 @@ class CredentialSource:
         return self._publish(renewed, trigger, self._clock.monotonic() - began)
 
     def _publish(
-        self, renewed: Renewed, trigger: Trigger, duration_seconds: float
+        self, renewed: RefreshResult, trigger: Trigger, duration_seconds: float
     ) -> Credential:
         is_received = renewed.outcome == "renewed"
         credential = self._take(renewed.credential, is_received=is_received)
-        self._problems.succeeded()
+        self._conditions.record_success()
         if is_received:
             self._last_refreshed_at = self._clock.now()
         if renewed.unsaved is not None:
-            self._is_in_memory_only = True
+            self._is_unsaved = True
             self._observe(
                 CredentialHeldInMemory(self._profile, renewed.unsaved.message)
             )
@@ -364,9 +370,9 @@ class CredentialSource:
                 self._profile,
                 trigger,
                 renewed.outcome,
-                self._holding.generation,
+                self._cached.generation,
                 duration_seconds,
-                self._holding.due.expires_at,
+                self._cached.due.expires_at,
             )
         )
         return credential

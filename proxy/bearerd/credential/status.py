@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from bearerd.credential.cached import Holding
-from bearerd.credential.conditions import Problems
+from bearerd.credential.cached import CachedCredential
+from bearerd.credential.conditions import Conditions
 from bearerd.errors import AccountChanged, LoginRequired
 
 State: TypeAlias = Literal["ready", "expired", "login_required", "account_changed"]
@@ -40,37 +40,43 @@ def described(
     profile: str,
     store_name: str,
     *,
-    holding: Holding,
-    problems: Problems,
+    cached: CachedCredential,
+    conditions: Conditions,
     is_refused: bool,
     is_in_memory_only: bool,
     last_refreshed_at: float | None,
 ) -> SourceStatus:
     """Return the status; *is_refused*: the upstream's last word on what is held."""
-    problem, held, failure = problems.worst, holding.credential, problems.last_failure
-    told = problem or problems.passing
+    problem, held, failure = (
+        conditions.most_severe,
+        cached.credential,
+        conditions.last_failure,
+    )
+    told = problem or conditions.transient
     return SourceStatus(
         profile=profile,
         store=store_name,
-        state=_state(holding, problems, is_refused=is_refused),
+        state=_state(cached, conditions, is_refused=is_refused),
         reason=problem.reason if isinstance(problem, LoginRequired) else None,
         message=told.message if told else None,
         account_id=held.account_id if held else None,
-        generation=holding.generation,
-        expires_at=holding.due.expires_at,
-        refresh_at=holding.due.at,
+        generation=cached.generation,
+        expires_at=cached.due.expires_at,
+        refresh_at=cached.due.at,
         last_refreshed_at=last_refreshed_at,
         in_memory_only=is_in_memory_only,
         last_error=": ".join(failure) if failure else None,
     )
 
 
-def _state(holding: Holding, problems: Problems, *, is_refused: bool) -> State:
-    if isinstance(problems.blocking, AccountChanged):
+def _state(
+    cached: CachedCredential, conditions: Conditions, *, is_refused: bool
+) -> State:
+    if isinstance(conditions.blocking, AccountChanged):
         return "account_changed"
-    if problems.blocking is not None or holding.credential is None:
+    if conditions.blocking is not None or cached.credential is None:
         return "login_required"
-    if problems.final is None:
-        return "expired" if holding.is_expired else "ready"
+    if conditions.terminal is None:
+        return "expired" if cached.is_expired else "ready"
     # No refresh will succeed; the access token may live on all the same.
-    return "login_required" if holding.is_expired or is_refused else "ready"
+    return "login_required" if cached.is_expired or is_refused else "ready"

@@ -11,7 +11,7 @@ from bearerd.credential.authority.client_errors import REASONS
 from bearerd.credential.store import auth_json
 from bearerd.credential.store.codex_home import sharing
 from bearerd.credential.store.file_store import FileStore
-from bearerd.credential.store.state import Notes, Owner
+from bearerd.credential.store.state import Account, StoreState
 from bearerd.credential.token import Credential
 from bearerd.doctor.codex import FIRST_WITH_LOCKS, Version
 from bearerd.doctor.finding import Finding, failed, ok, sign_in_wanted, warning
@@ -36,7 +36,7 @@ async def check_login(
     return [
         *_credential(credential, clock.now()),
         *_last_refresh(path),
-        *_notes(credential, store.read_notes()),
+        *_check_state(credential, store.read_state()),
         *_sharing(path, credential, codex, version),
     ]
 
@@ -75,7 +75,7 @@ def _credential(credential: Credential, now: float) -> Iterator[Finding]:
 def _last_refresh(path: Path) -> Iterator[Finding]:
     try:
         document = auth_json.decode(path.read_bytes())
-    except (OSError, auth_json.NotUnderstood):
+    except (OSError, auth_json.InvalidDocument):
         return  # replaced or removed at this moment
     moment = document.get("last_refresh")
     if isinstance(moment, str):
@@ -88,20 +88,20 @@ def _last_refresh(path: Path) -> Iterator[Finding]:
         )
 
 
-def _notes(credential: Credential, notes: Notes) -> Iterator[Finding]:
+def _check_state(credential: Credential, state: StoreState) -> Iterator[Finding]:
     """Say what the notes hold against this login."""
-    owner = notes.owner
-    if owner is not None and not owner.accepts(Owner.of(credential)):
+    account = state.account
+    if account is not None and not account.accepts(Account.of(credential)):
         yield sign_in_wanted(
             "owner",
             f"the file holds account {credential.account_id or 'unknown'}, but the "
-            f"profile belongs to {owner.account_id}",
+            f"profile belongs to {account.account_id}",
             "`bearerd adopt` to go on with the new account, or `bearerd login` to "
             "sign in to the old one",
         )
-    elif owner is not None and owner.account_id is not None:
-        yield ok("owner", f"the profile belongs to {owner.account_id}")
-    refused = notes.refused
+    elif account is not None and account.account_id is not None:
+        yield ok("owner", f"the profile belongs to {account.account_id}")
+    refused = state.refused
     if refused is not None and refused.fingerprint == credential.fingerprint:
         reason = REASONS.get(refused.reason, REASONS["other"])
         yield sign_in_wanted("login", reason, "bearerd login")

@@ -15,11 +15,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TypeAlias
 
-Signature: TypeAlias = tuple[int, int, int]
+FileStamp: TypeAlias = tuple[int, int, int]
 """Inode, size and modification time in nanoseconds."""
 
 
-def signature(path: Path) -> Signature | None:
+def file_stamp(path: Path) -> FileStamp | None:
     """Return what tells two states of a file apart, or None if it cannot be seen."""
     try:
         status = path.stat()
@@ -28,7 +28,7 @@ def signature(path: Path) -> Signature | None:
     return status.st_ino, status.st_size, status.st_mtime_ns
 
 
-def target_of(path: Path) -> Path:
+def real_path(path: Path) -> Path:
     """Return what *path* points to, over all links. A circle of them stays a circle."""
     return Path(os.path.realpath(path))  # Path.resolve raises RuntimeError for one
 
@@ -44,7 +44,7 @@ def replace(
     Raises:
         OSError: nothing was replaced, and no temporary file is left.
     """
-    target = target_of(path)
+    target = real_path(path)
     if makes_folder:
         target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     # mkstemp creates with O_EXCL and mode 0600.
@@ -83,12 +83,12 @@ def write_in_place(path: Path, content: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def leftovers(path: Path) -> list[Path]:
+def stale_temporaries(path: Path) -> list[Path]:
     """Return the temporary files of processes that died while they replaced *path*.
 
     Whoever asks holds the lock under which it is replaced, so none is still in use.
     """
-    target = target_of(path)
+    target = real_path(path)
     ours = re.compile(
         re.escape(f".{target.name}.") + "[a-z0-9_]{8}"
     )  # as mkstemp has it
@@ -125,7 +125,7 @@ def is_mount_point(path: Path) -> bool:
     From /proc/self/mountinfo (proc_pid_mountinfo(5)), since such a file may lie on the
     same device as its folder. Where there is none, nothing is known to be mounted.
     """
-    wanted = str(target_of(path))
+    wanted = str(real_path(path))
     try:
         lines = Path("/proc/self/mountinfo").read_text(errors="replace").splitlines()
     except OSError:

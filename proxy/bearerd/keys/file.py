@@ -28,7 +28,7 @@ _DIGEST_BYTES = 32  # of SHA-256
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class KeyEntry:
     """What the file keeps of one key."""
 
     name: str
@@ -47,7 +47,7 @@ class KeyFile:
         self.path = path
         self._lock_timeout_seconds = lock_timeout_seconds
 
-    def read(self) -> tuple[Entry, ...]:
+    def read(self) -> tuple[KeyEntry, ...]:
         """Return the entries; none if there is no file.
 
         Raises:
@@ -70,7 +70,7 @@ class KeyFile:
                 "new keys with `bearerd key create NAME`"
             ) from error
 
-    def write(self, entries: tuple[Entry, ...]) -> None:
+    def write(self, entries: tuple[KeyEntry, ...]) -> None:
         """Replace the file durably; to be called under `lock`.
 
         Raises:
@@ -130,7 +130,7 @@ def _write_error(path: Path, error: OSError) -> StoreError:
     )
 
 
-def _encode(entries: tuple[Entry, ...]) -> bytes:
+def _encode(entries: tuple[KeyEntry, ...]) -> bytes:
     keys = [
         {
             "name": entry.name,
@@ -144,21 +144,21 @@ def _encode(entries: tuple[Entry, ...]) -> bytes:
     return (json.dumps({"version": VERSION, "keys": keys}, indent=2) + "\n").encode()
 
 
-def _decode(content: bytes) -> tuple[Entry, ...]:
+def _decode(content: bytes) -> tuple[KeyEntry, ...]:
     document = json.loads(content)
     if document["version"] != VERSION:
         raise ValueError(document["version"])
     return tuple(_entry(item) for item in document["keys"])
 
 
-def _entry(item: dict[str, Any]) -> Entry:
+def _entry(item: dict[str, Any]) -> KeyEntry:
     name, profile, digest = item["name"], item["profile"], bytes.fromhex(item["sha256"])
     if not isinstance(name, str) or not isinstance(profile, str):
         raise TypeError(name, profile)
     if len(digest) != _DIGEST_BYTES or not isinstance(item["may"], list):
         raise ValueError(item["may"])
     created_at = datetime.fromisoformat(item["created_at"]).timestamp()
-    return Entry(name, profile, digest, created_at, frozenset(map(str, item["may"])))
+    return KeyEntry(name, profile, digest, created_at, frozenset(map(str, item["may"])))
 
 
 def _iso(seconds: float) -> str:

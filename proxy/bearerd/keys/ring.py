@@ -21,7 +21,7 @@ from bearerd.clock import Clock
 from bearerd.errors import ConfigurationError, StoreError
 from bearerd.files import atomic
 from bearerd.keys import shape
-from bearerd.keys.file import Entry, KeyFile
+from bearerd.keys.file import KeyEntry, KeyFile
 
 RECHECK_SECONDS: Final = 1.0
 """For how long a key that is known is good without another look at the file."""
@@ -58,7 +58,7 @@ class KeyRing:
         self._clock = clock
         self._operator = _operator(operator_key)
         self._clients: dict[bytes, Client] = dict(self._operator)
-        self._seen: atomic.Signature | None = None
+        self._seen: atomic.FileStamp | None = None
         self._checked_at = clock.monotonic()
 
     @classmethod
@@ -102,7 +102,7 @@ class KeyRing:
         self._look_again(self._clock.monotonic())
         return tuple(client.name for client in self._clients.values())
 
-    def entries(self) -> tuple[Entry, ...]:
+    def entries(self) -> tuple[KeyEntry, ...]:
         """Return what the file keeps of each key.
 
         Raises:
@@ -167,7 +167,7 @@ class KeyRing:
         self._renew()
 
     @staticmethod
-    def _minted(name: str, entries: tuple[Entry, ...]) -> str:
+    def _minted(name: str, entries: tuple[KeyEntry, ...]) -> str:
         if not shape.is_key_name(name):
             raise ConfigurationError(
                 f"key name {name!r}: allowed are {shape.NAME_ALLOWED}"
@@ -180,14 +180,14 @@ class KeyRing:
         return shape.mint(name)
 
     def _add(
-        self, entries: tuple[Entry, ...], key: str, name: str, profile: str
+        self, entries: tuple[KeyEntry, ...], key: str, name: str, profile: str
     ) -> None:
         digest = hashlib.sha256(key.encode()).digest()
-        entry = Entry(name, profile, digest, self._clock.now(), RELAY)
+        entry = KeyEntry(name, profile, digest, self._clock.now(), RELAY)
         self._file.write((*entries, entry))
         self._renew()
 
-    def _forget_first_key(self, entries_before: tuple[Entry, ...]) -> None:
+    def _forget_first_key(self, entries_before: tuple[KeyEntry, ...]) -> None:
         """Remove the plain first key once the key in it is good for nothing."""
         path = self.path.with_name(FIRST_KEY_FILE)
         with suppress(OSError):
@@ -203,7 +203,7 @@ class KeyRing:
         read: files are replaced whole, so a broken one is a hand's slip.
         """
         self._checked_at = now
-        if atomic.signature(self.path) == self._seen:
+        if atomic.file_stamp(self.path) == self._seen:
             return
         try:
             self._renew()
@@ -211,7 +211,7 @@ class KeyRing:
             return
 
     def _renew(self) -> None:
-        self._seen = atomic.signature(self.path)
+        self._seen = atomic.file_stamp(self.path)
         clients = {
             entry.digest: Client(entry.name, entry.profile, entry.may)
             for entry in self._file.read()
@@ -229,7 +229,7 @@ def _operator(key: str | None) -> dict[bytes, Client]:
     return {digest: Client(OPERATOR, "default", RELAY)}
 
 
-def _no_such_key(name: str, entries: tuple[Entry, ...]) -> str:
+def _no_such_key(name: str, entries: tuple[KeyEntry, ...]) -> str:
     if name == OPERATOR:
         return "the operator's key comes from the settings; take client_key out of them"
     names = ", ".join(entry.name for entry in entries) or "none"

@@ -118,7 +118,7 @@ class Exchange:
         self._upstream.learn(self._head)
         if self._head.status < FIRST_ERROR:
             # An error of another kind may come from something that saw no token.
-            self._source.accepted(self._path, credential)
+            self._source.record_success(self._path, credential)
         if self._head.status != UNAUTHORIZED:
             return Outcome.ANSWERED
         return await self._refused(state, credential)
@@ -132,7 +132,7 @@ class Exchange:
                 beginning = await self._attempt.wire.held(challenge.INSPECTED_BYTES)
         except TimeoutError:
             pass  # it says nothing, then
-        is_about_token = self._source.is_about_token(
+        is_about_token = self._source.record_rejection(
             self._path,
             credential,
             names_token=challenge.names_token(self._head, beginning),

@@ -18,7 +18,7 @@ from bearerd import __version__
 from bearerd.address import Address
 from bearerd.clock import Clock
 from bearerd.credential.store.file_store import FileStore
-from bearerd.credential.store.state import Notes, Owner, Refused
+from bearerd.credential.store.state import Account, RefusedToken, StoreState
 from bearerd.credential.token import fingerprint
 from bearerd.doctor.codex import installed_version
 from bearerd.doctor.finding import Finding, exit_code, failed, sign_in_wanted, warning
@@ -208,7 +208,9 @@ def test_a_login_of_another_owner_wants_a_person(
     examined: Examine, store: Path
 ) -> None:
     """The notes say whose profile it is."""
-    FileStore(store, clock=Clock()).write_notes(Notes(owner=Owner("acct-else")))
+    FileStore(store, clock=Clock()).write_state(
+        StoreState(account=Account("acct-else"))
+    )
     (finding,) = examined()["owner"]
     assert finding.wants_sign_in
     assert "bearerd adopt" in finding.remedy
@@ -219,8 +221,8 @@ def test_a_refused_refresh_token_wants_a_sign_in(
 ) -> None:
     """The authority has said no to this very token."""
     refresh_token = tokens_of(json.loads(store.read_text()))["refresh_token"]
-    refused = Refused(fingerprint(refresh_token), "revoked")
-    FileStore(store, clock=Clock()).write_notes(Notes(refused=refused))
+    refused = RefusedToken(fingerprint(refresh_token), "revoked")
+    FileStore(store, clock=Clock()).write_state(StoreState(refused=refused))
     findings = examined()
     assert any("revoked" in finding.said for finding in findings["login"])
     assert exit_code(everything(findings)) == 3

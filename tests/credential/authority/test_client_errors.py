@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bearerd.credential.authority.client_errors import told
+from bearerd.credential.authority.client_errors import client_error
 from bearerd.credential.authority.refresh_grant import AuthorityFailure
 from bearerd.errors import AuthorityUnavailable, LoginRequired, RefreshThrottled
 
@@ -21,7 +21,7 @@ from bearerd.errors import AuthorityUnavailable, LoginRequired, RefreshThrottled
 )
 def test_a_refusal_for_good_asks_for_a_login(reason: str, words: str) -> None:
     """It names the reason and the command, on the right machine."""
-    error = told(AuthorityFailure("refused", reason), "default")
+    error = client_error(AuthorityFailure("refused", reason), "default")
     assert isinstance(error, LoginRequired)
     assert error.reason == reason
     assert words in error.message
@@ -31,7 +31,7 @@ def test_a_refusal_for_good_asks_for_a_login(reason: str, words: str) -> None:
 
 def test_the_command_names_the_profile() -> None:
     """Only where it is not the default one."""
-    error = told(AuthorityFailure("refused", "expired"), "work")
+    error = client_error(AuthorityFailure("refused", "expired"), "work")
     assert "`bearerd login --profile work`" in error.message
 
 
@@ -55,7 +55,7 @@ def test_what_passes_says_when_to_try_again(
 ) -> None:
     """In whole seconds, one at least, and rounded up."""
     failure = AuthorityFailure(outcome, "http_429", retry_after_seconds=asked)  # type: ignore[arg-type]
-    error = told(failure, "default")
+    error = client_error(failure, "default")
     assert type(error) is kind
     assert words in error.message
     assert f"{told_seconds} s" in error.message

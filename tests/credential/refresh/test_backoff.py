@@ -13,19 +13,19 @@ UNREACHED = AuthorityFailure("undelivered", "refused_connection")
 
 def wait_seconds(backoff: Backoff, failure: AuthorityFailure, name: str = "a") -> float:
     """Note a failure; return how long it asks to wait."""
-    seconds = backoff.after(name, failure).retry_after_seconds
+    seconds = backoff.record_failure(name, failure).retry_after_seconds
     assert seconds is not None
     return seconds
 
 
 @pytest.mark.parametrize(
-    ("draw", "share"), [(0.0, 0.75), (0.5, 0.875), (0.999999, 1.0)]
+    ("jitter", "share"), [(0.0, 0.75), (0.5, 0.875), (0.999999, 1.0)]
 )
 def test_waits_double_up_to_a_minute_with_jitter_below(
-    hands: Hands, draw: float, share: float
+    hands: Hands, jitter: float, share: float
 ) -> None:
     """Three quarters to all of 1, 2, 4 ... 60 seconds, and it stays there."""
-    backoff = Backoff(clock=hands.clock(), draw=lambda: draw)
+    backoff = Backoff(clock=hands.clock(), jitter=lambda: jitter)
     seconds = [wait_seconds(backoff, UNREACHED) for _ in range(14)]
     expected = [1, 2, 4, 8, 16, 32, 60, 60, 60, 60, 60, 60, 60, 60]
     assert seconds == pytest.approx([share * one for one in expected], rel=1e-4)
@@ -39,15 +39,17 @@ def test_the_authority_may_ask_for_more_time_but_for_an_hour_at_most(
     hands: Hands, asked: float | None, expected: float
 ) -> None:
     """Its wish counts when it is longer than ours."""
-    backoff = Backoff(clock=hands.clock(), draw=lambda: 1.0)
+    backoff = Backoff(clock=hands.clock(), jitter=lambda: 1.0)
     failure = AuthorityFailure("undelivered", "http_429", retry_after_seconds=asked)
     assert wait_seconds(backoff, failure) == expected
 
 
 def test_the_last_failure_is_the_answer_until_its_time_is_over(hands: Hands) -> None:
     """The same outcome and reason, with the seconds that are left."""
-    backoff = Backoff(clock=hands.clock(), draw=lambda: 0.0)
-    backoff.after("a", AuthorityFailure("unclear", "http_502", retry_after_seconds=8))
+    backoff = Backoff(clock=hands.clock(), jitter=lambda: 0.0)
+    backoff.record_failure(
+        "a", AuthorityFailure("unclear", "http_502", retry_after_seconds=8)
+    )
     hands.move(7.0)
     with pytest.raises(AuthorityFailure) as told:
         backoff.check("a")
@@ -59,18 +61,18 @@ def test_the_last_failure_is_the_answer_until_its_time_is_over(hands: Hands) -> 
 
 def test_another_login_never_waits_for_an_old_failure(hands: Hands) -> None:
     """And its own failures are counted from one."""
-    backoff = Backoff(clock=hands.clock(), draw=lambda: 1.0)
+    backoff = Backoff(clock=hands.clock(), jitter=lambda: 1.0)
     for _ in range(5):
-        backoff.after("a", UNREACHED)
+        backoff.record_failure("a", UNREACHED)
     backoff.check("b")
     assert wait_seconds(backoff, UNREACHED, "b") == 1.0
 
 
 def test_an_answer_ends_the_backoff(hands: Hands) -> None:
     """After a reset nothing is raised, and doubling starts anew."""
-    backoff = Backoff(clock=hands.clock(), draw=lambda: 1.0)
-    backoff.after("a", UNREACHED)
-    backoff.after("a", UNREACHED)
+    backoff = Backoff(clock=hands.clock(), jitter=lambda: 1.0)
+    backoff.record_failure("a", UNREACHED)
+    backoff.record_failure("a", UNREACHED)
     backoff.reset()
     backoff.check("a")
     assert wait_seconds(backoff, UNREACHED) == 1.0
@@ -78,8 +80,8 @@ def test_an_answer_ends_the_backoff(hands: Hands) -> None:
 
 def test_a_wall_clock_that_jumps_changes_no_wait(hands: Hands) -> None:
     """Only time that really passed counts."""
-    backoff = Backoff(clock=hands.clock(), draw=lambda: 0.0)
-    backoff.after("a", UNREACHED)
+    backoff = Backoff(clock=hands.clock(), jitter=lambda: 0.0)
+    backoff.record_failure("a", UNREACHED)
     hands.move(0.0, wall_seconds=1e6)
     with pytest.raises(AuthorityFailure):
         backoff.check("a")

@@ -9,11 +9,11 @@ import aiohttp
 import pytest
 
 from bearerd.credential.authority.refresh_grant import AuthorityFailure, HttpAuthority
-from bearerd.credential.refresh.refresher import Asked, Renewal
-from bearerd.credential.refresh.token_bucket import Budget
-from bearerd.credential.refresh.transaction import Finished
-from bearerd.credential.store.journal import Entry, Journal, Spender
-from bearerd.credential.store.state import Owner
+from bearerd.credential.refresh.refresher import Refresher, RefreshRequest
+from bearerd.credential.refresh.token_bucket import TokenBucket
+from bearerd.credential.refresh.transaction import RecoveryResult
+from bearerd.credential.store.journal import Journal, JournalEntry, Presenter
+from bearerd.credential.store.state import Account
 from bearerd.credential.token import Credential
 from bearerd.errors import AuthorityUnavailable, LoginRequired
 from bearerd.events import CredentialRefreshed
@@ -26,12 +26,12 @@ from tests.credential.stand_ins import (
     held,
     login,
     refresh_token_of,
-    settled,
     soon,
+    wait_until,
 )
 
-OWNER = Owner("acct-1", "user-1")
-DEAD = Spender(pid=1, started_at=START, host="gone", pid_namespace="")
+ACCOUNT = Account("acct-1", "user-1")
+DEAD = Presenter(pid=1, host="gone")
 
 
 def journal_of(home: Home) -> Journal:
@@ -51,20 +51,20 @@ async def test_the_order_is_lock_journal_spend_journal_store(home: Home) -> None
     """Seen from within the call, and after it."""
     home.write(login())
     old = await stored(home)
-    seen: list[Entry] = []
+    seen: list[JournalEntry] = []
     locked: list[bool] = []
     lock_path = home.path.with_name("auth.json.bearerd-lock")
 
     def look() -> None:
         seen.extend(journal_of(home).read())
         locked.append(lock_path.exists())
-        level = home.store().read_notes().level
+        level = home.store().read_state().level
         assert level is not None
         assert level.calls == 4.0, "the budget is drawn on before the call"
 
     home.authority.before_answer = look
     waits: list[float] = []
-    found = await home.renewal(waited=waits.append).run(Asked(old, OWNER))
+    found = await home.refresher(waited=waits.append).run(RefreshRequest(old, ACCOUNT))
     (intent,) = seen
     assert (intent.stored, intent.spending) == (old.fingerprint, old.fingerprint)
     assert intent.renewed is None
@@ -79,7 +79,9 @@ async def test_the_lock_is_held_while_the_authority_is_asked(home: Home) -> None
     """Nobody else can even look at the token meanwhile."""
     home.write(login())
     home.authority.gate.clear()
-    running = asyncio.create_task(home.renewal().run(Asked(await stored(home), OWNER)))
+    running = asyncio.create_task(
+        home.refresher().run(RefreshRequest(await stored(home), ACCOUNT))
+    )
     await soon(home.authority.arrived.wait())
     with pytest.raises(TimeoutError):
         async with home.store().lock(0):
@@ -95,14 +97,16 @@ async def test_a_waiter_for_the_lock_finds_the_work_done(home: Home) -> None:
     home.write(login())
     old = await stored(home)
     home.authority.gate.clear()
-    first = asyncio.create_task(home.renewal().run(Asked(old, OWNER)))
+    first = asyncio.create_task(home.refresher().run(RefreshRequest(old, ACCOUNT)))
     await soon(home.authority.arrived.wait())
     waits: list[float] = []
     clock = home.hands.clock(home.hands.doze)
     second = asyncio.create_task(
-        home.renewal(clock=clock, waited=waits.append).run(Asked(old, OWNER))
+        home.refresher(clock=clock, waited=waits.append).run(
+            RefreshRequest(old, ACCOUNT)
+        )
     )
-    await settled(lambda: home.hands.sleepers == 1)
+    await wait_until(lambda: home.hands.sleepers == 1)
     home.authority.gate.set()
     renewed = await soon(first)
     home.hands.move(2.5)
@@ -119,13 +123,13 @@ async def test_a_holder_that_does_not_let_go_is_not_waited_for_for_ever(
     """It is worth another try soon; or it has done the work meanwhile."""
     home.write(login())
     old = await stored(home)
-    renewal = home.renewal(lock_timeout_seconds=3.0)
+    refresher = home.refresher(lock_timeout_seconds=3.0)
     async with home.store().lock(0):
         with pytest.raises(AuthorityFailure) as why:
-            await renewal.run(Asked(old, OWNER))
+            await refresher.run(RefreshRequest(old, ACCOUNT))
         assert (why.value.outcome, why.value.reason) == ("undelivered", "lock_held")
         home.write(login("second"))
-        found = await renewal.run(Asked(old, OWNER))
+        found = await refresher.run(RefreshRequest(old, ACCOUNT))
     assert found.outcome == "adopted"
     assert found.credential.refresh_token == refresh_token_of("second")
     assert home.authority.calls == []
@@ -143,7 +147,7 @@ async def test_a_failure_leaves_a_record_only_where_the_token_may_be_spent(
     failure = AuthorityFailure(outcome, "other")  # type: ignore[arg-type]
     home.authority.script.append(failure)
     with pytest.raises(AuthorityFailure):
-        await home.renewal().run(Asked(await stored(home), OWNER))
+        await home.refresher().run(RefreshRequest(await stored(home), ACCOUNT))
     assert bool(journal_of(home).read()) is is_kept
 
 
@@ -152,7 +156,7 @@ async def test_what_can_wait_is_not_spent_without_a_record(home: Home) -> None:
     home.write(login())
     old = await stored(home)
     with full_disk(), pytest.raises(AuthorityFailure) as why:
-        await home.renewal().run(Asked(old, OWNER, can_wait=True))
+        await home.refresher().run(RefreshRequest(old, ACCOUNT, can_wait=True))
     assert (why.value.outcome, why.value.reason) == ("undelivered", "no_journal")
     assert home.authority.calls == []
 
@@ -161,10 +165,10 @@ async def test_what_cannot_wait_is_spent_without_a_record(home: Home) -> None:
     """Somebody needs it now; the answer is held in memory."""
     home.write(login())
     with full_disk():
-        renewal = home.renewal()
-        found = await renewal.run(Asked(await stored(home), OWNER))
+        refresher = home.refresher()
+        found = await refresher.run(RefreshRequest(await stored(home), ACCOUNT))
     assert found.unsaved is not None
-    seen = [renewal.has_unsaved, await renewal.save_again(), renewal.has_unsaved]
+    seen = [refresher.has_unsaved, await refresher.retry_save(), refresher.has_unsaved]
     assert seen == [True, True, False]
     assert await stored(home) == found.credential
 
@@ -176,11 +180,11 @@ async def left_behind(
     home: Home, *, spending: Credential | None, renewed: Credential | None
 ) -> None:
     """Leave the record of a process that died over the store's login."""
-    entry = Entry(
+    entry = JournalEntry(
         stored=(await stored(home)).fingerprint,
         spending=spending.fingerprint if spending else None,
         since=START,
-        spender=DEAD,
+        presenter=DEAD,
         renewed=renewed,
     )
     await journal_of(home).write(entry)
@@ -215,12 +219,12 @@ async def test_an_answer_that_landed_is_found_under_the_lock_too(home: Home) -> 
 async def test_a_spend_that_is_open_is_presented_once_more_at_the_start(
     home: Home,
 ) -> None:
-    """Soon, while the authority may still bear it; and then it is settled."""
+    """Soon, while the authority may still bear it; and then it is wait_until."""
     home.write(login())
     await left_behind(home, spending=await stored(home), renewed=None)
     source = home.source()
     await source.start()
-    await settled(lambda: home.told(CredentialRefreshed) != [])
+    await wait_until(lambda: home.told(CredentialRefreshed) != [])
     assert home.told(CredentialRefreshed)[0].trigger == "interrupted"
     assert home.authority.calls == [refresh_token_of("first")]
     assert journal_of(home).read() == []
@@ -233,7 +237,7 @@ async def test_a_record_over_another_login_is_forgotten(home: Home) -> None:
     home.write(login())
     await left_behind(home, spending=None, renewed=held("late"))
     home.write(login("new"))
-    assert await home.renewal().recover() == Finished()
+    assert await home.refresher().recover() == RecoveryResult()
     assert home.stored_refresh_token() == refresh_token_of("new")
     assert journal_of(home).read() == []
 
@@ -242,7 +246,7 @@ async def test_an_answer_for_another_account_is_not_stored(home: Home) -> None:
     """The record of a folder that was mixed up."""
     home.write(login())
     await left_behind(home, spending=None, renewed=held("x", account="acct-2"))
-    await home.renewal().recover()
+    await home.refresher().recover()
     assert home.stored_refresh_token() == refresh_token_of("first")
 
 
@@ -255,7 +259,7 @@ async def test_an_answer_that_still_cannot_be_stored_is_held(home: Home) -> None
         await source.start()
         assert (await source.current()).refresh_token == refresh_token_of("second")
         assert source.status().in_memory_only
-    await source.save_again()
+    await source.retry_save()
     assert home.stored_refresh_token() == refresh_token_of("second")
     assert home.authority.calls == []
 
@@ -265,15 +269,15 @@ async def test_nothing_is_finished_while_its_owner_lives(home: Home) -> None:
     home.write(login())
     await left_behind(home, spending=await stored(home), renewed=None)
     async with home.store().lock(0):
-        assert await home.renewal().recover() == Finished()
+        assert await home.refresher().recover() == RecoveryResult()
     assert len(journal_of(home).read()) == 1
 
 
 async def test_a_start_without_a_login_or_a_place_is_no_error(home: Home) -> None:
     """There is nothing to finish."""
-    assert await home.renewal().recover() == Finished()
+    assert await home.refresher().recover() == RecoveryResult()
     home.path.with_name("auth.json.bearerd-journal").write_bytes(b"{")
-    assert await home.renewal().recover() == Finished()
+    assert await home.refresher().recover() == RecoveryResult()
 
 
 # Against an authority on the wire.
@@ -364,7 +368,7 @@ async def test_a_grant_that_leaves_something_out_is_good(
     home.write(sandbox.auth_document())
     before = home.read()["tokens"]
     sandbox.authority.fault(AuthorityFault(kind), times=1)  # type: ignore[arg-type]
-    source = home.source(authority=authority, budget=Budget(9, 1.0))
+    source = home.source(authority=authority, bucket=TokenBucket(9, 1.0))
     new = await source.refresh(await source.current(), "refused")
     after = home.read()["tokens"]
     assert after["access_token"] == new.access_token != before["access_token"]
@@ -390,9 +394,9 @@ async def test_a_grant_for_another_account_on_the_wire_is_not_stored(
 
 def test_a_renewal_shows_no_secret(home: Home) -> None:
     """Nor does what it gives."""
-    renewal = home.renewal()
-    assert isinstance(renewal, Renewal)
-    assert "refresh-" not in repr(Finished(is_maybe_spent=True)) + repr(renewal)
+    refresher = home.refresher()
+    assert isinstance(refresher, Refresher)
+    assert "refresh-" not in repr(RecoveryResult(is_maybe_spent=True)) + repr(refresher)
 
 
 async def test_a_file_that_comes_back_unchanged_gets_the_answer_after_all(
@@ -403,14 +407,14 @@ async def test_a_file_that_comes_back_unchanged_gets_the_answer_after_all(
     home.write(document)
     old = await stored(home)
     home.authority.before_answer = home.path.unlink
-    renewal = home.renewal()
+    refresher = home.refresher()
     with pytest.raises(LoginRequired):
-        await renewal.run(Asked(old, OWNER))
+        await refresher.run(RefreshRequest(old, ACCOUNT))
     home.authority.before_answer = lambda: None
     home.write(document)
-    found = await renewal.run(Asked(old, OWNER))
+    found = await refresher.run(RefreshRequest(old, ACCOUNT))
     assert found.credential != old
-    again = await renewal.run(Asked(found.credential, OWNER))
+    again = await refresher.run(RefreshRequest(found.credential, ACCOUNT))
     assert await stored(home) == again.credential
     assert len(set(home.authority.calls)) == len(home.authority.calls) == 2
     assert home.authority.reused == 0
@@ -423,6 +427,8 @@ async def test_our_own_wrong_clock_does_not_make_a_fresh_token_old(home: Home) -
     home.write(login("2"))
     assert (await stored(home)).expires_at is not None
     home.hands.move(0.0, wall_seconds=30 * 86400.0)
-    found = await home.renewal().run(Asked(old, OWNER, skew_seconds=30 * 86400.0))
+    found = await home.refresher().run(
+        RefreshRequest(old, ACCOUNT, skew_seconds=30 * 86400.0)
+    )
     assert found.outcome == "adopted"
     assert home.authority.calls == []

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from bearerd.credential.store import auth_json
-from bearerd.credential.store.auth_json import NotUnderstood
+from bearerd.credential.store.auth_json import InvalidDocument
 from tests.credential.stand_ins import START, Document, held, identity, jwt, login
 
 EIGHT_DAYS = 8 * 24 * 3600
@@ -65,7 +65,7 @@ def codex_reads(content: bytes) -> Document:
 )
 def test_content_that_is_no_object_is_not_understood(content: bytes, why: str) -> None:
     """The message says why, and quotes nothing of it."""
-    with pytest.raises(NotUnderstood) as refused:
+    with pytest.raises(InvalidDocument) as refused:
         auth_json.decode(content)
     assert str(refused.value) == why
 
@@ -98,7 +98,7 @@ def test_content_that_is_no_object_is_not_understood(content: bytes, why: str) -
 )
 def test_what_holds_no_login_is_not_understood(document: Document, why: str) -> None:
     """An API key is no ChatGPT login."""
-    with pytest.raises(NotUnderstood, match=why) as refused:
+    with pytest.raises(InvalidDocument, match=why) as refused:
         auth_json.credential(document)
     assert "sk-made-up" not in str(refused.value)
 

@@ -19,7 +19,7 @@ from bearerd.credential.store.file_store import (
     TORN_READ_WAIT_SECONDS,
     FileStore,
 )
-from bearerd.credential.store.state import Level, Notes, Owner
+from bearerd.credential.store.state import Account, BucketLevel, StoreState
 from bearerd.credential.token import Credential
 from bearerd.errors import LoginRequired, StoreError
 from bearerd.files.flock import flock
@@ -198,7 +198,7 @@ async def test_a_reader_that_is_cancelled_while_it_waits_reads_again_later(
         lambda home: home.write(login("second")),
         lambda home: home.path.write_text(json.dumps(login("second"))),
         lambda home: home.path.unlink(),
-        lambda home: home.store().write_notes(Notes(owner=Owner("acct-9"))),
+        lambda home: home.store().write_state(StoreState(account=Account("acct-9"))),
     ],
     ids=["replaced", "written-in-place", "removed", "notes-of-another-process"],
 )
@@ -340,21 +340,21 @@ async def test_a_folder_that_vanishes_is_not_made_anew(
 async def test_notes_are_kept_beside_the_file_and_private(home: Home) -> None:
     """Shared by all stores on the file; none at first; garbage is none."""
     store = home.store()
-    assert store.read_notes() == Notes()
-    notes = Notes(owner=Owner("acct-1", "user-1"), level=Level(2.0, 7.0))
-    store.write_notes(notes)
-    assert home.store().read_notes() == notes
+    assert store.read_state() == StoreState()
+    state = StoreState(account=Account("acct-1", "user-1"), level=BucketLevel(2.0, 7.0))
+    store.write_state(state)
+    assert home.store().read_state() == state
     assert not store.has_changed()
     path = home.path.with_name("auth.json.bearerd-state")
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     path.write_bytes(b"{")
-    assert store.read_notes() == Notes()
+    assert store.read_state() == StoreState()
 
 
 async def test_notes_that_cannot_be_written_are_an_error(home: Home) -> None:
     """The caller decides whether that matters."""
     with full_disk(), pytest.raises(StoreError, match="bearerd-state"):
-        home.store().write_notes(Notes(owner=Owner("acct-1")))
+        home.store().write_state(StoreState(account=Account("acct-1")))
 
 
 # The lock.
@@ -391,8 +391,8 @@ async def test_two_links_to_one_file_share_one_lock(
                     async with other.lock(0):
                         raise AssertionError("both hold it")
     for store in stores:
-        store.write_notes(Notes(owner=Owner(store.name)))
-        assert {other.read_notes() for other in stores} == {store.read_notes()}
+        store.write_state(StoreState(account=Account(store.name)))
+        assert {other.read_state() for other in stores} == {store.read_state()}
 
 
 async def test_a_place_without_room_for_a_lock_is_an_error(

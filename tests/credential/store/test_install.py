@@ -13,26 +13,27 @@ import aiohttp
 import pytest
 
 from bearerd.clock import Clock
-from bearerd.credential.authority.browser_flow import browser_login
-from bearerd.credential.authority.device_flow import FAILURES, device_login
+from bearerd.credential.authority.browser_flow import sign_in_by_browser
+from bearerd.credential.authority.device_flow import FAILURES, sign_in_by_device
 from bearerd.credential.authority.pkce import (
-    NotThisSignIn,
-    Request,
+    AuthorizationRequest,
     SignInFailed,
+    StateMismatch,
     query_of,
 )
 from bearerd.credential.authority.sign_in_client import (
-    Device,
+    AuthorityUnreached,
+    DeviceAuthorization,
     SignInAuthority,
-    Unreached,
 )
 from bearerd.credential.store.codex_home import codex_file, sharing
 from bearerd.credential.store.file_store import FileStore
-from bearerd.credential.store.install import keep_login, prepare, remove_login
-from bearerd.credential.store.state import Notes, Owner, Refused
+from bearerd.credential.store.install import install_login, prepare, remove_login
+from bearerd.credential.store.state import Account, RefusedToken, StoreState
 from bearerd.credential.token import Credential
 from bearerd.errors import StartError, StoreError
-from bearerd.sandbox import Account, AuthorityFault, Sandbox
+from bearerd.sandbox import Account as SandboxAccount
+from bearerd.sandbox import AuthorityFault, Sandbox
 from tests.support import read_login, write_login
 
 CLIENT_ID = "app_sandbox"
@@ -43,7 +44,7 @@ CHOSEN = "acct-chosen"
 async def sandbox() -> AsyncIterator[Sandbox]:
     """A sandbox at which one chosen account signs in."""
     async with Sandbox() as running:
-        running.authority.sign_in.account = Account(CHOSEN)
+        running.authority.sign_in.account = SandboxAccount(CHOSEN)
         yield running
 
 
@@ -85,7 +86,7 @@ class Person:
         self, authority: SignInAuthority, *ports: int, patience_seconds: float = 60
     ) -> asyncio.Task[Credential]:
         return asyncio.create_task(
-            browser_login(
+            sign_in_by_browser(
                 authority,
                 show=self.pages.put_nowait,
                 pasted=self.lines(),
@@ -244,16 +245,18 @@ async def test_a_code_that_is_not_redeemed_is_a_failure(
 
 def test_a_redirect_without_a_code_is_not_ours() -> None:
     """Nor is one without a query, or with an address that is none."""
-    request = Request.new()
-    with pytest.raises(NotThisSignIn):
-        request.code_in({"state": request.state})
+    request = AuthorizationRequest.new()
+    with pytest.raises(StateMismatch):
+        request.code_from({"state": request.state})
     assert query_of("http://[") == {}
     assert query_of("nothing") == {}
 
 
 def test_the_challenge_is_that_of_the_standard() -> None:
     """The example of RFC 7636, appendix B."""
-    request = Request("state", "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk")
+    request = AuthorizationRequest(
+        "state", "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"
+    )
     assert request.challenge == "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"
     assert request.verifier not in repr(request)
 
@@ -281,13 +284,13 @@ async def test_a_device_is_let_in_once_its_code_is_typed(
     sandbox: Sandbox, authority: SignInAuthority
 ) -> None:
     """It asks again at the authority's interval, and says nothing secret."""
-    shown: list[Device] = []
+    shown: list[DeviceAuthorization] = []
 
     async def approve(wait: int) -> None:
         if wait == 2:
             sandbox.authority.sign_in.approve_device(shown[0].user_code)
 
-    credential = await device_login(
+    credential = await sign_in_by_device(
         authority, clock=stepping(approve), show=shown.append
     )
     assert whole(credential)
@@ -299,7 +302,7 @@ async def test_a_device_is_let_in_once_its_code_is_typed(
 async def test_a_code_that_nobody_types_in_ends(authority: SignInAuthority) -> None:
     """After 15 minutes of the clock."""
     with pytest.raises(SignInFailed, match="15 minutes"):
-        await device_login(authority, clock=stepping(nothing), show=lambda _: None)
+        await sign_in_by_device(authority, clock=stepping(nothing), show=lambda _: None)
 
 
 async def test_an_authority_without_device_codes_is_named(
@@ -308,7 +311,7 @@ async def test_an_authority_without_device_codes_is_named(
     """With the other way as the remedy."""
     sandbox.authority.sign_in.device_enabled = False
     with pytest.raises(SignInFailed, match="without --device"):
-        await device_login(authority, clock=stepping(nothing), show=lambda _: None)
+        await sign_in_by_device(authority, clock=stepping(nothing), show=lambda _: None)
 
 
 async def test_a_network_that_stays_away_ends_the_polls(
@@ -329,19 +332,19 @@ async def test_a_network_that_stays_away_ends_the_polls(
         )
         device = await authority.start_device()
     cut_off = CutOff(authority, device)
-    with pytest.raises(Unreached, match="bearerd doctor --online"):
-        await device_login(cut_off, clock=stepping(count), show=lambda _: None)
+    with pytest.raises(AuthorityUnreached, match="bearerd doctor --online"):
+        await sign_in_by_device(cut_off, clock=stepping(count), show=lambda _: None)
     assert waits == list(range(1, FAILURES))
 
 
 class CutOff(SignInAuthority):
     """An authority that gave a device code, and is gone since."""
 
-    def __init__(self, gone: SignInAuthority, device: Device) -> None:
+    def __init__(self, gone: SignInAuthority, device: DeviceAuthorization) -> None:
         self.__dict__.update(gone.__dict__)
         self._device = device
 
-    async def start_device(self) -> Device:
+    async def start_device(self) -> DeviceAuthorization:
         return self._device
 
 
@@ -350,7 +353,7 @@ class CutOff(SignInAuthority):
 
 def login_of(sandbox: Sandbox, account: str = CHOSEN) -> Credential:
     """Return a new login."""
-    grant = sandbox.tokens.sign_in(Account(account))
+    grant = sandbox.tokens.sign_in(SandboxAccount(account))
     return Credential(
         access_token=grant.access_token,
         refresh_token=grant.refresh_token,
@@ -360,9 +363,9 @@ def login_of(sandbox: Sandbox, account: str = CHOSEN) -> Credential:
     )
 
 
-async def keep(path: Path, credential: Credential) -> Credential | None:
+async def install(path: Path, credential: Credential) -> Credential | None:
     """Keep *credential* at *path*."""
-    return await keep_login(path, credential, clock=Clock(), lock_timeout_seconds=0)
+    return await install_login(path, credential, clock=Clock(), lock_timeout_seconds=0)
 
 
 async def test_a_login_is_kept_as_codex_has_it(
@@ -371,7 +374,7 @@ async def test_a_login_is_kept_as_codex_has_it(
     """Whole, private, in a folder that was not there; and the profile is the account's."""
     path = tmp_path / "new" / "auth.json"
     credential = login_of(sandbox)
-    assert await keep(path, credential) is None
+    assert await install(path, credential) is None
     document = read_login(path)
     assert set(document) == {"auth_mode", "OPENAI_API_KEY", "tokens", "last_refresh"}
     assert document["auth_mode"] == "chatgpt"
@@ -384,7 +387,7 @@ async def test_a_login_is_kept_as_codex_has_it(
     assert path.stat().st_mode & 0o777 == 0o600
     store = FileStore(path, clock=Clock())
     assert await store.load() == credential
-    assert store.read_notes() == Notes(owner=Owner(CHOSEN, f"user-{CHOSEN}"))
+    assert store.read_state() == StoreState(account=Account(CHOSEN, f"user-{CHOSEN}"))
 
 
 async def test_signing_in_changes_the_owner_and_forgets_the_rest(
@@ -396,9 +399,11 @@ async def test_signing_in_changes_the_owner_and_forgets_the_rest(
     write_login(path, before)
     store = FileStore(path, clock=Clock())
     old = await store.load()
-    store.write_notes(Notes(Owner("acct-before"), Refused(old.fingerprint, "reused")))
-    assert await keep(path, login_of(sandbox)) == old
-    assert store.read_notes() == Notes(owner=Owner(CHOSEN, f"user-{CHOSEN}"))
+    store.write_state(
+        StoreState(Account("acct-before"), RefusedToken(old.fingerprint, "reused"))
+    )
+    assert await install(path, login_of(sandbox)) == old
+    assert store.read_state() == StoreState(account=Account(CHOSEN, f"user-{CHOSEN}"))
     assert read_login(path)["OPENAI_API_KEY"] is None
 
 
@@ -406,7 +411,7 @@ async def test_a_broken_file_is_no_obstacle(sandbox: Sandbox, tmp_path: Path) ->
     """To sign in is the remedy for it."""
     path = tmp_path / "auth.json"
     path.write_text("{broken", encoding="utf-8")
-    assert await keep(path, login_of(sandbox)) is None
+    assert await install(path, login_of(sandbox)) is None
     assert (await FileStore(path, clock=Clock()).load()).account_id == CHOSEN
 
 
@@ -417,7 +422,7 @@ async def test_a_refresh_under_way_is_waited_for(
     path = tmp_path / "auth.json"
     async with FileStore(path, clock=Clock()).lock(0):
         with pytest.raises(StoreError, match="has held this lock"):
-            await keep(path, login_of(sandbox))
+            await install(path, login_of(sandbox))
     assert not path.exists()
 
 
@@ -436,7 +441,7 @@ async def test_a_login_is_revoked_and_removed(
     """By its refresh token, and only once."""
     path = tmp_path / "auth.json"
     credential = login_of(sandbox)
-    await keep(path, credential)
+    await install(path, credential)
 
     async def remove() -> bool:
         return await remove_login(

@@ -9,20 +9,26 @@ from pathlib import Path
 
 import pytest
 
-from bearerd.credential.store.journal import Entry, Journal, Spender
+from bearerd.credential.store.journal import Journal, JournalEntry, Presenter
 from bearerd.errors import StoreError
 from tests.credential.stand_ins import MARK, START, full_disk, held, names_in
 
-SPENDER = Spender.this_process(START)
-INTENT = Entry(stored="a" * 16, spending="b" * 16, since=START, spender=SPENDER)
-ANSWER = Entry(
-    stored="a" * 16, spending=None, since=START, spender=SPENDER, renewed=held("new")
+PRESENTER = Presenter.this_process()
+INTENT = JournalEntry(
+    stored="a" * 16, spending="b" * 16, since=START, presenter=PRESENTER
+)
+ANSWER = JournalEntry(
+    stored="a" * 16,
+    spending=None,
+    since=START,
+    presenter=PRESENTER,
+    renewed=held("new"),
 )
 
 
 @pytest.mark.parametrize("entry", [INTENT, ANSWER], ids=["intent", "answer"])
 async def test_a_record_comes_back_as_it_was_written(
-    tmp_path: Path, entry: Entry
+    tmp_path: Path, entry: JournalEntry
 ) -> None:
     """Durably and private; a clear takes it away, and a second does no harm."""
     journal = Journal([tmp_path / "journal"])
@@ -37,8 +43,8 @@ async def test_a_record_comes_back_as_it_was_written(
 
 def test_a_record_says_whose_process_it_was() -> None:
     """For people; nothing is decided by it."""
-    assert SPENDER.pid == os.getpid()
-    assert SPENDER.host
+    assert PRESENTER.pid == os.getpid()
+    assert PRESENTER.host
 
 
 def test_a_record_without_an_answer_holds_no_token() -> None:
@@ -87,7 +93,7 @@ def test_what_is_torn_or_of_another_kind_is_no_record(
     tmp_path: Path, content: bytes
 ) -> None:
     """Records are replaced whole: nothing depends on half of one."""
-    assert Entry.from_json(content) is None
+    assert JournalEntry.from_json(content) is None
     (tmp_path / "journal").write_bytes(content)
     assert Journal([tmp_path / "journal", tmp_path / "rescue"]).read() == []
 
@@ -106,7 +112,7 @@ async def test_the_rescue_place_takes_what_the_first_cannot(tmp_path: Path) -> N
 async def test_answers_come_before_intents_and_new_before_old(tmp_path: Path) -> None:
     """A place that could not be cleared must not hide the better record."""
     places = [tmp_path / name for name in ("one", "two", "three")]
-    older = Entry("c" * 16, "d" * 16, START - 9, SPENDER)
+    older = JournalEntry("c" * 16, "d" * 16, START - 9, PRESENTER)
     for place, entry in zip(places, (older, INTENT, ANSWER), strict=True):
         await Journal([place]).write(entry)
     assert Journal(places).read() == [ANSWER, INTENT, older]

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from bearerd.credential.store.journal import Entry, Spender
-from bearerd.credential.store.spool import Receipt
+from bearerd.credential.store.journal import JournalEntry, Presenter
+from bearerd.credential.store.spool import ResponseSpool
 from tests.credential.stand_ins import START, Home, access_token, identity, jwt, login
 
-DEAD = Spender(pid=1, started_at=START, host="gone", pid_namespace="")
+DEAD = Presenter(pid=1, host="gone")
 
 
 def answer(account: str = "acct-1") -> bytes:
@@ -31,15 +31,15 @@ async def died_with(home: Home, body: bytes) -> str:
     home.write(login())
     store = home.store()
     spent = (await store.load()).fingerprint
-    await store.journal.write(Entry(spent, spent, START, DEAD))
-    store.journal.receipt.received(body)
+    await store.journal.write(JournalEntry(spent, spent, START, DEAD))
+    store.journal.spool.write(body)
     return spent
 
 
 async def test_an_answer_that_had_come_in_is_committed(home: Home) -> None:
     """Whoever takes over stores it, without a call."""
     await died_with(home, answer())
-    finished = await home.renewal().recover()
+    finished = await home.refresher().recover()
     assert not finished.is_maybe_spent
     assert home.stored_refresh_token() == "made-up-refresh-new"
     assert home.authority.calls == []
@@ -57,37 +57,37 @@ async def test_anything_less_leaves_the_token_maybe_spent(
     """It is presented once more; nothing of a part is believed."""
     await died_with(home, body)
     before = home.read()
-    assert (await home.renewal().recover()).is_maybe_spent
+    assert (await home.refresher().recover()).is_maybe_spent
     assert home.read() == before
 
 
 async def test_a_receipt_of_another_token_says_nothing(home: Home) -> None:
     """A login that came since has nothing to do with it."""
     spent = await died_with(home, answer())
-    receipt = home.store().journal.receipt
-    assert receipt.read(spent) == answer()
-    assert receipt.read("0" * 16) is None
+    spool = home.store().journal.spool
+    assert spool.read(spent) == answer()
+    assert spool.read("0" * 16) is None
 
 
 def test_a_receipt_is_private_and_goes_when_it_is_cleared(tmp_path: Path) -> None:
     """It holds tokens, for the time of one call."""
     place = tmp_path / "receipt"
-    receipt = Receipt([place])
-    receipt.open("ab")
-    receipt.received(b"c")
+    spool = ResponseSpool([place])
+    spool.open("ab")
+    spool.write(b"c")
     assert place.read_bytes() == b"ab\nc"
     assert place.stat().st_mode & 0o777 == 0o600
-    receipt.clear()
-    receipt.received(b"d")
+    spool.clear()
+    spool.write(b"d")
     assert not place.exists()
 
 
 def test_where_none_can_be_begun_the_call_goes_on(tmp_path: Path) -> None:
     """The next place is tried, and then none."""
-    receipt = Receipt([tmp_path / "gone" / "a", tmp_path / "b"])
-    receipt.open("ab")
+    spool = ResponseSpool([tmp_path / "gone" / "a", tmp_path / "b"])
+    spool.open("ab")
     assert (tmp_path / "b").exists()
-    nowhere = Receipt([tmp_path / "gone" / "a"])
+    nowhere = ResponseSpool([tmp_path / "gone" / "a"])
     nowhere.open("ab")
-    nowhere.received(b"c")
+    nowhere.write(b"c")
     assert nowhere.read("ab") is None

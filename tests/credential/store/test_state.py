@@ -8,37 +8,42 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bearerd.credential.refresh.token_bucket import Budget
-from bearerd.credential.store.state import Level, Notes, Owner, Refused
+from bearerd.credential.refresh.token_bucket import TokenBucket
+from bearerd.credential.store.state import (
+    Account,
+    BucketLevel,
+    RefusedToken,
+    StoreState,
+)
 from tests.credential.stand_ins import MARK, held
 
-FULL = Notes(
-    owner=Owner("acct-1", "user-1"),
-    refused=Refused("0123456789abcdef", "reused"),
-    level=Level(2.5, 1_800_000_000.25),
+FULL = StoreState(
+    account=Account("acct-1", "user-1"),
+    refused=RefusedToken("0123456789abcdef", "reused"),
+    level=BucketLevel(2.5, 1_800_000_000.25),
 )
 
 
 @pytest.mark.parametrize(
-    "notes",
+    "state",
     [
-        Notes(),
+        StoreState(),
         FULL,
-        Notes(owner=Owner("acct-1")),
-        Notes(owner=Owner(None, None)),
-        Notes(refused=Refused("0123456789abcdef", "expired")),
-        Notes(level=Level(0.0, 0.0)),
+        StoreState(account=Account("acct-1")),
+        StoreState(account=Account(None, None)),
+        StoreState(refused=RefusedToken("0123456789abcdef", "expired")),
+        StoreState(level=BucketLevel(0.0, 0.0)),
     ],
 )
-def test_notes_come_back_as_they_were_written(notes: Notes) -> None:
+def test_notes_come_back_as_they_were_written(state: StoreState) -> None:
     """Every part may be absent."""
-    assert Notes.from_json(notes.to_json()) == notes
+    assert StoreState.from_json(state.to_json()) == state
 
 
 def test_the_notes_are_a_json_object_with_a_version_and_no_secret() -> None:
     """Only a fingerprint of the token that was refused is there."""
-    refused = Refused(held().fingerprint, "reused")
-    content = Notes(owner=Owner.of(held()), refused=refused).to_json()
+    refused = RefusedToken(held().fingerprint, "reused")
+    content = StoreState(account=Account.of(held()), refused=refused).to_json()
     assert json.loads(content)["version"] == 1
     assert MARK.encode() not in content
 
@@ -48,8 +53,8 @@ def test_notes_of_a_later_version_keep_what_is_understood() -> None:
     document = json.loads(FULL.to_json())
     document |= {"version": 2, "news": [1]}
     document["level"]["colour"] = "blue"
-    notes = Notes.from_json(json.dumps(document).encode())
-    assert notes == Notes(owner=FULL.owner, refused=FULL.refused)
+    state = StoreState.from_json(json.dumps(document).encode())
+    assert state == StoreState(account=FULL.account, refused=FULL.refused)
 
 
 @pytest.mark.parametrize(
@@ -79,7 +84,7 @@ def test_notes_of_a_later_version_keep_what_is_understood() -> None:
 )
 def test_notes_that_make_no_sense_are_empty(content: bytes) -> None:
     """They cost a refill of the budget or one refused call, never a start."""
-    assert Notes.from_json(content) == Notes()
+    assert StoreState.from_json(content) == StoreState()
 
 
 @pytest.mark.parametrize(
@@ -100,7 +105,7 @@ def test_notes_that_make_no_sense_are_empty(content: bytes) -> None:
 )
 def test_a_part_with_values_of_another_kind_is_absent(part: dict[str, object]) -> None:
     """Whoever wrote it, it must not stop every later refresh of this profile."""
-    assert Notes.from_json(json.dumps(part).encode()) == Notes()
+    assert StoreState.from_json(json.dumps(part).encode()) == StoreState()
 
 
 @given(
@@ -122,44 +127,46 @@ def test_a_part_with_values_of_another_kind_is_absent(part: dict[str, object]) -
 )
 def test_whatever_the_notes_hold_can_be_worked_with(value: object, part: str) -> None:
     """Any JSON at all in any part leaves notes that budget and guard can use."""
-    notes = Notes.from_json(json.dumps({part: value}).encode())
-    if notes.level is not None:
-        level, wait_seconds = Budget(5, 30.0).draw(notes.level, 1_800_000_000.0)
+    state = StoreState.from_json(json.dumps({part: value}).encode())
+    if state.level is not None:
+        level, wait_seconds = TokenBucket(5, 30.0).acquire(state.level, 1_800_000_000.0)
         assert 0.0 <= level.calls <= 5.0
         assert 0.0 <= wait_seconds <= 30.0
-    if notes.owner is not None:
-        assert isinstance(notes.owner.accepts(Owner("acct-1", "user-1")), bool)
-    assert Notes.from_json(notes.to_json()) == notes
+    if state.account is not None:
+        assert isinstance(state.account.accepts(Account("acct-1", "user-1")), bool)
+    assert StoreState.from_json(state.to_json()) == state
 
 
 @pytest.mark.parametrize(
-    ("owner", "other", "accepted"),
+    ("account", "other", "accepted"),
     [
-        (Owner("a", "u"), Owner("a", "u"), True),
-        (Owner("a", "u"), Owner("b", "u"), False),
-        (Owner("a", "u"), Owner("a", "v"), False),
-        (Owner("a", "u"), Owner("b", "v"), False),
-        (Owner("a", None), Owner("a", "u"), True),
-        (Owner("a", "u"), Owner("a", None), True),
-        (Owner("a", None), Owner("a", None), True),
-        (Owner("a", None), Owner("b", None), False),
-        (Owner("a", "u"), Owner(None, "u"), False),
-        (Owner("a", "u"), Owner(None, None), False),
-        (Owner(None, None), Owner("a", "u"), True),
-        (Owner(None, None), Owner(None, None), True),
-        (Owner(None, "u"), Owner("a", "u"), True),
+        (Account("a", "u"), Account("a", "u"), True),
+        (Account("a", "u"), Account("b", "u"), False),
+        (Account("a", "u"), Account("a", "v"), False),
+        (Account("a", "u"), Account("b", "v"), False),
+        (Account("a", None), Account("a", "u"), True),
+        (Account("a", "u"), Account("a", None), True),
+        (Account("a", None), Account("a", None), True),
+        (Account("a", None), Account("b", None), False),
+        (Account("a", "u"), Account(None, "u"), False),
+        (Account("a", "u"), Account(None, None), False),
+        (Account(None, None), Account("a", "u"), True),
+        (Account(None, None), Account(None, None), True),
+        (Account(None, "u"), Account("a", "u"), True),
     ],
 )
-def test_an_owner_accepts_its_own(owner: Owner, other: Owner, accepted: bool) -> None:
+def test_an_owner_accepts_its_own(
+    account: Account, other: Account, accepted: bool
+) -> None:
     """The account must be the same; the person where both sides name one."""
-    assert owner.accepts(other) is accepted
+    assert account.accepts(other) is accepted
 
 
 def test_a_person_who_is_known_is_not_changed_for_another_without_an_account() -> None:
     """No account is named yet, but a person is: somebody else's login is refused."""
-    assert not Owner(None, "u").accepts(Owner("a", "v"))
+    assert not Account(None, "u").accepts(Account("a", "v"))
 
 
 def test_the_owner_is_read_off_a_credential() -> None:
     """Account and person, as far as it says."""
-    assert Owner.of(held(account="a", user=None)) == Owner("a", None)
+    assert Account.of(held(account="a", user=None)) == Account("a", None)

@@ -13,7 +13,10 @@ from bearerd.cli.program import complain
 from bearerd.settings import Settings
 
 if TYPE_CHECKING:
-    from bearerd.credential.authority.sign_in_client import Device, SignInAuthority
+    from bearerd.credential.authority.sign_in_client import (
+        DeviceAuthorization,
+        SignInAuthority,
+    )
     from bearerd.credential.token import Credential
 
 
@@ -79,11 +82,11 @@ async def _ask(
     """Let the person sign in, in one of the two ways."""
     from bearerd.cli.terminal import has_browser, open_browser, typed_lines
     from bearerd.clock import Clock
-    from bearerd.credential.authority.browser_flow import browser_login
-    from bearerd.credential.authority.device_flow import device_login
+    from bearerd.credential.authority.browser_flow import sign_in_by_browser
+    from bearerd.credential.authority.device_flow import sign_in_by_device
 
     if is_device:
-        return await device_login(authority, clock=Clock(), show=_show_device)
+        return await sign_in_by_device(authority, clock=Clock(), show=_show_device)
 
     def show(page: str) -> None:
         typer.echo(f"Sign in on this page:\n\n  {page}\n", err=True)
@@ -95,7 +98,7 @@ async def _ask(
             err=True,
         )
 
-    return await browser_login(
+    return await sign_in_by_browser(
         authority,
         show=show,
         pasted=typed_lines(STDIN),
@@ -103,7 +106,7 @@ async def _ask(
     )
 
 
-def _show_device(device: Device) -> None:
+def _show_device(device: DeviceAuthorization) -> None:
     typer.echo(
         f"On any machine, open\n\n  {device.page}\n\nand type in this code within 15 "
         f"minutes:\n\n  {device.user_code}\n\nType it only if you ran this command "

@@ -68,7 +68,7 @@ def _read(settings: Settings, names: list[str]) -> list[dict[str, Any]]:
     from bearerd.credential.status import SourceStatus
 
     async def look(source: CredentialSource) -> SourceStatus:
-        await source.take_up()
+        await source.reload_if_changed()
         return source.status()
 
     found = [with_source(settings, name, look) for name in names]

@@ -11,20 +11,23 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Final
 
-from bearerd.credential.authority.callback import PORTS, Callback
+from bearerd.credential.authority.callback import PORTS, CallbackServer
 from bearerd.credential.authority.pkce import (
-    NotThisSignIn,
-    Request,
+    AuthorizationRequest,
     SignInFailed,
+    StateMismatch,
     query_of,
 )
-from bearerd.credential.authority.sign_in_client import Code, SignInAuthority
+from bearerd.credential.authority.sign_in_client import (
+    AuthorizationCode,
+    SignInAuthority,
+)
 from bearerd.credential.token import Credential
 
 PATIENCE_SECONDS: Final = 15 * 60.0
 
 
-async def browser_login(
+async def sign_in_by_browser(
     authority: SignInAuthority,
     *,
     show: Callable[[str], None],
@@ -42,10 +45,14 @@ async def browser_login(
         SignInFailed: declined, or nobody came in time.
         StartError: there is no port to come back to.
     """
-    request = Request.new()
-    async with Callback(request, ports) as callback:
+    request = AuthorizationRequest.new()
+    async with CallbackServer(request, ports) as callback:
         redirect_uri = callback.redirect_uri
-        show(request.page(authority.issuer_url, authority.client_id, redirect_uri))
+        show(
+            request.authorization_url(
+                authority.issuer_url, authority.client_id, redirect_uri
+            )
+        )
         reading = asyncio.create_task(_read(pasted, callback, unfit))
         try:
             async with asyncio.timeout(patience_seconds):
@@ -58,11 +65,13 @@ async def browser_login(
         finally:
             reading.cancel()
             await asyncio.gather(reading, return_exceptions=True)
-    return await authority.redeem(Code(code, request.verifier, redirect_uri))
+    return await authority.redeem(
+        AuthorizationCode(code, request.verifier, redirect_uri)
+    )
 
 
 async def _read(
-    pasted: AsyncIterator[str], callback: Callback, unfit: Callable[[str], None]
+    pasted: AsyncIterator[str], callback: CallbackServer, unfit: Callable[[str], None]
 ) -> None:
     """Offer each line that is an address; the first that fits ends the wait."""
     async for line in pasted:
@@ -70,7 +79,7 @@ async def _read(
             continue
         try:
             callback.offer(query_of(line))
-        except NotThisSignIn as reason:
+        except StateMismatch as reason:
             unfit(str(reason))
         except SignInFailed:
             return  # whoever waits for the code is told

@@ -14,7 +14,11 @@ from typing import Final, Self
 
 from aiohttp import web
 
-from bearerd.credential.authority.pkce import NotThisSignIn, Request, SignInFailed
+from bearerd.credential.authority.pkce import (
+    AuthorizationRequest,
+    SignInFailed,
+    StateMismatch,
+)
 from bearerd.errors import StartError
 
 HOST: Final = "127.0.0.1"
@@ -31,10 +35,12 @@ SECURITY: Final = {
 }
 
 
-class Callback:
+class CallbackServer:
     """An async context manager that listens inside the block. Owns its one answer."""
 
-    def __init__(self, request: Request, ports: Sequence[int] = PORTS) -> None:
+    def __init__(
+        self, request: AuthorizationRequest, ports: Sequence[int] = PORTS
+    ) -> None:
         self._request = request
         self._ports = ports
         self._answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
@@ -63,7 +69,7 @@ class Callback:
             SignInFailed: the authority said no; the wait is over.
         """
         try:
-            code = self._request.code_in(answer)
+            code = self._request.code_from(answer)
         except SignInFailed as failure:
             self._fail(failure)
             raise
@@ -106,7 +112,7 @@ class Callback:
     def _take(self, query: Mapping[str, str]) -> web.Response:
         try:
             self.offer(query)
-        except NotThisSignIn as reason:
+        except StateMismatch as reason:
             return _page(400, f"State mismatch: {reason}.")
         except SignInFailed as failure:
             return _page(403, failure.message)

@@ -21,7 +21,7 @@ REASONS = {
 }
 
 
-def told(failure: AuthorityFailure, profile: str) -> CredentialError:
+def client_error(failure: AuthorityFailure, profile: str) -> CredentialError:
     """Return the error that stands for *failure* toward clients and commands."""
     if failure.outcome == "refused":
         command = "bearerd login"

@@ -12,9 +12,9 @@ from typing import Final
 from bearerd.clock import Clock
 from bearerd.credential.authority.pkce import SignInFailed
 from bearerd.credential.authority.sign_in_client import (
-    Device,
+    AuthorityUnreached,
+    DeviceAuthorization,
     SignInAuthority,
-    Unreached,
 )
 from bearerd.credential.token import Credential
 
@@ -25,8 +25,11 @@ FAILURES: Final = 5
 """So many polls in a row may not reach the authority: a network that comes and goes."""
 
 
-async def device_login(
-    authority: SignInAuthority, *, clock: Clock, show: Callable[[Device], None]
+async def sign_in_by_device(
+    authority: SignInAuthority,
+    *,
+    clock: Clock,
+    show: Callable[[DeviceAuthorization], None],
 ) -> Credential:
     """Return the credential of whoever types in the code that *show* is given.
 
@@ -40,7 +43,7 @@ async def device_login(
     while clock.monotonic() < deadline:
         try:
             code = await authority.poll_device(device)
-        except Unreached:
+        except AuthorityUnreached:
             failures += 1
             if failures >= FAILURES:
                 raise

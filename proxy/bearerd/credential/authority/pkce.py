@@ -30,19 +30,19 @@ class SignInFailed(CredentialError):
     code = "sign_in_failed"
 
 
-class NotThisSignIn(ValueError):
+class StateMismatch(ValueError):
     """An answer that belongs to another sign-in, or to none."""
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class AuthorizationRequest:
     """One sign-in that was begun. `verifier` proves that whoever ends it began it."""
 
     state: str = field(repr=False)
     verifier: str = field(repr=False)
 
     @classmethod
-    def new(cls) -> Request:
+    def new(cls) -> AuthorizationRequest:
         """Return one that nobody can guess: 32 random bytes, and 64."""
         return cls(secrets.token_urlsafe(32), secrets.token_urlsafe(64))
 
@@ -52,7 +52,9 @@ class Request:
         digest = hashlib.sha256(self.verifier.encode()).digest()
         return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 
-    def page(self, issuer_url: str, client_id: str, redirect_uri: str) -> str:
+    def authorization_url(
+        self, issuer_url: str, client_id: str, redirect_uri: str
+    ) -> str:
         """Return the address of the page on which a person signs in."""
         query = {
             "response_type": "code",
@@ -68,7 +70,7 @@ class Request:
         }
         return f"{issuer_url}/oauth/authorize?{urlencode(query)}"
 
-    def code_in(self, answer: Mapping[str, str]) -> str:
+    def code_from(self, answer: Mapping[str, str]) -> str:
         """Return the authorization code in the query of a redirect.
 
         Raises:
@@ -78,7 +80,7 @@ class Request:
         if not hmac.compare_digest(
             answer.get("state", "").encode(), self.state.encode()
         ):
-            raise NotThisSignIn("its state is not that of this sign-in")
+            raise StateMismatch("its state is not that of this sign-in")
         error = answer.get("error")
         if error:
             told = answer.get("error_description", "")
@@ -86,7 +88,7 @@ class Request:
                 f"the authority did not sign you in: {_line(error)} {_line(told)}".strip()
             )
         if not answer.get("code"):
-            raise NotThisSignIn("there is no code in it")
+            raise StateMismatch("there is no code in it")
         return answer["code"]
 
 

@@ -39,7 +39,7 @@ NOT_FOUND: Final = 404
 
 
 @dataclass(frozen=True, slots=True)
-class Code:
+class AuthorizationCode:
     """An authorization code, and what it takes to redeem it."""
 
     code: str = field(repr=False)
@@ -48,7 +48,7 @@ class Code:
 
 
 @dataclass(frozen=True, slots=True)
-class Device:
+class DeviceAuthorization:
     """A device that asks to be let in: `user_code` is for a person, the id is not."""
 
     device_auth_id: str = field(repr=False)
@@ -73,7 +73,7 @@ class SignInAuthority:
         self._session = session
         self._token_url = token_url
 
-    async def start_device(self) -> Device:
+    async def start_device(self) -> DeviceAuthorization:
         """Ask for a code that a person can type in elsewhere.
 
         Raises:
@@ -90,14 +90,16 @@ class SignInAuthority:
         user_code = answer.get("user_code") or answer.get("usercode")
         if not _is_ok(status) or not device_auth_id or not user_code:
             raise self._refused("gave no device code", status, answer)
-        return Device(
+        return DeviceAuthorization(
             str(device_auth_id),
             str(user_code),
             _interval(answer.get("interval")),
             f"{self.issuer_url}/codex/device",
         )
 
-    async def poll_device(self, device: Device) -> Code | None:
+    async def poll_device(
+        self, device: DeviceAuthorization
+    ) -> AuthorizationCode | None:
         """Return the code once the person has typed theirs in; None until then.
 
         Raises:
@@ -116,9 +118,9 @@ class SignInAuthority:
         if not _is_ok(status) or not code or not verifier:
             raise self._refused("ended the sign-in by device code", status, answer)
         redirect_uri = f"{self.issuer_url}/deviceauth/callback"
-        return Code(str(code), str(verifier), redirect_uri)
+        return AuthorizationCode(str(code), str(verifier), redirect_uri)
 
-    async def redeem(self, code: Code) -> Credential:
+    async def redeem(self, code: AuthorizationCode) -> Credential:
         """Return the credential that *code* stands for (RFC 6749 section 4.1.3).
 
         Raises:
@@ -191,7 +193,7 @@ class SignInAuthority:
                 return response.status, _object(await response.read())
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             cause = getattr(error, "os_error", None) or error.__cause__ or error
-            raise Unreached(
+            raise AuthorityUnreached(
                 f"{self.issuer_url} was not reached ({type(cause).__name__}); look at "
                 "the network with `bearerd doctor --online`"
             ) from error
@@ -204,7 +206,7 @@ class SignInAuthority:
         )
 
 
-class Unreached(SignInFailed):
+class AuthorityUnreached(SignInFailed):
     """The authority was not reached; worth another try."""
 
 

@@ -20,12 +20,12 @@ LONGEST_RETRY_AFTER_SECONDS = 3600.0
 class Backoff:
     """Remembers the last failure and until when it is the answer to everybody.
 
-    *draw* returns a number in [0, 1), drawn once per failure.
+    *jitter* returns a number in [0, 1), called once per failure.
     """
 
-    def __init__(self, *, clock: Clock, draw: Callable[[], float]) -> None:
+    def __init__(self, *, clock: Clock, jitter: Callable[[], float]) -> None:
         self._clock = clock
-        self._draw = draw
+        self._jitter = jitter
         self._failures = 0
         self._fingerprint = ""
         self._until = 0.0
@@ -43,10 +43,12 @@ class Backoff:
                 retry_after_seconds=remaining,
             )
 
-    def after(self, fingerprint: str, failure: AuthorityFailure) -> AuthorityFailure:
+    def record_failure(
+        self, fingerprint: str, failure: AuthorityFailure
+    ) -> AuthorityFailure:
         """Note *failure*; return it with the seconds that it now asks to wait."""
         doubled: float = FIRST_SECONDS * 2.0 ** min(self._failures, 10)
-        seconds = min(LONGEST_SECONDS, doubled) * (0.75 + 0.25 * self._draw())
+        seconds = min(LONGEST_SECONDS, doubled) * (0.75 + 0.25 * self._jitter())
         if failure.retry_after_seconds is not None:
             asked = min(LONGEST_RETRY_AFTER_SECONDS, failure.retry_after_seconds)
             seconds = max(seconds, asked)

@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from bearerd.clock import Clock
 from bearerd.credential.authority.refresh_grant import Authority, AuthorityFailure
 from bearerd.credential.refresh.backoff import Backoff
-from bearerd.credential.refresh.limiter import Allowance
-from bearerd.credential.refresh.token_bucket import Budget
-from bearerd.credential.refresh.transaction import Custody, Finished
-from bearerd.credential.store.account_pin import guarded
-from bearerd.credential.store.journal import Spender
-from bearerd.credential.store.state import Owner
+from bearerd.credential.refresh.limiter import RefreshLimiter
+from bearerd.credential.refresh.token_bucket import TokenBucket
+from bearerd.credential.refresh.transaction import RecoveryResult, RefreshTransaction
+from bearerd.credential.store.account_pin import require_same_account
+from bearerd.credential.store.journal import Presenter
+from bearerd.credential.store.state import Account
 from bearerd.credential.store.store import Store
 from bearerd.credential.token import Credential
 from bearerd.errors import LoginRequired, StoreError
@@ -35,7 +35,7 @@ LOCK_STEP_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Renewed:
+class RefreshResult:
     """A credential that replaces the one refused. `unsaved` says why it is not stored.
 
     `outcome` is `renewed` when the authority gave it, `adopted` when the store had it.
@@ -47,7 +47,7 @@ class Renewed:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class RefreshRequest:
     """What a refresh is asked for.
 
     `can_wait`: what is held is still good, so nothing is spent that could not be noted
@@ -55,12 +55,12 @@ class Asked:
     """
 
     held: Credential | None
-    owner: Owner
+    account: Account
     can_wait: bool = False
     skew_seconds: float = 0.0
 
 
-class Renewal:
+class Refresher:
     """Refreshes one profile's credential. *waited* is told how long the lock took."""
 
     def __init__(
@@ -68,12 +68,12 @@ class Renewal:
         *,
         store: Store,
         authority: Authority,
-        budget: Budget,
+        bucket: TokenBucket,
         backoff: Backoff,
         clock: Clock,
         lock_timeout_seconds: float,
         waited: Callable[[float], None],
-        spender: Spender,
+        presenter: Presenter,
     ) -> None:
         self._store = store
         self._authority = authority
@@ -81,20 +81,24 @@ class Renewal:
         self._lock_timeout_seconds = lock_timeout_seconds
         self._waited = waited
         self._is_closing = False
-        self._allowance = Allowance(
-            store=store, budget=budget, backoff=backoff, clock=clock
+        self._limiter = RefreshLimiter(
+            store=store, bucket=bucket, backoff=backoff, clock=clock
         )
-        self._custody = Custody(store=store, clock=clock, spender=spender)
+        self._transaction = RefreshTransaction(
+            store=store, clock=clock, presenter=presenter
+        )
 
-    async def recover(self) -> Finished:
+    async def recover(self) -> RecoveryResult:
         """Finish what a process that died left in the journal, if the lock is free."""
         try:
             async with self._store.lock(0):
-                return await self._custody.finish()
+                return await self._transaction.recover()
         except (TimeoutError, StoreError, LoginRequired):
-            return Finished()  # its holder lives and will finish; or nothing is here
+            return (
+                RecoveryResult()
+            )  # its holder lives and will finish; or nothing is here
 
-    async def run(self, asked: Asked) -> Renewed:
+    async def run(self, asked: RefreshRequest) -> RefreshResult:
         """Return a credential other than the one held, from the store or the authority.
 
         Raises:
@@ -107,9 +111,9 @@ class Renewal:
                 return await self._under_lock(asked)
         except TimeoutError:
             # The holder may have done the work without letting go yet.
-            stored = await self._load(asked.owner)
+            stored = await self._load(asked.account)
             if stored != asked.held:
-                return Renewed(stored, "adopted")
+                return RefreshResult(stored, "adopted")
             raise AuthorityFailure(
                 "undelivered", "lock_held", retry_after_seconds=1
             ) from None
@@ -117,90 +121,94 @@ class Renewal:
     @property
     def has_unsaved(self) -> bool:
         """Say whether the newest credential lives in memory only."""
-        return self._custody.has_unsaved
+        return self._transaction.has_unsaved
 
-    async def save_again(self) -> bool:
+    async def retry_save(self) -> bool:
         """Try once more to store what lives in memory only; say whether it is stored."""
         with suppress(StoreError, TimeoutError):
             async with self._lock():
-                return await self._custody.save_again()
+                return await self._transaction.retry_save()
         return False
 
     def is_superseded(self, stored: Credential) -> bool:
         """Say whether we ourselves have gone on from it: a store that is behind."""
-        return self._custody.is_superseded(stored)
+        return self._transaction.is_superseded(stored)
 
-    def is_behind(self, stored: Credential, held: Credential) -> None:
+    def keep_over_stale(self, stored: Credential, held: Credential) -> None:
         """Note that the store has an older login again; *held* is saved over it."""
-        self._custody.is_behind(stored, held)
+        self._transaction.keep_over_stale(stored, held)
 
     def close(self) -> None:
         """Wait for nobody's lock any more; what has the lock goes on."""
         self._is_closing = True
 
-    async def _under_lock(self, asked: Asked) -> Renewed:
-        finished = await self._custody.finish()
+    async def _under_lock(self, asked: RefreshRequest) -> RefreshResult:
+        finished = await self._transaction.recover()
         if finished.unsaved is not None and finished.unsaved != asked.held:
-            unsaved = guarded(finished.unsaved, asked.owner, self._store.name)
-            return Renewed(unsaved, "adopted", unsaved=finished.error)
-        stored = await self._load(asked.owner)
-        current = self._custody.newest(stored, asked.held)
+            unsaved = require_same_account(
+                finished.unsaved, asked.account, self._store.name
+            )
+            return RefreshResult(unsaved, "adopted", unsaved=finished.error)
+        stored = await self._load(asked.account)
+        current = self._transaction.current_over(stored, asked.held)
         held = asked.held
         is_other = held is None or current.access_token != held.access_token
         now = self._clock.now() - asked.skew_seconds
         if is_other and not current.is_expired(now):
-            return Renewed(current, "adopted")
+            return RefreshResult(current, "adopted")
         return await self._spend(stored, current, asked)
 
     async def _spend(
-        self, stored: Credential, current: Credential, asked: Asked
-    ) -> Renewed:
+        self, stored: Credential, current: Credential, asked: RefreshRequest
+    ) -> RefreshResult:
         """Refresh *current* over *stored*, which differ only while unsaved."""
         if not current.refresh_token:
             raise AuthorityFailure("refused", "other")
-        if self._custody.is_spent(current):
+        if self._transaction.is_spent(current):
             raise AuthorityFailure("refused", "reused")  # no need to ask
-        self._allowance.draw(current)
-        if not await self._custody.intend(stored, current) and asked.can_wait:
-            self._allowance.give_back()
+        self._limiter.acquire(current)
+        if not await self._transaction.begin(stored, current) and asked.can_wait:
+            self._limiter.refund()
             raise AuthorityFailure("undelivered", "no_journal")
         try:
             grant = await self._authority.refresh(current.refresh_token)
             if grant.names_another_account(current):
                 raise AuthorityFailure("unclear", "other_account")  # noqa: TRY301
         except AuthorityFailure as failure:
-            return await self._failed(failure, stored, current, asked.owner)
-        self._allowance.succeeded()
+            return await self._failed(failure, stored, current, asked.account)
+        self._limiter.record_success()
         renewed = grant.applied_to(current, self._clock.now())
         try:
-            winner = await self._custody.keep(stored, current, renewed)
+            winner = await self._transaction.commit(stored, current, renewed)
         except StoreError as error:
-            return Renewed(renewed, "renewed", unsaved=error)
+            return RefreshResult(renewed, "renewed", unsaved=error)
         if winner is not None:
-            return Renewed(guarded(winner, asked.owner, self._store.name), "adopted")
+            return RefreshResult(
+                require_same_account(winner, asked.account, self._store.name), "adopted"
+            )
         if grant.access_token is None:
             raise AuthorityFailure("unclear", "no_access_token")
-        return Renewed(renewed, "renewed")
+        return RefreshResult(renewed, "renewed")
 
     async def _failed(
         self,
         failure: AuthorityFailure,
         stored: Credential,
         current: Credential,
-        owner: Owner,
-    ) -> Renewed:
+        account: Account,
+    ) -> RefreshResult:
         if failure.outcome != "unclear":
-            await self._custody.settled(stored, current)  # unspent, or spent for good
+            await self._transaction.abort(stored, current)  # unspent, or spent for good
         if failure.outcome != "refused":
-            raise self._allowance.failed(current, failure)
-        winner = await self._look_again(current, owner, failure.reason)
+            raise self._limiter.record_failure(current, failure)
+        winner = await self._look_again(current, account, failure.reason)
         if winner is not None:
-            return Renewed(winner, "adopted")
-        self._allowance.refused(current, failure.reason)
+            return RefreshResult(winner, "adopted")
+        self._limiter.record_refusal(current, failure.reason)
         raise failure
 
     async def _look_again(
-        self, spent: Credential, owner: Owner, reason: str
+        self, spent: Credential, account: Account, reason: str
     ) -> Credential | None:
         """Return what another writer has stored since, or None.
 
@@ -211,16 +219,16 @@ class Renewal:
         """
         for remaining in reversed(range(WINNER_LOOKS if reason == "reused" else 1)):
             with suppress(LoginRequired):
-                stored = await self._load(owner)
+                stored = await self._load(account)
                 # A store that is behind, as nothing could be saved, is no winner.
-                if stored != spent and not self._custody.is_spent(stored):
+                if stored != spent and not self._transaction.is_spent(stored):
                     return stored
             if remaining:
                 await self._clock.sleep(WINNER_WAIT_SECONDS)
         return None
 
-    async def _load(self, owner: Owner) -> Credential:
-        return guarded(await self._store.load(), owner, self._store.name)
+    async def _load(self, account: Account) -> Credential:
+        return require_same_account(await self._store.load(), account, self._store.name)
 
     @asynccontextmanager
     async def _lock(self, *, is_patient: bool = True) -> AsyncIterator[None]:

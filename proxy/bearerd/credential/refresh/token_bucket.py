@@ -9,32 +9,32 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bearerd.credential.store.state import Level
+from bearerd.credential.store.state import BucketLevel
 
 
 @dataclass(frozen=True, slots=True)
-class Budget:
+class TokenBucket:
     """*burst* calls at once, then one each *interval_seconds*."""
 
     burst: int
     interval_seconds: float
 
-    def full(self, now: float) -> Level:
+    def full(self, now: float) -> BucketLevel:
         """Return the level of a bucket that nobody has drawn from."""
-        return Level(float(self.burst), now)
+        return BucketLevel(float(self.burst), now)
 
-    def refilled(self, level: Level, now: float) -> Level:
+    def refilled(self, level: BucketLevel, now: float) -> BucketLevel:
         """Return the level at *now*. A clock that went back refills nothing."""
         gained = max(0.0, now - level.at) / self.interval_seconds
-        return Level(min(float(self.burst), level.calls + gained), now)
+        return BucketLevel(min(float(self.burst), level.calls + gained), now)
 
-    def draw(self, level: Level, now: float) -> tuple[Level, float]:
+    def acquire(self, level: BucketLevel, now: float) -> tuple[BucketLevel, float]:
         """Take one call; return the new level and the seconds to wait, 0 if granted."""
         current = self.refilled(level, now)
         if current.calls >= 1.0:
-            return Level(current.calls - 1.0, now), 0.0
+            return BucketLevel(current.calls - 1.0, now), 0.0
         return current, (1.0 - current.calls) * self.interval_seconds
 
-    def returned(self, level: Level) -> Level:
+    def refund(self, level: BucketLevel) -> BucketLevel:
         """Give one call back: it never reached the authority."""
-        return Level(min(float(self.burst), level.calls + 1.0), level.at)
+        return BucketLevel(min(float(self.burst), level.calls + 1.0), level.at)

@@ -15,8 +15,8 @@ from http import HTTPStatus
 
 from bearerd.clock import Clock
 from bearerd.credential.authority.refresh_grant import AuthorityFailure, interpret
-from bearerd.credential.store.journal import Entry, Spender
-from bearerd.credential.store.state import Owner
+from bearerd.credential.store.journal import JournalEntry, Presenter
+from bearerd.credential.store.state import Account
 from bearerd.credential.store.store import Store
 from bearerd.credential.token import Credential
 from bearerd.errors import LoginRequired, StoreError
@@ -26,7 +26,7 @@ SPENT_REMEMBERED = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Finished:
+class RecoveryResult:
     """What was left of a spend that another process began.
 
     *is_maybe_spent*: nobody knows whether the authority has acted; the same token should
@@ -39,13 +39,13 @@ class Finished:
     error: StoreError | None = None
 
 
-class Custody:
+class RefreshTransaction:
     """Owns what is not stored yet, and what was spent. Used under the store's lock."""
 
-    def __init__(self, *, store: Store, clock: Clock, spender: Spender) -> None:
+    def __init__(self, *, store: Store, clock: Clock, presenter: Presenter) -> None:
         self._store = store
         self._clock = clock
-        self._spender = spender
+        self._presenter = presenter
         self._unsaved: tuple[Credential, Credential] | None = None  # as in replace()
         self._spent: deque[str] = deque(maxlen=SPENT_REMEMBERED)
 
@@ -63,7 +63,7 @@ class Custody:
         is_followed = self._unsaved is not None and self._unsaved[0] == stored
         return is_followed or self.is_spent(stored)
 
-    def newest(self, stored: Credential, held: Credential | None) -> Credential:
+    def current_over(self, stored: Credential, held: Credential | None) -> Credential:
         """Return what to go on from: *stored*, unless it is known to be behind."""
         if self._unsaved is not None and self._unsaved[0] == stored:
             return self._unsaved[1]
@@ -72,7 +72,7 @@ class Custody:
         self._unsaved = None  # the store has something else by now, and wins
         return stored
 
-    async def finish(self) -> Finished:
+    async def recover(self) -> RecoveryResult:
         """Commit an answer that landed in the journal; find a spend that is open.
 
         Also while something is in memory only: another process may have read it in the
@@ -83,15 +83,15 @@ class Custody:
         """
         entries = self._store.journal.read()
         if not entries:
-            return Finished()
+            return RecoveryResult()
         found = await self._left_open(entries)
         if found is None:
             await self._store.journal.clear()
-            return Finished()
-        stored, entry = found[0], self._with_receipt(*found)
+            return RecoveryResult()
+        stored, entry = found[0], self._with_spooled(*found)
         renewed = entry.renewed
         if entry.spending in self._spent or (renewed and self.is_spent(renewed)):
-            return Finished()  # what is in memory here goes on from there
+            return RecoveryResult()  # what is in memory here goes on from there
         if renewed is not None and _follows(renewed, stored):
             try:
                 await self._store.replace(stored, renewed)
@@ -99,21 +99,21 @@ class Custody:
                 self._unsaved = (stored, renewed)
                 if stored.fingerprint != renewed.fingerprint:
                     self._spent.append(stored.fingerprint)
-                return Finished(unsaved=renewed, error=error)
+                return RecoveryResult(unsaved=renewed, error=error)
             self._unsaved = None
         if entry.spending is None:
             await self._store.journal.clear()
-            return Finished()
+            return RecoveryResult()
         open_spend = replace(entry, stored=entry.spending, renewed=None)
         if open_spend != entry:
             await self._write(open_spend)
-        return Finished(is_maybe_spent=True)
+        return RecoveryResult(is_maybe_spent=True)
 
-    def _with_receipt(self, stored: Credential, entry: Entry) -> Entry:
+    def _with_spooled(self, stored: Credential, entry: JournalEntry) -> JournalEntry:
         """Return *entry* with the answer that had come in when its writer died."""
         if entry.spending is None:
             return entry
-        body = self._store.journal.receipt.read(entry.spending)
+        body = self._store.journal.spool.read(entry.spending)
         presented = entry.renewed or stored
         if body is None or presented.fingerprint != entry.spending:
             return entry
@@ -126,12 +126,12 @@ class Custody:
         renewed = grant.applied_to(presented, self._clock.now())
         return replace(entry, spending=None, renewed=renewed)
 
-    def is_behind(self, stored: Credential, held: Credential) -> None:
+    def keep_over_stale(self, stored: Credential, held: Credential) -> None:
         """Note that the store has an older login again, and that *held* follows it."""
         if self._unsaved is None:
             self._unsaved = (stored, held)
 
-    async def intend(self, stored: Credential, current: Credential) -> bool:
+    async def begin(self, stored: Credential, current: Credential) -> bool:
         """Note that *current* is about to be presented, while the store has *stored*.
 
         Say whether that could be noted.
@@ -143,7 +143,7 @@ class Custody:
         )
         return await self._write(entry)
 
-    async def keep(
+    async def commit(
         self, stored: Credential, current: Credential, renewed: Credential
     ) -> Credential | None:
         """Store what came of *current*; return what has won over it, if anything.
@@ -165,7 +165,7 @@ class Custody:
         await self._store.journal.clear()
         return winner
 
-    async def settled(self, stored: Credential, current: Credential) -> None:
+    async def abort(self, stored: Credential, current: Credential) -> None:
         """Note that nothing came of spending *current*, and that nothing will.
 
         While the store does not hold it, the journal does, and keeps it.
@@ -173,7 +173,7 @@ class Custody:
         if current == stored:
             await self._store.journal.clear()
 
-    async def save_again(self) -> bool:
+    async def retry_save(self) -> bool:
         """Try once more to store what lives in memory only; say whether it is stored.
 
         A store that changed meanwhile wins, as always: what was unsaved is dropped.
@@ -185,7 +185,7 @@ class Custody:
             return True
         is_stored = False
         with suppress(LoginRequired):  # signed out
-            await self.finish()
+            await self.recover()
             if not self.has_unsaved:
                 return True  # another process had gone on from it, and that is stored
             is_stored = await self._store.replace(*self._unsaved) is None
@@ -193,7 +193,9 @@ class Custody:
         self._unsaved = None
         return is_stored
 
-    async def _left_open(self, entries: list[Entry]) -> tuple[Credential, Entry] | None:
+    async def _left_open(
+        self, entries: list[JournalEntry]
+    ) -> tuple[Credential, JournalEntry] | None:
         """Return what is stored, with the record of what began from it.
 
         None if all is finished, or overtaken by a new login. Where the file is written
@@ -208,9 +210,9 @@ class Custody:
         except LoginRequired as absence:
             if absence.reason != "unreadable" or not self._store.is_written_in_place:
                 raise
-            owner = self._store.read_notes().owner or Owner()
+            account = self._store.read_state().account or Account()
             for entry in entries:
-                if entry.renewed and owner.accepts(Owner.of(entry.renewed)):
+                if entry.renewed and account.accepts(Account.of(entry.renewed)):
                     return entry.renewed, entry
             raise
         ours = (entry for entry in entries if entry.stored == stored.fingerprint)
@@ -218,16 +220,16 @@ class Custody:
 
     def _entry(
         self, stored: Credential, *, spending: str | None, renewed: Credential | None
-    ) -> Entry:
-        return Entry(
+    ) -> JournalEntry:
+        return JournalEntry(
             stored=stored.fingerprint,
             spending=spending,
             since=self._clock.now(),
-            spender=self._spender,
+            presenter=self._presenter,
             renewed=renewed,
         )
 
-    async def _write(self, entry: Entry) -> bool:
+    async def _write(self, entry: JournalEntry) -> bool:
         try:
             await self._store.journal.write(entry)
         except StoreError:
@@ -241,7 +243,7 @@ def _follows(renewed: Credential, stored: Credential) -> bool:
     An authority that does not rotate leaves the refresh token as it was; then the one
     that lasts longer is the newer.
     """
-    if not Owner.of(stored).accepts(Owner.of(renewed)):
+    if not Account.of(stored).accepts(Account.of(renewed)):
         return False
     if renewed.fingerprint != stored.fingerprint:
         return True

@@ -21,7 +21,7 @@ from bearerd.credential.token import (
 Document: TypeAlias = dict[str, Any]
 
 
-class NotUnderstood(ValueError):
+class InvalidDocument(ValueError):
     """The content is no login. The message says why, and quotes nothing of it."""
 
 
@@ -34,9 +34,9 @@ def decode(content: bytes) -> Document:
     try:
         document = json.loads(content)
     except (ValueError, RecursionError):
-        raise NotUnderstood("it is not valid JSON") from None
+        raise InvalidDocument("it is not valid JSON") from None
     if not isinstance(document, dict):
-        raise NotUnderstood("it is not a JSON object")
+        raise InvalidDocument("it is not a JSON object")
     return document
 
 
@@ -50,13 +50,13 @@ def credential(document: Document) -> Credential:
     """
     tokens = document.get("tokens")
     if not isinstance(tokens, dict):
-        raise NotUnderstood("it holds no ChatGPT tokens")
+        raise InvalidDocument("it holds no ChatGPT tokens")
     access_token, refresh_token = (
         tokens.get("access_token"),
         tokens.get("refresh_token"),
     )
     if not isinstance(access_token, str) or not access_token:
-        raise NotUnderstood("it holds no access token")
+        raise InvalidDocument("it holds no access token")
     id_token, account_id = tokens.get("id_token"), tokens.get("account_id")
     id_token = id_token if isinstance(id_token, str) else None
     return Credential(

@@ -27,12 +27,12 @@ def codex_file(codex_home: str | None, home: Path) -> Path:
 
 def sharing(store: Path, credential: Credential | None, codex: Path) -> Sharing:
     """Say whether *store* is Codex's file, or *credential* a copy of the login in it."""
-    if atomic.target_of(store) == atomic.target_of(codex):
+    if atomic.real_path(store) == atomic.real_path(codex):
         return "same_file"
     if credential is None or not credential.refresh_token:
         return "none"
     try:
         theirs = auth_json.credential(auth_json.decode(codex.read_bytes()))
-    except (OSError, auth_json.NotUnderstood):
+    except (OSError, auth_json.InvalidDocument):
         return "none"
     return "copy" if theirs.fingerprint == credential.fingerprint else "none"

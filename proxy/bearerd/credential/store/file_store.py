@@ -19,7 +19,7 @@ from bearerd.credential.store import auth_json
 from bearerd.credential.store.auth_json import Document
 from bearerd.credential.store.codex_locks import codex_locks
 from bearerd.credential.store.journal import Journal
-from bearerd.credential.store.state import Notes
+from bearerd.credential.store.state import StoreState
 from bearerd.credential.token import Credential
 from bearerd.errors import LoginRequired, StoreError
 from bearerd.files import atomic
@@ -33,7 +33,7 @@ MAX_FILE_BYTES = 1 << 20
 """A login is about 5 KiB; what is larger is no login."""
 
 
-Signatures: TypeAlias = tuple[atomic.Signature | None, atomic.Signature | None]
+FileStamps: TypeAlias = tuple[atomic.FileStamp | None, atomic.FileStamp | None]
 """Of the credential file and of the notes."""
 
 
@@ -46,7 +46,7 @@ class FileStore:
     def __init__(self, path: Path, *, clock: Clock, rescue: Path | None = None) -> None:
         self._path = path
         self._clock = clock
-        self._seen: Signatures = (None, None)
+        self._seen: FileStamps = (None, None)
         self._document: Document | None = None
         self._lock_path: Path | None = None  # what we have locked is never unlinked
         places = (self._beside(".bearerd-journal"), rescue)
@@ -74,13 +74,13 @@ class FileStore:
 
     def has_changed(self) -> bool:
         """Compare identity, size and time of file and notes with what was last seen."""
-        return self._signatures() != self._seen
+        return self._stamps() != self._seen
 
     async def replace(
         self, began_from: Credential, renewed: Credential
     ) -> Credential | None:
         """Write *renewed* over what *began_from* names. See `Store.replace`."""
-        target = atomic.target_of(self._path)
+        target = atomic.real_path(self._path)
         self._check_place()
         try:
             # Where nothing can be made beside the file, Codex can take no lock either.
@@ -108,7 +108,7 @@ class FileStore:
         each container, and it is written in place, so its inode stays.
         """
         path = self._beside(".bearerd-lock")
-        target = atomic.target_of(self._path)
+        target = atomic.real_path(self._path)
         if self.is_written_in_place and os.access(target, os.W_OK):
             path = target
         self._check_place()
@@ -156,29 +156,29 @@ class FileStore:
         """Say whether the file was mounted by itself into a place that is read-only."""
         return not os.access(target.parent, os.W_OK) and self.is_written_in_place
 
-    def read_notes(self) -> Notes:
+    def read_state(self) -> StoreState:
         """Return the notes, or empty ones. See `Store.read_notes`."""
         try:
-            return Notes.from_json(self._beside(".bearerd-state").read_bytes())
+            return StoreState.from_json(self._beside(".bearerd-state").read_bytes())
         except OSError:
-            return Notes()
+            return StoreState()
 
-    def write_notes(self, notes: Notes) -> None:
+    def write_state(self, state: StoreState) -> None:
         """Replace the notes file. See `Store.write_notes`."""
         path = self._beside(".bearerd-state")
         try:
             # Lost notes cost one call, and a sync here would hold up every stream.
-            atomic.replace(path, notes.to_json(), is_durable=False)
+            atomic.replace(path, state.to_json(), is_durable=False)
         except OSError as error:
             raise self._write_error(path, error) from error
-        self._seen = (self._seen[0], atomic.signature(path))
+        self._seen = (self._seen[0], atomic.file_stamp(path))
 
-    def _signatures(self) -> Signatures:
-        notes = self._beside(".bearerd-state")
-        return atomic.signature(self._path), atomic.signature(notes)
+    def _stamps(self) -> FileStamps:
+        state = self._beside(".bearerd-state")
+        return atomic.file_stamp(self._path), atomic.file_stamp(state)
 
     def _beside(self, suffix: str) -> Path:
-        target = atomic.target_of(self._path)
+        target = atomic.real_path(self._path)
         return target.with_name(target.name + suffix)
 
     async def _write(self, target: Path, renewed: Credential) -> None:
@@ -190,10 +190,10 @@ class FileStore:
             else atomic.replace_in_folder
         )
         await atomic.in_thread(write, target, content)
-        for leftover in atomic.leftovers(target):  # they hold tokens
+        for leftover in atomic.stale_temporaries(target):  # they hold tokens
             with suppress(OSError):
                 leftover.unlink()
-        self._seen = (atomic.signature(self._path), self._seen[1])
+        self._seen = (atomic.file_stamp(self._path), self._seen[1])
         self._document = document
 
     async def _stored_meanwhile(self) -> Credential | None:
@@ -206,7 +206,7 @@ class FileStore:
             return None
 
     def _read(self) -> Credential:
-        seen = self._signatures()
+        seen = self._stamps()
         try:
             with self._path.open("rb") as file:
                 content = file.read(MAX_FILE_BYTES + 1)
@@ -234,7 +234,7 @@ class FileStore:
         try:
             document = auth_json.decode(content)
             credential = auth_json.credential(document)
-        except auth_json.NotUnderstood as why:
+        except auth_json.InvalidDocument as why:
             raise LoginRequired(
                 f"{self._path}: {why}; sign in again with `bearerd login`, or put a "
                 "whole auth.json there",

@@ -15,7 +15,7 @@ from bearerd.clock import Clock
 from bearerd.credential.store import auth_json
 from bearerd.credential.store.codex_locks import codex_locks
 from bearerd.credential.store.file_store import FileStore
-from bearerd.credential.store.state import Notes, Owner
+from bearerd.credential.store.state import Account, StoreState
 from bearerd.credential.token import Credential
 from bearerd.errors import LoginRequired, StoreError
 from bearerd.files import atomic
@@ -32,7 +32,7 @@ async def prepare(path: Path, *, clock: Clock) -> None:
             pass  # the place for the lock is there; who holds it is no matter
 
 
-async def keep_login(
+async def install_login(
     path: Path, credential: Credential, *, clock: Clock, lock_timeout_seconds: float
 ) -> Credential | None:
     """Make *credential* the login at *path*; return the one that was there, if any.
@@ -52,7 +52,7 @@ async def keep_login(
         with _blaming(path, "the new login cannot be written"):
             await _replace(store, path, content, clock)
         await store.journal.clear()
-        store.write_notes(Notes(owner=Owner.of(credential)))
+        store.write_state(StoreState(account=Account.of(credential)))
     return previous
 
 

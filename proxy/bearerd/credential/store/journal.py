@@ -21,32 +21,27 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bearerd.credential.store.spool import Receipt
+from bearerd.credential.store.spool import ResponseSpool
 from bearerd.credential.token import Credential
 from bearerd.errors import StoreError
 from bearerd.files import atomic
 
 
 @dataclass(frozen=True, slots=True)
-class Spender:
+class Presenter:
     """Which process presents the token. For people: the lock alone decides."""
 
     pid: int
-    started_at: float
     host: str
-    pid_namespace: str
 
     @classmethod
-    def this_process(cls, started_at: float) -> Spender:
-        """Return who we are. Containers of one pod share the host name, not the pids."""
-        namespace = ""
-        with suppress(OSError):
-            namespace = str(Path("/proc/self/ns/pid").readlink())
-        return cls(os.getpid(), started_at, socket.gethostname(), namespace)
+    def this_process(cls) -> Presenter:
+        """Return the current process."""
+        return cls(os.getpid(), socket.gethostname())
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class JournalEntry:
     """One spend under way. Tokens are named by fingerprint; `since` is epoch seconds.
 
     `stored` is what the store holds meanwhile. `spending` is what is being presented,
@@ -57,18 +52,19 @@ class Entry:
     stored: str
     spending: str | None
     since: float
-    spender: Spender
+    presenter: Presenter
     renewed: Credential | None = field(default=None, repr=False)
 
     def to_json(self) -> bytes:
         """Return the record. It holds tokens only if there is an answer."""
         document: dict[str, Any] = {"version": 1} | asdict(self)
+        document["spender"] = document.pop("presenter")
         if document["renewed"] is not None:
             del document["renewed"]["generation"]
         return json.dumps(document, indent=2).encode() + b"\n"
 
     @classmethod
-    def from_json(cls, content: bytes) -> Entry | None:
+    def from_json(cls, content: bytes) -> JournalEntry | None:
         """Return the record in *content*, or None if it is torn or of another kind.
 
         Records are replaced whole, so a torn one was never finished: nothing depends
@@ -81,7 +77,7 @@ class Entry:
                 stored=str(document["stored"]),
                 spending=None if spending is None else str(spending),
                 since=float(document["since"]),
-                spender=Spender(**document["spender"]),
+                presenter=_presenter(document["spender"]),
                 renewed=_credential(renewed) if renewed is not None else None,
             )
         except (ValueError, TypeError, KeyError, RecursionError):
@@ -101,9 +97,9 @@ class Journal:
     ) -> None:
         self._places = tuple(places)
         self._is_gone = is_gone
-        self.receipt = Receipt([_receipt_of(place) for place in places])
+        self.spool = ResponseSpool([_spool_of(place) for place in places])
 
-    def read(self) -> list[Entry]:
+    def read(self) -> list[JournalEntry]:
         """Return the records that there are, the best first: answers, then the newest.
 
         More than one means that a place could not be cleared, or that a process died
@@ -113,7 +109,7 @@ class Journal:
         found.sort(key=lambda entry: (entry.renewed is None, -entry.since))
         return found
 
-    async def write(self, entry: Entry) -> Path:
+    async def write(self, entry: JournalEntry) -> Path:
         """Keep *entry* durably; return where.
 
         Raises:
@@ -132,9 +128,9 @@ class Journal:
                 reasons.append(f"{place}: {error.strerror or error}")
             else:
                 if entry.spending is None:
-                    self.receipt.clear()
+                    self.spool.clear()
                 else:
-                    self.receipt.open(entry.spending)
+                    self.spool.open(entry.spending)
                 return place
         raise StoreError(
             f"no place to note a refresh before it is made ({'; '.join(reasons)}); make "
@@ -146,26 +142,32 @@ class Journal:
         await asyncio.to_thread(self._unlink)
 
     def _unlink(self) -> None:
-        self.receipt.clear()
+        self.spool.clear()
         for file in self._files():
             # What cannot be removed is recognised as finished by its fingerprint.
             with suppress(OSError):
                 file.unlink()
 
     def _files(self) -> list[Path]:
-        unnamed = [it for place in self._places for it in atomic.leftovers(place)]
+        unnamed = [
+            it for place in self._places for it in atomic.stale_temporaries(place)
+        ]
         return [*self._places, *unnamed]
 
 
-def _receipt_of(place: Path) -> Path:
+def _spool_of(place: Path) -> Path:
     return place.with_name(f"{place.name}-receipt")
 
 
-def _read(place: Path) -> Entry | None:
+def _read(place: Path) -> JournalEntry | None:
     try:
-        return Entry.from_json(place.read_bytes())
+        return JournalEntry.from_json(place.read_bytes())
     except OSError:
         return None
+
+
+def _presenter(fields: Mapping[str, Any]) -> Presenter:
+    return Presenter(int(fields["pid"]), str(fields["host"]))
 
 
 def _credential(fields: Mapping[str, Any]) -> Credential:

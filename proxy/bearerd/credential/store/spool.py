@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 
-class Receipt:
+class ResponseSpool:
     """Owns one open file. *places* are tried in order, as the journal does."""
 
     def __init__(self, places: Sequence[Path]) -> None:
@@ -34,7 +34,7 @@ class Receipt:
                 os.write(self._descriptor, fingerprint.encode() + b"\n")
                 return
 
-    def received(self, part: bytes) -> None:
+    def write(self, part: bytes) -> None:
         """Keep a part of the answer's body."""
         if self._descriptor is not None:
             with suppress(OSError):

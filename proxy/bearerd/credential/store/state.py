@@ -18,18 +18,18 @@ MOST = 1e15
 
 
 @dataclass(frozen=True, slots=True)
-class Owner:
+class Account:
     """The account, and the person in it, that a profile is pinned to."""
 
     account_id: str | None = None
     user_id: str | None = None
 
     @classmethod
-    def of(cls, credential: Credential) -> Owner:
+    def of(cls, credential: Credential) -> Account:
         """Return whose credential this is, as far as it says."""
         return cls(credential.account_id, credential.user_id)
 
-    def accepts(self, other: Owner) -> bool:
+    def accepts(self, other: Account) -> bool:
         """Say whether a credential of *other* may be taken up for this owner.
 
         An owner that names no account yet accepts any. One that does wants the same
@@ -42,7 +42,7 @@ class Owner:
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class RefusedToken:
     """A refresh token that the authority refused for good, by fingerprint."""
 
     fingerprint: str
@@ -50,7 +50,7 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True)
-class Level:
+class BucketLevel:
     """What the bucket held at a moment. `at` is epoch seconds, so processes share it."""
 
     calls: float
@@ -58,19 +58,23 @@ class Level:
 
 
 @dataclass(frozen=True, slots=True)
-class Notes:
+class StoreState:
     """All that is noted. Every part may be absent."""
 
-    owner: Owner | None = None
-    refused: Refused | None = None
-    level: Level | None = None
+    account: Account | None = None
+    refused: RefusedToken | None = None
+    level: BucketLevel | None = None
 
     def to_json(self) -> bytes:
         """Return the notes as a JSON object with a version."""
-        return json.dumps({"version": 1} | asdict(self), indent=2).encode() + b"\n"
+        parts = {"owner": self.account, "refused": self.refused, "level": self.level}
+        document = {"version": 1} | {
+            name: None if part is None else asdict(part) for name, part in parts.items()
+        }
+        return json.dumps(document, indent=2).encode() + b"\n"
 
     @classmethod
-    def from_json(cls, content: bytes) -> Notes:
+    def from_json(cls, content: bytes) -> StoreState:
         """Return what can be understood of *content*; what cannot is absent.
 
         Notes that are lost cost a budget's refill or one refused call, never a login.
@@ -82,9 +86,9 @@ class Notes:
         if not isinstance(document, dict):
             return cls()
         return cls(
-            owner=_part(Owner, document.get("owner"), _is_name),
-            refused=_part(Refused, document.get("refused"), _is_text),
-            level=_part(Level, document.get("level"), _is_amount),
+            account=_part(Account, document.get("owner"), _is_name),
+            refused=_part(RefusedToken, document.get("refused"), _is_text),
+            level=_part(BucketLevel, document.get("level"), _is_amount),
         )
 
 

@@ -14,7 +14,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 from bearerd.credential.store.journal import Journal
-from bearerd.credential.store.state import Notes
+from bearerd.credential.store.state import StoreState
 from bearerd.credential.token import Credential
 
 
@@ -62,10 +62,10 @@ class Store(Protocol):
             StoreError: there is no place to lock.
         """
 
-    def read_notes(self) -> Notes:
+    def read_state(self) -> StoreState:
         """Return the notes beside the credential; empty ones if there are none."""
 
-    def write_notes(self, notes: Notes) -> None:
+    def write_state(self, state: StoreState) -> None:
         """Keep the notes durably.
 
         Raises:
