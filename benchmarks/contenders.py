@@ -1,7 +1,7 @@
 """Who is measured: nginx and bearerd, both as real processes doing the same job.
 
 The job: take HTTP/1.1 on loopback, put the login's bearer in place of what the client
-sent, pass the rest on over kept-alive connections, and let the answer through as it
+sent, pass the rest on over kept-alive connections, and let the response through as it
 comes. nginx checks no client keys and replays nothing; bearerd does.
 """
 
@@ -88,7 +88,7 @@ class Contender:
         self.bearer = bearer  # what its clients show
 
     def wait_until_ready(self) -> None:
-        """Return after its first answer, and keep what it took in `ready_after`.
+        """Return after its first response, and keep what it took in `ready_after`.
 
         Raises:
             NotMeasured: it ended, or did not answer in time.

@@ -24,7 +24,7 @@ from bearerd.credential.store.journal import Presenter
 from bearerd.errors import ConfigurationError
 from bearerd.events import LockWaited, Observer
 from bearerd.relay import access
-from bearerd.relay.access import Policy
+from bearerd.relay.access import ListenerRules
 from bearerd.relay.upstream.dial import HttpProxy
 from bearerd.relay.upstream.pool import Origin
 from bearerd.rescue import rescue_place
@@ -112,9 +112,9 @@ def build_source(
     )
 
 
-def policy(settings: Settings, address: Address) -> Policy:
+def listener_rules(settings: Settings, address: Address) -> ListenerRules:
     """Return what the listener on *address* asks of its clients."""
-    return access.policy(
+    return access.listener_rules(
         is_loopback=address.is_loopback,
         is_unix=address.kind == "unix",
         require_key=settings.require_key,

@@ -75,7 +75,7 @@ class AccountChanged(CredentialError):
 
 
 class AuthorityUnavailable(CredentialError):
-    """The authority was not reached, or its answer was unclear; worth another try."""
+    """The authority was not reached, or its response was unclear; worth another try."""
 
     code = "authority_unavailable"
     status = HTTPStatus.SERVICE_UNAVAILABLE
@@ -95,19 +95,19 @@ class StoreError(BearerdError):
 
 
 class UpstreamError(BearerdError):
-    """The upstream gave no answer that could be passed on."""
+    """The upstream gave no response that could be passed on."""
 
     status = HTTPStatus.BAD_GATEWAY
 
 
 class UpstreamUnreachable(UpstreamError):
-    """No connection, or it broke before an answer began."""
+    """No connection, or it broke before a response began."""
 
     code = "upstream_unreachable"
 
 
 class UpstreamProtocolError(UpstreamError):
-    """The upstream's bytes are no HTTP answer that may be passed on."""
+    """The upstream's bytes are no HTTP response that may be passed on."""
 
     code = "upstream_protocol_error"
 

@@ -140,7 +140,7 @@ class RecoveryFinished:
 class RequestFinished:
     """One exchange is over. `status` is what the client saw, 499 when it left first.
 
-    `overhead_seconds` is our own share until the answer's head went out, or None when
+    `overhead_seconds` is our own share until the response's head went out, or None when
     no upstream was asked; `code` is the error's code when bearerd itself answered.
     """
 

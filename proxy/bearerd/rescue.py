@@ -1,4 +1,4 @@
-"""Where an answer is kept when the store's own folder cannot be written."""
+"""Where a response is kept when the store's own folder cannot be written."""
 
 from __future__ import annotations
 

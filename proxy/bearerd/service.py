@@ -24,8 +24,8 @@ from bearerd.builders import (
     authority_session,
     build_source,
     file_store,
+    listener_rules,
     outgoing_proxy,
-    policy,
     refuse_loop,
     tls_context,
 )
@@ -40,12 +40,12 @@ from bearerd.events import (
     ServiceStopping,
 )
 from bearerd.keys.ring import Client, KeyRing
-from bearerd.relay.access import Gate
+from bearerd.relay.access import AccessPolicy
 from bearerd.relay.body import ReplayMemory
-from bearerd.relay.handler import Relay, Route
+from bearerd.relay.handler import RelayHandler, Route
 from bearerd.relay.listener import Listener
 from bearerd.relay.upstream.cookies import Cookies
-from bearerd.relay.upstream.pool import Origin, Upstream
+from bearerd.relay.upstream.pool import Origin, UpstreamPool
 from bearerd.settings import Settings
 from bearerd.settings.profile import ProfileSettings
 
@@ -73,7 +73,7 @@ class Service:
         self._tell = observe
         self._feed = EventFeed()
         self._sources: list[CredentialSource] = []
-        self._relay: Relay | None = None
+        self._relay: RelayHandler | None = None
         self._listener: Listener | None = None
         self._admin: AdminServer | None = None
         self._started_at = self._clock.now()
@@ -173,8 +173,8 @@ class Service:
             await stack.enter_async_context(running(background.run(), stop))
             await stack.enter_async_context(running(route.upstream.run(), stop))
 
-    def _upstream(self, profile: ProfileSettings, tls: ssl.SSLContext) -> Upstream:
-        return Upstream(
+    def _upstream(self, profile: ProfileSettings, tls: ssl.SSLContext) -> UpstreamPool:
+        return UpstreamPool(
             Origin.of(profile.upstream_url),
             connect_timeout_seconds=self._settings.upstream_connect_timeout_seconds,
             idle_timeout_seconds=self._settings.upstream_idle_timeout_seconds,
@@ -210,9 +210,9 @@ class Service:
             clock=self._clock,
             operator_key=operator_key.get_secret_value() if operator_key else None,
         )
-        self._relay = Relay(
+        self._relay = RelayHandler(
             routes,
-            Gate(keys, ANONYMOUS),
+            AccessPolicy(keys, ANONYMOUS),
             memory=ReplayMemory(settings.replay_total_bytes),
             replay_limit_bytes=settings.replay_limit_bytes,
             request_limit=settings.max_requests,
@@ -223,7 +223,10 @@ class Service:
             self._relay, connection_limit=settings.max_connections
         )
         await self._listener.open(
-            [(address, policy(settings, address)) for address in settings.listen]
+            [
+                (address, listener_rules(settings, address))
+                for address in settings.listen
+            ]
         )
 
     def _announce(self, started: Callable[[ServiceStatus], None]) -> None:

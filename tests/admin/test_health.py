@@ -30,9 +30,9 @@ CHANGED = source(state="account_changed", message="run `bearerd adopt`")
 )
 def test_ready_is_who_can_sign_for_somebody(sources: list[Any], *, ready: bool) -> None:
     """One usable credential is enough; trouble that passes changes nothing."""
-    answer = health.readyz(service(*sources))
-    assert answer.status == (200 if ready else 503)
-    assert answer.document["status"] == ("ready" if ready else "unready")
+    response = health.readyz(service(*sources))
+    assert response.status == (200 if ready else 503)
+    assert response.document["status"] == ("ready" if ready else "unready")
 
 
 def test_what_is_missing_is_said_with_its_remedy() -> None:
@@ -59,8 +59,8 @@ def test_a_problem_without_words_still_has_a_remedy() -> None:
 
 def test_a_draining_daemon_is_not_ready() -> None:
     """However well its login is."""
-    answer = health.readyz(service(draining=True))
-    assert (answer.status, answer.document["why"]) == (503, "draining")
+    response = health.readyz(service(draining=True))
+    assert (response.status, response.document["why"]) == (503, "draining")
 
 
 def test_whoever_answers_is_alive() -> None:
@@ -81,8 +81,8 @@ def test_whoever_answers_is_alive() -> None:
 )
 def test_health_tells_what_to_look_at(status: Any, word: str) -> None:
     """With 200 always, since a restart mends none of it."""
-    answer = health.healthz(status)
-    assert (answer.status, answer.document["status"]) == (200, word)
+    response = health.healthz(status)
+    assert (response.status, response.document["status"]) == (200, word)
 
 
 def test_the_document_has_everything_that_is_known() -> None:

@@ -91,7 +91,7 @@ def test_requests_are_counted_by_client_method_and_status(metrics: Metrics) -> N
     assert found["bearerd_requests_total", "laptop", "other", "405"] == 1
 
 
-def test_our_own_answers_are_counted_by_code(metrics: Metrics) -> None:
+def test_our_own_responses_are_counted_by_code(metrics: Metrics) -> None:
     """And what the upstream answered is not among them."""
     for event in (
         request(status=401, code="login_required"),

@@ -108,19 +108,19 @@ async def test_other_methods_are_refused(
 ) -> None:
     """Nothing can be changed here."""
     for path in (*PATHS, "/nowhere"):
-        async with http.request(method, base + path) as answer:
-            assert answer.status == 405
-            assert answer.headers["Allow"] == "GET, HEAD"
-            assert answer.headers["x-bearerd-error"] == "method_not_allowed"
+        async with http.request(method, base + path) as response:
+            assert response.status == 405
+            assert response.headers["Allow"] == "GET, HEAD"
+            assert response.headers["x-bearerd-error"] == "method_not_allowed"
 
 
 async def test_an_unknown_path_is_answered_with_those_there_are(
     base: str, http: aiohttp.ClientSession
 ) -> None:
-    """In the shape in which all of bearerd's own answers are."""
-    async with http.get(f"{base}/v1/models") as answer:
-        assert answer.status == 404
-        error = (await answer.json())["error"]
+    """In the shape in which all of bearerd's own responses are."""
+    async with http.get(f"{base}/v1/models") as response:
+        assert response.status == 404
+        error = (await response.json())["error"]
     assert (error["type"], error["code"]) == ("bearerd_error", "not_found")
     for path in PATHS:
         assert path in error["message"]
@@ -132,9 +132,9 @@ async def test_health_follows_the_status(
     """Ready with a login; without one 503 with the remedy, alive all the same."""
 
     async def ask(path: str) -> tuple[int, dict[str, object]]:
-        async with http.get(base + path) as answer:
-            assert answer.content_type == "application/json"
-            return answer.status, await answer.json()
+        async with http.get(base + path) as response:
+            assert response.content_type == "application/json"
+            return response.status, await response.json()
 
     assert (await ask("/readyz"))[0] == 200
     daemon.status = service(missing())
@@ -151,22 +151,23 @@ async def test_the_page_is_html_with_a_policy(
     base: str, http: aiohttp.ClientSession
 ) -> None:
     """Which the browser loads anew by itself."""
-    async with http.get(base) as answer:
-        assert answer.content_type == "text/html"
-        assert "style-src 'sha256-" in answer.headers["Content-Security-Policy"]
-        assert answer.headers["Refresh"] == "10"
-        assert "acct-made-up" in await answer.text()
+    async with http.get(base) as response:
+        assert response.content_type == "text/html"
+        assert "style-src 'sha256-" in response.headers["Content-Security-Policy"]
+        assert response.headers["Refresh"] == "10"
+        assert "acct-made-up" in await response.text()
 
 
 async def test_metrics_are_prometheus_text(
     base: str, http: aiohttp.ClientSession
 ) -> None:
     """Whatever Accept says."""
-    async with http.get(f"{base}/metrics") as answer:
+    async with http.get(f"{base}/metrics") as response:
         assert (
-            answer.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
+            response.headers["Content-Type"]
+            == "text/plain; version=0.0.4; charset=utf-8"
         )
-        assert 'bearerd_login_required{profile="default"} 0.0' in await answer.text()
+        assert 'bearerd_login_required{profile="default"} 0.0' in await response.text()
 
 
 @pytest.mark.parametrize(
@@ -177,8 +178,8 @@ async def test_loopbacks_names_are_good(
     base: str, http: aiohttp.ClientSession, host: str
 ) -> None:
     """With any port: a forwarded one is another."""
-    async with http.get(f"{base}/livez", headers={"Host": host}) as answer:
-        assert answer.status == 200
+    async with http.get(f"{base}/livez", headers={"Host": host}) as response:
+        assert response.status == 200
 
 
 @pytest.mark.parametrize(
@@ -197,9 +198,9 @@ async def test_another_name_is_refused_on_loopback(
 ) -> None:
     """A page may have its own name resolve to 127.0.0.1, and cannot hide that name."""
     for path in PATHS:
-        async with http.get(base + path, headers={"Host": host}) as answer:
-            assert answer.status == 403
-            assert answer.headers["x-bearerd-error"] == "host_forbidden"
+        async with http.get(base + path, headers={"Host": host}) as response:
+            assert response.status == 403
+            assert response.headers["x-bearerd-error"] == "host_forbidden"
 
 
 async def test_a_name_on_the_list_is_good(
@@ -210,8 +211,8 @@ async def test_a_name_on_the_list_is_good(
     async with running(server) as (address,):
         for host in ("bearerd.example", "Bearerd.Example:443"):
             url = f"{address.base_url}/livez"
-            async with http.get(url, headers={"Host": host}) as answer:
-                assert answer.status == 200
+            async with http.get(url, headers={"Host": host}) as response:
+                assert response.status == 200
 
 
 async def test_a_listener_for_others_takes_any_name(
@@ -220,8 +221,8 @@ async def test_a_listener_for_others_takes_any_name(
     """By which of its names they reach it, it cannot know."""
     async with running(daemon.server("0.0.0.0:0")) as (address,):
         headers = {"Host": "pod.example"}
-        async with http.get(f"{address.base_url}/livez", headers=headers) as answer:
-            assert answer.status == 200
+        async with http.get(f"{address.base_url}/livez", headers=headers) as response:
+            assert response.status == 200
 
 
 @pytest.mark.parametrize(
@@ -230,32 +231,32 @@ async def test_a_listener_for_others_takes_any_name(
 async def test_another_sites_page_is_refused(
     base: str, http: aiohttp.ClientSession, origin: str
 ) -> None:
-    """It could not read the answer; it gets none either."""
+    """It could not read the response; it gets none either."""
     for path in PATHS:
-        async with http.get(base + path, headers={"Origin": origin}) as answer:
-            assert answer.status == 403
-            assert answer.headers["x-bearerd-error"] == "origin_forbidden"
-    async with http.get(f"{base}/livez", headers={"Origin": base}) as answer:
-        assert answer.status == 200
+        async with http.get(base + path, headers={"Origin": origin}) as response:
+            assert response.status == 403
+            assert response.headers["x-bearerd-error"] == "origin_forbidden"
+    async with http.get(f"{base}/livez", headers={"Origin": base}) as response:
+        assert response.status == 200
 
 
 async def test_events_come_as_they_happen(
     base: str, http: aiohttp.ClientSession, daemon: Daemon
 ) -> None:
     """As an event stream, without secrets; it ends when the listener does."""
-    async with http.get(f"{base}/api/events") as answer:
-        assert answer.content_type == "text/event-stream"
-        assert await answer.content.readuntil(b"\n\n") == (
+    async with http.get(f"{base}/api/events") as response:
+        assert response.content_type == "text/event-stream"
+        assert await response.content.readuntil(b"\n\n") == (
             b": the events of bearerd, as they happen\n\n"
         )
         daemon.feed(LoginNeeded("default", "login_required", "reused", SECRETS[0]))
-        frame = await answer.content.readuntil(b"\n\n")
+        frame = await response.content.readuntil(b"\n\n")
         name, data = frame.decode().strip().split("\n")
         assert name == "event: login.needed"
         fields = json.loads(data.removeprefix("data: "))
         assert (fields["reason"], fields["message"]) == ("reused", "(hidden)")
         daemon.feed.end()
-        assert await answer.content.read() == b""
+        assert await response.content.read() == b""
 
 
 async def test_a_silent_stream_is_kept_open(
@@ -264,11 +265,11 @@ async def test_a_silent_stream_is_kept_open(
     """By comments, so that no proxy on the way takes it for dead."""
     async with (
         running(daemon.server("127.0.0.1:0", ping_seconds=0.01)) as (address,),
-        http.get(f"{address.base_url}/api/events") as answer,
+        http.get(f"{address.base_url}/api/events") as response,
     ):
-        await answer.content.readuntil(b"\n\n")
+        await response.content.readuntil(b"\n\n")
         for _ in range(3):
-            assert await answer.content.readuntil(b"\n\n") == b": still here\n\n"
+            assert await response.content.readuntil(b"\n\n") == b": still here\n\n"
 
 
 async def test_a_listener_that_leaves_makes_room(
@@ -277,12 +278,12 @@ async def test_a_listener_that_leaves_makes_room(
     """One too many gets 503 with Retry-After."""
     async with AsyncExitStack() as stack:
         for _ in range(SUBSCRIBER_LIMIT):
-            answer = await stack.enter_async_context(http.get(f"{base}/api/events"))
-            assert answer.status == 200
-        async with http.get(f"{base}/api/events") as answer:
-            assert answer.status == 503
-            assert answer.headers["x-bearerd-error"] == "overloaded"
-            assert int(answer.headers["Retry-After"]) > 0
+            response = await stack.enter_async_context(http.get(f"{base}/api/events"))
+            assert response.status == 200
+        async with http.get(f"{base}/api/events") as response:
+            assert response.status == 503
+            assert response.headers["x-bearerd-error"] == "overloaded"
+            assert int(response.headers["Retry-After"]) > 0
 
 
 async def test_stopping_waits_for_no_subscriber(
@@ -291,8 +292,8 @@ async def test_stopping_waits_for_no_subscriber(
     """A stream that nobody reads would otherwise hold up the end."""
     server = daemon.server("127.0.0.1:0")
     (address,) = await server.start()
-    async with http.get(f"{address.base_url}/api/events") as answer:
-        assert answer.status == 200
+    async with http.get(f"{address.base_url}/api/events") as response:
+        assert response.status == 200
         async with asyncio.timeout(5):
             await server.stop()
     assert server.addresses == ()
@@ -310,14 +311,14 @@ async def test_several_addresses_at_once(
         for address in addresses:
             if address.base_url is not None:
                 assert address.port != 0
-                async with http.get(f"{address.base_url}/livez") as answer:
-                    assert answer.status == 200
+                async with http.get(f"{address.base_url}/livez") as response:
+                    assert response.status == 200
         connector = aiohttp.UnixConnector(str(path))
         async with (
             aiohttp.ClientSession(connector=connector) as unix,
-            unix.get("http://whatever.example/livez") as answer,
+            unix.get("http://whatever.example/livez") as response,
         ):
-            assert answer.status == 200
+            assert response.status == 200
 
 
 async def test_a_taken_port_is_named(daemon: Daemon) -> None:
@@ -355,8 +356,8 @@ async def test_what_is_not_http_does_no_harm(base: str) -> None:
     assert b" 400 " in await reader.readline()
     writer.close()
     await writer.wait_closed()
-    async with aiohttp.ClientSession() as http, http.get(f"{base}/livez") as answer:
-        assert answer.status == HTTPStatus.OK
+    async with aiohttp.ClientSession() as http, http.get(f"{base}/livez") as response:
+        assert response.status == HTTPStatus.OK
 
 
 def _has_ipv6() -> bool:

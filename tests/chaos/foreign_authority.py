@@ -42,9 +42,9 @@ class ForeignAuthority:
     async def _get(self, path: str) -> dict[str, Any]:
         async with (
             aiohttp.ClientSession() as session,
-            session.get(self.url + path) as answer,
+            session.get(self.url + path) as response,
         ):
-            found = await answer.json()
+            found = await response.json()
         assert isinstance(found, dict)
         return found
 

@@ -122,7 +122,7 @@ async def _status(
     session: aiohttp.ClientSession, url: str, access_token: str, tally: Tally
 ) -> int:
     headers = {"Authorization": f"Bearer {access_token}"}
-    async with session.get(url, headers=headers) as answer:
-        await answer.read()
-    tally.statuses[answer.status] += 1
-    return answer.status
+    async with session.get(url, headers=headers) as response:
+        await response.read()
+    tally.statuses[response.status] += 1
+    return response.status

@@ -59,7 +59,7 @@ async def profile(served: ServeProcess) -> dict[str, Any]:
 def assert_stored(sandbox: Sandbox, store: Path) -> None:
     """Fail unless the file has the newest login, and no token was spent twice."""
     tokens = tokens_of(read_login(store))
-    assert sandbox.tokens.judge(tokens["access_token"]).state == "live"
+    assert sandbox.tokens.introspect(tokens["access_token"]).state == "live"
     assert sandbox.authority.reused == 0
     assert sandbox.authority.calls == sandbox.authority.refreshes
 
@@ -146,7 +146,7 @@ def fill(place: Path) -> Path:
 async def test_a_disk_that_is_really_full_and_a_death_on_top(
     tmp_path: Path, canary: Canary
 ) -> None:
-    """The answer is in the rescue place: the next start serves it, and saves it."""
+    """The response is in the rescue place: the next start serves it, and saves it."""
     with small_disk(tmp_path / "disk") as disk:
         store = disk / "auth.json"
         async with scene(tmp_path, store, canary) as (sandbox, served):

@@ -2,7 +2,7 @@
 
 Three owners of one file refresh at once, again and again, and one of them is replaced by
 a newcomer each few rounds. What goes wrong is on the way to the authority, so that no
-answer is lost that was given: that window is shown elsewhere.
+response is lost that was given: that window is shown elsewhere.
 """
 
 from __future__ import annotations

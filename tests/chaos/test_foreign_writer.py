@@ -21,7 +21,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from bearerd.sandbox import Sandbox
-from bearerd.sandbox.upstream.turn import ANSWER
+from bearerd.sandbox.upstream.turn import OUTPUT_TEXT
 from tests.chaos.report import Report
 from tests.chaos.scale import Scale
 from tests.clients.agent import Agent
@@ -106,7 +106,7 @@ async def run(both: Shared, until: float, exits: Counter[str]) -> None:
         assert not (has_failed and turn.code), "it is signed out"
         has_failed = turn.code != 0
         if turn.code == 0:
-            assert turn.stdout.strip() == ANSWER
+            assert turn.stdout.strip() == OUTPUT_TEXT
         await asyncio.sleep(CODEX_PAUSE_SECONDS)
 
 

@@ -2,7 +2,7 @@
 
 The authority is strict: to present a spent token revokes the whole family, so that
 whatever is spent twice fails by itself. One window remains, and it is shown as such: the
-authority has rotated, and no byte of its answer has reached us.
+authority has rotated, and no byte of its response has reached us.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ STEPS = (
 """The system calls of one replacement; the second of two `fsync` is the folder's."""
 
 WINDOW = frozenset({"request arrived, rotated afterwards", "rotated, no answer sent"})
-"""The authority has rotated, and no byte of its answer has reached us."""
+"""The authority has rotated, and no byte of its response has reached us."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,10 +136,10 @@ async def ask(doomed: Victim) -> None:
     timeout = aiohttp.ClientTimeout(total=30)
     async with aiohttp.ClientSession(timeout=timeout) as session:
         with suppress(aiohttp.ClientError):
-            async with session.get(doomed.ready.url + MODELS) as answer:
-                await answer.read()
-                # After the publication the answer may still get out.
-                assert answer.status == 200
+            async with session.get(doomed.ready.url + MODELS) as response:
+                await response.read()
+                # After the publication the response may still get out.
+                assert response.status == 200
 
 
 async def next_start(sandbox: Sandbox, spec: Spec) -> bool:
@@ -154,7 +154,7 @@ async def next_start(sandbox: Sandbox, spec: Spec) -> bool:
             credential = await source.refresh(held, "asked")
     except LoginRequired:
         return False
-    assert sandbox.tokens.judge(credential.access_token).state == "live"
+    assert sandbox.tokens.introspect(credential.access_token).state == "live"
     stored = tokens_of(read_login(spec.folder / "auth.json"))
     assert stored["refresh_token"] == credential.refresh_token
     return True

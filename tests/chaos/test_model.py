@@ -144,7 +144,7 @@ class MortalJournal(Journal):
         self._fate = fate
 
     async def write(self, entry: JournalEntry) -> Path:
-        """Write. An answer's death before it is the window; that is not modelled."""
+        """Write. A response's death before it is the window; that is not modelled."""
         if entry.spending is not None:
             self._fate.step()
         # Nor is a disk that fails for the journal as well, and a death on top of it.

@@ -63,7 +63,7 @@ SCENARIOS: dict[int, tuple[str, str]] = {
     ),
     12: (
         "callers share the refresh in the air",
-        f"{CRED}flight::test_many_callers_make_one_call_and_get_its_answer",
+        f"{CRED}flight::test_many_callers_make_one_call_and_get_its_response",
     ),
     13: (
         "a failure frees the queue",
@@ -95,7 +95,7 @@ SCENARIOS: dict[int, tuple[str, str]] = {
     ),
     20: (
         "another account signs in during the refresh",
-        f"{PATHS}codex_scenarios::test_a_late_answer_does_not_overwrite_another_account",
+        f"{PATHS}codex_scenarios::test_a_late_response_does_not_overwrite_another_account",
     ),
     21: (
         "the answer is for another account",
@@ -107,7 +107,7 @@ SCENARIOS: dict[int, tuple[str, str]] = {
     ),
     23: (
         "an old login is restored while an answer is late",
-        f"{CRED}file_store::test_two_late_answers_do_not_overwrite_each_other",
+        f"{CRED}file_store::test_two_late_responses_do_not_overwrite_each_other",
     ),
     24: (
         "a final word is not replaced by a login of unknown age",
@@ -151,7 +151,7 @@ SCENARIOS: dict[int, tuple[str, str]] = {
     ),
     34: (
         "a 401 of the authority is final",
-        f"{CRED}authority::test_an_answer_without_a_grant_has_one_meaning",
+        f"{CRED}authority::test_a_response_without_a_grant_has_one_meaning",
     ),
     35: (
         "a 401 of the upstream is no word on the refresh token",
@@ -213,7 +213,7 @@ SCENARIOS: dict[int, tuple[str, str]] = {
     ),
     51: (
         "the answer is lost on the way",
-        f"{CRED}renewal::test_an_answer_that_was_lost_is_asked_for_again_once",
+        f"{CRED}renewal::test_a_response_that_was_lost_is_asked_for_again_once",
     ),
     52: (
         "thirty clients get a 401 at once",

@@ -60,10 +60,10 @@ async def test_a_clock_that_is_set_a_day_on_and_two_days_back(
             assert_stored(sandbox, daemon_here.store)
 
 
-async def test_a_process_that_stood_still_while_the_answer_came(
+async def test_a_process_that_stood_still_while_the_response_came(
     tmp_path: Path, canary: Canary
 ) -> None:
-    """Longer than the authority's time: the answer is there, and counts all the same."""
+    """Longer than the authority's time: the response is there, and counts all the same."""
     store = tmp_path / "auth.json"
     async with scene(tmp_path, store, canary, authority_timeout_seconds=1) as (
         sandbox,

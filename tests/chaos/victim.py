@@ -103,12 +103,12 @@ class MortalJournal(Journal):
         return found
 
     async def write(self, entry: JournalEntry) -> Path:
-        """Write; points around the answer, and after the intent."""
-        is_answer = entry.spending is None
-        if is_answer:
+        """Write; points around the response, and after the intent."""
+        is_response = entry.spending is None
+        if is_response:
             self._death.at("answer in memory")
         place = await super().write(entry)
-        self._death.at("answer noted" if is_answer else "spend noted")
+        self._death.at("answer noted" if is_response else "spend noted")
         return place
 
     async def clear(self) -> None:

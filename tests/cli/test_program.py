@@ -35,7 +35,7 @@ async def test_help_names_every_command(shell: Shell) -> None:
 
 
 async def test_no_command_is_wrong_use(shell: Shell) -> None:
-    """The overview goes to stderr then, since it is no answer."""
+    """The overview goes to stderr then, since it is no response."""
     for args in ((), ("key",)):
         done = await shell.run(*args)
         assert (done.code, done.stdout) == (2, "")

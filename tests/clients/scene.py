@@ -59,7 +59,9 @@ class Scene:
         for record in records:
             (signature,) = record.header(b"authorization")
             access_token = signature.decode().removeprefix("Bearer ")
-            assert self.sandbox.tokens.judge(access_token).state != "unknown", record
+            assert self.sandbox.tokens.introspect(access_token).state != "unknown", (
+                record
+            )
             assert record.header(b"chatgpt-account-id") == [FIRST_ACCOUNT.encode()]
             assert all(key not in value for _, value in record.raw_headers), record
             assert self.key not in record.raw_path, record

@@ -32,7 +32,7 @@ def final_of_helper(client: openai.OpenAI) -> str:
 
 
 def main(base_url: str, way: str) -> dict[str, object]:
-    """Return the answer, or what was raised instead."""
+    """Return the response, or what was raised instead."""
     client = openai.OpenAI(base_url=base_url, api_key=os.environ["CLIENT_KEY"])
     try:
         turn = {"create": stream_of_create, "helper": final_of_helper}[way]

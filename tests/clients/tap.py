@@ -77,9 +77,9 @@ class Tap:
     ) -> None:
         kept = bytearray()
         self._kept.append(kept)
-        onward, answers = await asyncio.open_connection(*self._behind)
+        onward, responses = await asyncio.open_connection(*self._behind)
         async with asyncio.TaskGroup() as both:
-            both.create_task(_pass(reader, answers, kept))
+            both.create_task(_pass(reader, responses, kept))
             both.create_task(_pass(onward, writer, bytearray()))
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from bearerd.sandbox import Sandbox, fingerprint
 from bearerd.sandbox.sandbox import FIRST_ACCOUNT
-from bearerd.sandbox.upstream.turn import ANSWER
+from bearerd.sandbox.upstream.turn import OUTPUT_TEXT
 from tests.clients.agent import PATIENCE_SECONDS
 from tests.clients.codex import Codex
 from tests.clients.scene import Scene
@@ -39,12 +39,12 @@ def signed_in(codex: Codex, scene: Scene, tap: Tap) -> Codex:
     return codex
 
 
-async def test_a_signed_in_codex_gets_its_answer(
+async def test_a_signed_in_codex_gets_its_response(
     scene: Scene, signed_in: Codex
 ) -> None:
     """accounts/check is answered, the WebSocket is declined at once, the POST streams."""
     turn = await signed_in.say()
-    assert (turn.code, turn.stdout.strip()) == (0, ANSWER), turn.stderr
+    assert (turn.code, turn.stdout.strip()) == (0, OUTPUT_TEXT), turn.stderr
     assert scene.statuses("/backend-api/wham/accounts/check") == [200]
     assert scene.statuses() == [426, 200]
     assert scene.sandbox.authority.calls == 0
@@ -72,7 +72,7 @@ async def test_a_signed_in_codex_never_refreshes(
     before = signed_in.login_file.read_bytes()
     scene.sandbox.revoke_access_tokens()
     turn = await signed_in.say()
-    assert (turn.code, turn.stdout.strip()) == (0, ANSWER), turn.stderr
+    assert (turn.code, turn.stdout.strip()) == (0, OUTPUT_TEXT), turn.stderr
     scene.assert_one_refresh()
     assert signed_in.login_file.read_bytes() == before
     scene.assert_only_our_token_travelled()
@@ -89,7 +89,7 @@ async def test_a_compressed_body_is_sent_again_as_it_was(
     scene.sandbox.revoke_access_tokens()
     upstream.hold.open()
     turn = await saying
-    assert (turn.code, turn.stdout.strip()) == (0, ANSWER), turn.stderr
+    assert (turn.code, turn.stdout.strip()) == (0, OUTPUT_TEXT), turn.stderr
     (sent,) = [request for request in tap.sent() if request.method == "POST"]
     came = [record for record in upstream.records if record.method == "POST"]
     assert [record.status for record in came] == [401, 200]
@@ -103,7 +103,7 @@ async def test_a_signed_in_codex_may_talk_by_websocket(
     """Where the upstream accepts WebSockets, the turn goes through one; no POST."""
     scene.sandbox.upstream.websocket = "accept"
     turn = await signed_in.say()
-    assert (turn.code, turn.stdout.strip()) == (0, ANSWER), turn.stderr
+    assert (turn.code, turn.stdout.strip()) == (0, OUTPUT_TEXT), turn.stderr
     assert scene.statuses() == [101]
     scene.assert_only_our_token_travelled()
 

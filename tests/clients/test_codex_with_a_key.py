@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bearerd.sandbox import Sandbox, UpstreamFault
-from bearerd.sandbox.upstream.turn import ANSWER
+from bearerd.sandbox.upstream.turn import OUTPUT_TEXT
 from tests.clients.agent import Agent
 from tests.clients.codex import Codex
 from tests.clients.scene import Open, Scene
@@ -20,10 +20,10 @@ pytestmark = pytest.mark.clients
 
 def assert_answered(turn: Finished) -> None:
     """Fail unless Codex printed the sandbox's answer, and nothing else, on stdout."""
-    assert (turn.code, turn.stdout.strip()) == (0, ANSWER), turn.stderr
+    assert (turn.code, turn.stdout.strip()) == (0, OUTPUT_TEXT), turn.stderr
 
 
-async def test_codex_gets_its_answer(scene: Scene, codex: Codex) -> None:
+async def test_codex_gets_its_response(scene: Scene, codex: Codex) -> None:
     """A plain turn: one request, signed by bearerd, and no call to the authority."""
     codex.use_key(scene.url, scene.key)
     assert_answered(await codex.say())
@@ -38,7 +38,7 @@ async def test_codex_gets_its_answer(scene: Scene, codex: Codex) -> None:
 async def test_codex_never_learns_that_the_token_died(
     die: Callable[[Sandbox], int], scene: Scene, codex: Codex
 ) -> None:
-    """The token is refused between two turns: one refresh, and the answer."""
+    """The token is refused between two turns: one refresh, and the response."""
     before = read_login(scene.store)
     codex.use_key(scene.url, scene.key)
     assert_answered(await codex.say())
@@ -69,7 +69,7 @@ async def test_codex_never_learns_that_the_token_expired_by_the_clock(
 async def test_several_codexes_share_one_refresh(
     scene: Scene, codex_command: Path, canary: Canary, tmp_path: Path
 ) -> None:
-    """Agents that start at once on a dead token all get their answers."""
+    """Agents that start at once on a dead token all get their responses."""
     homes = [tmp_path / f"agent-{number}" for number in range(4)]
     codexes = [Codex(codex_command, Agent(home, scene.snare, canary)) for home in homes]
     for codex in codexes:

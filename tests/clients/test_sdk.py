@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from bearerd.sandbox import Sandbox
-from bearerd.sandbox.upstream.turn import ANSWER
+from bearerd.sandbox.upstream.turn import OUTPUT_TEXT
 from tests.clients.scene import Scene
 from tests.clients.sdk import OpenAI, Told
 from tests.clients.snare import Snare
@@ -18,11 +18,11 @@ pytestmark = pytest.mark.clients
 
 @pytest.mark.parametrize("base", ["/v1", "/backend-api/codex"])
 @pytest.mark.parametrize("way", ["create", "helper"])
-async def test_the_sdk_gets_its_answer(
+async def test_the_sdk_gets_its_response(
     base: str, way: str, scene: Scene, openai: OpenAI
 ) -> None:
     """A plain turn, by either base URL, event by event or put together at the end."""
-    assert await openai.turn(scene.url + base, scene.key, way) == Told(text=ANSWER)
+    assert await openai.turn(scene.url + base, scene.key, way) == Told(text=OUTPUT_TEXT)
     assert scene.statuses() == [200]
     assert scene.sandbox.authority.calls == 0
     scene.assert_only_our_token_travelled()
@@ -35,9 +35,11 @@ async def test_the_sdk_gets_its_answer(
 async def test_the_sdk_never_learns_that_the_token_died(
     die: Callable[[Sandbox], int], way: str, scene: Scene, openai: OpenAI
 ) -> None:
-    """The token is refused: one refresh, and the answer."""
+    """The token is refused: one refresh, and the response."""
     die(scene.sandbox)
-    assert await openai.turn(f"{scene.url}/v1", scene.key, way) == Told(text=ANSWER)
+    assert await openai.turn(f"{scene.url}/v1", scene.key, way) == Told(
+        text=OUTPUT_TEXT
+    )
     assert scene.statuses() == [401, 200]
     scene.assert_one_refresh()
     scene.assert_only_our_token_travelled()

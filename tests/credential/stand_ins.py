@@ -126,7 +126,7 @@ class StandInAuthority:
         self.gate = asyncio.Event()
         self.gate.set()
         self.arrived = asyncio.Event()
-        self.before_answer: Callable[[], None] = lambda: None
+        self.before_response: Callable[[], None] = lambda: None
         self.lifetime_seconds = 10 * 24 * HOUR
         self.ahead_seconds = 0.0
         self.account: str | None = "acct-1"
@@ -139,7 +139,7 @@ class StandInAuthority:
         self.arrived.set()
         await self.gate.wait()
         self.arrived.clear()
-        self.before_answer()
+        self.before_response()
         scripted = self.script.popleft() if self.script else None
         if isinstance(scripted, BaseException):
             raise scripted

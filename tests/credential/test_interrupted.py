@@ -22,15 +22,15 @@ from bearerd.files import atomic
 from tests.credential.stand_ins import START, Home, held, login, names_in, soon
 
 PRESENTER = Presenter.this_process()
-ANSWER = JournalEntry("a" * 16, None, START, PRESENTER, renewed=held("second"))
+RESPONSE = JournalEntry("a" * 16, None, START, PRESENTER, renewed=held("second"))
 
 
-async def test_an_answer_that_had_not_got_its_name_is_found(tmp_path: Path) -> None:
+async def test_a_response_that_had_not_got_its_name_is_found(tmp_path: Path) -> None:
     """Its writer was killed before the rename; clearing takes it away too."""
     journal = Journal([tmp_path / "journal", tmp_path / "absent" / "rescue"])
-    (tmp_path / ".journal.k3_x9qzz").write_bytes(ANSWER.to_json())
-    (tmp_path / ".journal.k4_x9qzz").write_bytes(ANSWER.to_json()[:-9])
-    assert journal.read() == [ANSWER]
+    (tmp_path / ".journal.k3_x9qzz").write_bytes(RESPONSE.to_json())
+    (tmp_path / ".journal.k4_x9qzz").write_bytes(RESPONSE.to_json()[:-9])
+    assert journal.read() == [RESPONSE]
     await journal.clear()
     assert names_in(tmp_path) == []
 
@@ -107,7 +107,7 @@ async def test_an_unmounted_volume_is_no_sign_out(home: Home) -> None:
         with pytest.raises(StoreError, match="mount it again"):
             await store.replace(began_from, held("second"))
         with pytest.raises(StoreError, match="its folder is gone"):
-            await store.journal.write(ANSWER)
+            await store.journal.write(RESPONSE)
     with pytest.raises(StoreError, match="mount it again"):
         async with store.lock(0):
             raise AssertionError("a lock that nobody else sees")

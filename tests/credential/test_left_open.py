@@ -47,7 +47,7 @@ def mounted(home: Home) -> MountedFile:
 
 
 async def answered(store: FileStore, renewed: str, *, account: str = "acct-1") -> None:
-    """Leave the record of an answer that was being stored."""
+    """Leave the record of a response that was being stored."""
     entry = JournalEntry(
         held("first").fingerprint,
         None,
@@ -62,7 +62,7 @@ async def answered(store: FileStore, renewed: str, *, account: str = "acct-1") -
 async def test_a_file_torn_by_a_death_is_mended_from_the_journal(
     home: Home, torn: bytes
 ) -> None:
-    """Written in place, it is half a document; the answer is in the record."""
+    """Written in place, it is half a document; the response is in the record."""
     store = mounted(home)
     await answered(store, "second")
     home.path.write_bytes(torn)
@@ -74,7 +74,9 @@ async def test_a_file_torn_by_a_death_is_mended_from_the_journal(
     assert home.authority.calls == []
 
 
-async def test_a_torn_file_is_not_mended_with_somebody_elses_answer(home: Home) -> None:
+async def test_a_torn_file_is_not_mended_with_somebody_elses_response(
+    home: Home,
+) -> None:
     """The profile has an owner, and the record is another's."""
     store = mounted(home)
     store.write_state(StoreState(account=Account("acct-1", "user-1")))
@@ -98,7 +100,7 @@ async def test_a_broken_file_of_somebody_else_is_not_written_over(home: Home) ->
 
 
 @pytest.mark.parametrize(("earlier", "expected"), [(60.0, "newer"), (-60.0, "older")])
-async def test_of_two_answers_for_one_refresh_token_the_one_that_lasts_stays(
+async def test_of_two_responses_for_one_refresh_token_the_one_that_lasts_stays(
     home: Home, earlier: float, expected: str
 ) -> None:
     """An authority that does not rotate; the record is older than the file, or newer."""
@@ -183,7 +185,7 @@ async def test_a_winner_with_the_token_that_was_refused_is_refreshed(
     home.authority.script.append(AuthorityFailure("refused", "reused"))
     rotated = login("second")
     rotated["tokens"]["access_token"] = home.read()["tokens"]["access_token"]
-    home.authority.before_answer = lambda: home.write(rotated)
+    home.authority.before_response = lambda: home.write(rotated)
     new = await source.refresh(old, "refused")
     assert new.access_token != old.access_token
     assert home.authority.calls[1:] == [refresh_token_of("second")]
@@ -290,7 +292,7 @@ async def test_who_cannot_save_goes_on_from_what_another_has_noted(
     assert len(home.authority.calls) == len(set(home.authority.calls)) == 3
 
 
-async def test_an_unsaved_answer_without_a_new_refresh_token_stays_the_newest(
+async def test_an_unsaved_response_without_a_new_refresh_token_stays_the_newest(
     home: Home,
 ) -> None:
     """The store has the same refresh token, with the access token that was refused."""
@@ -323,7 +325,7 @@ async def test_who_saves_late_does_not_write_over_what_another_went_on_to(
     assert home.authority.reused == 0
 
 
-async def test_an_unsaved_answer_is_not_given_up_for_what_it_was_made_from(
+async def test_an_unsaved_response_is_not_given_up_for_what_it_was_made_from(
     home: Home,
 ) -> None:
     """The refresh token is the same; the store is looked at, as its notes changed."""

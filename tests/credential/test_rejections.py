@@ -16,7 +16,7 @@ HERE, THERE = "codex/responses", "wham/usage"
 
 
 @pytest.mark.parametrize(
-    ("elsewhere", "here", "is_always_rejecting", "names_token", "is_token"),
+    ("elsewhere", "here", "is_always_rejecting", "blames_token", "is_token"),
     [
         # Nobody has taken this credential elsewhere: any 401 is about the token.
         ("nowhere", False, False, False, True),
@@ -46,7 +46,7 @@ def test_a_401_is_the_tokens_or_the_resources(
     elsewhere: str,
     here: bool,
     is_always_rejecting: bool,
-    names_token: bool,
+    blames_token: bool,
     is_token: bool,
 ) -> None:
     """The decision, as a table of what is known when the 401 comes."""
@@ -61,7 +61,7 @@ def test_a_401_is_the_tokens_or_the_resources(
         rejections.record_success(HERE, 2, NOW)
     if is_always_rejecting:
         rejections.record_fresh_rejection(HERE, 2)
-    found = rejections.record_rejection(HERE, 2, NOW, names_token=names_token)
+    found = rejections.record_rejection(HERE, 2, NOW, blames_token=blames_token)
     assert found is is_token
     assert rejections.is_rejected(2) is is_token
 
@@ -70,17 +70,17 @@ def test_a_path_does_not_vouch_for_itself() -> None:
     """Its own acceptance is no acceptance elsewhere."""
     rejections = RejectionHistory()
     rejections.record_success(HERE, 1, NOW)
-    assert rejections.record_rejection(HERE, 1, NOW, names_token=False)
+    assert rejections.record_rejection(HERE, 1, NOW, blames_token=False)
 
 
 def test_a_path_that_takes_the_credential_again_is_believed_again() -> None:
-    """Stubbornness ends with the first answer."""
+    """Stubbornness ends with the first response."""
     rejections = RejectionHistory()
     rejections.record_success(THERE, 1, NOW)
     rejections.record_fresh_rejection(HERE, 1)
-    assert not rejections.record_rejection(HERE, 1, NOW, names_token=True)
+    assert not rejections.record_rejection(HERE, 1, NOW, blames_token=True)
     rejections.record_success(HERE, 1, NOW)
-    assert rejections.record_rejection(HERE, 1, NOW, names_token=True)
+    assert rejections.record_rejection(HERE, 1, NOW, blames_token=True)
 
 
 def test_a_stubborn_path_is_judged_by_what_others_took_since() -> None:
@@ -90,23 +90,23 @@ def test_a_stubborn_path_is_judged_by_what_others_took_since() -> None:
     rejections = RejectionHistory()
     rejections.record_success(THERE, 1, NOW)
     rejections.record_fresh_rejection(HERE, 2)
-    assert rejections.record_rejection(HERE, 2, NOW, names_token=True)
+    assert rejections.record_rejection(HERE, 2, NOW, blames_token=True)
     rejections.record_success(THERE, 2, NOW)
     rejections.record_fresh_rejection(HERE, 3)
-    assert not rejections.record_rejection(HERE, 3, NOW, names_token=True)
+    assert not rejections.record_rejection(HERE, 3, NOW, blames_token=True)
     late = NOW + RECENT_SECONDS
-    assert rejections.record_rejection(HERE, 3, late, names_token=True)
+    assert rejections.record_rejection(HERE, 3, late, blames_token=True)
 
 
 def test_a_dead_credential_is_condemned_where_it_was_refused() -> None:
     """Other paths may still try it, until too many have refused it."""
     rejections = RejectionHistory()
     assert not rejections.is_known_bad(HERE, 1)
-    rejections.record_rejection(HERE, 1, NOW, names_token=True)
+    rejections.record_rejection(HERE, 1, NOW, blames_token=True)
     assert rejections.is_known_bad(HERE, 1)
     assert not rejections.is_known_bad(THERE, 1)
     for number in range(DEAD_AFTER_PATHS - 1):
-        rejections.record_rejection(f"other/{number}", 1, NOW, names_token=True)
+        rejections.record_rejection(f"other/{number}", 1, NOW, blames_token=True)
     assert rejections.is_known_bad(THERE, 1)
 
 
@@ -114,7 +114,7 @@ def test_one_path_in_a_storm_condemns_nothing_but_itself() -> None:
     """A thousand refusals at one path say no more than the first."""
     rejections = RejectionHistory()
     for _ in range(1000):
-        rejections.record_rejection(HERE, 1, NOW, names_token=True)
+        rejections.record_rejection(HERE, 1, NOW, blames_token=True)
     assert not rejections.is_known_bad(THERE, 1)
 
 
@@ -122,16 +122,16 @@ def test_an_acceptance_anywhere_lifts_the_sentence() -> None:
     """The credential lives, whatever some paths say."""
     rejections = RejectionHistory()
     for number in range(DEAD_AFTER_PATHS):
-        rejections.record_rejection(f"other/{number}", 1, NOW, names_token=True)
+        rejections.record_rejection(f"other/{number}", 1, NOW, blames_token=True)
     rejections.record_success(THERE, 1, NOW)
     assert not rejections.is_known_bad("other/0", 1)
     assert not rejections.is_rejected(1)
 
 
-def test_a_late_answer_to_an_older_credential_lifts_nothing() -> None:
+def test_a_late_response_to_an_older_credential_lifts_nothing() -> None:
     """Generation 1 was accepted late; generation 2 is refused all the same."""
     rejections = RejectionHistory()
-    rejections.record_rejection(HERE, 2, NOW, names_token=True)
+    rejections.record_rejection(HERE, 2, NOW, blames_token=True)
     rejections.record_success(THERE, 1, NOW)
     assert rejections.is_known_bad(HERE, 2)
 
@@ -139,18 +139,18 @@ def test_a_late_answer_to_an_older_credential_lifts_nothing() -> None:
 def test_a_new_credential_starts_without_a_record() -> None:
     """What the old one did is not held against it."""
     rejections = RejectionHistory()
-    rejections.record_rejection(HERE, 1, NOW, names_token=True)
+    rejections.record_rejection(HERE, 1, NOW, blames_token=True)
     assert not rejections.is_known_bad(HERE, 2)
     assert not rejections.is_rejected(2)
-    rejections.record_rejection(THERE, 2, NOW, names_token=True)
+    rejections.record_rejection(THERE, 2, NOW, blames_token=True)
     assert not rejections.is_known_bad(HERE, 2)
 
 
 def test_a_late_401_for_an_old_credential_does_not_acquit_the_new_one() -> None:
     """Answers overtake each other; an old refusal must not wipe the newer record."""
     rejections = RejectionHistory()
-    rejections.record_rejection(HERE, 2, NOW, names_token=True)
-    rejections.record_rejection(THERE, 1, NOW, names_token=True)
+    rejections.record_rejection(HERE, 2, NOW, blames_token=True)
+    rejections.record_rejection(THERE, 1, NOW, blames_token=True)
     assert rejections.is_known_bad(HERE, 2)
     assert rejections.is_rejected(2)
 
@@ -162,9 +162,9 @@ def test_memory_is_bounded_whatever_clients_ask_for() -> None:
         path = f"made-up/{number}"
         rejections.record_success(path, 1, NOW)
         rejections.record_fresh_rejection(path, 1)
-        rejections.record_rejection(f"refused/{number}", 1, NOW, names_token=True)
+        rejections.record_rejection(f"refused/{number}", 1, NOW, blames_token=True)
     for number in range(3 * REMEMBERED_PATHS):
-        rejections.record_rejection(f"late/{number}", 1, NOW + 120, names_token=True)
+        rejections.record_rejection(f"late/{number}", 1, NOW + 120, blames_token=True)
     assert len(rejections._accepted) <= REMEMBERED_PATHS
     assert len(rejections._always_rejecting) <= REMEMBERED_PATHS
     assert len(rejections._rejecting[1]) <= REMEMBERED_PATHS

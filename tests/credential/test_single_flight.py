@@ -45,7 +45,7 @@ async def crew(
     return tasks
 
 
-async def test_many_callers_make_one_call_and_get_its_answer() -> None:
+async def test_many_callers_make_one_call_and_get_its_response() -> None:
     """And the next caller after it has landed makes another."""
     single_flight, tower = SingleFlight[str](), Tower()
     waiting = await crew(single_flight, tower.call, 10)
@@ -84,7 +84,7 @@ async def test_a_cancelled_caller_leaves_alone(who: int) -> None:
 
 
 async def test_the_call_lands_when_every_caller_has_left() -> None:
-    """Its answer may be the only copy of the next token."""
+    """Its response may be the only copy of the next token."""
     landed = asyncio.Event()
 
     async def call() -> str:
@@ -183,7 +183,7 @@ async def test_launch_starts_one_call_and_waits_for_nothing() -> None:
 
 
 async def test_who_is_told_may_start_the_next_call_at_once() -> None:
-    """In the very step in which it learns the answer, the flight is free again."""
+    """In the very step in which it learns the response, the flight is free again."""
     single_flight, tower = SingleFlight[str](), Tower()
     tower.gate.set()
 

@@ -164,7 +164,7 @@ async def test_a_condemned_credential_is_not_sent_to_that_path_again(
 ) -> None:
     """It is refreshed first; elsewhere it is still served."""
     old = await ready.current("one")
-    assert ready.record_rejection("one", old, names_token=True, is_fresh=False)
+    assert ready.record_rejection("one", old, blames_token=True, is_fresh=False)
     assert await ready.current("other") is old
     new = await ready.current("one")
     assert new.generation == 2
@@ -176,7 +176,7 @@ async def test_a_condemned_one_is_sent_all_the_same_if_no_refresh_is_to_be_had(
 ) -> None:
     """The upstream's own word is better than ours."""
     old = await ready.current("one")
-    ready.record_rejection("one", old, names_token=True, is_fresh=False)
+    ready.record_rejection("one", old, blames_token=True, is_fresh=False)
     home.authority.script.append(AuthorityFailure("unclear", "http_500"))
     assert await ready.current("one") is old
 
@@ -446,9 +446,9 @@ async def test_a_login_during_the_call_wins_and_is_guarded(
     other: Document,
     kind: type[BearerdError] | None,
 ) -> None:
-    """The late answer is dropped; whether the login is taken up is its own question."""
+    """The late response is dropped; whether the login is taken up is its own question."""
     old = await ready.current()
-    home.authority.before_answer = lambda: home.write(other)
+    home.authority.before_response = lambda: home.write(other)
     if kind is None:
         new = await ready.refresh(old, "refused")
         assert new.refresh_token == refresh_token_of("newer")
@@ -461,9 +461,9 @@ async def test_a_login_during_the_call_wins_and_is_guarded(
 async def test_a_logout_during_the_call_is_not_undone(
     home: Home, ready: CredentialSource
 ) -> None:
-    """Nothing of the answer stays behind on disk."""
+    """Nothing of the response stays behind on disk."""
     old = await ready.current()
-    home.authority.before_answer = home.path.unlink
+    home.authority.before_response = home.path.unlink
     assert await needs_login(ready.refresh(old, "refused")) == "missing"
     assert not home.path.exists()
     for path in home.path.parent.iterdir():
@@ -548,7 +548,7 @@ async def test_after_a_reuse_the_winners_login_is_adopted(
         await asyncio.sleep(0)
 
     if looks == 0:
-        home.authority.before_answer = lambda: home.write(login("winner"))
+        home.authority.before_response = lambda: home.write(login("winner"))
     home.authority.script.append(AuthorityFailure("refused", "reused"))
     source = home.source(clock=home.hands.clock(sleep))
     found = await refreshed(source)
@@ -565,7 +565,7 @@ async def test_after_a_reuse_somebody_elses_login_is_no_winner(
     home: Home, ready: CredentialSource, other: Document
 ) -> None:
     """The same account and the same person, or it is another matter."""
-    home.authority.before_answer = lambda: home.write(other)
+    home.authority.before_response = lambda: home.write(other)
     home.authority.script.append(AuthorityFailure("refused", "reused"))
     old = await ready.current()
     assert isinstance(await refused(ready.refresh(old, "refused")), AccountChanged)
@@ -579,7 +579,7 @@ async def test_after_a_reuse_somebody_elses_login_is_no_winner(
 async def test_what_may_be_spent_is_presented_once_more(
     home: Home, ready: CredentialSource
 ) -> None:
-    """The answer was lost: after the backoff the same token is tried, and not before."""
+    """The response was lost: after the backoff the same token is tried, and not before."""
     home.authority.script.append(AuthorityFailure("unclear", "TimeoutError"))
     old = await ready.current()
     for _ in range(5):
@@ -593,7 +593,7 @@ async def test_what_may_be_spent_is_presented_once_more(
 async def test_what_was_spent_indeed_ends_in_one_more_call(
     home: Home, ready: CredentialSource
 ) -> None:
-    """The authority had rotated, and the answer was lost: a person has to act."""
+    """The authority had rotated, and the response was lost: a person has to act."""
     lost = home.authority.rotated(refresh_token_of("first"))
     assert lost.refresh_token
     home.authority.script.append(AuthorityFailure("unclear", "ServerDisconnectedError"))
@@ -913,7 +913,7 @@ async def test_an_opaque_token_that_was_given_is_renewed_in_time(
 async def test_closing_waits_for_the_refresh_in_the_air(
     home: Home, ready: CredentialSource
 ) -> None:
-    """Its callers have left; its answer lands in the store."""
+    """Its callers have left; its response lands in the store."""
     old = await ready.current()
     home.authority.gate.clear()
     caller = asyncio.create_task(ready.refresh(old, "refused"))

@@ -21,7 +21,7 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
 class End(Enum):
-    """What the upstream does with its connection after its answer."""
+    """What the upstream does with its connection after its response."""
 
     KEEP = "keep"
     CLOSE = "close"
@@ -30,11 +30,11 @@ class End(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One request, and the answer to its first message. `name` is unique."""
+    """One request, and the response to its first message. `name` is unique."""
 
     name: str
     request: bytes
-    answer: bytes = OK
+    response: bytes = OK
     end: End = End.KEEP
 
 
@@ -54,8 +54,8 @@ def post(*lines: bytes, body: bytes = b"") -> bytes:
     return request(*lines, method=b"POST", body=body)
 
 
-def answer(*lines: bytes, start: bytes = b"200 OK", body: bytes = b"") -> bytes:
-    """Return an upstream's answer whose framing is all in *lines*."""
+def response(*lines: bytes, start: bytes = b"200 OK", body: bytes = b"") -> bytes:
+    """Return an upstream's response whose framing is all in *lines*."""
     head = b"HTTP/1.1 %b\r\n" % start
     return head + b"".join(line + b"\r\n" for line in lines) + b"\r\n" + body
 

@@ -1,6 +1,6 @@
 """The client before all proxies: sends a case's bytes, and sees what comes back.
 
-Whether a connection was kept is asked of it: a probe follows the answer over it.
+Whether a connection was kept is asked of it: a probe follows the response over it.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ class Seen:
     """What a client saw. `after` is "kept", "closed" or "waiting"."""
 
     interims: tuple[int, ...]
-    answers: tuple[Message, ...]
+    responses: tuple[Message, ...]
     after: str
 
 
 class Talk:
-    """One client connection. Owns what has come in and was not taken for an answer."""
+    """One client connection. Owns what has come in and was not taken for a response."""
 
     def __init__(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -51,8 +51,8 @@ class Talk:
             self._writer.write(data)
             await asyncio.wait_for(self._writer.drain(), SILENCE_SECONDS)
 
-    async def answer(self, *, is_head: bool) -> Message | None:
-        """Return the next final answer, whole or not; None if nothing comes."""
+    async def response(self, *, is_head: bool) -> Message | None:
+        """Return the next final response, whole or not; None if nothing comes."""
         while True:
             message = self._next(is_head=is_head)
             if message is None or self._is_unfinished(message):
@@ -126,29 +126,29 @@ async def see(path: str | int, case: Case) -> Seen:
 
 async def _see(talk: Talk, case: Case) -> Seen:
     await talk.send(case.request)
-    answers: list[Message] = []
-    first = await talk.answer(is_head=case.request.startswith(b"HEAD "))
+    responses: list[Message] = []
+    first = await talk.response(is_head=case.request.startswith(b"HEAD "))
     after = "closed"
     if first is not None:
-        answers.append(first)
+        responses.append(first)
     if talk.went_silent():
         after = "waiting"
     elif first is not None and first.is_whole and first.framing != "closed":
         await talk.send(PROBE)
-        while len(answers) < BEYOND:
-            following = await talk.answer(is_head=False)
+        while len(responses) < BEYOND:
+            following = await talk.response(is_head=False)
             if following is None:
                 after = "waiting" if talk.went_silent() else "closed"
                 break
             if following.values(PROBE_MARK):
                 after = "kept"
                 break
-            answers.append(following)
-    return Seen(tuple(talk.interims), tuple(answers), after)
+            responses.append(following)
+    return Seen(tuple(talk.interims), tuple(responses), after)
 
 
 def status(message: Message) -> int:
-    """Return an answer's code; 0 if it has none."""
+    """Return a response's code; 0 if it has none."""
     return _status(message.start)
 
 

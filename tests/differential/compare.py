@@ -77,7 +77,7 @@ def aspects(observed: Observed) -> dict[str, str]:
         "upstream": _shortened(" + ".join(map(_went_up, observed.upstream))),
         "fields": _shortened(_lines(observed.upstream, OWN_UPWARD)),
         "client": _came_down(observed.seen),
-        "answer": _shortened(_lines(observed.seen.answers, OWN_DOWNWARD)),
+        "answer": _shortened(_lines(observed.seen.responses, OWN_DOWNWARD)),
     }
 
 
@@ -107,8 +107,8 @@ def _compared(ours: Mapping[str, str], theirs: Mapping[str, str]) -> Iterator[st
 
 
 def _verdict(observed: Observed) -> str:
-    answers = observed.seen.answers
-    last = status(answers[0]) if answers else None
+    responses = observed.seen.responses
+    last = status(responses[0]) if responses else None
     if not observed.upstream:
         if last is None:
             return "waited for more" if observed.seen.after == "waiting" else "dropped"
@@ -116,7 +116,7 @@ def _verdict(observed: Observed) -> str:
     if last is None:
         waiting = observed.seen.after == "waiting"
         return "passed on, then waited" if waiting else "passed on, then dropped"
-    is_own = last >= 400 and answers[0].body not in SCRIPTED
+    is_own = last >= 400 and responses[0].body not in SCRIPTED
     return "answered with an error" if is_own else "passed on"
 
 
@@ -133,8 +133,8 @@ def _went_up(message: Message) -> str:
 
 def _came_down(seen: Seen) -> str:
     interims = "".join(f"{code}, " for code in seen.interims)
-    answers = " + ".join(map(_answered, seen.answers))
-    return f"{interims}{answers or 'nothing'}; {seen.after}"
+    responses = " + ".join(map(_answered, seen.responses))
+    return f"{interims}{responses or 'nothing'}; {seen.after}"
 
 
 def _answered(message: Message) -> str:

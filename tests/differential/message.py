@@ -40,7 +40,7 @@ def take(data: bytes, *, may_have_body: bool, ends_with_connection: bool) -> Mes
     """Return the first message of *data*, as far as it is there.
 
     *ends_with_connection* says whether a body without framing goes on to the end, as an
-    answer's does, or is none, as a request's is.
+    response's does, or is none, as a request's is.
     """
     head, mark, rest = data.partition(HEAD_END)
     start, *lines = head.split(b"\r\n")

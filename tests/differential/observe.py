@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import TypeAlias
 
 from tests.differential import (
-    answers,
     neighbours,
     requests_fields,
     requests_framing,
     requests_lines,
+    responses,
 )
 from tests.differential.case import Case
 from tests.differential.client import Seen, see
@@ -51,7 +51,7 @@ Observations: TypeAlias = Mapping[str, Mapping[str, Observed]]
 
 def all_cases() -> tuple[Case, ...]:
     """Return every case, in order."""
-    groups = (requests_lines, requests_fields, requests_framing, answers)
+    groups = (requests_lines, requests_fields, requests_framing, responses)
     cases = tuple(case for group in groups for case in group.cases())
     names = [case.name for case in cases]
     assert len(names) == len(set(names)), "two cases of one name"

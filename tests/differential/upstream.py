@@ -81,10 +81,10 @@ class Connection:
         if case is None:
             self._writer.write(UNASKED)
             return
-        answer = case.answer
-        if message.start.startswith(b"HEAD ") and answer is OK:
-            answer = answer.partition(b"\r\n\r\n")[0] + b"\r\n\r\n"
-        self._writer.write(answer)
+        response = case.response
+        if message.start.startswith(b"HEAD ") and response is OK:
+            response = response.partition(b"\r\n\r\n")[0] + b"\r\n\r\n"
+        self._writer.write(response)
         if case.end is End.CLOSE:
             self._end()
         elif case.end is End.RESET:

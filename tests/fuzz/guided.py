@@ -12,17 +12,17 @@ import sys
 import atheris  # type: ignore[import-untyped]
 
 with atheris.instrument_imports(include=["bearerd.relay"]):
-    from tests.fuzz import test_answers, test_requests, test_targets
+    from tests.fuzz import test_requests, test_responses, test_targets
 
 LONGEST = 600
 
 
-def answers(data: bytes) -> None:
+def responses(data: bytes) -> None:
     """Take two bytes for what to do, and the rest for an upstream's."""
     if len(data) > 2:
         cut, is_odd, data = data[0], bool(data[1] & 1), data[2:]
-        test_answers.check(data, [cut], is_head=is_odd)
-        test_answers.check_onward(data, [cut], is_http_10=is_odd)
+        test_responses.check(data, [cut], is_head=is_odd)
+        test_responses.check_onward(data, [cut], is_http_10=is_odd)
 
 
 def requests(data: bytes) -> None:
@@ -31,7 +31,7 @@ def requests(data: bytes) -> None:
         test_requests.check_all(data[1:], [data[0]])
 
 
-KINDS = {"answers": answers, "requests": requests, "targets": test_targets.check}
+KINDS = {"responses": responses, "requests": requests, "targets": test_targets.check}
 
 
 def main() -> None:

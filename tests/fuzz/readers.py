@@ -17,8 +17,8 @@ class Told:
     body: bytes
 
 
-def answer_by_h11(data: bytes, *, method: bytes = b"GET") -> Told | None:
-    """Return the final answer in *data*, which ends the connection.
+def response_by_h11(data: bytes, *, method: bytes = b"GET") -> Told | None:
+    """Return the final response in *data*, which ends the connection.
 
     None if it is refused, or if its end is missing.
     """

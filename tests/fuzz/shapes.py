@@ -108,8 +108,8 @@ def mutated(draw: st.DrawFn, messages: st.SearchStrategy[bytes]) -> bytes:
 
 
 @st.composite
-def answers(draw: st.DrawFn, *, to_head: bool = False) -> bytes:
-    """Return what an upstream may send in good faith: interim answers, and one more.
+def responses(draw: st.DrawFn, *, to_head: bool = False) -> bytes:
+    """Return what an upstream may send in good faith: interim responses, and one more.
 
     One to a HEAD speaks of a body that does not follow.
     """

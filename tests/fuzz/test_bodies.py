@@ -26,19 +26,19 @@ class Feed:
     """A client's body, part by part; `arrived` says how many parts are there already."""
 
     parts: list[bytes]
-    arrived: int = 0
+    request: int = 0
     held: bytes = b""
     waiting: asyncio.Event = field(default_factory=asyncio.Event)
 
     def arrive(self) -> None:
         """Let the next part come in, or the end behind the last."""
-        if self.arrived < len(self.parts):
-            self.held += self.parts[self.arrived]
-        self.arrived += 1
+        if self.request < len(self.parts):
+            self.held += self.parts[self.request]
+        self.request += 1
         self.waiting.set()
 
     def is_eof(self) -> bool:
-        return self.arrived > len(self.parts)
+        return self.request > len(self.parts)
 
     def read_nowait(self, n: int = -1) -> bytes:
         assert n == -1
@@ -72,7 +72,7 @@ class Sending(RuleBasedStateMachine):
     def begin(self, parts: list[bytes], limit: int, others: int) -> None:
         """Begin with a client's body; other requests have taken some memory."""
         self.others = others
-        assert self.memory.take(others)
+        assert self.memory.acquire(others)
         self.feed = Feed(parts)
         self.limit = limit
         self.body = ReplayBody(
@@ -141,7 +141,7 @@ class Sending(RuleBasedStateMachine):
     async def send(self) -> None:
         """Do what an upload does."""
         try:
-            async for part in self.body.parts():
+            async for part in self.body.chunks():
                 assert part
                 self.sent[-1] += part
             self.check_whole()

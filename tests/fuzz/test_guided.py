@@ -12,7 +12,7 @@ import pytest
 from tests.fuzz.shapes import CORPUS, GUIDED_SECONDS
 
 ROOT = Path(__file__).parents[2]
-KINDS = ("answers", "requests", "targets")
+KINDS = ("responses", "requests", "targets")
 STARTING_SECONDS = 60
 
 

@@ -17,17 +17,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bearerd.errors import BearerdError
-from bearerd.relay.access import check_host, policy
+from bearerd.relay.access import check_host, listener_rules
 from bearerd.relay.body import ReplayBody, ReplayMemory
-from bearerd.relay.client.connection import ClientServer, Delivered
-from bearerd.relay.client.request import Inbound, read_request
-from bearerd.relay.client.response import DateLine
+from bearerd.relay.client.connection import AlreadySent, ClientServer
+from bearerd.relay.client.request import ClientRequest, read_request
+from bearerd.relay.client.response import DateField
 from bearerd.relay.headers import DROPPED_FROM_REQUESTS, nominations
-from bearerd.relay.message import Fields, Head
+from bearerd.relay.message import Fields, ResponseHead
 from bearerd.relay.target import origin_form, resolve
-from bearerd.relay.upstream.attempt import Attempt, Outbound
-from bearerd.relay.upstream.connection import Wire
-from bearerd.relay.upstream.pool import Origin, Upstream
+from bearerd.relay.upstream.attempt import Attempt, UpstreamRequest
+from bearerd.relay.upstream.connection import UpstreamConnection
+from bearerd.relay.upstream.pool import Origin, UpstreamPool
 from tests.fuzz.readers import Told, request_by_h11, request_by_llhttp
 from tests.fuzz.shapes import CORPUS, SPLITS, fuzzed, mutated, requests, split
 from tests.fuzz.transport import Kept
@@ -35,13 +35,13 @@ from tests.wire.parsers import IS_PYTHON_PARSER
 
 ANY = mutated(requests()) | st.binary(max_size=80)
 
-SIGNATURE = (
+AUTH_FIELDS = (
     b"Authorization: Bearer made-up.access.token\r\nChatGPT-Account-ID: made-up\r\n"
 )
 OURS = ((b"authorization", b"Bearer made-up.access.token"),)
 KNOWN = {b"GET", b"HEAD", b"POST", b"PUT", b"OPTIONS", b"DELETE", b"PATCH"}
 
-POLICY = policy(
+RULES = listener_rules(
     is_loopback=True,
     is_unix=False,
     require_key=False,
@@ -57,8 +57,8 @@ TURNS = 12
 class Passed:
     """One request that went on: as it came in, and the bytes that went up."""
 
-    arrived: Inbound
-    wire: Kept
+    request: ClientRequest
+    connection: Kept
 
 
 @dataclass
@@ -75,7 +75,7 @@ class Stage:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._through = Through()
-        self._upstream = Upstream(
+        self._upstream = UpstreamPool(
             Origin.of("http://127.0.0.1:9/backend-api"),
             connect_timeout_seconds=1,
             idle_timeout_seconds=1,
@@ -84,7 +84,7 @@ class Stage:
 
     async def play(self, parts: list[bytes]) -> Through:
         """Return what becomes of *parts*; behind them the client leaves."""
-        server = ClientServer(self._handle, DateLine(lambda: 0.0), 10)
+        server = ClientServer(self._handle, DateField(lambda: 0.0), 10)
         connection, client = server(), Kept()
         connection.connection_made(client)
         for part in parts:
@@ -100,31 +100,37 @@ class Stage:
         for _ in range(TURNS):
             await asyncio.sleep(0)
 
-    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Do what the relay and an exchange do, up to the answer; then answer 204."""
-        assert request.transport is not None
+    async def _handle(self, http_request: web.BaseRequest) -> web.StreamResponse:
+        """Do what the relay and an exchange do, up to the response; then answer 204."""
+        transport = http_request.transport
+        assert transport is not None
         try:
-            arrived = read_request(request)
-            authority, raw = origin_form(arrived.target)
-            hosts = [v for name, v in arrived.fields if name.lower() == b"host"]
-            check_host(POLICY, authority or (hosts[-1] if hosts else None))
+            request = read_request(http_request)
+            authority, raw = origin_form(request.target)
+            hosts = [v for name, v in request.fields if name.lower() == b"host"]
+            check_host(RULES, authority or (hosts[-1] if hosts else None))
             target = resolve(raw)
         except BearerdError:
-            return Delivered(keeps_alive=False)
-        await self._send(arrived, target.below)
-        if not request.transport.is_closing():
-            request.transport.write(b"HTTP/1.1 204 No Content\r\n\r\n")
-        return Delivered(keeps_alive=arrived.keeps_alive)
+            return AlreadySent(keeps_alive=False)
+        await self._send(request, target.below)
+        if not transport.is_closing():
+            transport.write(b"HTTP/1.1 204 No Content\r\n\r\n")
+        return AlreadySent(keeps_alive=request.keeps_alive)
 
-    async def _send(self, arrived: Inbound, below: bytes) -> None:
+    async def _send(self, request: ClientRequest, below: bytes) -> None:
         near, far = socket.socketpair()
         with near, far:
-            wire, transport = Wire(self._loop, near, lambda _: None), Kept()
-            wire.connection_made(transport)
-            self._through.passed.append(Passed(arrived, transport))
-            body = _kept(arrived)
-            attempt = Attempt(wire)
-            attempt.start(self._upstream, _outbound(arrived, below, body), SIGNATURE)
+            connection, transport = (
+                UpstreamConnection(self._loop, near, lambda _: None),
+                Kept(),
+            )
+            connection.connection_made(transport)
+            self._through.passed.append(Passed(request, transport))
+            body = _kept(request)
+            attempt = Attempt(connection)
+            attempt.start(
+                self._upstream, _upstream_request(request, below, body), AUTH_FIELDS
+            )
             try:
                 if attempt._upload is not None:
                     await attempt._upload
@@ -132,31 +138,33 @@ class Stage:
                 attempt.close()
 
 
-def _kept(arrived: Inbound) -> ReplayBody | None:
-    if arrived.reader is None:
+def _kept(request: ClientRequest) -> ReplayBody | None:
+    if request.reader is None:
         return None
     return ReplayBody(
-        arrived.reader,
+        request.reader,
         limit_bytes=1 << 20,
         memory=ReplayMemory(1 << 20),
         abandoned=lambda _: None,
     )
 
 
-def _outbound(arrived: Inbound, below: bytes, body: ReplayBody | None) -> Outbound:
-    return Outbound(
-        method=arrived.method,
+def _upstream_request(
+    request: ClientRequest, below: bytes, body: ReplayBody | None
+) -> UpstreamRequest:
+    return UpstreamRequest(
+        method=request.method,
         below=below,
-        fields=arrived.fields,
+        fields=request.fields,
         body=body,
-        length=arrived.length,
-        asks_upgrade=arrived.asks_upgrade,
+        length=request.length,
+        asks_upgrade=request.asks_upgrade,
         interim=_ignored,
     )
 
 
-def _ignored(_head: Head) -> None:
-    """No answer comes."""
+def _ignored(_head: ResponseHead) -> None:
+    """No response comes."""
 
 
 def through(parts: list[bytes]) -> Through:
@@ -181,7 +189,7 @@ def readings(data: bytes) -> tuple[Told | None, Told | None]:
 
 def check(passed: Passed) -> None:
     """Check one request that went up: read by all alike, signed once, nothing added."""
-    data = passed.wire.written
+    data = passed.connection.written
     ours, theirs = readings(data)
     assert ours == theirs
     head = data.partition(b"\r\n\r\n")[0]
@@ -194,7 +202,7 @@ def check(passed: Passed) -> None:
     assert tuple(signed) == OURS
     for name in (b"host", b"chatgpt-account-id"):
         assert len([field for field in ours.fields if field[0] == name]) == 1
-    assert passing(passed.arrived.fields) == passing(ours.fields)
+    assert passing(passed.request.fields) == passing(ours.fields)
 
 
 def passing(fields: Fields) -> list[tuple[bytes, bytes]]:
@@ -228,8 +236,10 @@ def test_a_good_request_is_read_the_same_however_it_is_cut(
     data: bytes, cuts: list[int]
 ) -> None:
     """What goes up may be chunked in another way, and says the same."""
-    whole = [readings(one.wire.written) for one in through([data]).passed]
-    cut = [readings(one.wire.written) for one in through(split(data, cuts)).passed]
+    whole = [readings(one.connection.written) for one in through([data]).passed]
+    cut = [
+        readings(one.connection.written) for one in through(split(data, cuts)).passed
+    ]
     assert [body(one[0]) for one in cut] == [body(one[0]) for one in whole]
 
 

@@ -11,14 +11,14 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from bearerd.errors import BearerdError
-from bearerd.relay.access import LOOPBACK_HOSTS, check_host, policy
+from bearerd.relay.access import LOOPBACK_HOSTS, check_host, listener_rules
 from bearerd.relay.target import ALIASES, Target, origin_form, resolve
 from tests.fuzz.shapes import CORPUS, fuzzed
 
 BASE = b"/backend-api"
 UPSTREAM = b"upstream.example"
 
-POLICY = policy(
+RULES = listener_rules(
     is_loopback=True,
     is_unix=False,
     require_key=True,
@@ -83,7 +83,7 @@ def resolved(raw: bytes) -> tuple[bytes | None, bytes, Target] | None:
     authority, path = origin_form(raw)
     try:
         if authority is not None:
-            check_host(POLICY, authority)
+            check_host(RULES, authority)
         return authority, path, resolve(path)
     except BearerdError:
         return None

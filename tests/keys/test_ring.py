@@ -418,9 +418,9 @@ def test_processes_that_write_at_once_lose_no_key(path: Path) -> None:
         for first in range(0, 40, 10)
     ]
     for process in processes:
-        answer, _ = process.communicate(timeout=60)
+        response, _ = process.communicate(timeout=60)
         assert process.returncode == 0
-        assert answer.strip() == b"None"
+        assert response.strip() == b"None"
     names = KeyRing.load(path).names()
     assert sorted(names) == sorted(f"agent-{number}" for number in range(40))
     assert path.with_name("keys.json.lock").exists()
@@ -435,9 +435,9 @@ def test_one_of_many_that_start_at_once_makes_the_first_key(path: Path) -> None:
         )
         for _ in range(4)
     ]
-    answers = [process.communicate(timeout=60)[0].strip() for process in processes]
+    responses = [process.communicate(timeout=60)[0].strip() for process in processes]
     first = str(path.with_name("client-key")).encode()
-    assert sorted(answers) == sorted([b"None", b"None", b"None", first])
+    assert sorted(responses) == sorted([b"None", b"None", b"None", first])
     ring = KeyRing.load(path)
     assert ring.names() == ("default",)
     assert ring.find(Path(first.decode()).read_bytes().strip()) is not None

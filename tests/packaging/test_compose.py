@@ -99,7 +99,7 @@ def test_both_files_name_the_same_base_image(checkout: Path) -> None:
 
 @pytest.mark.docker
 def test_an_agent_without_a_login_is_told_what_to_do(compose: Compose) -> None:
-    """The whole chain stands before anybody signs in; the answer names the remedy."""
+    """The whole chain stands before anybody signs in; the response names the remedy."""
     done = compose(
         *("up", "--no-build", "--no-color", "--exit-code-from", "agent"), may_fail=True
     )

@@ -86,9 +86,9 @@ def test_it_lives_without_a_login_on_a_read_only_root(daemon: str) -> None:
 
 def test_a_request_from_outside_needs_a_key(daemon: str) -> None:
     """The relay listens beyond loopback, so nobody passes without a client key."""
-    answer = get(published(daemon, 8787), "/v1/models")
-    assert answer.status == 401
-    assert answer.getheader("x-bearerd-error") == "client_key_required"
+    response = get(published(daemon, 8787), "/v1/models")
+    assert response.status == 401
+    assert response.getheader("x-bearerd-error") == "client_key_required"
 
 
 def test_the_admin_listener_is_not_reached_from_outside(daemon: str) -> None:
@@ -112,7 +112,7 @@ def test_sigterm_ends_it_in_order(image: str) -> None:
 
 
 def get(port: int, path: str) -> http.client.HTTPResponse:
-    """The answer of a port on this machine's loopback."""
+    """The response of a port on this machine's loopback."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
     try:
         connection.request("GET", path)

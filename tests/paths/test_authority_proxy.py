@@ -50,7 +50,7 @@ class Way:
         self.authority_port = 0
         self._sandbox = sandbox
 
-    async def answer(self, request: web.BaseRequest) -> web.Response:
+    async def response(self, request: web.BaseRequest) -> web.Response:
         """Give a new credential, as the authority."""
         body = json.loads(await request.read())
         self.asked.append(body)
@@ -91,7 +91,7 @@ async def way(sandbox: Sandbox, certificate: tuple[Path, Path]) -> AsyncIterator
     leading = Way(sandbox)
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(*certificate)
-    runner = web.ServerRunner(web.Server(leading.answer))
+    runner = web.ServerRunner(web.Server(leading.response))
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls).start()
     leading.authority_port = runner.addresses[0][1]
@@ -131,7 +131,7 @@ async def test_a_refresh_goes_through_the_proxy_that_is_set(
     (user_agent,) = leading.user_agents
     assert user_agent.startswith("bearerd/")
     after = tokens_of(read_login(daemon.store))
-    assert sandbox.tokens.judge(after["access_token"]).state == "live"
+    assert sandbox.tokens.introspect(after["access_token"]).state == "live"
     assert sandbox.authority.calls == 0
 
 

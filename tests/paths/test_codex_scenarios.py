@@ -54,11 +54,11 @@ async def test_the_refresh_speaks_for_the_client_id_that_is_set(
     asked: list[dict[str, Any]] = []
     grant = tokens_of(sandbox.auth_document())
 
-    async def answer(request: web.BaseRequest) -> web.Response:
+    async def response(request: web.BaseRequest) -> web.Response:
         asked.append(json.loads(await request.read()))
         return web.json_response(grant)
 
-    runner = web.ServerRunner(web.Server(answer))
+    runner = web.ServerRunner(web.Server(response))
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     login = sandbox.auth_document()
@@ -83,7 +83,7 @@ async def test_the_refresh_speaks_for_the_client_id_that_is_set(
 async def test_a_refresh_updates_the_file_and_nothing_else_in_it(
     start: Start, sandbox: Sandbox
 ) -> None:
-    """Scenario 2. The answer holds no id token, so the old one stays. Better than Codex:
+    """Scenario 2. The response holds no id token, so the old one stays. Better than Codex:
     fields that nobody knows are kept.
     """
     before = {
@@ -204,7 +204,7 @@ async def test_a_token_past_its_end_is_refreshed_before_anything_is_sent(
     assert timed_sandbox.authority.calls == 1
     assert timed_sandbox.upstream.statuses == {200: 1}
     stored = tokens_of(read_login(daemon.store))
-    assert timed_sandbox.tokens.judge(stored["access_token"]).state == "live"
+    assert timed_sandbox.tokens.introspect(stored["access_token"]).state == "live"
 
 
 @pytest.mark.parametrize("endpoint", ["well", "refusing"])
@@ -284,7 +284,7 @@ async def test_a_refusal_for_good_is_asked_for_once_until_the_file_changes(
 async def test_a_failing_authority_costs_the_request_and_not_the_login(
     timed_start: Start, timed_sandbox: Sandbox, hand: HandClock
 ) -> None:
-    """Scenario 16: a 500 passes. Better than Codex: the answer says when to try again,
+    """Scenario 16: a 500 passes. Better than Codex: the response says when to try again,
     and until then the authority is left alone.
     """
     daemon = await timed_start()
@@ -370,19 +370,19 @@ async def test_a_refresh_that_is_due_looks_at_the_file_first(
     assert read_login(daemon.store) == newer
 
 
-async def test_a_late_answer_does_not_overwrite_another_account(
+async def test_a_late_response_does_not_overwrite_another_account(
     start: Start, sandbox: Sandbox
 ) -> None:
     """Somebody else signed in while the authority took its time: the file is theirs."""
     daemon = await start()
     sandbox.revoke_access_tokens()
     sandbox.authority.hold.close()
-    async with daemon.client.asking() as answer:
+    async with daemon.client.asking() as response:
         await sandbox.authority.wait_for_waiting(1)
         other = sandbox.auth_document("other-account")
         write_login(daemon.store, other)
         sandbox.authority.hold.open()
-        reply = await answer
+        reply = await response
     assert (reply.status, reply.code) == (401, "account_changed")
     assert read_login(daemon.store) == other
     assert sandbox.upstream.requests == 1
@@ -448,12 +448,12 @@ async def test_a_reuse_is_forgiven_when_the_winner_has_written(
     daemon = await start(login=login)
     sandbox.authority.fault(AuthorityFault("refuse", code="refresh_token_reused"))
     sandbox.authority.hold.close()
-    async with daemon.client.asking() as answer:
+    async with daemon.client.asking() as response:
         await sandbox.authority.wait_for_waiting(1)
         winner = sandbox.auth_document()
         write_login(daemon.store, winner)
         sandbox.authority.hold.open()
-        reply = await answer
+        reply = await response
     assert (reply.status, reply.recovery) == (200, "refresh")
     assert sandbox.authority.calls == 1
     assert read_login(daemon.store) == winner

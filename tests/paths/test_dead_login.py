@@ -35,7 +35,7 @@ def expire(sandbox: Sandbox, _: Daemon) -> None:
 
 
 def spend_elsewhere(sandbox: Sandbox, daemon: Daemon) -> None:
-    """Have another program with a copy of the login refresh it, and keep the answer."""
+    """Have another program with a copy of the login refresh it, and keep the response."""
     sandbox.tokens.rotate(tokens_of(read_login(daemon.store))["refresh_token"])
 
 
@@ -72,7 +72,7 @@ async def two_seconds(hand: HandClock) -> None:
 
 
 def is_clear(reply: Reply, code: str) -> bool:
-    """Say whether an answer is a 401 of bearerd that an agent does not try again."""
+    """Say whether a response is a 401 of bearerd that an agent does not try again."""
     error = json.loads(reply.body)["error"]
     return (
         (reply.status, reply.code, error["code"]) == (401, code, code)
@@ -231,15 +231,15 @@ async def test_a_sign_out_is_noticed_and_not_undone(
 async def test_a_sign_out_during_the_refresh_is_not_undone(
     start: Start, sandbox: Sandbox
 ) -> None:
-    """The late answer finds no file, and makes none."""
+    """The late response finds no file, and makes none."""
     daemon = await start()
     sandbox.revoke_access_tokens()
     sandbox.authority.hold.close()
-    async with daemon.client.asking() as answer:
+    async with daemon.client.asking() as response:
         await sandbox.authority.wait_for_waiting(1)
         daemon.store.unlink()
         sandbox.authority.hold.open()
-        assert is_clear(await answer, "login_required")
+        assert is_clear(await response, "login_required")
     assert not daemon.store.exists()
     assert sandbox.authority.calls == 1
 

@@ -135,13 +135,13 @@ async def test_a_stream_is_counted_while_it_runs(
     daemon = await start()
     streams = sandbox.upstream.streams
     streams.hold.close()
-    async with daemon.client.open() as answer:
+    async with daemon.client.open() as response:
         assert (await samples_of(daemon))["bearerd_streams_active"] == {labelled(): 1}
         status = await status_of(daemon)
         assert (status["streams_active"], status["requests_in_flight"]) == (1, 1)
         assert "bearerd_requests_total" not in await samples_of(daemon)
         streams.hold.open()
-        await answer.read()
+        await response.read()
     await daemon.wait_for_finished(1)
     found = await samples_of(daemon)
     assert found["bearerd_streams_active"] == {labelled(): 0}

@@ -1,4 +1,4 @@
-"""What an answer says of its recovery: `x-bearerd-recovery`, `x-bearerd-error`, and
+"""What a response says of its recovery: `x-bearerd-recovery`, `x-bearerd-error`, and
 nothing else beside what the upstream said.
 """
 
@@ -20,7 +20,7 @@ OURS = ("x-bearerd-recovery", "x-bearerd-error")
 
 
 def marks(reply: Reply) -> tuple[str | None, str | None]:
-    """Return what bearerd said of an answer."""
+    """Return what bearerd said of a response."""
     return reply.recovery, reply.code
 
 
@@ -61,7 +61,7 @@ def both_revoked(sandbox: Sandbox, daemon: Daemon) -> None:
         (both_revoked, "reload, refresh", 3),
     ],
 )
-async def test_an_answer_says_what_it_took_and_is_otherwise_the_upstreams(
+async def test_a_response_says_what_it_took_and_is_otherwise_the_upstreams(
     timed_start: Start,
     timed_sandbox: Sandbox,
     happens: Happens,
@@ -114,7 +114,7 @@ async def test_a_fresh_credential_that_is_refused_is_said_to_be_one(
     assert recovered.outcome == "refused"
 
 
-async def test_a_throttled_recovery_marks_the_upstreams_answer(
+async def test_a_throttled_recovery_marks_the_upstreams_response(
     timed_start: Start, timed_sandbox: Sandbox, hand: HandClock
 ) -> None:
     """What was found on the way is said beside it, and the mark goes with the trouble."""
@@ -153,7 +153,7 @@ async def test_a_body_too_large_to_keep_marks_its_401_and_helps_the_next(
 async def test_only_bearerd_speaks_in_its_own_name(
     start: Start, sandbox: Sandbox, status: int
 ) -> None:
-    """The upstream's fields of these names stay behind, whatever the answer is."""
+    """The upstream's fields of these names stay behind, whatever the response is."""
     daemon = await start()
     sandbox.upstream.extra_headers.extend(
         [("X-Bearerd-Error", "login_required"), ("x-bearerd-recovery", "reload")]
@@ -166,7 +166,7 @@ async def test_only_bearerd_speaks_in_its_own_name(
     assert (reply.status, *marks(reply)) == (status, None, None)
 
 
-async def test_an_answer_of_ours_carries_nothing_of_the_refused_one(
+async def test_a_response_of_ours_carries_nothing_of_the_refused_one(
     start: Start, sandbox: Sandbox
 ) -> None:
     """The 401 that began it is gone: one error, one content type, nothing half said."""

@@ -1,4 +1,4 @@
-"""A request: listener, gate, target, exchange, upstream, and the answer back."""
+"""A request: listener, gate, target, exchange, upstream, and the response back."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bearerd.sandbox import Sandbox
 from tests.support import Start, read_login, tokens_of, write_login
 
 
-async def test_a_request_is_signed_and_its_answer_comes_back(
+async def test_a_request_is_signed_and_its_response_comes_back(
     start: Start, sandbox: Sandbox
 ) -> None:
     """The upstream sees the login's bearer and account, and nothing of the key."""

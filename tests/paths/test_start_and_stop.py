@@ -33,12 +33,12 @@ from tests.support import (
 MODELS = "/backend-api/codex/models"
 
 
-async def read_events(answer: aiohttp.ClientResponse, count: int) -> bytes:
+async def read_events(response: aiohttp.ClientResponse, count: int) -> bytes:
     """Return what came until *count* events were whole."""
     got = b""
     async with asyncio.timeout(10):
         while got.count(b"\n\n") < count:
-            got += await answer.content.readany()
+            got += await response.content.readany()
     return got
 
 
@@ -48,16 +48,16 @@ async def over_unix(path: Path, key: str) -> int:
     headers = {"Authorization": f"Bearer {key}"}
     async with (
         aiohttp.ClientSession(connector=connector, headers=headers) as session,
-        session.get(f"http://localhost{MODELS}") as answer,
+        session.get(f"http://localhost{MODELS}") as response,
     ):
-        await answer.read()
-        return answer.status
+        await response.read()
+        return response.status
 
 
 def has_landed(sandbox: Sandbox, store: Path) -> bool:
     """Say whether the file holds what the authority gave, from one refresh."""
     stored = tokens_of(read_login(store))["access_token"]
-    is_live = sandbox.tokens.judge(stored).state == "live"
+    is_live = sandbox.tokens.introspect(stored).state == "live"
     return is_live and sandbox.authority.refreshes == 1
 
 
@@ -72,17 +72,17 @@ def store(tmp_path: Path, sandbox: Sandbox) -> Path:
 async def streaming(
     daemon: ServeProcess, sandbox: Sandbox
 ) -> asyncio.Task[tuple[int, bytes]]:
-    """Return the reading of an answer of which two events are out, and no more."""
+    """Return the reading of a response of which two events are out, and no more."""
     streams = sandbox.upstream.streams
     streams.hold_after_events = 2
     streams.hold.close()
     has_begun = asyncio.Event()
 
     async def read() -> tuple[int, bytes]:
-        async with daemon.client.open() as answer:
-            got = await read_events(answer, 2)
+        async with daemon.client.open() as response:
+            got = await read_events(response, 2)
             has_begun.set()
-            return answer.status, got + await answer.read()
+            return response.status, got + await response.read()
 
     reading = asyncio.create_task(read())
     await has_begun.wait()
@@ -196,7 +196,7 @@ async def test_a_refresh_under_way_lands_and_its_request_is_answered(
 async def test_a_refresh_under_way_lands_though_the_drain_is_over(
     launch: Launch, sandbox: Sandbox, store: Path
 ) -> None:
-    """The drain bounds requests. A spent token's answer is waited for and stored."""
+    """The drain bounds requests. A spent token's response is waited for and stored."""
     daemon = await launch(drain_seconds=0)
     sandbox.authority.holds_after_rotation = True
     sandbox.authority.hold.close()

@@ -293,7 +293,7 @@ async def test_clients_that_leave_do_not_drive_the_authority(
     assert (sandbox.authority.calls, sandbox.authority.refreshes) == (1, 1)
 
 
-async def test_answers_of_other_kinds_drive_nothing(
+async def test_responses_of_other_kinds_drive_nothing(
     start: Start, sandbox: Sandbox
 ) -> None:
     """403, 429 and 500 are the upstream's business, even if they speak of tokens."""

@@ -1,4 +1,4 @@
-"""An answer on its way back: upstream, wire, answer, client; at the slower one's pace.
+"""A response on its way back: upstream, wire, answer, client; at the slower one's pace.
 
 Events pass as they come, bodies pass as they are, and either side's end is the end.
 """
@@ -90,12 +90,12 @@ async def settled(daemon: Daemon, moved: Callable[[], int]) -> int:
     return before
 
 
-async def read_events(answer: aiohttp.ClientResponse, count: int) -> bytes:
+async def read_events(response: aiohttp.ClientResponse, count: int) -> bytes:
     """Return what came until *count* events were whole."""
     got = b""
     async with asyncio.timeout(10):
         while got.count(b"\n\n") < count:
-            got += await answer.content.readany()
+            got += await response.content.readany()
     return got
 
 
@@ -122,17 +122,17 @@ async def test_an_event_arrives_while_the_upstream_holds_the_rest(
     daemon = await start()
     streams = sandbox.upstream.streams
     streams.hold.close()
-    async with daemon.client.open() as answer:  # the head came before any event
-        assert answer.headers["content-type"] == "text/event-stream"
+    async with daemon.client.open() as response:  # the head came before any event
+        assert response.headers["content-type"] == "text/event-stream"
         await streams.hold.wait_for_waiting(1)
     for count in (1, 2, 3):
         streams.hold_after_events = count
         streams.hold.close()
-        async with daemon.client.open() as answer:
-            got = await read_events(answer, count)
+        async with daemon.client.open() as response:
+            got = await read_events(response, count)
             assert (got.count(b"\n\n"), streams.hold.waiting) == (count, 1)
             streams.hold.open()
-            assert b"response.completed" in await answer.read()
+            assert b"response.completed" in await response.read()
 
 
 @pytest.mark.parametrize("when", ["before the head", "in mid-stream"])
@@ -236,7 +236,7 @@ async def test_an_encoded_body_passes_untouched(
 
 
 async def test_the_turn_state_passes_both_ways(start: Start, sandbox: Sandbox) -> None:
-    """What the upstream gives with one answer comes back with the next request."""
+    """What the upstream gives with one response comes back with the next request."""
     daemon = await start()
     given = (await daemon.client.send()).headers[TURN_STATE]
     assert given == "sandbox-turn"
@@ -252,7 +252,7 @@ async def test_the_turn_state_passes_both_ways(start: Start, sandbox: Sandbox) -
     [UpstreamFault("reset_mid_stream", after_events=3), UpstreamFault("short_body")],
     ids=lambda fault: fault.kind,
 )
-async def test_an_answer_that_breaks_off_never_ends_cleanly(
+async def test_a_response_that_breaks_off_never_ends_cleanly(
     start: Start, sandbox: Sandbox, fault: UpstreamFault
 ) -> None:
     """Nobody takes a part for the whole, and nobody waits for the rest."""
@@ -267,7 +267,7 @@ async def test_an_answer_that_breaks_off_never_ends_cleanly(
     assert b" 200 OK\r\n" in head
     assert not rest.endswith(b"0\r\n\r\n")
     assert b"response.completed" not in rest
-    assert b"HTTP/1.1" not in rest  # no second answer in the first one's place
+    assert b"HTTP/1.1" not in rest  # no second response in the first one's place
     writer.close()
     (finished,) = await daemon.wait_for_finished(1)
     assert finished.code in {"upstream_unreachable", "upstream_protocol_error"}
@@ -294,7 +294,7 @@ async def test_one_after_another_share_a_connection(start: Start) -> None:
 
 
 async def test_head_is_answered_without_a_body(start: Start) -> None:
-    """The connection goes on with the next answer, not with a body that never came."""
+    """The connection goes on with the next response, not with a body that never came."""
     daemon = await start()
     request = b"%b /backend-api/echo HTTP/1.1\r\n"
     reader, writer = await raw_request(daemon.client, request % b"HEAD")

@@ -33,7 +33,7 @@ SLOW = AuthorityFault("delay", delay_seconds=0.2)
 
 
 def all_answered(replies: list[Reply]) -> bool:
-    """Say whether every answer is a whole turn."""
+    """Say whether every response is a whole turn."""
     whole = [b"response.completed" in reply.body for reply in replies]
     return all(whole) and {reply.status for reply in replies} == {200}
 
@@ -87,7 +87,7 @@ async def test_all_are_answered_with_one_refresh(
     recovered = daemon.announced(RecoveryFinished)
     assert {one.outcome for one in recovered} == {"recovered"}
     stored = tokens_of(read_login(daemon.store))
-    assert sandbox.tokens.judge(stored["access_token"]).state == "live"
+    assert sandbox.tokens.introspect(stored["access_token"]).state == "live"
 
 
 @pytest.mark.parametrize("count", [8, 200])
@@ -187,7 +187,7 @@ async def test_the_rest_are_served_when_the_one_who_asked_leaves(
 async def test_a_refresh_lands_though_everybody_has_left(
     timed_start: Start, timed_sandbox: Sandbox, hand: HandClock, end: End
 ) -> None:
-    """The answer may be the only copy of the next refresh token: it is stored."""
+    """The response may be the only copy of the next refresh token: it is stored."""
     daemon = await timed_start()
     before = read_login(daemon.store)
     end(timed_sandbox, hand)
@@ -241,7 +241,7 @@ async def test_four_processes_on_one_file_refresh_once(
     assert spent_once(sandbox)
     assert sandbox.authority.max_overlapping_calls == 1
     stored = tokens_of(read_login(store))
-    assert sandbox.tokens.judge(stored["access_token"]).state == "live"
+    assert sandbox.tokens.introspect(stored["access_token"]).state == "live"
 
 
 @pytest.mark.parametrize("end", ["revoked", "expired"])

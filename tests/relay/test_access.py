@@ -16,7 +16,7 @@ from bearerd.errors import (
     RequestMalformed,
 )
 from bearerd.keys.ring import Client
-from bearerd.relay.access import Gate, Policy, check_host, policy
+from bearerd.relay.access import AccessPolicy, ListenerRules, check_host, listener_rules
 from bearerd.relay.message import Field
 
 ALICE = Client("alice", "default", frozenset({"relay"}))
@@ -24,7 +24,7 @@ NOBODY = Client("anonymous", "default", frozenset({"relay"}))
 GOOD = b"alices-made-up-key"
 
 
-class Keys:
+class KeyLookup:
     def __init__(self) -> None:
         self.asked: list[bytes] = []
 
@@ -38,9 +38,9 @@ def loopback(
     require_key: bool = True,
     hosts: tuple[str, ...] = (),
     origins: tuple[str, ...] = (),
-) -> Policy:
+) -> ListenerRules:
     """Return the policy of a loopback listener."""
-    return policy(
+    return listener_rules(
         is_loopback=True,
         is_unix=False,
         require_key=require_key,
@@ -49,9 +49,9 @@ def loopback(
     )
 
 
-def judge(asked: Policy, *fields: Field, method: str = "GET") -> Client:
+def judge(asked: ListenerRules, *fields: Field, method: str = "GET") -> Client:
     """Judge a request with these fields."""
-    return Gate(Keys(), NOBODY).judge(asked, method, fields)
+    return AccessPolicy(KeyLookup(), NOBODY).authorize(asked, method, fields)
 
 
 KEY = (b"Authorization", b"Bearer " + GOOD)
@@ -125,7 +125,7 @@ def test_another_host_is_forbidden(host: bytes) -> None:
 def test_a_host_that_is_none_is_malformed(host: bytes) -> None:
     """Even where any Host is good."""
     for hosts in (loopback().hosts, None):
-        anywhere = Policy(require_key=True, hosts=hosts, origins=frozenset())
+        anywhere = ListenerRules(require_key=True, hosts=hosts, origins=frozenset())
         with pytest.raises(RequestMalformed):
             check_host(anywhere, host)
 
@@ -152,7 +152,7 @@ def test_which_hosts_a_listener_answers_to(
     is_good: bool,
 ) -> None:
     """Where others reach it the key guards alone, unless names are listed."""
-    asked = policy(
+    asked = listener_rules(
         is_loopback=is_loopback,
         is_unix=is_unix,
         require_key=True,
@@ -244,9 +244,9 @@ def test_where_no_key_is_needed_a_good_one_still_names_its_client(
 )
 def test_a_key_is_not_looked_up_for_who_may_not_pass_anyway(field: Field) -> None:
     """So that a page cannot try keys."""
-    keys = Keys()
+    keys = KeyLookup()
     with pytest.raises(BearerdError):
-        Gate(keys, NOBODY).judge(loopback(), "GET", (KEY, field))
+        AccessPolicy(keys, NOBODY).authorize(loopback(), "GET", (KEY, field))
     assert keys.asked == []
 
 

@@ -49,15 +49,15 @@ class Kept:
             feed, limit_bytes=limit, memory=self.memory, abandoned=self.reasons.append
         )
 
-    async def parts(self) -> list[bytes]:
-        return [part async for part in self.body.parts()]
+    async def chunks(self) -> list[bytes]:
+        return [part async for part in self.body.chunks()]
 
 
 async def test_a_body_streams_and_can_be_sent_again() -> None:
     """Part for part the same."""
     kept = Kept(Feed(b"ab", b"c", b"def"))
-    assert await kept.parts() == [b"ab", b"c", b"def"]
-    assert await kept.parts() == [b"ab", b"c", b"def"]
+    assert await kept.chunks() == [b"ab", b"c", b"def"]
+    assert await kept.chunks() == [b"ab", b"c", b"def"]
     assert kept.body.is_replayable
     assert kept.memory.used_bytes == 6
 
@@ -66,27 +66,27 @@ async def test_a_replay_starts_at_the_start_and_goes_on_with_the_rest() -> None:
     """What has come in already first, then what still comes."""
     feed = Feed(b"ab", is_whole=False)
     kept = Kept(feed)
-    first = kept.body.parts()
+    first = kept.body.chunks()
     assert await anext(first) == b"ab"
-    again = kept.body.parts()
+    again = kept.body.chunks()
     assert await anext(again) == b"ab"
     feed.put(b"cd", is_last=True)
     assert [part async for part in again] == [b"cd"]
-    assert await kept.parts() == [b"ab", b"cd"]
+    assert await kept.chunks() == [b"ab", b"cd"]
 
 
 async def test_an_attempt_that_is_cancelled_while_it_reads_loses_nothing() -> None:
     """The next one has every byte."""
     feed = Feed(b"ab", is_whole=False)
     kept = Kept(feed)
-    reading = asyncio.create_task(kept.parts())
+    reading = asyncio.create_task(kept.chunks())
     await asyncio.sleep(0)
     assert kept.memory.used_bytes == 2
     reading.cancel()
     with pytest.raises(asyncio.CancelledError):
         await reading
     feed.put(b"cd", is_last=True)
-    assert b"".join(await kept.parts()) == b"abcd"
+    assert b"".join(await kept.chunks()) == b"abcd"
 
 
 @pytest.mark.parametrize(("limit", "is_kept"), [(6, True), (5, False), (0, False)])
@@ -95,7 +95,7 @@ async def test_a_body_past_its_limit_streams_on_and_is_not_kept(
 ) -> None:
     """Only the replay is lost; its room is given back at once."""
     kept = Kept(Feed(b"ab", b"cd", b"ef", b""), limit=limit)
-    assert b"".join(await kept.parts()) == b"abcdef"
+    assert b"".join(await kept.chunks()) == b"abcdef"
     assert kept.body.is_replayable is is_kept
     assert kept.memory.used_bytes == (6 if is_kept else 0)
     assert kept.reasons == ([] if is_kept else ["request_limit"])
@@ -112,7 +112,7 @@ async def test_all_bodies_together_have_a_limit() -> None:
         for _ in range(2)
     ]
     for body in bodies:
-        assert [part async for part in body.parts()] == [b"abc"]
+        assert [part async for part in body.chunks()] == [b"abc"]
     assert [body.is_replayable for body in bodies] == [True, False]
     assert reasons == ["total_limit"]
     assert memory.used_bytes == 3
@@ -123,14 +123,14 @@ async def test_all_bodies_together_have_a_limit() -> None:
 async def test_giving_up_is_announced_once() -> None:
     """However much follows."""
     kept = Kept(Feed(*[b"x" * 60] * 10), limit=100)
-    await kept.parts()
+    await kept.chunks()
     assert kept.reasons == ["request_limit"]
 
 
 async def test_releasing_gives_the_room_back_once() -> None:
     """And there is no replay after it."""
     kept = Kept(Feed(b"abc"))
-    await kept.parts()
+    await kept.chunks()
     kept.body.release()
     kept.body.release()
     assert kept.memory.used_bytes == 0
@@ -167,7 +167,7 @@ def test_a_whole_body_past_the_limit_is_had_once() -> None:
 async def test_a_body_that_has_begun_to_stream_is_whole_at_its_end() -> None:
     """A replay after the upload goes out in one piece."""
     kept = Kept(Feed(b"ab", b"cd"))
-    await kept.parts()
+    await kept.chunks()
     assert kept.body.whole() == b"abcd"
 
 
@@ -175,14 +175,14 @@ async def test_a_body_that_was_had_whole_can_be_streamed_again() -> None:
     """Whichever way the next attempt takes."""
     kept = Kept(Feed(b"abcd"))
     assert kept.body.whole() == b"abcd"
-    assert b"".join(await kept.parts()) == b"abcd"
+    assert b"".join(await kept.chunks()) == b"abcd"
 
 
 @pytest.mark.parametrize("count", [3, 4])
 def test_memory_is_taken_up_to_its_limit_and_no_further(count: int) -> None:
     """A refusal takes nothing."""
     memory = ReplayMemory(3)
-    assert memory.take(count) is (count <= 3)
+    assert memory.acquire(count) is (count <= 3)
     assert memory.used_bytes == (count if count <= 3 else 0)
 
 
@@ -194,9 +194,9 @@ def test_every_attempt_sends_the_same_bytes_or_none_does(
 
     async def run() -> None:
         kept = Kept(Feed(*parts), limit=limit)
-        assert await kept.parts() == parts
+        assert await kept.chunks() == parts
         if kept.body.is_replayable:
-            assert await kept.parts() == parts
+            assert await kept.chunks() == parts
         else:
             assert sum(map(len, parts)) > limit
         kept.body.release()

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from bearerd.relay.challenge import names_token
-from bearerd.relay.message import Field, Head
+from bearerd.relay.challenge import blames_token
+from bearerd.relay.message import Field, ResponseHead
 
 
-def head(*fields: Field) -> Head:
+def head(*fields: Field) -> ResponseHead:
     """Return a 401 with these fields."""
-    return Head(401, b"", fields, length=None, is_chunked=False, has_body=True)
+    return ResponseHead(401, b"", fields, length=None, is_chunked=False, has_body=True)
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,7 @@ def head(*fields: Field) -> Head:
 )
 def test_a_body_that_blames_the_token_is_understood(body: bytes) -> None:
     """In the words that the service has been seen to use."""
-    assert names_token(head(), body)
+    assert blames_token(head(), body)
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def test_a_body_that_blames_the_token_is_understood(body: bytes) -> None:
 )
 def test_a_body_that_names_nothing_of_the_kind_is_the_resource_s(body: bytes) -> None:
     """Such a 401 may be delivered."""
-    assert not names_token(head(), body)
+    assert not blames_token(head(), body)
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_a_body_that_names_nothing_of_the_kind_is_the_resource_s(body: bytes) ->
 )
 def test_fields_speak_before_the_body(field: Field, expected: bool) -> None:
     """A body in a coding cannot be read, and is taken to blame the token."""
-    assert names_token(head(field), b"") is expected
+    assert blames_token(head(field), b"") is expected
 
 
 def test_any_of_several_challenges_counts() -> None:
@@ -71,4 +71,4 @@ def test_any_of_several_challenges_counts() -> None:
     two = head(
         (b"WWW-Authenticate", b"Basic"), (b"WWW-Authenticate", b"x invalid_token")
     )
-    assert names_token(two, b"")
+    assert blames_token(two, b"")

@@ -21,11 +21,11 @@ from bearerd.errors import (
 )
 from bearerd.events import Event, RecoveryFinished
 from bearerd.relay.body import ReplayBody, ReplayMemory
-from bearerd.relay.client.response import Answer, DateLine
+from bearerd.relay.client.response import DateField, Response
 from bearerd.relay.exchange import Exchange
-from bearerd.relay.upstream.attempt import Outbound
-from bearerd.relay.upstream.connection import Wire
-from bearerd.relay.upstream.pool import Origin, Upstream
+from bearerd.relay.upstream.attempt import UpstreamRequest
+from bearerd.relay.upstream.connection import UpstreamConnection
+from bearerd.relay.upstream.pool import Origin, UpstreamPool
 from tests.wire.peers import Peer, RawUpstream, first_line, status, values
 
 OLD = Credential("old-access", "old-refresh", generation=1)
@@ -75,10 +75,10 @@ class Source:
         self.asked.append(f"accepted {credential.access_token}")
 
     def record_rejection(
-        self, _path: str, _credential: Credential, *, names_token: bool, is_fresh: bool
+        self, _path: str, _credential: Credential, *, blames_token: bool, is_fresh: bool
     ) -> bool:
         del is_fresh
-        return self.is_token and names_token
+        return self.is_token and blames_token
 
 
 class Body:
@@ -107,18 +107,18 @@ class Bench:
         self.events: list[Event] = []
         self.coupled: list[bool] = []
         self.sent: list[tuple[bytes, bytes]] = []
-        self.upstream = Upstream(
+        self.upstream = UpstreamPool(
             Origin.of(f"http://127.0.0.1:{server.port}/base"),
             connect_timeout_seconds=5,
             idle_timeout_seconds=300,
             tls=None,
         )
-        self.answer = Answer(
+        self.response = Response(
             transport,
             is_http_10=False,
             is_head_request=False,
             must_close=False,
-            date=DateLine(lambda: 0),
+            date=DateField(lambda: 0),
         )
 
     def exchange(self, source: Source, body: ReplayBody | None = None) -> Exchange:
@@ -127,29 +127,29 @@ class Bench:
             path="/x",
             source=cast("CredentialSource", source),
             upstream=self.upstream,
-            outbound=Outbound(
+            upstream_request=UpstreamRequest(
                 method="POST",
                 below=b"/x",
                 fields=((b"X-A", b"1"),),
                 body=body,
                 length=3 if body is not None else 0,
                 asks_upgrade=False,
-                interim=self.answer.interim,
+                interim=self.response.interim,
             ),
-            answer=self.answer,
-            couple=lambda wire: self.coupled.append(wire is not None),
+            response=self.response,
+            couple=lambda connection: self.coupled.append(connection is not None),
             tunnel=self.no_tunnel,
             observe=self.events.append,
             monotonic=asyncio.get_running_loop().time,
         )
 
     @staticmethod
-    async def no_tunnel(_wire: Wire) -> None:
+    async def no_tunnel(_wire: UpstreamConnection) -> None:
         raise AssertionError("nobody asked for one")
 
-    async def serve(self, *answers: bytes, body: int = 0) -> None:
+    async def serve(self, *responses: bytes, body: int = 0) -> None:
         """Answer one request after another, over whichever connection it comes."""
-        script = list(answers)
+        script = list(responses)
         while script:
             peer = await self.server.accept()
             await self.serve_one(peer, script, body)
@@ -170,7 +170,7 @@ class Bench:
 
 @pytest.fixture
 async def ends() -> AsyncIterator[tuple[Bench, Peer]]:
-    """A bench, and the client that gets the answer."""
+    """A bench, and the client that gets the response."""
     async with RawUpstream() as front, RawUpstream() as server:
         client = await Peer.connect(front.port)
         transport = (await front.accept()).writer.transport
@@ -184,7 +184,7 @@ class Case(NamedTuple):
     """A script, and what is to come of it."""
 
     source: Source
-    answers: list[bytes]
+    responses: list[bytes]
     sent: list[Credential]
     code: int
     steps: bytes = b""
@@ -222,14 +222,14 @@ TABLE = {
 
 
 @pytest.mark.parametrize("case", TABLE.values(), ids=TABLE)
-async def test_what_follows_each_answer(ends: tuple[Bench, Peer], case: Case) -> None:
+async def test_what_follows_each_response(ends: tuple[Bench, Peer], case: Case) -> None:
     """With which credentials it goes out, what the client gets, and what is said."""
     bench, client = ends
-    serving = asyncio.create_task(bench.serve(*case.answers))
+    serving = asyncio.create_task(bench.serve(*case.responses))
     exchange = bench.exchange(case.source.anew())
     await exchange.run()
     await serving
-    head, body = await client.answer()
+    head, body = await client.response()
     assert status(head) == case.code
     assert body == (b"ok" if case.code == 200 else b"token_expired")
     assert [bearer.decode() for bearer, _ in bench.sent] == [
@@ -258,14 +258,14 @@ async def test_what_follows_each_answer(ends: tuple[Bench, Peer], case: Case) ->
 async def test_a_recovery_that_fails_is_told_in_our_own_words(
     ends: tuple[Bench, Peer], source: Source, error: str
 ) -> None:
-    """After one send, and with nothing of the refused answer on its way."""
+    """After one send, and with nothing of the refused response on its way."""
     bench, _ = ends
     serving = asyncio.create_task(bench.serve(REFUSED))
     with pytest.raises(BearerdError) as raised:
         await bench.exchange(source.anew()).run()
     await serving
     assert raised.value.code == error
-    assert not bench.answer.has_begun
+    assert not bench.response.has_started
     (told,) = bench.events
     assert isinstance(told, RecoveryFinished)
     assert told.outcome == error
@@ -299,7 +299,7 @@ async def test_a_body_that_is_gone_is_not_replayed_but_the_next_has_a_credential
     source = Source([None], [NEW])
     await bench.exchange(source, kept(b"abc", 2)).run()
     await serving
-    head, _ = await client.answer()
+    head, _ = await client.response()
     assert values(head, b"x-bearerd-error") == [b"replay_abandoned"]
     assert source.asked == ["reload old-access", "refresh old-access"]
     assert len(bench.sent) == 1

@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 
 from bearerd.credential.token import AUTH_CLAIM, Credential
 from bearerd.relay.headers import (
-    DROPPED_FROM_ANSWERS,
     DROPPED_FROM_REQUESTS,
-    answer_head,
+    DROPPED_FROM_RESPONSES,
+    auth_fields,
     nominations,
     request_head,
-    signature,
+    response_head,
 )
-from bearerd.relay.message import Field, Fields, Head
+from bearerd.relay.message import Field, Fields, ResponseHead
 
 SIGNED = b"Authorization: Bearer ours\r\n"
 CREDENTIAL = Credential("made-up-access", "made-up-refresh", account_id="acct")
@@ -39,13 +39,13 @@ FIELDS = st.lists(
 ).map(tuple)
 
 
-def outbound(*fields: Field, framing: bytes = b"") -> bytes:
+def upstream_request(*fields: Field, framing: bytes = b"") -> bytes:
     """Return the head of a request with these fields."""
     return request_head(
         method=b"GET",
         target=b"/x",
         host=b"up.example",
-        signature=SIGNED,
+        auth_fields=SIGNED,
         fields=fields,
         framing=framing,
     )
@@ -59,15 +59,17 @@ def lines(head: bytes) -> list[bytes]:
     return head.removeprefix(start).split(b"\r\n")[:-2]
 
 
-def answer(*fields: Field) -> Head:
-    """Return an answer's head with these fields."""
-    return Head(200, b"OK", fields, length=None, is_chunked=False, has_body=True)
+def response(*fields: Field) -> ResponseHead:
+    """Return a response's head with these fields."""
+    return ResponseHead(
+        200, b"OK", fields, length=None, is_chunked=False, has_body=True
+    )
 
 
 def test_order_case_and_duplicates_stay() -> None:
     """In mixed case as well: no line is merged, moved or lost."""
     fields = ((b"X-A", b"1"), (b"x-a", b"2"), (b"Z", b""), (b"X-A", b"3"), (b"b", b"4"))
-    assert lines(outbound(*fields)) == [
+    assert lines(upstream_request(*fields)) == [
         b"X-A: 1",
         b"x-a: 2",
         b"Z: ",
@@ -78,22 +80,24 @@ def test_order_case_and_duplicates_stay() -> None:
 
 def test_bytes_above_ascii_stay() -> None:
     """RFC 9110 section 5.5: obs-text is opaque data."""
-    assert lines(outbound((b"X-A", b"\x80\xff\xe9"))) == [b"X-A: \x80\xff\xe9"]
+    assert lines(upstream_request((b"X-A", b"\x80\xff\xe9"))) == [b"X-A: \x80\xff\xe9"]
 
 
 @pytest.mark.parametrize("name", sorted(DROPPED_FROM_REQUESTS))
 def test_what_is_for_one_hop_or_ours_stays_behind(name: bytes) -> None:
     """In whatever case it is spelled."""
     for spelled in (name, name.upper(), name.title()):
-        assert lines(outbound((spelled, b"mine"), (b"X-A", b"1"))) == [b"X-A: 1"]
+        assert lines(upstream_request((spelled, b"mine"), (b"X-A", b"1"))) == [
+            b"X-A: 1"
+        ]
 
 
-@pytest.mark.parametrize("name", sorted(DROPPED_FROM_ANSWERS))
-def test_what_an_answer_may_not_say_stays_behind(name: bytes) -> None:
+@pytest.mark.parametrize("name", sorted(DROPPED_FROM_RESPONSES))
+def test_what_a_response_may_not_say_stays_behind(name: bytes) -> None:
     """In whatever case it is spelled."""
     for spelled in (name, name.upper(), name.title()):
-        head = answer_head(
-            answer((spelled, b"mine"), (b"X-A", b"1")), b"X-Added: 2\r\n"
+        head = response_head(
+            response((spelled, b"mine"), (b"X-A", b"1")), b"X-Added: 2\r\n"
         )
         assert head == b"HTTP/1.1 200 OK\r\nX-A: 1\r\nX-Added: 2\r\n\r\n"
 
@@ -129,13 +133,13 @@ def test_nominated_fields_stay_behind_whatever_line_named_them() -> None:
         (b"X-b", b"2"),
         (b"X-C", b"3"),
     )
-    assert lines(outbound(*fields)) == [b"X-C: 3"]
-    assert b"X-A" not in answer_head(answer(*fields), b"")
+    assert lines(upstream_request(*fields)) == [b"X-C: 3"]
+    assert b"X-A" not in response_head(response(*fields), b"")
 
 
 def test_nominating_our_own_fields_removes_the_client_s_and_not_ours() -> None:
     """Judge, strip, sign: what is set last is set."""
-    head = outbound(
+    head = upstream_request(
         (b"Authorization", b"Bearer mine"),
         (b"Connection", b"authorization, content-length, host"),
         (b"Content-Length", b"9"),
@@ -149,7 +153,8 @@ def test_nominating_our_own_fields_removes_the_client_s_and_not_ours() -> None:
 def test_there_is_exactly_one_authorization_and_one_host(fields: Fields) -> None:
     """Whatever a client sends."""
     names = [
-        line.partition(b":")[0].lower() for line in outbound(*fields).split(b"\r\n")
+        line.partition(b":")[0].lower()
+        for line in upstream_request(*fields).split(b"\r\n")
     ]
     assert names.count(b"authorization") == 1
     assert names.count(b"host") == 1
@@ -162,7 +167,7 @@ def test_what_passes_passes_as_it_came_and_in_order(fields: Fields) -> None:
     expected = [
         name + b": " + value for name, value in fields if name.lower() not in dropped
     ]
-    assert lines(outbound(*fields)) == expected
+    assert lines(upstream_request(*fields)) == expected
 
 
 def jwt(payload: object) -> str:
@@ -173,7 +178,7 @@ def jwt(payload: object) -> str:
 
 def test_the_signature_is_bearer_and_account() -> None:
     """Each once, as Codex spells them."""
-    assert signature(CREDENTIAL) == (
+    assert auth_fields(CREDENTIAL) == (
         b"Authorization: Bearer made-up-access\r\nChatGPT-Account-ID: acct\r\n"
     )
 
@@ -181,7 +186,7 @@ def test_the_signature_is_bearer_and_account() -> None:
 def test_without_an_account_only_the_bearer_signs() -> None:
     """Nothing is invented."""
     unnamed = Credential("made-up-access", "made-up-refresh")
-    assert signature(unnamed) == b"Authorization: Bearer made-up-access\r\n"
+    assert auth_fields(unnamed) == b"Authorization: Bearer made-up-access\r\n"
 
 
 @pytest.mark.parametrize(
@@ -197,10 +202,10 @@ def test_without_an_account_only_the_bearer_signs() -> None:
 def test_an_account_in_fedramp_is_marked(auth: object, is_marked: bool) -> None:
     """By its id token's claim alone."""
     credential = Credential("a", "r", id_token=jwt({AUTH_CLAIM: auth}))
-    assert (b"X-OpenAI-Fedramp: true\r\n" in signature(credential)) is is_marked
+    assert (b"X-OpenAI-Fedramp: true\r\n" in auth_fields(credential)) is is_marked
 
 
 def test_a_renewed_credential_signs_anew() -> None:
     """What is remembered of one never signs for another."""
     renewed = Credential("newer-access", "made-up-refresh", account_id="acct")
-    assert signature(CREDENTIAL) != signature(renewed)
+    assert auth_fields(CREDENTIAL) != auth_fields(renewed)

@@ -106,8 +106,8 @@ def test_an_impossible_outcome_is_an_error(state: State, outcome: Outcome) -> No
 
 
 @pytest.mark.parametrize("state", sorted(SENDING, key=str))
-def test_after_a_send_there_is_a_way_for_every_answer(state: State) -> None:
-    """Answered, refused and superseded are all foreseen; an answer is delivered."""
+def test_after_a_send_there_is_a_way_for_every_response(state: State) -> None:
+    """Answered, refused and superseded are all foreseen; a response is delivered."""
     assert after(state, Outcome.ANSWERED) is State.DELIVER
     assert after(state, Outcome.REFUSED) in State
     assert after(state, Outcome.SUPERSEDED) in State

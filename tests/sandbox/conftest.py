@@ -7,8 +7,8 @@ import pytest
 
 from bearerd.sandbox import Sandbox
 
-Answer = tuple[int, dict[str, object]]
-Refresh = Callable[[str], Coroutine[None, None, Answer]]
+Reply = tuple[int, dict[str, object]]
+Refresh = Callable[[str], Coroutine[None, None, Reply]]
 
 
 class Clock:
@@ -61,7 +61,7 @@ async def http(sandbox: Sandbox) -> AsyncIterator[aiohttp.ClientSession]:
 def refresh(sandbox: Sandbox, http: aiohttp.ClientSession) -> Refresh:
     """Call the token endpoint as Codex does; return status and body."""
 
-    async def call(refresh_token: str) -> Answer:
+    async def call(refresh_token: str) -> Reply:
         body = {
             "client_id": "app_sandbox",
             "grant_type": "refresh_token",

@@ -22,8 +22,8 @@ async def raw_refresh(
         "grant_type": "refresh_token",
         "refresh_token": refresh_token,
     }
-    async with http.post(sandbox.token_url, json=body) as answer:
-        return answer.status, answer.content_type, await answer.read()
+    async with http.post(sandbox.token_url, json=body) as response:
+        return response.status, response.content_type, await response.read()
 
 
 def described(value: object) -> str | None:
@@ -48,7 +48,7 @@ def described(value: object) -> str | None:
     ],
     ids=described,
 )
-async def test_a_wrong_answer_leaves_the_token_unspent(
+async def test_a_wrong_response_leaves_the_token_unspent(
     sandbox: Sandbox,
     http: aiohttp.ClientSession,
     refresh: Refresh,
@@ -58,9 +58,9 @@ async def test_a_wrong_answer_leaves_the_token_unspent(
     """Something stood before the authority; the next call goes well."""
     refresh_token = login(sandbox)["refresh_token"]
     sandbox.authority.fault(fault, times=1)
-    answer = await raw_refresh(sandbox, http, refresh_token)
-    assert answer[:2] == expected[:2]
-    assert expected[2] in answer[2]
+    response = await raw_refresh(sandbox, http, refresh_token)
+    assert response[:2] == expected[:2]
+    assert expected[2] in response[2]
     assert sandbox.authority.refreshes == 0
     assert (await refresh(refresh_token))[0] == 200
     assert sandbox.authority.outcomes == {f"fault:{fault.kind}": 1, "rotated": 1}
@@ -71,15 +71,15 @@ async def test_retry_after_is_said_when_told_to(
 ) -> None:
     """A 429 with a time to wait."""
     sandbox.authority.fault(AuthorityFault("answer", status=429, retry_after="7"))
-    async with http.post(sandbox.token_url, json={}) as answer:
-        assert answer.headers["Retry-After"] == "7"
+    async with http.post(sandbox.token_url, json={}) as response:
+        assert response.headers["Retry-After"] == "7"
 
 
 @pytest.mark.parametrize("kind", ["empty", "empty_object", "garbage", "answer"])
-async def test_a_wrong_answer_can_spend_the_token_too(
+async def test_a_wrong_response_can_spend_the_token_too(
     sandbox: Sandbox, http: aiohttp.ClientSession, kind: str
 ) -> None:
-    """The rotation went well and its answer was lost on the way."""
+    """The rotation went well and its response was lost on the way."""
     fault = AuthorityFault(kind, rotates=True)  # type: ignore[arg-type]
     sandbox.authority.fault(fault, times=1)
     await raw_refresh(sandbox, http, login(sandbox)["refresh_token"])
@@ -91,7 +91,7 @@ async def test_a_wrong_answer_can_spend_the_token_too(
 @pytest.mark.parametrize(
     ("kind", "spent"), [("drop_before_rotation", 0), ("drop_after_rotation", 1)]
 )
-async def test_a_dropped_answer_resets_the_connection(
+async def test_a_dropped_response_resets_the_connection(
     sandbox: Sandbox, refresh: Refresh, kind: str, spent: int
 ) -> None:
     """Before or after the token was spent, which the client cannot tell."""
@@ -147,7 +147,7 @@ async def test_a_drop_is_a_reset_and_no_orderly_end(sandbox: Sandbox) -> None:
 async def test_a_field_can_be_missing(
     sandbox: Sandbox, refresh: Refresh, kind: str, missing: str
 ) -> None:
-    """The rest of the answer is good."""
+    """The rest of the response is good."""
     sandbox.authority.fault(AuthorityFault(kind))  # type: ignore[arg-type]
     status, body = await refresh(login(sandbox)["refresh_token"])
     assert status == 200
@@ -164,7 +164,7 @@ async def test_an_id_token_can_be_no_token(sandbox: Sandbox, refresh: Refresh) -
         read_claims(str(body["id_token"]))
 
 
-async def test_the_answer_can_be_for_another_account(
+async def test_the_response_can_be_for_another_account(
     sandbox: Sandbox, refresh: Refresh
 ) -> None:
     """The claims say whose it is."""
@@ -193,8 +193,8 @@ async def test_a_refusal_can_be_ordered(
     refresh_token = login(sandbox)["refresh_token"]
     fault = AuthorityFault("refuse", code=code, status=status)
     sandbox.authority.fault(fault, times=1)
-    answer = await refresh(refresh_token)
-    assert (answer[0], error_code(answer[1])) == (status or 401, code)
+    response = await refresh(refresh_token)
+    assert (response[0], error_code(response[1])) == (status or 401, code)
     assert (sandbox.authority.refreshes, sandbox.authority.reused) == (0, 0)
     assert (await refresh(refresh_token))[0] == 200
 
@@ -216,7 +216,7 @@ async def test_invalid_grant_has_two_forms(
     assert code == "invalid_grant"
 
 
-async def test_an_answer_can_be_huge(
+async def test_a_response_can_be_huge(
     sandbox: Sandbox, http: aiohttp.ClientSession
 ) -> None:
     """More than 1 MiB, though good JSON with a good grant in it."""
@@ -272,7 +272,7 @@ class TestDelayed:
     async def test_a_delay_comes_before_or_after_the_rotation(
         self, sandbox: Sandbox, refresh: Refresh, sleeps: Sleeps, early: bool
     ) -> None:
-        """Just before the answer, unless it is told to rotate on receipt."""
+        """Just before the response, unless it is told to rotate on receipt."""
         fault = AuthorityFault("delay", delay_seconds=0.2, rotate_before_delay=early)
         sandbox.authority.fault(fault)
         call = asyncio.create_task(refresh(login(sandbox)["refresh_token"]))
@@ -329,8 +329,8 @@ async def test_the_revocation_can_fail_by_itself(
     sandbox.authority.fault(AuthorityFault("answer", path="/oauth/revoke"))
     tokens = login(sandbox)
     url = f"{sandbox.issuer_url}/oauth/revoke"
-    async with http.post(url, json={"token": tokens["refresh_token"]}) as answer:
-        assert answer.status == 500
+    async with http.post(url, json={"token": tokens["refresh_token"]}) as response:
+        assert response.status == 500
     assert (await refresh(tokens["refresh_token"]))[0] == 200
 
 

@@ -19,19 +19,19 @@ class Remote:
         self.http = http
 
     async def do(self, name: str, **arguments: object) -> dict[str, object]:
-        """Give a command that is obeyed; return its answer."""
+        """Give a command that is obeyed; return its response."""
         command = {"do": name, **arguments}
         async with self.http.post(
             f"{self.url}/sandbox/control", json=command
-        ) as answer:
-            body: dict[str, object] = await answer.json()
-            assert answer.status == 200, body
+        ) as response:
+            body: dict[str, object] = await response.json()
+            assert response.status == 200, body
             return body
 
     async def report(self) -> dict[str, object]:
         """Return the counts."""
-        async with self.http.get(f"{self.url}/sandbox/report") as answer:
-            body: dict[str, object] = await answer.json()
+        async with self.http.get(f"{self.url}/sandbox/report") as response:
+            body: dict[str, object] = await response.json()
             return body
 
 
@@ -47,8 +47,8 @@ async def upstream_status(
     """Return what the upstream says to this token."""
     url = f"{sandbox.upstream_url}/codex/responses"
     headers = {"Authorization": f"Bearer {access_token}"}
-    async with http.post(url, headers=headers) as answer:
-        return answer.status
+    async with http.post(url, headers=headers) as response:
+        return response.status
 
 
 async def test_a_login_can_be_fetched(
@@ -56,12 +56,12 @@ async def test_a_login_can_be_fetched(
 ) -> None:
     """A whole document, for the first account or another."""
     url = f"{sandbox.issuer_url}/sandbox/login"
-    async with http.post(url) as answer:
-        document = await answer.json()
+    async with http.post(url) as response:
+        document = await response.json()
     assert document["auth_mode"] == "chatgpt"
     assert document["tokens"]["account_id"] == "acct-sandbox-1"
-    async with http.post(f"{url}?account=acct-9") as answer:
-        assert (await answer.json())["tokens"]["account_id"] == "acct-9"
+    async with http.post(f"{url}?account=acct-9") as response:
+        assert (await response.json())["tokens"]["account_id"] == "acct-9"
     access_token = document["tokens"]["access_token"]
     assert await upstream_status(sandbox, http, access_token) == 200
 
@@ -103,8 +103,8 @@ async def test_tokens_can_be_ended(
 ) -> None:
     """Access tokens and families, revoked or expired."""
     one, two = login(sandbox), login(sandbox, "acct-2")
-    answer = await remote.do("revoke_access_tokens", account_id="acct-2")
-    assert answer == {"done": "revoke_access_tokens", "result": 1}
+    response = await remote.do("revoke_access_tokens", account_id="acct-2")
+    assert response == {"done": "revoke_access_tokens", "result": 1}
     assert await upstream_status(sandbox, http, two["access_token"]) == 401
     assert await upstream_status(sandbox, http, one["access_token"]) == 200
     await remote.do("expire_access_tokens")
@@ -169,7 +169,7 @@ async def test_calls_can_be_held_and_released(
     assert (status, streamed) == (200, 200)
 
 
-async def test_answers_can_be_shaped(sandbox: Sandbox, remote: Remote) -> None:
+async def test_responses_can_be_shaped(sandbox: Sandbox, remote: Remote) -> None:
     """The stream's script and whether a WebSocket is accepted."""
     await remote.do("set_stream", deltas=3, interval_seconds=0.5)
     assert sandbox.upstream.streams.script.deltas == 3
@@ -183,8 +183,8 @@ async def test_sign_ins_can_be_steered(sandbox: Sandbox, remote: Remote) -> None
     await remote.do("sign_in_as", account="acct-7")
     assert sandbox.authority.sign_in.account.account_id == "acct-7"
     url = f"{sandbox.issuer_url}/api/accounts/deviceauth/usercode"
-    async with remote.http.post(url, json={"client_id": "c"}) as answer:
-        user_code = (await answer.json())["user_code"]
+    async with remote.http.post(url, json={"client_id": "c"}) as response:
+        user_code = (await response.json())["user_code"]
     assert (await remote.report())["device_codes"] == [user_code]
     assert (await remote.do("approve_device"))["result"] is True
 
@@ -210,6 +210,6 @@ async def test_a_wrong_command_says_what_is_wrong(
 ) -> None:
     """The list of names, or the name of the argument."""
     url = f"{sandbox.issuer_url}/sandbox/control"
-    async with http.post(url, data=body.encode()) as answer:
-        assert answer.status == 400
-        assert part in (await answer.json())["error"]["message"]
+    async with http.post(url, data=body.encode()) as response:
+        assert response.status == 400
+        assert part in (await response.json())["error"]["message"]

@@ -37,8 +37,8 @@ async def test_the_addresses_are_on_loopback() -> None:
         )
     async with Sandbox(host="::1") as sandbox, aiohttp.ClientSession() as http:
         assert sandbox.issuer_url.startswith("http://[::1]:")
-        async with http.get(sandbox.upstream_url + "/echo") as answer:
-            assert answer.status == 401
+        async with http.get(sandbox.upstream_url + "/echo") as response:
+            assert response.status == 401
 
 
 async def test_stopping_waits_for_nobody() -> None:
@@ -93,8 +93,8 @@ async def test_it_serves_until_told_to_stop() -> None:
     sandbox = await announced.get()
     async with aiohttp.ClientSession() as http:
         report = f"{sandbox.issuer_url}/sandbox/report"
-        async with http.get(report) as answer:
-            assert (await answer.json())["access_lifetime_seconds"] == 5
+        async with http.get(report) as response:
+            assert (await response.json())["access_lifetime_seconds"] == 5
         stop.set()
         await service
         with pytest.raises(aiohttp.ClientConnectorError):

@@ -27,11 +27,11 @@ async def test_everything_can_be_refused_whatever_the_token(
     body = '{"detail":"Unauthorized"}'
     sandbox.upstream.fault(UpstreamFault("answer", status=401, body=body))
     for path in ("wham/usage", "codex/models"):
-        async with http.get(path) as answer:
-            assert (answer.status, await answer.text()) == (401, body)
+        async with http.get(path) as response:
+            assert (response.status, await response.text()) == (401, body)
     sandbox.upstream.clear_faults()
-    async with http.get("wham/usage") as answer:
-        assert answer.status == 200
+    async with http.get("wham/usage") as response:
+        assert response.status == 200
 
 
 async def test_one_path_can_be_refused_while_the_others_work(
@@ -39,11 +39,11 @@ async def test_one_path_can_be_refused_while_the_others_work(
 ) -> None:
     """The query is no part of the path."""
     sandbox.upstream.fault(UpstreamFault("answer", status=401, path="codex/models"))
-    async with http.get("codex/models?client_version=1") as answer:
-        assert answer.status == 401
-        assert (await answer.json())["error"]["code"] == "sandbox_fault"
-    async with http.get("wham/usage") as answer:
-        assert answer.status == 200
+    async with http.get("codex/models?client_version=1") as response:
+        assert response.status == 401
+        assert (await response.json())["error"]["code"] == "sandbox_fault"
+    async with http.get("wham/usage") as response:
+        assert response.status == 200
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])
@@ -55,8 +55,8 @@ async def test_a_request_can_fail_with_retry_after(
     sandbox.upstream.fault(fault, times=2)
     seen = []
     for _ in range(3):
-        async with http.get("wham/usage") as answer:
-            seen.append((answer.status, answer.headers.get("Retry-After")))
+        async with http.get("wham/usage") as response:
+            seen.append((response.status, response.headers.get("Retry-After")))
     assert seen == [(status, "2"), (status, "2"), (200, None)]
     assert sandbox.upstream.statuses == {status: 2, 200: 1}
 
@@ -66,11 +66,11 @@ async def test_a_page_can_stand_in_the_way(
 ) -> None:
     """403 with HTML, as a content network answers."""
     sandbox.upstream.fault(UpstreamFault("answer", status=403, html=True))
-    async with http.get("wham/usage") as answer:
-        assert (answer.status, answer.content_type) == (403, "text/html")
+    async with http.get("wham/usage") as response:
+        assert (response.status, response.content_type) == (403, "text/html")
 
 
-async def test_an_answer_can_come_before_the_body_was_sent(sandbox: Sandbox) -> None:
+async def test_a_response_can_come_before_the_body_was_sent(sandbox: Sandbox) -> None:
     """A server that refuses early does not wait for the upload."""
     sandbox.upstream.fault(UpstreamFault("answer", status=413, before_body=True))
     base = URL(sandbox.upstream_url)
@@ -99,12 +99,12 @@ async def test_a_stream_can_be_reset_midway(
     sandbox.upstream.fault(UpstreamFault("reset_mid_stream", after_events=2))
     sandbox.upstream.streams.hold_after_events = 1
     sandbox.upstream.streams.hold.close()
-    async with http.post("codex/responses") as answer:
-        first = await answer.content.readuntil(b"\n\n")
+    async with http.post("codex/responses") as response:
+        first = await response.content.readuntil(b"\n\n")
         assert b"response.created" in first
         sandbox.upstream.streams.hold.open()
         with pytest.raises(aiohttp.ClientError):
-            await answer.read()
+            await response.read()
     (record,) = sandbox.upstream.records
     assert (record.outcome, record.status) == ("broken", 200)
     assert record.sent_bytes > len(first)
@@ -116,8 +116,8 @@ async def test_a_delayed_stream_is_whole(
 ) -> None:
     """What is told to be late is not broken as well."""
     sandbox.upstream.fault(UpstreamFault("delay", delay_seconds=1e-6))
-    async with http.post("codex/responses") as answer:
-        assert b"response.completed" in await answer.read()
+    async with http.post("codex/responses") as response:
+        assert b"response.completed" in await response.read()
 
 
 async def test_a_body_can_be_shorter_than_promised(
@@ -125,10 +125,10 @@ async def test_a_body_can_be_shorter_than_promised(
 ) -> None:
     """An orderly end, too early."""
     sandbox.upstream.fault(UpstreamFault("short_body"))
-    async with http.get("wham/usage") as answer:
-        assert answer.headers["Content-Length"] == "1000"
+    async with http.get("wham/usage") as response:
+        assert response.headers["Content-Length"] == "1000"
         with pytest.raises(aiohttp.ClientPayloadError):
-            await answer.read()
+            await response.read()
     (record,) = sandbox.upstream.records
     assert (record.outcome, record.sent_bytes) == ("broken", 100)
 
@@ -142,12 +142,12 @@ async def test_a_request_can_hang(
     await sandbox.upstream.wait_for_requests(1)
     call.cancel()
     await sandbox.upstream.wait_for_abandoned(1)
-    async with http.get("wham/usage") as answer:
-        assert answer.status == 200
+    async with http.get("wham/usage") as response:
+        assert response.status == 200
 
 
 @pytest.mark.parametrize(("judged_first", "status"), [(True, 200), (False, 401)])
-async def test_an_answer_can_be_late(judged_first: bool, status: int) -> None:
+async def test_a_response_can_be_late(judged_first: bool, status: int) -> None:
     """Judged before the delay or after it."""
     asked, over = asyncio.Queue[float](), asyncio.Event()
 

@@ -23,7 +23,7 @@ PATIENCE = aiohttp.ClientTimeout(total=20)
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """One whole answer."""
+    """One whole response."""
 
     status: int
     headers: Mapping[str, str] = field(repr=False)
@@ -83,36 +83,36 @@ class Client:
     async def open(
         self, path: str = RESPONSES, *, method: str = "POST", **given: Any
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """Send a request; give the answer as soon as its head is in."""
+        """Send a request; give the response as soon as its head is in."""
         assert self._session is not None
         if method == "POST":
             given = {"json": {"model": "m", "stream": True}, **given}
         if "data" in given:
             given.pop("json", None)
         url = URL(self.base_url + path, encoded=True)  # as it is written
-        async with self._session.request(method, url, **given) as answer:
-            yield answer
+        async with self._session.request(method, url, **given) as response:
+            yield response
 
     async def send(
         self, path: str = RESPONSES, *, method: str = "POST", **given: Any
     ) -> Reply:
-        """Send a request and return the whole answer."""
-        async with self.open(path, method=method, **given) as answer:
-            reply = Reply(answer.status, answer.headers, await answer.read())
+        """Send a request and return the whole response."""
+        async with self.open(path, method=method, **given) as response:
+            reply = Reply(response.status, response.headers, await response.read())
         if reply.code is not None:
             emitted = f"{dict(reply.headers)} {reply.body.decode('utf-8', 'replace')}"
             self._canary.saw("an error body", emitted)
         return reply
 
     async def get(self, path: str = MODELS, **given: Any) -> Reply:
-        """GET a path and return the whole answer."""
+        """GET a path and return the whole response."""
         return await self.send(path, method="GET", **given)
 
     @asynccontextmanager
     async def asking(
         self, path: str = RESPONSES, **given: Any
     ) -> AsyncIterator[asyncio.Task[Reply]]:
-        """Send a request; give the task that gets its answer, or leaves at the end."""
+        """Send a request; give the task that gets its response, or leaves at the end."""
         task = asyncio.create_task(self.send(path, **given))
         try:
             yield task
@@ -121,7 +121,7 @@ class Client:
             await asyncio.wait({task})
 
     async def many(self, count: int, path: str = RESPONSES) -> list[Reply]:
-        """Send *count* requests at once and return all answers."""
+        """Send *count* requests at once and return all responses."""
         return await asyncio.gather(*(self.send(path) for _ in range(count)))
 
     async def raw(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:

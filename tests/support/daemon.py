@@ -82,11 +82,11 @@ class Daemon:
         """Return status and text of an admin page."""
         async with (
             aiohttp.ClientSession() as session,
-            session.get(self.admin_url + path) as answer,
+            session.get(self.admin_url + path) as response,
         ):
-            text = await answer.text()
+            text = await response.text()
         self._canary.saw(f"the admin page {path}", text)
-        return answer.status, text
+        return response.status, text
 
     async def start(self, clock: Clock) -> None:
         """Start the service; raise what keeps it from starting."""

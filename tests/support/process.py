@@ -139,11 +139,11 @@ class ServeProcess:
         """Return status and text of an admin page."""
         async with (
             aiohttp.ClientSession() as session,
-            session.get(self.admin_url + path) as answer,
+            session.get(self.admin_url + path) as response,
         ):
-            text = await answer.text()
+            text = await response.text()
         self._canary.saw(f"the admin page {path}", text)
-        return answer.status, text
+        return response.status, text
 
     async def look_around(self) -> None:
         """Show the canary everything that can be asked for."""

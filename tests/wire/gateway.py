@@ -51,7 +51,7 @@ class Gateway:
         return client, peer, await peer.head()
 
     async def refused(self, request: bytes) -> bytes:
-        """Send what must not go on; return the answer's head."""
+        """Send what must not go on; return the response's head."""
         client = await self.client()
         await client.send(request)
         head = await client.head()
@@ -59,11 +59,11 @@ class Gateway:
         return head
 
     async def answered(
-        self, answer: bytes, request: bytes | None = None
+        self, response: bytes, request: bytes | None = None
     ) -> tuple[Peer, Peer]:
         """Send a request, have *answer* sent, and return both ends."""
         client, peer, _ = await self.asked(request or get(b"/v1/models"))
-        await peer.send(answer)
+        await peer.send(response)
         return client, peer
 
     async def finished(self, count: int = 1) -> list[RequestFinished]:

@@ -133,10 +133,10 @@ class TlsFront(Server):
 class ConnectProxy(Server):
     """A proxy that knows where names lead. `requests` holds the heads that it got."""
 
-    def __init__(self, routes: dict[str, int], answer: bytes = ESTABLISHED) -> None:
+    def __init__(self, routes: dict[str, int], response: bytes = ESTABLISHED) -> None:
         super().__init__()
         self._routes = routes
-        self._answer = answer
+        self._answer = response
         self.requests: list[bytes] = []
 
     @property
@@ -147,7 +147,7 @@ class ConnectProxy(Server):
     async def serve(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        """Answer a CONNECT; pipe if the answer is that it may pass."""
+        """Answer a CONNECT; pipe if the response is that it may pass."""
         head = await reader.readuntil(b"\r\n\r\n")
         self.requests.append(head)
         writer.write(self._answer)

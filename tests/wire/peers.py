@@ -78,8 +78,8 @@ class Peer:
             return True
         return False
 
-    async def answer(self) -> tuple[bytes, bytes]:
-        """Return the next answer's head, and its body by its Content-Length."""
+    async def response(self) -> tuple[bytes, bytes]:
+        """Return the next response's head, and its body by its Content-Length."""
         head = await self.head()
         lengths = values(head, b"content-length")
         return head, await self.exactly(int(lengths[0]) if lengths else 0)

@@ -19,19 +19,19 @@ async def follow_up(gateway: Gateway, client: Peer) -> Peer:
     _, peer, _ = await gateway.asked(get(b"/v1/models"), client)
     assert gateway.upstream.connections == before + 1
     await peer.send(ok(b"next"))
-    assert (await client.answer())[1] == b"next"
+    assert (await client.response())[1] == b"next"
     return peer
 
 
 @pytest.mark.parametrize(
     "stray", [b"x", ok(b"evil"), b"HTTP/1.1 200 OK\r\n", b"\x00" * 10]
 )
-async def test_bytes_after_an_answer_cost_the_connection(
+async def test_bytes_after_a_response_cost_the_connection(
     gateway: Gateway, stray: bytes
 ) -> None:
     """Item 83: else another client would be served them."""
     client, peer = await gateway.answered(ok(b"first") + stray)
-    assert (await client.answer())[1] == b"first"
+    assert (await client.response())[1] == b"first"
     assert await peer.gone() == b""
     await follow_up(gateway, client)
 
@@ -47,7 +47,7 @@ async def test_bytes_after_a_last_chunk_cost_the_connection(gateway: Gateway) ->
     await follow_up(gateway, client)
 
 
-async def test_a_body_after_an_answer_to_head_costs_the_connection(
+async def test_a_body_after_a_response_to_head_costs_the_connection(
     gateway: Gateway,
 ) -> None:
     """Item 83: there is none, so it is something else."""
@@ -57,12 +57,12 @@ async def test_a_body_after_an_answer_to_head_costs_the_connection(
     await follow_up(gateway, client)
 
 
-async def test_an_answer_to_no_request_closes_the_connection(
+async def test_a_response_to_no_request_closes_the_connection(
     gateway: Gateway,
 ) -> None:
     """Item 84: RFC 9112 section 9.2."""
     client, peer = await gateway.answered(ok(b"first"))
-    assert (await client.answer())[1] == b"first"
+    assert (await client.response())[1] == b"first"
     await gateway.finished()
     await peer.send(ok(b"evil"))
     assert await peer.gone() == b""
@@ -74,7 +74,7 @@ async def test_an_idle_connection_that_the_upstream_closed_is_not_used(
 ) -> None:
     """Item 122: a POST after it goes over a new one, once."""
     client, peer = await gateway.answered(ok())
-    await client.answer()
+    await client.response()
     peer.close()
     assert await peer.gone() == b""
     _, second, head = await gateway.asked(post(b"/v1/responses", b"abc"), client)
@@ -87,7 +87,7 @@ async def test_a_post_that_met_a_dying_connection_is_not_sent_twice(
 ) -> None:
     """Items 120, 122: after the first byte went out, only the client may know better."""
     client, peer = await gateway.answered(ok())
-    await client.answer()
+    await client.response()
     await client.send(post(b"/v1/responses", b"abc"))
     await peer.head()
     peer.close()
@@ -102,7 +102,7 @@ async def test_a_get_that_met_a_dying_connection_is_sent_once_more(
 ) -> None:
     """Item 121: RFC 9112 section 9.3.1 allows it, over a new connection, once."""
     client, peer = await gateway.answered(ok())
-    await client.answer()
+    await client.response()
     await client.send(get(b"/v1/models"))
     await peer.head()
     peer.close()
@@ -123,12 +123,12 @@ async def test_a_get_over_a_fresh_connection_is_never_sent_again(
     assert gateway.upstream.connections == 1
 
 
-async def test_a_get_whose_answer_had_begun_is_never_sent_again(
+async def test_a_get_whose_response_had_begun_is_never_sent_again(
     gateway: Gateway,
 ) -> None:
-    """Item 121: a byte of an answer is an answer."""
+    """Item 121: a byte of a response is a response."""
     client, peer = await gateway.answered(ok())
-    await client.answer()
+    await client.response()
     await client.send(get(b"/v1/models"))
     await peer.head()
     await peer.send(b"H")
@@ -137,7 +137,7 @@ async def test_a_get_whose_answer_had_begun_is_never_sent_again(
     assert gateway.upstream.connections == 1
 
 
-async def test_an_early_answer_ends_the_upload_and_is_relayed(
+async def test_an_early_response_ends_the_upload_and_is_relayed(
     gateway: Gateway,
 ) -> None:
     """Items 115, 116: RFC 9112 section 9.5; that connection is not used again."""
@@ -146,12 +146,12 @@ async def test_an_early_answer_ends_the_upload_and_is_relayed(
     )
     assert await peer.exactly(8) == b"3\r\nabc\r\n"
     await peer.send(b"HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\n\r\nno")
-    head, body = await client.answer()
+    head, body = await client.response()
     assert (status(head), body) == (413, b"no")
     assert await peer.gone() == b""
 
 
-async def test_after_an_early_answer_the_rest_of_the_body_is_no_request(
+async def test_after_an_early_response_the_rest_of_the_body_is_no_request(
     gateway: Gateway,
 ) -> None:
     """Item 115: what was the body's stays the body's."""
@@ -202,7 +202,7 @@ async def test_a_hundred_requests_share_two_connections(gateway: Gateway) -> Non
     client, peer, _ = await gateway.asked(get(b"/v1/models"))
     for count in range(100):
         await peer.send(ok(b"%d" % count))
-        assert (await client.answer())[1] == b"%d" % count
+        assert (await client.response())[1] == b"%d" % count
         await client.send(get(b"/v1/models"))
         await peer.head()
     assert gateway.upstream.connections == 1
@@ -215,7 +215,7 @@ async def test_clients_that_come_and_go_leave_nothing_behind(
     client, peer, _ = await gateway.asked(get(b"/v1/models"))
     for count in range(100):
         await peer.send(ok())
-        await client.answer()
+        await client.response()
         client.close()
         await gateway.finished(count + 1)
         client = await gateway.client()
@@ -233,14 +233,14 @@ async def test_pipelined_requests_are_answered_in_order(gateway: Gateway) -> Non
             head = await peer.head()
         assert first_line(head) == b"GET /backend-api/codex/%d HTTP/1.1" % count
         await peer.send(ok(b"%d" % count))
-        assert (await client.answer())[1] == b"%d" % count
+        assert (await client.response())[1] == b"%d" % count
 
 
 async def test_after_a_malformed_request_no_other_is_served(gateway: Gateway) -> None:
     """Item 125: where one begins can no longer be known."""
     client = await gateway.client()
     await client.send(b"nonsense\r\n\r\n" + get(b"/v1/models"))
-    head, _ = await client.answer()
+    head, _ = await client.response()
     assert values(head, b"connection") == [b"close"]
     assert await client.gone() == b""
     assert gateway.upstream.connections == 0
@@ -251,7 +251,7 @@ async def test_a_request_before_a_malformed_one_is_answered(gateway: Gateway) ->
     client, peer, _ = await gateway.asked(get(b"/v1/models"))
     await client.send(b"nonsense\r\n\r\n" + get(b"/v1/other"))
     await peer.send(ok(b"first"))
-    assert (await client.answer())[1] == b"first"
+    assert (await client.response())[1] == b"first"
     assert status(await client.head()) == 400
     await client.gone()
     assert gateway.upstream.connections == 1
@@ -261,14 +261,14 @@ async def test_slow_clients_do_not_keep_others_waiting(gateway: Gateway) -> None
     """Item 126: neither one that dawdles in its head, nor one in its body."""
     for begun in (b"GET /v1/mo", request(b"POST", b"/v1/a", b"Content-Length: 9")):
         await (await gateway.client()).send(begun)
-    answering = asyncio.create_task(answer_the_get(gateway))
+    answering = asyncio.create_task(respond_to_the_get(gateway))
     client = await gateway.client()
     await client.send(get(b"/v1/models"))
-    assert (await client.answer())[1] == b"ok"
+    assert (await client.response())[1] == b"ok"
     await answering
 
 
-async def answer_the_get(gateway: Gateway) -> None:
+async def respond_to_the_get(gateway: Gateway) -> None:
     """Answer the one GET among the requests that come in."""
     while True:
         peer = await gateway.upstream.accept()
@@ -277,7 +277,7 @@ async def answer_the_get(gateway: Gateway) -> None:
             return
 
 
-async def test_a_silent_upstream_is_504_before_its_answer(tmp_path: Path) -> None:
+async def test_a_silent_upstream_is_504_before_its_response(tmp_path: Path) -> None:
     """Item 127."""
     async with running(tmp_path, upstream_idle_timeout_seconds="0.2") as gateway:
         client, peer, _ = await gateway.asked(get(b"/v1/models"))
@@ -287,7 +287,7 @@ async def test_a_silent_upstream_is_504_before_its_answer(tmp_path: Path) -> Non
         assert await peer.gone() == b""
 
 
-async def test_a_silent_upstream_is_broken_off_in_mid_answer(tmp_path: Path) -> None:
+async def test_a_silent_upstream_is_broken_off_in_mid_response(tmp_path: Path) -> None:
     """Item 127."""
     async with running(tmp_path, upstream_idle_timeout_seconds="0.2") as gateway:
         client, _ = await gateway.answered(ok(b"0123456789")[:-5])
@@ -318,7 +318,7 @@ async def test_an_upstream_that_is_not_there_is_502(tmp_path: Path) -> None:
         client = await gateway.client()
         for _ in range(2):
             await client.send(get(b"/v1/models"))
-            head, _ = await client.answer()
+            head, _ = await client.response()
             assert status(head) == 502
             assert values(head, b"x-bearerd-error") == [b"upstream_unreachable"]
 
@@ -337,4 +337,4 @@ async def test_a_large_body_goes_up_while_the_upstream_takes_its_time(
         assert await peer.reader.readexactly(len(body)) == body
     await sending
     await peer.send(ok())
-    assert (await client.answer())[1] == b"ok"
+    assert (await client.response())[1] == b"ok"

@@ -12,7 +12,7 @@ import pytest
 from aiohappyeyeballs import AddrInfoType
 
 from bearerd.relay.upstream.dial import _first_of
-from bearerd.relay.upstream.pool import IDLE_SECONDS, Origin, Upstream
+from bearerd.relay.upstream.pool import IDLE_SECONDS, Origin, UpstreamPool
 from tests.wire.gateway import Gateway, get, ok, post, running
 from tests.wire.peers import Peer, RawUpstream, first_line, status, values
 
@@ -25,7 +25,7 @@ async def once(gateway: Gateway, client: Peer, peer: Peer | None = None) -> Peer
     peer = peer or await gateway.upstream.accept()
     await peer.head()
     await peer.send(ok())
-    assert status((await client.answer())[0]) == 200
+    assert status((await client.response())[0]) == 200
     return peer
 
 
@@ -52,12 +52,12 @@ async def test_an_end_that_nobody_has_read_yet_costs_no_post(gateway: Gateway) -
     assert first_line(await second.head()).startswith(b"POST ")
     assert await second.exactly(3) == b"abc"
     await second.send(ok())
-    assert status((await client.answer())[0]) == 200
+    assert status((await client.response())[0]) == 200
     assert [told.attempts for told in await gateway.finished(2)] == [1, 1]
 
 
 async def test_bytes_that_nobody_has_read_yet_cost_no_post(gateway: Gateway) -> None:
-    """Item 84: an answer to no request would be taken for the POST's."""
+    """Item 84: a response to no request would be taken for the POST's."""
     client = await gateway.client()
     peer = await once(gateway, client)
     await gateway.finished()
@@ -66,11 +66,11 @@ async def test_bytes_that_nobody_has_read_yet_cost_no_post(gateway: Gateway) -> 
     second = await gateway.upstream.accept()
     await second.head()
     await second.send(ok(b"good"))
-    assert (await client.answer())[1] == b"good"
+    assert (await client.response())[1] == b"good"
 
 
 @pytest.mark.parametrize("ending", ["close", "reset"])
-async def test_an_upstream_that_closes_after_each_answer_without_a_word_is_used(
+async def test_an_upstream_that_closes_after_each_response_without_a_word_is_used(
     gateway: Gateway, ending: str
 ) -> None:
     """Item 122: every POST is answered, each over a connection of its own."""
@@ -80,7 +80,7 @@ async def test_an_upstream_that_closes_after_each_answer_without_a_word_is_used(
         peer = await gateway.upstream.accept()
         await peer.head()
         await peer.send(ok())
-        assert status((await client.answer())[0]) == 200
+        assert status((await client.response())[0]) == 200
         getattr(peer, ending)()
         assert await peer.gone() in {b"abc", b""}
         assert gateway.upstream.connections == count
@@ -88,7 +88,7 @@ async def test_an_upstream_that_closes_after_each_answer_without_a_word_is_used(
     assert {one.attempts for one in told} == {1}
 
 
-async def test_an_answer_and_its_end_in_one_breath_are_an_answer(
+async def test_a_response_and_its_end_in_one_breath_are_a_response(
     gateway: Gateway,
 ) -> None:
     """Item 122: what comes after it asks for a new connection."""
@@ -99,7 +99,7 @@ async def test_an_answer_and_its_end_in_one_breath_are_an_answer(
         await peer.head()
         peer.writer.write(ok())
         peer.close()
-        assert status((await client.answer())[0]) == 200
+        assert status((await client.response())[0]) == 200
         assert gateway.upstream.connections == count
 
 
@@ -109,17 +109,17 @@ async def test_an_announced_close_is_taken_at_its_word(
 ) -> None:
     """RFC 9112 section 9.6: it is not used again, though it is still open."""
     client, peer = await gateway.answered(ok(b"ok", line))
-    assert (await client.answer())[1] == b"ok"
+    assert (await client.response())[1] == b"ok"
     assert await peer.gone() == b""
     assert await once(gateway, client) is not peer
 
 
-async def test_a_1_0_answer_without_keep_alive_is_the_last(gateway: Gateway) -> None:
+async def test_a_1_0_response_without_keep_alive_is_the_last(gateway: Gateway) -> None:
     """RFC 9112 section 9.3."""
     client, peer = await gateway.answered(
         b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok"
     )
-    assert (await client.answer())[1] == b"ok"
+    assert (await client.response())[1] == b"ok"
     assert await peer.gone() == b""
     assert await once(gateway, client) is not peer
 
@@ -134,7 +134,7 @@ async def test_leftover_bytes_cost_the_connection_and_no_request(
         peer = await gateway.upstream.accept()
         await peer.head()
         await peer.send(ok(b"good") + ok(b"evil"))
-        assert (await client.answer())[1] == b"good"
+        assert (await client.response())[1] == b"good"
         assert gateway.upstream.connections == count
     assert {one.attempts for one in await gateway.finished(20)} == {1}
 
@@ -164,7 +164,7 @@ async def test_requests_at_once_have_a_connection_each_and_share_them_later(
         await peer.head()
         await peer.send(ok())
     for client in clients:
-        await client.answer()
+        await client.response()
     await gateway.finished(10)
     for client in clients:
         await client.send(get(b"/v1/models"))
@@ -172,14 +172,14 @@ async def test_requests_at_once_have_a_connection_each_and_share_them_later(
         await peer.head()
         await peer.send(ok())
     for client in clients:
-        assert status((await client.answer())[0]) == 200
+        assert status((await client.response())[0]) == 200
     assert gateway.upstream.connections == 10
 
 
 @asynccontextmanager
-async def pool(server: RawUpstream) -> AsyncIterator[Upstream]:
+async def pool(server: RawUpstream) -> AsyncIterator[UpstreamPool]:
     """A pool before a raw upstream."""
-    upstream = Upstream(
+    upstream = UpstreamPool(
         Origin.of(f"http://127.0.0.1:{server.port}/x"),
         connect_timeout_seconds=5,
         idle_timeout_seconds=5,
@@ -194,7 +194,7 @@ async def pool(server: RawUpstream) -> AsyncIterator[Upstream]:
 async def test_a_connection_idle_for_too_long_is_closed() -> None:
     """Item 122: before the upstream does it; the time is the test's."""
     async with RawUpstream() as server, pool(server) as upstream:
-        wire = await upstream.wire()
+        wire = await upstream.acquire()
         wire.start(
             b"asked",
             is_head_request=False,
@@ -258,7 +258,7 @@ async def test_an_upstream_that_swallows_everything_is_504(tmp_path: Path) -> No
         ) as gateway:
             client = await gateway.client()
             await client.send(POST)
-            head, body = await client.answer()
+            head, body = await client.response()
             assert status(head) == 504
             assert values(head, b"x-bearerd-error") == [b"upstream_timeout"]
             assert b"within 0.3 seconds" in body
@@ -301,7 +301,7 @@ async def test_an_upstream_that_comes_back_is_found(gateway: Gateway) -> None:
     server.close()
     await server.wait_closed()
     await client.send(POST)
-    assert status((await client.answer())[0]) == 502
+    assert status((await client.response())[0]) == 502
     gateway.upstream._server = await asyncio.start_server(
         gateway.upstream._take, "127.0.0.1", gateway.upstream.port
     )

@@ -114,7 +114,7 @@ async def test_without_a_good_key_nothing_goes_on(
 async def test_a_401_is_recovered_with_one_refresh_and_one_replay(
     renewing: Gateway, authority: Sandbox
 ) -> None:
-    """Item 135: the replay's answer is what the client gets."""
+    """Item 135: the replay's response is what the client gets."""
     client, peer, first = await renewing.asked(post(b"/v1/responses", b"abc"))
     assert await peer.exactly(3) == b"abc"
     await peer.send(REFUSED)
@@ -122,7 +122,7 @@ async def test_a_401_is_recovered_with_one_refresh_and_one_replay(
     assert await peer.exactly(3) == b"abc"
     assert values(first, b"authorization") != values(second, b"authorization")
     await peer.send(ok())
-    head, body = await client.answer()
+    head, body = await client.response()
     assert (status(head), body) == (200, b"ok")
     assert values(head, b"x-bearerd-recovery") == [b"refresh"]
     assert authority.authority.refreshes == 1
@@ -137,7 +137,7 @@ async def test_a_second_401_is_delivered_as_it_is(
     await peer.send(REFUSED)
     peer, _ = await next_head(renewing, peer)
     await peer.send(REFUSED)
-    head, body = await client.answer()
+    head, body = await client.response()
     assert (status(head), body) == (401, REFUSED_BODY)
     assert b"x-bearerd-error" not in names(head)
     assert [told.attempts for told in await renewing.finished()] == [2]
@@ -156,7 +156,7 @@ async def test_a_body_too_large_to_keep_is_streamed_and_its_401_delivered(
         client, peer, first = await gateway.asked(post(b"/v1/responses", body))
         assert await peer.exactly(100) == body
         await peer.send(REFUSED)
-        head, got = await client.answer()
+        head, got = await client.response()
         assert (status(head), got) == (401, REFUSED_BODY)
         assert values(head, b"x-bearerd-error") == [b"replay_abandoned"]
         await client.send(get(b"/v1/models"))
@@ -176,7 +176,7 @@ async def test_a_401_in_mid_upload_replays_both_halves(renewing: Gateway) -> Non
     await client.send(b"def")
     assert await peer.exactly(3) == b"def"
     await peer.send(ok())
-    assert (await client.answer())[1] == b"ok"
+    assert (await client.response())[1] == b"ok"
 
 
 @pytest.mark.parametrize("code", [400, 402, 403, 407, 429, 500, 503])
@@ -188,7 +188,7 @@ async def test_no_other_status_is_recovered(
     client, _ = await renewing.answered(
         b"HTTP/1.1 %d No\r\nContent-Length: %d\r\n\r\n%b" % (code, len(body), body)
     )
-    head, got = await client.answer()
+    head, got = await client.response()
     assert (status(head), got) == (code, body)
     assert authority.authority.calls == 0
 
@@ -203,8 +203,8 @@ async def test_many_401s_at_once_cost_one_refresh(
     peers = [await renewing.upstream.accept() for _ in clients]
     old = {values(await peer.head(), b"authorization")[0] for peer in peers}
     serving = [asyncio.create_task(serve(peer, old, REFUSED)) for peer in peers]
-    answers = await asyncio.gather(*(client.answer() for client in clients))
-    assert {status(head) for head, _ in answers} == {200}
+    responses = await asyncio.gather(*(client.response() for client in clients))
+    assert {status(head) for head, _ in responses} == {200}
     assert authority.authority.refreshes == 1
     for task in serving:
         task.cancel()
@@ -229,9 +229,9 @@ async def test_a_late_401_for_an_old_credential_asks_no_authority(
     await peer.send(REFUSED)
     peer, _ = await next_head(renewing, peer)
     await peer.send(ok())
-    await client.answer()
+    await client.response()
     await late_peer.send(REFUSED)
     peer, _ = await next_head(renewing, late_peer)
     await peer.send(ok())
-    assert status((await late.answer())[0]) == 200
+    assert status((await late.response())[0]) == 200
     assert authority.authority.refreshes == 1

@@ -11,9 +11,9 @@ from tests.wire.parsers import IS_PYTHON_PARSER
 from tests.wire.peers import fields, first_line, names, status, values
 
 
-async def answer_head(gateway: Gateway, answer: bytes) -> bytes:
+async def response_head(gateway: Gateway, response: bytes) -> bytes:
     """Return the head that a client gets when the upstream sends *answer*."""
-    client, _ = await gateway.answered(answer)
+    client, _ = await gateway.answered(response)
     return await client.head()
 
 
@@ -62,7 +62,7 @@ async def test_a_folded_line_of_the_upstream_is_unfolded_or_refused(
     gateway: Gateway,
 ) -> None:
     """Item 27: never passed on folded."""
-    head = await answer_head(gateway, ok(b"ok", b"X-A: 1\r\n  2"))
+    head = await response_head(gateway, ok(b"ok", b"X-A: 1\r\n  2"))
     assert status(head) == 502 or values(head, b"x-a")[0].split() == [b"1", b"2"]
 
 
@@ -76,7 +76,7 @@ async def test_lines_of_one_name_keep_their_order_upward(gateway: Gateway) -> No
 async def test_lines_of_one_name_keep_their_order_downward(gateway: Gateway) -> None:
     """Items 31, 32: as above, the other way."""
     lines = [b"X-A: 1", b"x-a: 2", b"X-B: 9", b"X-A: 3", b"x-A: 1"]
-    head = await answer_head(gateway, ok(b"ok", *lines))
+    head = await response_head(gateway, ok(b"ok", *lines))
     assert [line for line in head.split(b"\r\n") if line in lines] == lines
 
 
@@ -91,7 +91,9 @@ async def test_unknown_fields_pass_both_ways_as_spelled(gateway: Gateway) -> Non
 
 async def test_cookies_of_the_upstream_stay_with_us(gateway: Gateway) -> None:
     """Items 34, 132: they would tie one client's session to another's."""
-    head = await answer_head(gateway, ok(b"ok", b"Set-Cookie: a=1", b"set-cookie: b=2"))
+    head = await response_head(
+        gateway, ok(b"ok", b"Set-Cookie: a=1", b"set-cookie: b=2")
+    )
     assert b"set-cookie" not in names(head)
 
 
@@ -153,7 +155,7 @@ async def test_an_upstream_header_section_that_is_too_large_is_502(
     gateway: Gateway, line: bytes
 ) -> None:
     """Item 38."""
-    head = await answer_head(gateway, ok(b"ok", line))
+    head = await response_head(gateway, ok(b"ok", line))
     assert status(head) == 502
     assert values(head, b"x-bearerd-error") == [b"upstream_protocol_error"]
 
@@ -166,14 +168,14 @@ async def test_no_field_is_invented_upward(gateway: Gateway) -> None:
 
 async def test_no_field_is_invented_downward(gateway: Gateway) -> None:
     """Items 40, 41: only the Date is added."""
-    head = await answer_head(gateway, ok())
+    head = await response_head(gateway, ok())
     assert names(head) == {b"content-length", b"date"}
 
 
 async def test_the_upstream_s_own_date_stays(gateway: Gateway) -> None:
-    """Item 41: it says when the answer was made."""
+    """Item 41: it says when the response was made."""
     line = b"Date: Sun, 06 Nov 1994 08:49:37 GMT"
-    head = await answer_head(gateway, ok(b"ok", line))
+    head = await response_head(gateway, ok(b"ok", line))
     assert [f for f in fields(head) if f[0].lower() == b"date"] == [
         (b"Date", b"Sun, 06 Nov 1994 08:49:37 GMT")
     ]
@@ -184,7 +186,7 @@ async def test_a_reason_phrase_never_corrupts_the_status_line(
     gateway: Gateway, reason: bytes
 ) -> None:
     """Item 42."""
-    head = await answer_head(
+    head = await response_head(
         gateway, b"HTTP/1.1 299 %b\r\nContent-Length: 0\r\n\r\n" % reason
     )
     assert first_line(head) == b"HTTP/1.1 299 " + reason
@@ -192,7 +194,7 @@ async def test_a_reason_phrase_never_corrupts_the_status_line(
 
 async def test_a_status_line_without_a_reason_is_understood(gateway: Gateway) -> None:
     """Item 42: some servers leave even the blank away."""
-    head = await answer_head(gateway, b"HTTP/1.1 200\r\nContent-Length: 0\r\n\r\n")
+    head = await response_head(gateway, b"HTTP/1.1 200\r\nContent-Length: 0\r\n\r\n")
     assert first_line(head) == b"HTTP/1.1 200 "
 
 
@@ -209,5 +211,5 @@ async def test_a_head_in_single_bytes_is_understood_both_ways(
     for byte in ok(b"body", b"X-B: 2"):
         await peer.send(bytes([byte]))
         await asyncio.sleep(0)
-    head, body = await client.answer()
+    head, body = await client.response()
     assert (values(head, b"x-b"), body) == ([b"2"], b"body")

@@ -60,7 +60,7 @@ async def test_a_client_cannot_nominate_away_what_is_ours(gateway: Gateway) -> N
 async def test_an_upstream_cannot_nominate_away_the_framing(gateway: Gateway) -> None:
     """Item 46, the other way."""
     client, _ = await gateway.answered(ok(b"ok", b"Connection: content-length, date"))
-    head, body = await client.answer()
+    head, body = await client.response()
     assert (values(head, b"content-length"), body) == ([b"2"], b"ok")
     assert len(values(head, b"date")) == 1
 
@@ -107,7 +107,7 @@ async def test_a_client_that_wants_to_close_is_told_so_and_closed(
 ) -> None:
     """Item 50."""
     client, _ = await gateway.answered(ok(), get(b"/v1/models", b"Connection: close"))
-    head, body = await client.answer()
+    head, body = await client.response()
     assert (values(head, b"connection"), body) == ([b"close"], b"ok")
     assert await client.rest() == b""
 
@@ -115,9 +115,9 @@ async def test_a_client_that_wants_to_close_is_told_so_and_closed(
 async def test_a_close_of_the_upstream_is_not_the_client_s(gateway: Gateway) -> None:
     """Item 50: each hop has its own connection."""
     client, peer = await gateway.answered(ok(b"one", b"Connection: close"))
-    head, _ = await client.answer()
+    head, _ = await client.response()
     assert values(head, b"connection") == []
     assert await peer.gone() == b""
     _, second, _ = await gateway.asked(get(b"/v1/models"), client)
     await second.send(ok(b"two"))
-    assert (await client.answer())[1] == b"two"
+    assert (await client.response())[1] == b"two"

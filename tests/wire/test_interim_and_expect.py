@@ -1,4 +1,4 @@
-"""Informational answers, `Expect: 100-continue`, and upgrades that nobody asked for."""
+"""Informational responses, `Expect: 100-continue`, and upgrades that nobody asked for."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ HINTS = b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\nX-I: 1\r\n\r\n"
 @pytest.mark.parametrize(
     "interim", [HINTS, b"HTTP/1.1 102 Processing\r\n\r\n", b"HTTP/1.1 199 Odd\r\n\r\n"]
 )
-async def test_an_informational_answer_is_passed_on(
+async def test_an_informational_response_is_passed_on(
     gateway: Gateway, interim: bytes
 ) -> None:
     """Item 86: RFC 9110 section 15.2, as it came and when it came."""
     client, peer = await gateway.answered(interim)
     assert await client.head() == interim
     await peer.send(ok())
-    assert (await client.answer())[1] == b"ok"
+    assert (await client.response())[1] == b"ok"
 
 
 async def test_a_100_that_the_client_did_not_ask_for_is_not_passed_on(
@@ -34,7 +34,7 @@ async def test_a_100_that_the_client_did_not_ask_for_is_not_passed_on(
     assert status(await client.head()) == 200
 
 
-async def test_informational_fields_do_not_leak_into_the_final_answer(
+async def test_informational_fields_do_not_leak_into_the_final_response(
     gateway: Gateway,
 ) -> None:
     """Item 87."""
@@ -44,7 +44,7 @@ async def test_informational_fields_do_not_leak_into_the_final_answer(
     assert names(await client.head()) == {b"content-length", b"x-f", b"date"}
 
 
-async def test_informational_answers_are_bounded(gateway: Gateway) -> None:
+async def test_informational_responses_are_bounded(gateway: Gateway) -> None:
     """Item 87: an upstream that never comes to the point is given up."""
     client, peer = await gateway.answered(HINTS * 1000)
     head = await client.head()
@@ -54,7 +54,7 @@ async def test_informational_answers_are_bounded(gateway: Gateway) -> None:
     assert await peer.gone() == b""
 
 
-async def test_a_1_0_client_gets_no_informational_answer(gateway: Gateway) -> None:
+async def test_a_1_0_client_gets_no_informational_response(gateway: Gateway) -> None:
     """Item 86: RFC 9110 section 15.2, a 1.0 client would not understand it."""
     client, _ = await gateway.answered(HINTS + ok(), b"GET /v1/models HTTP/1.0\r\n\r\n")
     assert status(await client.head()) == 200
@@ -70,7 +70,7 @@ async def test_a_client_that_waits_for_a_100_gets_one_at_once(
     await client.send(b"abc")
     assert await peer.exactly(3) == b"abc"
     await peer.send(ok())
-    assert (await client.answer())[1] == b"ok"
+    assert (await client.response())[1] == b"ok"
 
 
 async def test_a_client_that_does_not_wait_for_its_100_is_served(
@@ -94,7 +94,7 @@ async def test_a_refusal_instead_of_a_100_saves_the_body(gateway: Gateway) -> No
     assert gateway.upstream.connections == 0
 
 
-async def test_a_final_answer_before_the_body_is_relayed_and_ends_the_upload(
+async def test_a_final_response_before_the_body_is_relayed_and_ends_the_upload(
     gateway: Gateway,
 ) -> None:
     """Item 89: and that upstream connection is not used again."""

@@ -13,10 +13,10 @@ from bearerd.relay.client.connection import (
     FIELD_COUNT_LIMIT,
     FIELD_LIMIT_BYTES,
     HEAD_LIMIT_BYTES,
+    AlreadySent,
     ClientServer,
-    Delivered,
 )
-from bearerd.relay.client.response import DateLine
+from bearerd.relay.client.response import DateField
 from tests.support import Canary
 from tests.wire.gateway import Gateway, get, ok, request, running
 from tests.wire.peers import Peer, RawUpstream, status, values
@@ -32,11 +32,11 @@ async def is_served(gateway: Gateway) -> None:
     """See a request of another client through."""
     client, peer, _ = await gateway.asked(get(b"/v1/models"))
     await peer.send(ok(b"healthy", b"Connection: close"))
-    assert (await client.answer())[1] == b"healthy"
+    assert (await client.response())[1] == b"healthy"
 
 
 def told(head: bytes) -> tuple[int, list[bytes]]:
-    """Return the status and the code of an answer of ours."""
+    """Return the status and the code of a response of ours."""
     return status(head), values(head, b"x-bearerd-error")
 
 
@@ -59,12 +59,12 @@ async def test_a_header_section_too_large_is_refused_while_it_comes(
     with suppress(ConnectionError):
         await client.send(head)
         await client.send(b"X: 1\r\n")
-    answer = await client.head()
-    assert told(answer) in [
+    response = await client.head()
+    assert told(response) in [
         (431, [b"request_malformed"]),
         (400, [b"request_malformed"]),
     ]
-    assert values(answer, b"connection") == [b"close"]
+    assert values(response, b"connection") == [b"close"]
     await client.gone()
     assert gateway.upstream.connections == 0
     await is_served(gateway)
@@ -85,13 +85,13 @@ async def test_a_connection_too_many_is_told_so(tmp_path: Path) -> None:
         first, peer, _ = await gateway.asked(get(b"/v1/models"))
         second = await gateway.client()
         third = await gateway.client()
-        head, _ = await third.answer()
+        head, _ = await third.response()
         assert told(head) == (503, [b"overloaded"])
         assert values(head, b"retry-after") == [b"1"]
         assert values(head, b"connection") == [b"close"]
         assert await third.gone() == b""
         await peer.send(ok(b"first", b"Connection: close"))
-        assert (await first.answer())[1] == b"first"
+        assert (await first.response())[1] == b"first"
         await second.leave()
         await first.leave()
         await gateway.finished()
@@ -105,18 +105,18 @@ async def test_a_request_too_many_is_told_so(tmp_path: Path) -> None:
         third = await gateway.client()
         for _ in range(3):
             await third.send(get(b"/v1/models"))
-            head, _ = await third.answer()
+            head, _ = await third.response()
             assert told(head) == (503, [b"overloaded"])
             assert values(head, b"retry-after") == [b"1"]
         for client, peer, _ in busy:
             await peer.send(ok(b"busy", b"Connection: close"))
-            assert (await client.answer())[1] == b"busy"
+            assert (await client.response())[1] == b"busy"
         await gateway.finished(5)
         await third.send(get(b"/v1/models"))
         peer = await gateway.upstream.accept()
         await peer.head()
         await peer.send(ok(b"third"))
-        assert (await third.answer())[1] == b"third"
+        assert (await third.response())[1] == b"third"
 
 
 async def test_a_stream_counts_as_under_way_until_its_end(tmp_path: Path) -> None:
@@ -126,7 +126,7 @@ async def test_a_stream_counts_as_under_way_until_its_end(tmp_path: Path) -> Non
         await client.head()
         second = await gateway.client()
         await second.send(get(b"/v1/models"))
-        assert told((await second.answer())[0]) == (503, [b"overloaded"])
+        assert told((await second.response())[0]) == (503, [b"overloaded"])
         client.reset()
         await gateway.finished(2)
         await is_served(gateway)
@@ -139,9 +139,9 @@ async def test_a_head_that_does_not_come_to_its_end_is_given_up(begun: bytes) ->
     """Item 126: with the limit that idle connections have; here it is short."""
 
     async def handle(_request: web.BaseRequest) -> web.StreamResponse:
-        return Delivered(keeps_alive=True)
+        return AlreadySent(keeps_alive=True)
 
-    clients = ClientServer(handle, DateLine(lambda: 0.0), 10, keep_alive_seconds=0.2)
+    clients = ClientServer(handle, DateField(lambda: 0.0), 10, keep_alive_seconds=0.2)
     server = await asyncio.get_running_loop().create_server(clients, "127.0.0.1", 0)
     async with server:
         client = await Peer.connect(server.sockets[0].getsockname()[1])
@@ -160,11 +160,11 @@ async def test_a_head_that_comes_byte_by_byte_is_a_request(gateway: Gateway) -> 
     peer = await gateway.upstream.accept()
     assert values(await peer.head(), b"x-a") == [b"1"]
     await peer.send(ok())
-    assert (await client.answer())[1] == b"ok"
+    assert (await client.response())[1] == b"ok"
 
 
 async def asked_through(process: Daemon, upstream: RawUpstream) -> tuple[Peer, Peer]:
-    """Return both ends of a request that waits for its answer."""
+    """Return both ends of a request that waits for its response."""
     client = await process.client()
     await client.send(get(b"/v1/models"))
     peer = await upstream.accept()
@@ -179,7 +179,7 @@ async def is_swift(process: Daemon, upstream: RawUpstream) -> None:
     for _ in range(20):
         began = loop.time()
         await peer.send(ok())
-        assert status((await client.answer())[0]) == 200
+        assert status((await client.response())[0]) == 200
         assert loop.time() - began < 1.0
         await client.send(get(b"/v1/models"))
         await peer.head()
@@ -234,7 +234,7 @@ async def test_clients_slow_in_their_bodies_cost_others_nothing(
 async def test_clients_slow_in_reading_cost_others_nothing(
     tmp_path: Path, canary: Canary
 ) -> None:
-    """Item 126: each has an answer of 64 MiB under way, and takes none of it."""
+    """Item 126: each has a response of 64 MiB under way, and takes none of it."""
     count, block = 30, bytes(1 << 16)
     async with (
         RawUpstream() as upstream,
@@ -278,7 +278,7 @@ async def test_a_thousand_clients_in_a_row_leave_nothing_behind(
         client, peer = await asked_through(process, upstream)
         for _ in range(1000):
             await peer.send(ok())
-            await client.answer()
+            await client.response()
             await client.leave()
             client = await process.client()
             await client.send(get(b"/v1/models"))
@@ -292,7 +292,7 @@ async def test_a_thousand_clients_in_a_row_leave_nothing_behind(
 async def test_five_hundred_requests_at_once_are_all_answered(
     tmp_path: Path, canary: Canary
 ) -> None:
-    """Each with its own answer; then their connections are closed or used again."""
+    """Each with its own response; then their connections are closed or used again."""
     count = 500
     async with (
         RawUpstream() as upstream,
@@ -305,7 +305,7 @@ async def test_five_hundred_requests_at_once_are_all_answered(
         for peer in peers:
             (number_sent,) = values(await peer.head(), b"x-number")
             await peer.send(ok(number_sent))
-        answers = [(await client.answer())[1] for client in clients]
-        assert answers == [b"%d" % number for number in range(count)]
+        responses = [(await client.response())[1] for client in clients]
+        assert responses == [b"%d" % number for number in range(count)]
         for client in clients:
             await client.leave()

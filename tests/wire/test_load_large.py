@@ -77,7 +77,7 @@ class Plain:
 
 
 class Upstream(threading.Thread):
-    """Takes one request of 2 GiB or gives one answer of it, in its own thread."""
+    """Takes one request of 2 GiB or gives one response of it, in its own thread."""
 
     def __init__(self, *, is_upload: bool, is_chunked: bool) -> None:
         super().__init__(daemon=True)
@@ -103,7 +103,7 @@ class Upstream(threading.Thread):
 
 
 def ask(port: int, *, is_upload: bool, is_chunked: bool) -> tuple[bytes, int]:
-    """Be the client; return the answer's head, and how much of a body there was."""
+    """Be the client; return the response's head, and how much of a body there was."""
     with socket.create_connection(("127.0.0.1", port)) as sock:
         end = Plain(sock)
         start = b"%b /v1/responses HTTP/1.1\r\nHost: localhost\r\n"

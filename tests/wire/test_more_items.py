@@ -8,8 +8,12 @@ import json
 import pytest
 from aiohttp import web
 
-from bearerd.relay.client.connection import KEEP_ALIVE_SECONDS, ClientServer, Delivered
-from bearerd.relay.client.response import DateLine
+from bearerd.relay.client.connection import (
+    KEEP_ALIVE_SECONDS,
+    AlreadySent,
+    ClientServer,
+)
+from bearerd.relay.client.response import DateField
 from tests.wire.gateway import Gateway, get, ok, request
 from tests.wire.peers import Peer, names, status, values
 from tests.wire.upgrades import SWITCHED, UPGRADE
@@ -59,12 +63,12 @@ async def test_an_options_at_its_last_hop_is_answered_here(gateway: Gateway) -> 
 async def test_a_401_of_a_resource_keeps_its_challenge(gateway: Gateway) -> None:
     """Item 111: one that is not about our token is passed on as it came."""
     client, peer = await gateway.answered(ok(), get(b"/v1/accepted"))
-    await client.answer()
+    await client.response()
     line = b'WWW-Authenticate: Basic realm="made-up", charset="UTF-8"'
     await client.send(get(b"/v1/other"))
     await peer.head()
     await peer.send(b"HTTP/1.1 401 No\r\n%b\r\nContent-Length: 4\r\n\r\nno\r\n" % line)
-    head, body = await client.answer()
+    head, body = await client.response()
     assert (status(head), body) == (401, b"no\r\n")
     assert line in head.split(b"\r\n")
     assert b"x-bearerd-error" not in names(head)
@@ -75,7 +79,7 @@ async def test_a_passing_trouble_says_when_to_come_back(gateway: Gateway) -> Non
     client, _ = await gateway.answered(
         b"HTTP/1.1 401 No\r\nContent-Length: 13\r\n\r\ntoken_expired"
     )
-    head, body = await client.answer()
+    head, body = await client.response()
     assert (status(head), values(head, b"x-bearerd-error")) == (
         503,
         [b"authority_unavailable"],
@@ -88,21 +92,21 @@ async def test_a_trouble_of_unknown_length_says_what_it_is(gateway: Gateway) -> 
     """Item 113: no time is promised that nobody knows."""
     client, peer, _ = await gateway.asked(get(b"/v1/models"))
     peer.close()
-    head, body = await client.answer()
+    head, body = await client.response()
     assert status(head) == 502
     assert b"retry-after" not in names(head)
     assert "closed the connection" in json.loads(body)["error"]["message"]
 
 
 async def test_an_idle_connection_ends_at_its_limit() -> None:
-    """Item 128: after an answer; here the limit is short."""
+    """Item 128: after a response; here the limit is short."""
 
     async def handle(request: web.BaseRequest) -> web.StreamResponse:
         assert request.transport is not None
         request.transport.write(b"HTTP/1.1 204 No Content\r\n\r\n")
-        return Delivered(keeps_alive=True)
+        return AlreadySent(keeps_alive=True)
 
-    clients = ClientServer(handle, DateLine(lambda: 0.0), 10, keep_alive_seconds=0.2)
+    clients = ClientServer(handle, DateField(lambda: 0.0), 10, keep_alive_seconds=0.2)
     server = await asyncio.get_running_loop().create_server(clients, "127.0.0.1", 0)
     async with server:
         client = await Peer.connect(server.sockets[0].getsockname()[1])

@@ -56,10 +56,10 @@ def direct(front: TlsFront) -> str:
 
 
 async def refused(gateway: Gateway) -> tuple[int, bytes, str]:
-    """Ask, and return our own answer: its status, its code, and what it says."""
+    """Ask, and return our own response: its status, its code, and what it says."""
     client = await gateway.client()
     await client.send(post(b"/v1/responses", b"abc"))
-    head, body = await client.answer()
+    head, body = await client.response()
     (code,) = values(head, b"x-bearerd-error")
     return status(head), code, body.decode()
 
@@ -76,7 +76,7 @@ async def test_an_upstream_with_a_certificate_of_ones_own_is_reached(
         assert values(head, b"host") == [f"localhost:{front.port}".encode()]
         for _ in range(3):
             await peer.send(ok())
-            assert (await client.answer())[1] == b"ok"
+            assert (await client.response())[1] == b"ok"
             await client.send(get(b"/v1/models"))
             await peer.head()
         assert front.connections == 1
@@ -97,11 +97,11 @@ async def test_requests_go_through_the_proxy(
         assert values(head, b"host") == [UPSTREAM.encode()]
         assert await peer.exactly(3) == b"abc"
         await peer.send(ok(b"first"))
-        assert (await client.answer())[1] == b"first"
+        assert (await client.response())[1] == b"first"
         await client.send(get(b"/v1/models"))
         await peer.head()
         await peer.send(ok(b"second"))
-        assert (await client.answer())[1] == b"second"
+        assert (await client.response())[1] == b"second"
         (asked,) = way_out.requests
         assert first_line(asked) == b"CONNECT upstream.test:443 HTTP/1.1"
         assert names(asked) == {b"host"}
@@ -159,7 +159,7 @@ async def test_the_authority_is_asked_through_the_proxy_too(
                 client, peer, _ = await gateway.asked(get(b"/v1/models"))
                 peer, head = await refuse(gateway, peer)
                 await peer.send(ok())
-                assert status((await client.answer())[0]) == 200
+                assert status((await client.response())[0]) == 200
                 assert sandbox.authority.refreshes == 1
                 targets = {ask.split(b" ")[1].decode() for ask in way_out.requests}
                 assert targets == set(routes)
@@ -181,7 +181,7 @@ REFUSALS = {
 async def test_a_proxy_that_refuses_is_named_with_its_reason(
     tmp_path: Path, canary: Canary, certificates: Certificates, code: int
 ) -> None:
-    """Never mistaken for the upstream's answer; the proxy's password stays here."""
+    """Never mistaken for the upstream's response; the proxy's password stays here."""
     canary.knows("the proxy's password", "made-up-password")
     async with ConnectProxy({}, REFUSALS[code]) as way_out:
         where = f"127.0.0.1:{way_out.port}"
@@ -200,7 +200,7 @@ async def test_a_proxy_that_refuses_is_named_with_its_reason(
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "response",
     [
         b"",
         b"HTTP/1.1 200 OK\r\n",
@@ -211,11 +211,11 @@ async def test_a_proxy_that_refuses_is_named_with_its_reason(
     ids=["end", "half a head", "garbage", "bytes behind", "endless"],
 )
 async def test_a_proxy_that_makes_no_sense_is_502(
-    tmp_path: Path, certificates: Certificates, answer: bytes
+    tmp_path: Path, certificates: Certificates, response: bytes
 ) -> None:
     """And nothing of it reaches the client."""
     async with (
-        ConnectProxy({}, answer) as way_out,
+        ConnectProxy({}, response) as way_out,
         running(
             tmp_path,
             upstream_url=URL,
@@ -287,7 +287,7 @@ async def test_the_environments_proxies_are_not_picked_up(
             client, peer, _ = await gateway.asked(get(b"/v1/models"))
             peer, _ = await refuse(gateway, peer)
             await peer.send(ok())
-            assert status((await client.answer())[0]) == 200
+            assert status((await client.response())[0]) == 200
             assert sandbox.authority.refreshes == 1
             assert trap.requests == []
 
@@ -302,7 +302,7 @@ async def test_a_loopback_upstream_needs_no_proxy(
         running(tmp_path, upstream_proxy=trap.url) as direct_gateway,
     ):
         client, _ = await direct_gateway.answered(ok())
-        assert (await client.answer())[1] == b"ok"
+        assert (await client.response())[1] == b"ok"
         assert trap.requests == []
 
 

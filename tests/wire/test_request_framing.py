@@ -184,10 +184,10 @@ async def test_what_follows_a_body_is_the_next_request(gateway: Gateway) -> None
     assert first_line(head).startswith(b"POST ")
     assert await peer.exactly(3) == b"abc"
     await peer.send(ok(b"one"))
-    assert (await client.answer())[1] == b"one"
+    assert (await client.response())[1] == b"one"
     assert first_line(await peer.head()).startswith(b"GET ")
     await peer.send(ok(b"two"))
-    assert (await client.answer())[1] == b"two"
+    assert (await client.response())[1] == b"two"
 
 
 async def test_request_trailers_are_never_merged_into_the_fields(
@@ -236,7 +236,7 @@ async def test_a_post_that_declares_no_body_has_none(gateway: Gateway) -> None:
     client, peer, head = await gateway.asked(request(b"POST", b"/v1/responses"))
     assert not {b"transfer-encoding", b"content-type"} & names(head)
     await peer.send(ok())
-    assert (await client.answer())[1] == b"ok"
+    assert (await client.response())[1] == b"ok"
 
 
 @pytest.mark.parametrize(

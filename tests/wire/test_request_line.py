@@ -269,4 +269,4 @@ async def test_no_path_reaches_above_the_base(gateway: Gateway) -> None:
     client, peer, head = await gateway.asked(get(b"/backend-api/@evil.example/"))
     assert first_line(head) == b"GET /backend-api/@evil.example/ HTTP/1.1"
     await peer.send(ok())
-    assert (await client.answer())[1] == b"ok"
+    assert (await client.response())[1] == b"ok"

@@ -36,7 +36,7 @@ async def test_via_and_forwarded_fields_of_a_client_go_no_further(
     assert names(head) == {b"host", b"authorization", b"chatgpt-account-id"}
 
 
-async def test_an_answer_s_own_via_is_passed_on(gateway: Gateway) -> None:
+async def test_a_response_s_own_via_is_passed_on(gateway: Gateway) -> None:
     """Item 103: it is the upstream's history; we add nothing to it."""
     client, _ = await gateway.answered(ok(b"ok", b"Via: 1.1 edge"))
     assert values(await client.head(), b"via") == [b"1.1 edge"]
@@ -76,13 +76,13 @@ async def test_conditions_and_ranges_go_on_untouched(
     assert line in head.split(b"\r\n")
 
 
-async def test_a_partial_answer_comes_back_untouched(gateway: Gateway) -> None:
+async def test_a_partial_response_comes_back_untouched(gateway: Gateway) -> None:
     """Item 108."""
     client, _ = await gateway.answered(
         b"HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 0-1/9\r\n"
         b"Content-Length: 2\r\n\r\nok"
     )
-    head, body = await client.answer()
+    head, body = await client.response()
     assert values(head, b"content-range") == [b"bytes 0-1/9"]
     assert (status(head), body) == (206, b"ok")
 
@@ -123,7 +123,7 @@ async def test_every_refusal_is_marked_as_ours(
     """Items 112, 145: by a field and in OpenAI's error shape."""
     client = await gateway.client()
     await client.send(raw)
-    head, body = await client.answer()
+    head, body = await client.response()
     assert status(head) == expected
     assert values(head, b"x-bearerd-error") == [code]
     error = json.loads(body)["error"]
@@ -131,7 +131,7 @@ async def test_every_refusal_is_marked_as_ours(
     assert (error["type"], error["param"]) == ("bearerd_error", None)
 
 
-async def test_an_answer_of_the_upstream_cannot_speak_in_our_name(
+async def test_a_response_of_the_upstream_cannot_speak_in_our_name(
     gateway: Gateway,
 ) -> None:
     """Item 145."""
@@ -155,7 +155,7 @@ async def test_no_error_echoes_what_was_sent(gateway: Gateway, raw: bytes) -> No
     """Item 141: it may hold a key."""
     client = await gateway.client()
     await client.send(raw)
-    head, body = await client.answer()
+    head, body = await client.response()
     assert status(head) in (400, 404)
     assert CLIENT_KEY.encode() not in head + body
     assert ACCESS_TOKEN.encode() not in head + body
@@ -164,7 +164,7 @@ async def test_no_error_echoes_what_was_sent(gateway: Gateway, raw: bytes) -> No
 async def test_no_event_holds_a_query(gateway: Gateway) -> None:
     """Item 142: what is told of a request is its path."""
     client, _ = await gateway.answered(ok(), get(b"/v1/models?secret=made-up-value"))
-    await client.answer()
+    await client.response()
     await gateway.finished()
     assert "made-up-value" not in repr(gateway.events)
 

@@ -11,7 +11,7 @@ from tests.wire.peers import status, values
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
-async def test_an_answer_that_does_not_begin_has_a_limit_of_its_own(
+async def test_a_response_that_does_not_begin_has_a_limit_of_its_own(
     tmp_path: Path,
 ) -> None:
     """Item 127: the first byte is waited for less long than the next ones."""
@@ -26,7 +26,7 @@ async def test_an_answer_that_does_not_begin_has_a_limit_of_its_own(
         assert values(head, b"x-bearerd-error") == [b"upstream_timeout"]
 
 
-async def test_an_answer_that_has_begun_has_another(tmp_path: Path) -> None:
+async def test_a_response_that_has_begun_has_another(tmp_path: Path) -> None:
     """Item 127: once a byte has come, only the limit on silence counts."""
     async with running(
         tmp_path,

@@ -1,4 +1,4 @@
-"""The upstream dies at every byte of its answer.
+"""The upstream dies at every byte of its response.
 
 What the client gets is judged by a strict parser that is not ours (h11): it may see a
 whole message only where a whole message was sent. It never waits: each connection ends
@@ -38,8 +38,8 @@ ASKED = {
 }
 HEAD = request(b"HEAD", b"/v1/models")
 
-framed = pytest.mark.parametrize("answer", FRAMED.values(), ids=FRAMED.keys())
-bodiless = pytest.mark.parametrize("answer", BODILESS.values(), ids=BODILESS.keys())
+framed = pytest.mark.parametrize("response", FRAMED.values(), ids=FRAMED.keys())
+bodiless = pytest.mark.parametrize("response", BODILESS.values(), ids=BODILESS.keys())
 asked_by = pytest.mark.parametrize("asked", ASKED.values(), ids=ASKED.keys())
 dying = pytest.mark.parametrize("ending", ["end", "reset"])
 at_once_or_later = pytest.mark.parametrize("is_later", [False, True])
@@ -47,7 +47,7 @@ at_once_or_later = pytest.mark.parametrize("is_later", [False, True])
 
 @dataclass(frozen=True)
 class Seen:
-    """What a client made of all that it got. `status` is 0 if there was no answer."""
+    """What a client made of all that it got. `status` is 0 if there was no response."""
 
     status: int
     body: bytes
@@ -55,14 +55,14 @@ class Seen:
     is_ours: bool
 
 
-def head_size(answer: bytes) -> int:
-    """Return where the body of the final answer begins."""
-    past_interim = len(INTERIM) if answer.startswith(INTERIM) else 0
-    return answer.index(HEAD_END, past_interim) + len(HEAD_END)
+def head_size(response: bytes) -> int:
+    """Return where the body of the final response begins."""
+    past_interim = len(INTERIM) if response.startswith(INTERIM) else 0
+    return response.index(HEAD_END, past_interim) + len(HEAD_END)
 
 
 class Reading:
-    """A client that reads one answer, strictly."""
+    """A client that reads one response, strictly."""
 
     def __init__(self, asked: bytes) -> None:
         self._parser = h11.Connection(h11.CLIENT)
@@ -77,12 +77,12 @@ class Reading:
         self._is_whole = False
 
     async def head(self, client: Peer) -> None:
-        """Read until the final answer has begun."""
+        """Read until the final response has begun."""
         while not self._status and await self._more(client):
             self._take()
 
     async def end(self, client: Peer) -> Seen:
-        """Read until the answer is whole, or the connection is over."""
+        """Read until the response is whole, or the connection is over."""
         while not self._is_whole and await self._more(client):
             self._take()
         self._take()
@@ -141,46 +141,46 @@ OURS = (502, True, True)
 
 
 def told(seen: Seen) -> tuple[int, bool, bool]:
-    """Return what distinguishes our own answer."""
+    """Return what distinguishes our own response."""
     return seen.status, seen.is_whole, seen.is_ours
 
 
 @framed
 @asked_by
 @dying
-async def test_an_answer_that_breaks_off_in_its_head_is_our_502(
-    gateway: Gateway, answer: bytes, asked: bytes, ending: str
+async def test_a_response_that_breaks_off_in_its_head_is_our_502(
+    gateway: Gateway, response: bytes, asked: bytes, ending: str
 ) -> None:
     """At every byte of it: no part of a head is ever passed on."""
-    for cut in range(head_size(answer)):
-        seen = await cut_off(gateway, asked, answer[:cut], ending, is_later=False)
+    for cut in range(head_size(response)):
+        seen = await cut_off(gateway, asked, response[:cut], ending, is_later=False)
         assert told(seen) == OURS, cut
 
 
 @framed
 @asked_by
 @at_once_or_later
-async def test_an_answer_that_ends_in_its_body_is_passed_on_as_far_as_it_came(
-    gateway: Gateway, answer: bytes, asked: bytes, is_later: bool
+async def test_a_response_that_ends_in_its_body_is_passed_on_as_far_as_it_came(
+    gateway: Gateway, response: bytes, asked: bytes, is_later: bool
 ) -> None:
     """At every byte of it, framing and trailers too: it never looks whole."""
-    for cut in range(head_size(answer), len(answer)):
-        seen = await cut_off(gateway, asked, answer[:cut], "end", is_later=is_later)
+    for cut in range(head_size(response), len(response)):
+        seen = await cut_off(gateway, asked, response[:cut], "end", is_later=is_later)
         assert (seen.status, seen.is_whole, seen.is_ours) == (200, False, False), cut
         assert BODY.startswith(seen.body), cut
-        if b"chunked" not in answer and b"1.0" not in asked:
-            assert seen.body == answer[head_size(answer) : cut], cut
+        if b"chunked" not in response and b"1.0" not in asked:
+            assert seen.body == response[head_size(response) : cut], cut
 
 
 @framed
 @asked_by
 @at_once_or_later
-async def test_an_answer_that_is_reset_in_its_body_never_looks_whole(
-    gateway: Gateway, answer: bytes, asked: bytes, is_later: bool
+async def test_a_response_that_is_reset_in_its_body_never_looks_whole(
+    gateway: Gateway, response: bytes, asked: bytes, is_later: bool
 ) -> None:
     """At every byte of it; a reset may overtake what was sent before it."""
-    for cut in range(head_size(answer), len(answer)):
-        seen = await cut_off(gateway, asked, answer[:cut], "reset", is_later=is_later)
+    for cut in range(head_size(response), len(response)):
+        seen = await cut_off(gateway, asked, response[:cut], "reset", is_later=is_later)
         if not seen.is_ours:
             assert (seen.status, seen.is_whole) == (200, False), cut
             assert BODY.startswith(seen.body), cut
@@ -217,7 +217,7 @@ async def test_a_body_that_ends_with_a_reset_never_looks_whole(
 
 @asked_by
 @dying
-async def test_a_close_delimited_answer_that_breaks_off_in_its_head_is_our_502(
+async def test_a_close_delimited_response_that_breaks_off_in_its_head_is_our_502(
     gateway: Gateway, asked: bytes, ending: str
 ) -> None:
     """At every byte of it: only a body can end with the connection."""
@@ -229,36 +229,36 @@ async def test_a_close_delimited_answer_that_breaks_off_in_its_head_is_our_502(
 @bodiless
 @asked_by
 @dying
-async def test_an_answer_without_a_body_is_whole_with_its_head(
-    gateway: Gateway, answer: bytes, asked: bytes, ending: str
+async def test_a_response_without_a_body_is_whole_with_its_head(
+    gateway: Gateway, response: bytes, asked: bytes, ending: str
 ) -> None:
     """And is our 502 at every byte before that."""
-    for cut in range(len(answer)):
-        seen = await cut_off(gateway, asked, answer[:cut], ending, is_later=False)
+    for cut in range(len(response)):
+        seen = await cut_off(gateway, asked, response[:cut], ending, is_later=False)
         assert told(seen) == OURS, cut
-    seen = await cut_off(gateway, asked, answer, ending, is_later=True)
-    assert (seen.status, seen.body, seen.is_whole) == (int(answer[9:12]), b"", True)
+    seen = await cut_off(gateway, asked, response, ending, is_later=True)
+    assert (seen.status, seen.body, seen.is_whole) == (int(response[9:12]), b"", True)
 
 
-@pytest.mark.parametrize("answer", [LENGTH, CHUNKED, CLOSED])
+@pytest.mark.parametrize("response", [LENGTH, CHUNKED, CLOSED])
 @dying
-async def test_an_answer_to_head_is_whole_with_its_head(
-    gateway: Gateway, answer: bytes, ending: str
+async def test_a_response_to_head_is_whole_with_its_head(
+    gateway: Gateway, response: bytes, ending: str
 ) -> None:
     """Whatever its fields say of a body; and is our 502 at every byte before that."""
-    size = head_size(answer)
+    size = head_size(response)
     for cut in range(size):
-        seen = await cut_off(gateway, HEAD, answer[:cut], ending, is_later=False)
+        seen = await cut_off(gateway, HEAD, response[:cut], ending, is_later=False)
         assert told(seen) == (502, True, True), cut
-    seen = await cut_off(gateway, HEAD, answer[:size], ending, is_later=True)
+    seen = await cut_off(gateway, HEAD, response[:size], ending, is_later=True)
     assert (seen.status, seen.body, seen.is_whole) == (200, b"", True)
 
 
-async def test_the_whole_answer_is_whole(gateway: Gateway) -> None:
+async def test_the_whole_response_is_whole(gateway: Gateway) -> None:
     """What breaks off is told from this."""
-    for answer in (*FRAMED.values(), *BODILESS.values()):
+    for response in (*FRAMED.values(), *BODILESS.values()):
         for asked in ASKED.values():
-            seen = await cut_off(gateway, asked, answer, "end", is_later=True)
-            body = BODY if answer in FRAMED.values() else b""
-            status = 200 if answer in FRAMED.values() else int(answer[9:12])
+            seen = await cut_off(gateway, asked, response, "end", is_later=True)
+            body = BODY if response in FRAMED.values() else b""
+            status = 200 if response in FRAMED.values() else int(response[9:12])
             assert seen == Seen(status, body, is_whole=True, is_ours=False)

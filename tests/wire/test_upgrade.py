@@ -1,4 +1,4 @@
-"""From `Upgrade: websocket` to the 101, or to any other answer."""
+"""From `Upgrade: websocket` to the 101, or to any other response."""
 
 from __future__ import annotations
 
@@ -54,12 +54,12 @@ async def test_an_upgrade_goes_on_signed_and_its_101_comes_back(
     assert set(lines) <= set(head.split(b"\r\n"))
     extension = b"Sec-WebSocket-Extensions: permessage-deflate"
     await peer.send(SWITCHED[:-2] + extension + b"\r\n\r\n")
-    answer = await client.head()
-    assert first_line(answer) == b"HTTP/1.1 101 Switching Protocols"
-    assert values(answer, b"connection") == [b"Upgrade"]
-    assert values(answer, b"upgrade") == [b"websocket"]
-    assert extension in answer.split(b"\r\n")
-    assert not {b"content-length", b"transfer-encoding"} & names(answer)
+    response = await client.head()
+    assert first_line(response) == b"HTTP/1.1 101 Switching Protocols"
+    assert values(response, b"connection") == [b"Upgrade"]
+    assert values(response, b"upgrade") == [b"websocket"]
+    assert extension in response.split(b"\r\n")
+    assert not {b"content-length", b"transfer-encoding"} & names(response)
 
 
 async def test_bytes_pass_both_ways_untouched(gateway: Gateway) -> None:
@@ -124,7 +124,7 @@ async def test_a_101_that_comes_byte_by_byte_is_one(gateway: Gateway) -> None:
     assert await client.exactly(1) == b"x"
 
 
-async def test_informational_answers_before_a_101_are_passed_on(
+async def test_informational_responses_before_a_101_are_passed_on(
     gateway: Gateway,
 ) -> None:
     """Item 86: they end nothing."""
@@ -136,7 +136,7 @@ async def test_informational_answers_before_a_101_are_passed_on(
 
 
 @pytest.mark.parametrize("code", REFUSALS)
-async def test_any_other_answer_is_passed_on_and_the_connection_goes_on(
+async def test_any_other_response_is_passed_on_and_the_connection_goes_on(
     gateway: Gateway, code: int
 ) -> None:
     """Item 96: clients fall back on it, over the same connection."""
@@ -148,7 +148,7 @@ async def test_any_other_answer_is_passed_on_and_the_connection_goes_on(
     await client.send(get(b"/v1/models"))
     assert first_line(await peer.head()) == b"GET /backend-api/codex/models HTTP/1.1"
     await peer.send(ok(b"next"))
-    assert (await client.answer())[1] == b"next"
+    assert (await client.response())[1] == b"next"
     assert gateway.upstream.connections == 1
 
 
@@ -156,10 +156,10 @@ async def test_a_request_behind_a_refused_upgrade_is_served(gateway: Gateway) ->
     """Item 96: it was sent ahead in the belief that it would be."""
     client, peer, _ = await gateway.asked(ASKING + get(b"/v1/models"))
     await peer.send(REFUSALS[426])
-    assert (await client.answer())[1] == b"old"
+    assert (await client.response())[1] == b"old"
     assert first_line(await peer.head()) == b"GET /backend-api/codex/models HTTP/1.1"
     await peer.send(ok(b"next"))
-    assert (await client.answer())[1] == b"next"
+    assert (await client.response())[1] == b"next"
 
 
 async def test_what_is_no_request_behind_a_refused_upgrade_is_400(
@@ -168,8 +168,8 @@ async def test_what_is_no_request_behind_a_refused_upgrade_is_400(
     """Item 125: frames that were sent ahead are no HTTP."""
     client, peer, _ = await gateway.asked(ASKING + b"\x82\x00\x82\x00\r\n\r\n")
     await peer.send(REFUSALS[426])
-    assert (await client.answer())[1] == b"old"
-    head, _ = await client.answer()
+    assert (await client.response())[1] == b"old"
+    head, _ = await client.response()
     assert (status(head), values(head, b"connection")) == (400, [b"close"])
     assert await client.gone() == b""
     assert gateway.upstream.connections == 1
@@ -199,30 +199,30 @@ async def test_a_401_at_the_handshake_is_recovered(
 async def test_a_401_that_stays_one_is_passed_on(
     tmp_path: Path, authority: Sandbox
 ) -> None:
-    """Item 97: once more, and not again; it is an answer like any other."""
+    """Item 97: once more, and not again; it is a response like any other."""
     async with renewing(tmp_path, authority) as gateway:
         client, peer, _ = await gateway.asked(ASKING)
         peer, _ = await refuse(gateway, peer)
         await peer.send(REFUSED)
-        head, body = await client.answer()
+        head, body = await client.response()
         assert (status(head), b"token_expired" in body) == (401, True)
         assert authority.authority.refreshes == 1
         assert [told.attempts for told in await gateway.finished()] == [2]
         await client.send(get(b"/v1/models"))
         await peer.head()
         await peer.send(ok(b"next"))
-        assert (await client.answer())[1] == b"next"
+        assert (await client.response())[1] == b"next"
 
 
 async def test_a_426_after_a_recovered_401_is_passed_on(
     tmp_path: Path, authority: Sandbox
 ) -> None:
-    """Item 97: whatever the second answer is."""
+    """Item 97: whatever the second response is."""
     async with renewing(tmp_path, authority) as gateway:
         client, peer, _ = await gateway.asked(ASKING)
         peer, _ = await refuse(gateway, peer)
         await peer.send(REFUSALS[426])
-        head, body = await client.answer()
+        head, body = await client.response()
         assert (status(head), body) == (426, b"old")
 
 
@@ -258,8 +258,8 @@ async def test_a_switch_in_another_case_is_one(gateway: Gateway) -> None:
         get(b"/v1/responses", b"connection: keep-alive, UPGRADE", b"upgrade: WebSocket")
     )
     assert values(head, b"upgrade") == [b"websocket"]
-    answer = b"HTTP/1.1 101 Yes\r\nupgrade: WEBSOCKET\r\nconnection: x, UPGRADE\r\n"
-    await peer.send(answer + b"\r\nab")
+    response = b"HTTP/1.1 101 Yes\r\nupgrade: WEBSOCKET\r\nconnection: x, UPGRADE\r\n"
+    await peer.send(response + b"\r\nab")
     assert status(await client.head()) == 101
     assert await client.exactly(2) == b"ab"
 
@@ -296,8 +296,8 @@ async def test_what_is_no_upgrade_to_websocket_goes_on_without_one(
     client, peer, head = await gateway.asked(asked)
     assert not {b"upgrade", b"connection"} & names(head)
     await peer.send(ok(b"plain"))
-    answer, body = await client.answer()
-    assert (status(answer), body) == (200, b"plain")
+    response, body = await client.response()
+    assert (status(response), body) == (200, b"plain")
 
 
 async def test_a_101_to_what_was_no_upgrade_is_502(gateway: Gateway) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bearerd.relay.upstream.pool import TUNNEL_IDLE_SECONDS, Origin, Upstream
+from bearerd.relay.upstream.pool import TUNNEL_IDLE_SECONDS, Origin, UpstreamPool
 from tests.support import Canary
 from tests.wire.gateway import Gateway, running
 from tests.wire.peers import Peer, RawUpstream, status
@@ -125,13 +125,13 @@ async def test_a_tunnel_is_not_used_for_another_request(gateway: Gateway) -> Non
 async def test_a_silent_tunnel_ends_at_its_own_limit() -> None:
     """Item 102: long after a request would have, and a busy one never."""
     async with RawUpstream() as server:
-        upstream = Upstream(
+        upstream = UpstreamPool(
             Origin.of(f"http://127.0.0.1:{server.port}/x"),
             connect_timeout_seconds=5,
             idle_timeout_seconds=1,
             tls=None,
         )
-        wire = await upstream.wire()
+        wire = await upstream.acquire()
         wire.start(
             b"asking",
             is_head_request=False,
@@ -156,14 +156,14 @@ class FarEnd:
     def __init__(self) -> None:
         self.over = asyncio.Event()
 
-    def received(self, data: bytes) -> None:
+    def data_received(self, data: bytes) -> None:
         """Take nothing."""
 
-    def ended(self) -> bool:
+    def eof_received(self) -> bool:
         """Keep the connection."""
         return True
 
-    def lost(self, *, is_clean: bool) -> None:
+    def connection_lost(self, *, is_clean: bool) -> None:
         """Note it."""
         del is_clean
         self.over.set()

@@ -95,7 +95,7 @@ async def test_a_side_that_does_not_read_costs_no_memory(
 
 
 async def test_what_is_sent_ahead_of_a_101_is_bounded(gateway: Gateway) -> None:
-    """Item 95: a client that does not wait for its answer is made to."""
+    """Item 95: a client that does not wait for its response is made to."""
     client, peer, _ = await gateway.asked(ASKING)
     size, digest = await pushed(client)
     assert size < ALLOWED_BYTES

@@ -1,4 +1,4 @@
-"""The answer comes while the body is still on its way up."""
+"""The response comes while the body is still on its way up."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ async def test_a_body_goes_up_as_it_comes(gateway: Gateway, is_chunked: bool) ->
     if is_chunked:
         assert await peer.exactly(5) == b"0\r\n\r\n"
     await peer.send(ok())
-    assert (await client.answer())[1] == b"ok"
+    assert (await client.response())[1] == b"ok"
 
 
 async def test_chunks_keep_their_content_and_lose_the_rest(gateway: Gateway) -> None:
@@ -102,11 +102,11 @@ async def test_chunks_keep_their_content_and_lose_the_rest(gateway: Gateway) -> 
     assert await peer.exactly(5) == b"0\r\n\r\n"
     assert b"x-t" not in names(head)
     await peer.send(ok())
-    assert (await client.answer())[1] == b"ok"
+    assert (await client.response())[1] == b"ok"
 
 
 @both_framings
-async def test_an_early_answer_without_an_error_goes_down_while_the_body_goes_up(
+async def test_an_early_response_without_an_error_goes_down_while_the_body_goes_up(
     gateway: Gateway, is_chunked: bool
 ) -> None:
     """An upstream may answer as it reads: neither side waits for the other."""
@@ -137,7 +137,7 @@ async def test_an_early_refusal_stops_a_large_upload(
     await client.send(framed(BODY[:1000], is_chunked=is_chunked, is_last=False))
     assert await received(peer, is_chunked=is_chunked, size=1000) == BODY[:1000]
     await peer.send(TOO_LARGE)
-    head, body = await client.answer()
+    head, body = await client.response()
     assert (status(head), body) == (413, b"no")
     assert await peer.gone() == b""
     assert gateway.upstream.connections == 1
@@ -150,11 +150,11 @@ async def test_a_client_that_goes_on_uploading_after_a_refusal_holds_nobody_up(
     size = 1 << 40
     client, peer, _ = await gateway.asked(head_of(size))
     await peer.send(TOO_LARGE)
-    assert (await client.answer())[1] == b"no"
+    assert (await client.response())[1] == b"no"
     await gateway.finished()
     other, second, _ = await gateway.asked(get(b"/v1/models"))
     await second.send(ok())
-    assert (await other.answer())[1] == b"ok"
+    assert (await other.response())[1] == b"ok"
     client.reset()
 
 
@@ -187,7 +187,7 @@ async def test_a_401_in_mid_upload_is_recovered_with_the_whole_body(
             assert await peer.exactly(5) == b"0\r\n\r\n"
         await sending
         await peer.send(ok())
-        head, _ = await client.answer()
+        head, _ = await client.response()
         assert status(head) == 200
         assert values(head, b"x-bearerd-recovery") == [b"refresh"]
         assert authority.authority.refreshes == 1
@@ -208,7 +208,7 @@ async def test_a_body_past_its_limit_streams_on_and_its_replay_is_counted_as_los
         assert got == BODY
         await sending
         await peer.send(REFUSED)
-        head, body = await client.answer()
+        head, body = await client.response()
         assert (status(head), body) == (401, REFUSAL)
         assert values(head, b"x-bearerd-error") == [b"replay_abandoned"]
         assert lost(gateway) == ["request_limit"]
@@ -231,7 +231,7 @@ async def test_all_kept_bodies_share_one_limit(
         assert lost(gateway) == ["total_limit"]
         for client, peer in ((first, first_peer), (second, second_peer)):
             await peer.send(ok())
-            await client.answer()
+            await client.response()
         await gateway.finished(2)
         await first.send(post(b"/v1/c", body))
         await second_peer.head()  # the newest idle connection is used first
@@ -343,7 +343,7 @@ async def test_curl_sees_nothing_of_a_401_in_mid_upload(
 
 
 async def test_curl_takes_an_early_refusal(gateway: Gateway, tmp_path: Path) -> None:
-    """Item 116: it stops sending, and shows the answer."""
+    """Item 116: it stops sending, and shows the response."""
     (tmp_path / "body").write_bytes(BODY * 10)
     data = f"@{tmp_path / 'body'}"
     running_curl = asyncio.create_task(curl(gateway, "--data-binary", data))

@@ -1,7 +1,7 @@
 """Who may ask on the admin listener: a decision about a request's head. No I/O.
 
 It has no password, so a page in somebody's browser must not reach it. A page cannot
-choose the Host of its requests, nor leave out the Origin where it may read the answer:
+choose the Host of its requests, nor leave out the Origin where it may read the response:
 judging these two stops DNS rebinding and foreign pages. There are no CORS headers.
 """
 

@@ -34,7 +34,7 @@ class ServiceStatus:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """An answer: its HTTP status and its JSON document."""
+    """A response: its HTTP status and its JSON document."""
 
     status: HTTPStatus
     document: Mapping[str, object]
@@ -51,7 +51,7 @@ def needs_person(source: SourceStatus) -> bool:
 
 
 def livez() -> Health:
-    """Whoever can ask gets this answer."""
+    """Whoever can ask gets this response."""
     return Health(HTTPStatus.OK, {"status": "ok"})
 
 

@@ -1,4 +1,4 @@
-"""The answers of the admin listener: what each kind of them has in its head."""
+"""The responses of the admin listener: what each kind of them has in its head."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bearerd.errors import BearerdError
 METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 """Of Prometheus' text format, whoever asks."""
 
-# What each answer says, so that a browser neither keeps, frames nor guesses at it.
+# What each response says, so that a browser neither keeps, frames nor guesses at it.
 SAFETY: Final = {
     "Server": "bearerd",
     "Cache-Control": "no-store",
@@ -46,9 +46,9 @@ def of_stream() -> web.StreamResponse:
     return web.StreamResponse(headers={**SAFETY, "Content-Type": "text/event-stream"})
 
 
-def of_health(answer: Health) -> web.Response:
-    """Return the answer of a health check."""
-    return of_document(answer.status, answer.document)
+def of_health(response: Health) -> web.Response:
+    """Return the response of a health check."""
+    return of_document(response.status, response.document)
 
 
 def of_document(
@@ -65,7 +65,7 @@ def of_document(
 
 
 def of_refusal(error: BearerdError) -> web.Response:
-    """Return *error* in the shape in which all of bearerd's own answers are."""
+    """Return *error* in the shape in which all of bearerd's own responses are."""
     headers = {"x-bearerd-error": error.code}
     if error.status is HTTPStatus.METHOD_NOT_ALLOWED:
         headers["Allow"] = ", ".join(guard.METHODS)

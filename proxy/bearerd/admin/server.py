@@ -77,7 +77,7 @@ class AdminServer:
         Raises:
             StartError: one of them cannot be had; none is open then.
         """
-        app = web.Application(middlewares=[self._answer_or_refuse])
+        app = web.Application(middlewares=[self._respond])
         app.router.add_get("/", self._page)
         app.router.add_get("/livez", self._livez)
         app.router.add_get("/readyz", self._readyz)
@@ -105,7 +105,7 @@ class AdminServer:
             await runner.cleanup()
 
     @web.middleware
-    async def _answer_or_refuse(
+    async def _respond(
         self, request: web.Request, handler: Handler
     ) -> web.StreamResponse:
         try:

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from bearerd.address import Address
 
-ANSWER_SECONDS: Final = 2.0
+RESPONSE_TIMEOUT_SECONDS: Final = 2.0
 """A daemon on this machine answers in milliseconds; one that is stuck, never."""
 
 
@@ -47,18 +47,20 @@ def _connection(address: Address) -> http.client.HTTPConnection:
         return _UnixConnection(address.path)
     # A daemon on all addresses is also on loopback.
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address.host, address.host)  # noqa: S104
-    return http.client.HTTPConnection(host, address.port, timeout=ANSWER_SECONDS)
+    return http.client.HTTPConnection(
+        host, address.port, timeout=RESPONSE_TIMEOUT_SECONDS
+    )
 
 
 class _UnixConnection(http.client.HTTPConnection):
     """HTTP over a unix socket."""
 
     def __init__(self, path: str) -> None:
-        super().__init__("localhost", timeout=ANSWER_SECONDS)
+        super().__init__("localhost", timeout=RESPONSE_TIMEOUT_SECONDS)
         self._path = path
 
     def connect(self) -> None:
         """Connect to the path in place of a host and a port."""
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(ANSWER_SECONDS)
+        self.sock.settimeout(RESPONSE_TIMEOUT_SECONDS)
         self.sock.connect(self._path)

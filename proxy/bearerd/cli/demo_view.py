@@ -11,7 +11,6 @@ from rich.table import Table
 from rich.text import Text
 
 from bearerd.harness.demo import (
-    AgentAnswered,
     AgentRefreshed,
     AgentSignedOut,
     DemoResult,
@@ -20,6 +19,7 @@ from bearerd.harness.demo import (
     Side,
     SideBegan,
     TokensRevoked,
+    TurnFinished,
 )
 from bearerd.harness.tally import Tally
 
@@ -50,14 +50,14 @@ def line(scene: Scene) -> str | None:
             return f"  agent {agent + 1} refreshes the login by itself"
         case AgentSignedOut(_, agent, reason):
             return f"  agent {agent + 1} is signed out: {reason}"
-        case AgentAnswered():
+        case TurnFinished():
             return None
         case _:
             assert_never(scene)
 
 
 class Board:
-    """A row for each agent, a mark for each answer. Owns what it has been told."""
+    """A row for each agent, a mark for each response. Owns what it has been told."""
 
     def __init__(self, plan: Plan, live: Live) -> None:
         self._plan = plan
@@ -73,9 +73,9 @@ class Board:
             case TokensRevoked(side):
                 for marks in self._marks[side]:
                     marks.append("| ", "yellow")
-            case AgentAnswered(side, agent, answer):
-                style = "green" if answer.is_good else "red"
-                mark = "● " if answer.is_good else "✗ "
+            case TurnFinished(side, agent, result):
+                style = "green" if result.is_good else "red"
+                mark = "● " if result.is_good else "✗ "
                 self._marks[side][agent].append(mark, style)
             case AgentRefreshed(side, agent):
                 self._words[side, agent] = Text("refreshed by itself", "dim")
@@ -112,9 +112,9 @@ def table(result: DemoResult) -> Table:
 def plain(console: Console) -> Callable[[Scene], None]:
     """Return a teller that writes lines, for logs and pipes."""
 
-    def tell(scene: Scene) -> None:
+    def notify(scene: Scene) -> None:
         said = line(scene)
         if said is not None:
             console.print(said, markup=False, highlight=False)
 
-    return tell
+    return notify

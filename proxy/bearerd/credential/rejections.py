@@ -54,12 +54,12 @@ class RejectionHistory:
             self._always_rejecting.popitem(last=False)
 
     def record_rejection(
-        self, path: str, generation: int, now: float, *, names_token: bool
+        self, path: str, generation: int, now: float, *, blames_token: bool
     ) -> bool:
         """Note a 401 at *path*; say whether it speaks of the token.
 
         It is the resource's own when the credential was accepted on another path
-        within `RECENT_SECONDS`, and either the answer names no token trouble on a path
+        within `RECENT_SECONDS`, and either the response names no token trouble on a path
         that never took this credential, or the path has refused a fresh one before.
         For such a path an acceptance of that one is enough: otherwise, under load, it
         would have each new credential replaced before another path has tried it.
@@ -67,7 +67,7 @@ class RejectionHistory:
         if self._is_accepted_elsewhere(path, generation, now):
             here = self._accepted.get(path)
             was_taken_here = here is not None and here[0] == generation
-            if path in self._always_rejecting or not (names_token or was_taken_here):
+            if path in self._always_rejecting or not (blames_token or was_taken_here):
                 return False
         self._add_rejection(path, generation)
         return True

@@ -1,7 +1,7 @@
-"""Single-flight: many callers ask, one call is made, and all of them get its answer.
+"""Single-flight: many callers ask, one call is made, and all of them get its response.
 
 The idea is golang.org/x/sync/singleflight's, with two differences: a caller that is
-cancelled stops waiting and the call flies on, since its answer may be the only copy of
+cancelled stops waiting and the call flies on, since its response may be the only copy of
 the next refresh token; and there is one key, so there is no map.
 """
 
@@ -35,9 +35,9 @@ class SingleFlight(Generic[T]):
             self._task.add_done_callback(self._on_done)
 
     async def run(self, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """Return the answer of the call in the air, starting *call* if there is none.
+        """Return the response of the call in the air, starting *call* if there is none.
 
-        All who join before it lands get the same answer or the same exception. A
+        All who join before it lands get the same response or the same exception. A
         cancelled caller leaves alone.
         """
         self.start(call)

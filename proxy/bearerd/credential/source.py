@@ -148,7 +148,7 @@ class CredentialSource:
         )
 
     def record_rejection(
-        self, path: str, credential: Credential, *, names_token: bool, is_fresh: bool
+        self, path: str, credential: Credential, *, blames_token: bool, is_fresh: bool
     ) -> bool:
         """Note a 401 at *path*; say whether it speaks of the token.
 
@@ -160,7 +160,7 @@ class CredentialSource:
             path,
             credential.generation,
             self._clock.monotonic(),
-            names_token=names_token,
+            blames_token=blames_token,
         )
 
     # What upkeep and commands ask.

@@ -12,7 +12,7 @@ Version: TypeAlias = tuple[int, int, int]
 FIRST_WITH_LOCKS: Version = (0, 169, 0)
 """Observed: 0.169 takes flocks and replaces the file; 0.130 and 0.98 write in place."""
 
-ANSWER_SECONDS = 5.0
+RESPONSE_TIMEOUT_SECONDS = 5.0
 
 
 def installed_version(path: str | None) -> Version | None:
@@ -24,7 +24,7 @@ def installed_version(path: str | None) -> Version | None:
         done = subprocess.run(  # noqa: S603 - the user's own program, by its full path
             [program, "--version"],
             capture_output=True,
-            timeout=ANSWER_SECONDS,
+            timeout=RESPONSE_TIMEOUT_SECONDS,
             stdin=subprocess.DEVNULL,
             check=False,
         )

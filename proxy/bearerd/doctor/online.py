@@ -14,7 +14,7 @@ import aiohttp
 from bearerd.clock import Clock
 from bearerd.doctor.finding import Finding, failed, ok, warning
 
-ANSWER_SECONDS: Final = 10.0
+RESPONSE_TIMEOUT_SECONDS: Final = 10.0
 SKEW_SECONDS: Final = 60.0
 """Less than this is the journey, and the Date header counts whole seconds."""
 
@@ -52,8 +52,8 @@ def compare_clocks(date: str, now: float) -> Finding:
 async def _reach(
     session: aiohttp.ClientSession, topic: str, url: str
 ) -> tuple[Finding, str | None]:
-    """Send one HEAD; any answer will do."""
-    timeout = aiohttp.ClientTimeout(total=ANSWER_SECONDS)
+    """Send one HEAD; any response will do."""
+    timeout = aiohttp.ClientTimeout(total=RESPONSE_TIMEOUT_SECONDS)
     try:
         async with session.head(
             url, timeout=timeout, allow_redirects=False

@@ -13,7 +13,7 @@ from typing import Any, Final, Protocol
 
 import aiohttp
 
-from bearerd.harness.tally import UNAUTHORIZED, Answer
+from bearerd.harness.tally import UNAUTHORIZED, TurnResult
 
 TURN: Final = {
     "model": "gpt-5.5",
@@ -21,8 +21,8 @@ TURN: Final = {
     "stream": True,
     "store": False,
 }
-ANSWER_SECONDS: Final = 15.0
-"""An answer takes milliseconds here; what takes longer hangs."""
+TURN_TIMEOUT_SECONDS: Final = 15.0
+"""A response takes milliseconds here; what takes longer hangs."""
 
 LAST_EVENT: Final = b"event: response.completed"
 SIGNED_OUT: Final = frozenset({"login_required", "account_changed"})
@@ -33,7 +33,7 @@ def open_session() -> aiohttp.ClientSession:
     """Return a session for any number of agents at once."""
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=0),
-        timeout=aiohttp.ClientTimeout(total=ANSWER_SECONDS),
+        timeout=aiohttp.ClientTimeout(total=TURN_TIMEOUT_SECONDS),
         trust_env=False,
     )
 
@@ -43,7 +43,7 @@ class Agent(Protocol):
 
     signed_out: str | None
 
-    async def ask(self) -> Answer:
+    async def ask(self) -> TurnResult:
         """Send one request, do about a 401 what such an agent does, and end."""
 
 
@@ -58,11 +58,11 @@ class KeyHolder:
         self._base_url = base_url
         self._key = key
 
-    async def ask(self) -> Answer:
+    async def ask(self) -> TurnResult:
         """Send one request. See `Agent.ask`."""
-        answer = await send(self._session, self._base_url, self._key)
-        self.signed_out = answer.code if answer.code in SIGNED_OUT else None
-        return answer
+        result = await send(self._session, self._base_url, self._key)
+        self.signed_out = result.code if result.code in SIGNED_OUT else None
+        return result
 
 
 class CopyHolder:
@@ -89,16 +89,16 @@ class CopyHolder:
         self._token_url = token_url
         self._refreshed = refreshed
 
-    async def ask(self) -> Answer:
+    async def ask(self) -> TurnResult:
         """Send one request. See `Agent.ask`."""
         document = self._read()
         access_token = document["tokens"]["access_token"]
-        answer = await send(self._session, self._base_url, access_token)
-        if answer.status != UNAUTHORIZED or self.signed_out is not None:
-            return answer
+        result = await send(self._session, self._base_url, access_token)
+        if result.status != UNAUTHORIZED or self.signed_out is not None:
+            return result
         access_token = await self._refresh(document)
         if access_token is None:
-            return answer
+            return result
         return await send(self._session, self._base_url, access_token)
 
     async def _refresh(self, document: dict[str, Any]) -> str | None:
@@ -126,8 +126,10 @@ class CopyHolder:
         return document
 
 
-async def send(session: aiohttp.ClientSession, base_url: str, bearer: str) -> Answer:
-    """Send one turn to *base_url* and read the answer to its end."""
+async def send(
+    session: aiohttp.ClientSession, base_url: str, bearer: str
+) -> TurnResult:
+    """Send one turn to *base_url* and read the response to its end."""
     headers = {"Authorization": f"Bearer {bearer}"}
     try:
         async with session.post(
@@ -135,7 +137,7 @@ async def send(session: aiohttp.ClientSession, base_url: str, bearer: str) -> An
         ) as response:
             content = await response.read()
     except (aiohttp.ClientError, TimeoutError) as error:
-        return Answer(0, type(error).__name__)
+        return TurnResult(0, type(error).__name__)
     if response.status != 200:  # noqa: PLR2004 - RFC 9110 section 15.3.1
-        return Answer(response.status, response.headers.get("x-bearerd-error", ""))
-    return Answer(response.status, "" if LAST_EVENT in content else "cut_off")
+        return TurnResult(response.status, response.headers.get("x-bearerd-error", ""))
+    return TurnResult(response.status, "" if LAST_EVENT in content else "cut_off")

@@ -21,7 +21,7 @@ from bearerd.clock import Clock
 from bearerd.files import atomic
 from bearerd.harness.agents import Agent, CopyHolder, KeyHolder, open_session
 from bearerd.harness.daemon import start_daemon
-from bearerd.harness.tally import Answer, Tally, revoked_rounds
+from bearerd.harness.tally import Tally, TurnResult, revoked_rounds
 from bearerd.sandbox import AuthorityFault, Sandbox, StreamScript
 
 AUTHORITY_SECONDS: Final = 0.2
@@ -61,12 +61,12 @@ class TokensRevoked:
 
 
 @dataclass(frozen=True, slots=True)
-class AgentAnswered:
+class TurnFinished:
     """One request is over. Agents are counted from 0."""
 
     side: Side
     agent: int
-    answer: Answer
+    result: TurnResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +87,9 @@ class AgentSignedOut:
 
 
 Scene: TypeAlias = (
-    SideBegan | TokensRevoked | AgentAnswered | AgentRefreshed | AgentSignedOut
+    SideBegan | TokensRevoked | TurnFinished | AgentRefreshed | AgentSignedOut
 )
-Tell: TypeAlias = Callable[[Scene], None]
+Notify: TypeAlias = Callable[[Scene], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,19 +109,24 @@ class DemoResult:
 
 
 async def run_demo(
-    plan: Plan, folder: Path, environ: Mapping[str, str], *, clock: Clock, tell: Tell
+    plan: Plan,
+    folder: Path,
+    environ: Mapping[str, str],
+    *,
+    clock: Clock,
+    notify: Notify,
 ) -> DemoResult:
     """Run both sides in *folder*, which is empty and private, and return the numbers.
 
     Raises:
         StartError: the daemon did not start.
     """
-    without = await _without(plan, folder / "without", clock, tell)
-    through = await _through(plan, folder / "through", environ, clock, tell)
+    without = await _without(plan, folder / "without", clock, notify)
+    through = await _through(plan, folder / "through", environ, clock, notify)
     return DemoResult(plan, without, through)
 
 
-async def _without(plan: Plan, folder: Path, clock: Clock, tell: Tell) -> Tally:
+async def _without(plan: Plan, folder: Path, clock: Clock, notify: Notify) -> Tally:
     async with _sandbox() as sandbox, open_session() as session:
         document = json.dumps(sandbox.auth_document()).encode()
         agents = [
@@ -130,17 +135,17 @@ async def _without(plan: Plan, folder: Path, clock: Clock, tell: Tell) -> Tally:
                 document,
                 session,
                 sandbox,
-                partial(tell, AgentRefreshed("without", number)),
+                partial(notify, AgentRefreshed("without", number)),
             )
             for number in range(plan.agents)
         ]
         return await _run(
-            "without", plan, agents, sandbox=sandbox, clock=clock, tell=tell
+            "without", plan, agents, sandbox=sandbox, clock=clock, notify=notify
         )
 
 
 async def _through(
-    plan: Plan, folder: Path, environ: Mapping[str, str], clock: Clock, tell: Tell
+    plan: Plan, folder: Path, environ: Mapping[str, str], clock: Clock, notify: Notify
 ) -> Tally:
     store, key = folder / "auth.json", secrets.token_urlsafe(32)
     async with _sandbox() as sandbox, open_session() as session:
@@ -157,7 +162,7 @@ async def _through(
                 for _ in range(plan.agents)
             ]
             return await _run(
-                "through", plan, agents, sandbox=sandbox, clock=clock, tell=tell
+                "through", plan, agents, sandbox=sandbox, clock=clock, notify=notify
             )
 
 
@@ -168,26 +173,26 @@ async def _run(
     *,
     sandbox: Sandbox,
     clock: Clock,
-    tell: Tell,
+    notify: Notify,
 ) -> Tally:
     """Send all rounds; count at the agents and at the authority."""
-    answers: list[Answer] = []
+    answers: list[TurnResult] = []
 
     async def ask(number: int, agent: Agent) -> None:
         was_signed_out = agent.signed_out
-        answer = await agent.ask()
-        answers.append(answer)
-        tell(AgentAnswered(side, number, answer))
+        result = await agent.ask()
+        answers.append(result)
+        notify(TurnFinished(side, number, result))
         if agent.signed_out is not None and was_signed_out is None:
-            tell(AgentSignedOut(side, number, agent.signed_out))
+            notify(AgentSignedOut(side, number, agent.signed_out))
 
-    tell(SideBegan(side))
+    notify(SideBegan(side))
     for turn in range(plan.requests):
         if turn in plan.revocations and sandbox.revoke_access_tokens():
-            tell(TokensRevoked(side))
+            notify(TokensRevoked(side))
         await asyncio.gather(*(ask(*one) for one in enumerate(agents)))
         await clock.sleep(plan.rest_seconds)
-    answered = sum(answer.is_good for answer in answers)
+    answered = sum(result.is_good for result in answers)
     return Tally(
         answered=answered,
         failed=len(answers) - answered,

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 
-from bearerd.harness.tally import Answer
+from bearerd.harness.tally import TurnResult
 
 
 class Scoreboard:
-    """Owns the count of answers, and the number of revocations so far.
+    """Owns the count of responses, and the number of revocations so far.
 
-    An answer counts for the revocation that its request was sent after: one that began
+    A response counts for the revocation that its request was sent after: one that began
     earlier may still be served with the old token.
     """
 
@@ -22,20 +22,20 @@ class Scoreboard:
         self._caught_up = [-1] * processes
         self._changed = asyncio.Condition()
 
-    async def add(self, process: int, sent_after: int, answer: Answer) -> None:
-        """Count the answer to a request sent to *process* after so many revocations."""
-        if answer.is_good:
+    async def add(self, process: int, sent_after: int, result: TurnResult) -> None:
+        """Count the response to a request sent to *process* after so many revocations."""
+        if result.is_good:
             self.answered += 1
             self._caught_up[process] = max(self._caught_up[process], sent_after)
         else:
-            self.failures[answer.code or f"status {answer.status}"] += 1
+            self.failures[result.code or f"status {result.status}"] += 1
         async with self._changed:
             self._changed.notify_all()
 
     async def caught_up(self, timeout_seconds: float) -> bool:
         """Wait until each process has answered since the last revocation.
 
-        False if one of them did not in time, or if any answer was a bad one: what has
+        False if one of them did not in time, or if any response was a bad one: what has
         gone wrong once goes on so.
         """
         try:

@@ -68,7 +68,7 @@ async def run_selftest(
     processes: int,
     seconds: float,
     clock: Clock,
-    tell: Callable[[str], None],
+    notify: Callable[[str], None],
 ) -> SelftestResult:
     """Run it in *folder*, which is empty and private, and return what was counted.
 
@@ -84,8 +84,8 @@ async def run_selftest(
         atomic.replace(store, json.dumps(sandbox.auth_document()).encode())
         key = secrets.token_urlsafe(32)
         async with _daemons(processes, store, key, sandbox, environ) as daemons:
-            tell(f"{processes} processes on {store}")
-            run = _Run(sandbox, FileStore(store, clock=clock), processes, clock, tell)
+            notify(f"{processes} processes on {store}")
+            run = _Run(sandbox, FileStore(store, clock=clock), processes, clock, notify)
             urls = [await daemon.base_url() for daemon in daemons]
             async with open_session() as session, _load(urls, key, session, run.board):
                 await run.revoke_until(clock.monotonic() + seconds)
@@ -101,14 +101,14 @@ class _Run:
         store: FileStore,
         processes: int,
         clock: Clock,
-        tell: Callable[[str], None],
+        notify: Callable[[str], None],
     ) -> None:
         self.board = Scoreboard(processes)
         self._sandbox = sandbox
         self._store = store
         self._processes = processes
         self._clock = clock
-        self._tell = tell
+        self._notify = notify
         self._breaches = 0
         self._is_stuck = False
 
@@ -117,7 +117,7 @@ class _Run:
         while not self._is_stuck:
             self._is_stuck = not await self._revoke_once()
             authority = self._sandbox.authority
-            self._tell(
+            self._notify(
                 f"{self.board.revocations} revocations, {authority.refreshes} refreshes, "
                 f"{authority.reused} reused, {self.board.answered} answered"
             )

@@ -9,10 +9,10 @@ OK = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What one request of an agent came to. `status` is 0 where there was no answer.
+class TurnResult:
+    """What one request of an agent came to. `status` is 0 where there was no response.
 
-    `code` is bearerd's own error, or why there was no whole answer; empty if all went
+    `code` is bearerd's own error, or why there was no whole response; empty if all went
     well.
     """
 

@@ -36,7 +36,7 @@ HOST = re.compile(rb"([A-Za-z0-9._~-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?")
 """RFC 3986 section 3.2.2, without what no agent uses: user information, %-encoding."""
 
 
-class Keys(Protocol):
+class KeyLookup(Protocol):
     """Who holds which key."""
 
     def find(self, key: bytes) -> Client | None:
@@ -44,7 +44,7 @@ class Keys(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Policy:
+class ListenerRules:
     """What one listener asks of its clients.
 
     `hosts` is None where any Host is good, because the key guards alone.
@@ -55,14 +55,14 @@ class Policy:
     origins: frozenset[bytes]
 
 
-def policy(
+def listener_rules(
     *,
     is_loopback: bool,
     is_unix: bool,
     require_key: bool,
     allowed_hosts: Collection[str],
     allowed_origins: Collection[str],
-) -> Policy:
+) -> ListenerRules:
     """Return the policy of a listener: on loopback only loopback's names are good.
 
     A page on the web can have its own name resolve to 127.0.0.1; the Host tells.
@@ -72,19 +72,19 @@ def policy(
     if is_unix or (not is_loopback and not named):
         hosts = None
     origins = frozenset(origin.lower().encode() for origin in allowed_origins)
-    return Policy(require_key=require_key, hosts=hosts, origins=origins)
+    return ListenerRules(require_key=require_key, hosts=hosts, origins=origins)
 
 
-class Gate:
+class AccessPolicy:
     """Judges requests by the policy of the listener that they came in by."""
 
-    def __init__(self, keys: Keys, anonymous: Client) -> None:
+    def __init__(self, keys: KeyLookup, anonymous: Client) -> None:
         self._keys = keys
         self._anonymous = anonymous
 
-    def judge(
+    def authorize(
         self,
-        policy: Policy,
+        rules: ListenerRules,
         method: str,
         fields: Fields,
         authority: bytes | None = None,
@@ -113,17 +113,17 @@ class Gate:
                 case b"via":
                     check_loop(value)
                 case b"origin" | b"sec-fetch-site":
-                    check_page(policy, name.lower(), value)
+                    check_origin(rules, name.lower(), value)
                 case _:
                     pass
-        check_host(policy, host if authority is None else authority)
-        return self._client(policy, key)
+        check_host(rules, host if authority is None else authority)
+        return self._client(rules, key)
 
-    def _client(self, policy: Policy, key: bytes | None) -> Client:
+    def _client(self, rules: ListenerRules, key: bytes | None) -> Client:
         client = self._keys.find(key) if key else None
         if client is not None:
             return client
-        if not policy.require_key:
+        if not rules.require_key:
             return self._anonymous
         if key:
             message = (
@@ -138,7 +138,7 @@ class Gate:
         raise ClientKeyRequired(message)
 
 
-def check_host(policy: Policy, host: bytes | None) -> None:
+def check_host(rules: ListenerRules, host: bytes | None) -> None:
     """Raise if *host* is not one that this listener answers to."""
     if host is None:
         return  # HTTP/1.0; the server refuses a 1.1 request without one
@@ -147,8 +147,8 @@ def check_host(policy: Policy, host: bytes | None) -> None:
         message = "the Host field is no host"
         raise RequestMalformed(message)
     if (
-        policy.hosts is not None
-        and match[1].lower().removesuffix(b".") not in policy.hosts
+        rules.hosts is not None
+        and match[1].lower().removesuffix(b".") not in rules.hosts
     ):
         message = (
             "this Host is not one of ours; use localhost, 127.0.0.1 or [::1], or name "
@@ -165,16 +165,16 @@ def check_loop(via: bytes) -> None:
             raise LoopDetected(message)
 
 
-def check_page(policy: Policy, name: bytes, value: bytes) -> None:
+def check_origin(rules: ListenerRules, name: bytes, value: bytes) -> None:
     """Raise if a web page sent the request and is not on the list.
 
     Programs send neither field. A browser that sends no Origin (an image, say) still
     tells in Sec-Fetch-Site where the request came from.
     """
     if name == b"origin":
-        is_good = value.lower() in policy.origins
+        is_good = value.lower() in rules.origins
     else:
-        is_good = value in (b"none", b"same-origin") or bool(policy.origins)
+        is_good = value in (b"none", b"same-origin") or bool(rules.origins)
     if not is_good:
         message = (
             "requests from web pages are not served; name the page's origin in "

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Literal, Protocol
 
 
-class Reader(Protocol):
+class BodyReader(Protocol):
     """Where a client's body comes from; aiohttp's StreamReader is one."""
 
     async def readany(self) -> bytes:
@@ -31,14 +31,14 @@ class ReplayMemory:
         self._limit_bytes = limit_bytes
         self.used_bytes = 0
 
-    def take(self, count: int) -> bool:
+    def acquire(self, count: int) -> bool:
         """Reserve *count* bytes; False when that would be too many."""
         if self.used_bytes + count > self._limit_bytes:
             return False
         self.used_bytes += count
         return True
 
-    def give_back(self, count: int) -> None:
+    def release(self, count: int) -> None:
         """Return what was reserved."""
         self.used_bytes -= count
 
@@ -51,7 +51,7 @@ class ReplayBody:
 
     def __init__(
         self,
-        reader: Reader,
+        reader: BodyReader,
         *,
         limit_bytes: int,
         memory: ReplayMemory,
@@ -78,7 +78,7 @@ class ReplayBody:
             return part
         return b"".join(self._kept) if self._is_at_end and self.is_replayable else None
 
-    async def parts(self) -> AsyncIterator[bytes]:
+    async def chunks(self) -> AsyncIterator[bytes]:
         """Yield the body from its start: what is kept, then what still comes in.
 
         Every attempt calls this anew; one that was broken off loses nothing.
@@ -95,7 +95,7 @@ class ReplayBody:
 
     def release(self) -> None:
         """Forget what is kept, and give its room back."""
-        self._memory.give_back(self._kept_bytes)
+        self._memory.release(self._kept_bytes)
         self._kept, self._kept_bytes = [], 0
         self.is_replayable = False
 
@@ -104,7 +104,7 @@ class ReplayBody:
             return
         if self._kept_bytes + len(part) > self._limit_bytes:
             self._give_up("request_limit")
-        elif not self._memory.take(len(part)):
+        elif not self._memory.acquire(len(part)):
             self._give_up("total_limit")
         else:
             self._kept.append(part)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 
-from bearerd.relay.message import Head
+from bearerd.relay.message import ResponseHead
 
 INSPECTED_BYTES = 16 * 1024
 """Real ones have some hundred bytes."""
@@ -23,8 +23,8 @@ TOKEN_TROUBLE = re.compile(
 )
 
 
-def names_token(head: Head, beginning: bytes) -> bool:
-    """Say whether an answer, by its fields and its body's *beginning*, blames the token.
+def blames_token(head: ResponseHead, beginning: bytes) -> bool:
+    """Say whether a response, by its fields and its body's *beginning*, blames the token.
 
     What cannot be read (an encoded body) is taken to: a refresh too many is cheap.
     """

@@ -1,7 +1,7 @@
 """One client request with all its attempts: asked until recovery says deliver.
 
 The table in `credential.recovery` decides; here its deeds are done and reported back.
-The last refused answer stays open until something better has come, so that what is
+The last refused response stays open until something better has come, so that what is
 delivered in the end is always the upstream's own bytes, or a word of ours.
 """
 
@@ -15,12 +15,12 @@ from bearerd.credential.token import Credential
 from bearerd.errors import BearerdError, CredentialError, RefreshThrottled
 from bearerd.events import Observer, RecoveryFinished
 from bearerd.relay import challenge, headers
-from bearerd.relay.client.response import Answer
-from bearerd.relay.message import Head
+from bearerd.relay.client.response import Response
+from bearerd.relay.message import ResponseHead
 from bearerd.relay.recovery import SENDING, Outcome, State, after
-from bearerd.relay.upstream.attempt import Attempt, Outbound, send
-from bearerd.relay.upstream.connection import Wire
-from bearerd.relay.upstream.pool import Upstream
+from bearerd.relay.upstream.attempt import Attempt, UpstreamRequest, send
+from bearerd.relay.upstream.connection import UpstreamConnection
+from bearerd.relay.upstream.pool import UpstreamPool
 from bearerd.relay.upstream.response_parser import SWITCHING_PROTOCOLS
 
 FIRST_ERROR, UNAUTHORIZED = 400, 401
@@ -42,11 +42,11 @@ class Exchange:
         profile: str,
         path: str,
         source: CredentialSource,
-        upstream: Upstream,
-        outbound: Outbound,
-        answer: Answer,
-        couple: Callable[[Wire | None], None],
-        tunnel: Callable[[Wire], Awaitable[None]],
+        upstream: UpstreamPool,
+        upstream_request: UpstreamRequest,
+        response: Response,
+        couple: Callable[[UpstreamConnection | None], None],
+        tunnel: Callable[[UpstreamConnection], Awaitable[None]],
         observe: Observer,
         monotonic: Callable[[], float],
     ) -> None:
@@ -54,14 +54,14 @@ class Exchange:
         self._path = path
         self._source = source
         self._upstream = upstream
-        self._outbound = outbound
-        self._answer = answer
+        self._upstream_request = upstream_request
+        self._response = response
         self._couple = couple
         self._tunnel = tunnel
         self._observe = observe
         self._monotonic = monotonic
         self._attempt: Attempt | None = None
-        self._head: Head | None = None
+        self._head: ResponseHead | None = None
         self._steps: list[str] = []
         self._error: BearerdError | None = None
         self._mark = b""
@@ -74,7 +74,7 @@ class Exchange:
         """Bring the exchange to its end.
 
         Raises:
-            BearerdError: the answer is ours; or, once it has begun, it broke off.
+            BearerdError: the response is ours; or, once it has begun, it broke off.
         """
         try:
             await self._recover()
@@ -92,65 +92,67 @@ class Exchange:
         self.waited_seconds += self._monotonic() - began
         while state is not State.DELIVER:
             if state in SENDING:
-                outcome = await self._sent(state, credential)
+                outcome = await self._send(state, credential)
             elif state is State.RELOAD:
-                outcome, credential = await self._reloaded(credential)
+                outcome, credential = await self._reload(credential)
             else:
-                outcome, credential = await self._refreshed(credential)
+                outcome, credential = await self._refresh(credential)
             if outcome is Outcome.SUPERSEDED:
                 credential = self._source.newer_than(credential) or credential
                 self._steps.append("reload")
             state = after(state, outcome)
         if self._refused_at is not None:
-            self._announce(credential)
+            self._emit_recovery(credential)
 
-    async def _sent(self, state: State, credential: Credential) -> Outcome:
-        """Send, and say what the answer means for the credential."""
+    async def _send(self, state: State, credential: Credential) -> Outcome:
+        """Send, and say what the response means for the credential."""
         if self._attempt is not None:
             self._attempt.close()
             self._attempt = None
         began = self._monotonic()
         self.attempts += 1
         self._attempt, self._head = await send(
-            self._upstream, self._outbound, headers.signature(credential)
+            self._upstream, self._upstream_request, headers.auth_fields(credential)
         )
         self.waited_seconds += self._monotonic() - began
-        self._upstream.learn(self._head)
+        self._upstream.store_cookies(self._head)
         if self._head.status < FIRST_ERROR:
             # An error of another kind may come from something that saw no token.
             self._source.record_success(self._path, credential)
         if self._head.status != UNAUTHORIZED:
             return Outcome.ANSWERED
-        return await self._refused(state, credential)
+        return await self._on_unauthorized(state, credential)
 
-    async def _refused(self, state: State, credential: Credential) -> Outcome:
+    async def _on_unauthorized(self, state: State, credential: Credential) -> Outcome:
         assert self._attempt is not None  # noqa: S101 - just sent
         assert self._head is not None  # noqa: S101
         beginning = b""
         try:
             async with asyncio.timeout(INSPECTION_SECONDS):
-                beginning = await self._attempt.wire.held(challenge.INSPECTED_BYTES)
+                beginning = await self._attempt.connection.held(
+                    challenge.INSPECTED_BYTES
+                )
         except TimeoutError:
             pass  # it says nothing, then
         is_about_token = self._source.record_rejection(
             self._path,
             credential,
-            names_token=challenge.names_token(self._head, beginning),
+            blames_token=challenge.blames_token(self._head, beginning),
             is_fresh=state is State.RENEWED,
         )
         if not is_about_token:
             return Outcome.ANSWERED
         if self._refused_at is None:
             self._refused_at = self._monotonic()
-        body = self._outbound.body
+        body = self._upstream_request.body
         if body is not None and not body.is_replayable and state is not State.RENEWED:
-            await self._recover_for_the_next(credential)
+            await self._refresh_for_next_request(credential)
             return Outcome.ANSWERED
         if state is State.SENT and self._source.newer_than(credential) is not None:
             return Outcome.SUPERSEDED
         return Outcome.REFUSED
 
-    async def _reloaded(self, refused: Credential) -> tuple[Outcome, Credential]:
+    async def _reload(self, refused: Credential) -> tuple[Outcome, Credential]:
         try:
             found = await self._source.reload(refused)
         except CredentialError as error:
@@ -161,7 +163,7 @@ class Exchange:
         self._steps.append("reload")
         return Outcome.FOUND, found
 
-    async def _refreshed(self, refused: Credential) -> tuple[Outcome, Credential]:
+    async def _refresh(self, refused: Credential) -> tuple[Outcome, Credential]:
         try:
             renewed = await self._source.refresh(refused, "refused")
         except RefreshThrottled:
@@ -173,38 +175,38 @@ class Exchange:
         self._steps.append("refresh")
         return Outcome.RENEWED, renewed
 
-    async def _recover_for_the_next(self, refused: Credential) -> None:
+    async def _refresh_for_next_request(self, refused: Credential) -> None:
         """Renew the credential although this request cannot be sent again."""
         self._mark = b"x-bearerd-error: replay_abandoned\r\n"
-        outcome, _ = await self._reloaded(refused)
+        outcome, _ = await self._reload(refused)
         if outcome is Outcome.UNCHANGED:
-            await self._refreshed(refused)
+            await self._refresh(refused)
         self._error = None
 
     async def _deliver(self) -> None:
-        """Let the answer stream to the client."""
+        """Let the response stream to the client."""
         if self._error is not None:
             raise self._error
         assert self._attempt is not None  # noqa: S101 - something was sent
         assert self._head is not None  # noqa: S101
-        wire = self._attempt.wire
+        connection = self._attempt.connection
         added = self._mark
         if self._steps:
             steps = ", ".join(dict.fromkeys(self._steps))
             added += b"x-bearerd-recovery: %b\r\n" % steps.encode()
         if self._head.status == SWITCHING_PROTOCOLS:
-            self._answer.switch(self._head, added)
-            self._couple(wire)
-            await self._tunnel(wire)
+            self._response.switch_protocols(self._head, added)
+            self._couple(connection)
+            await self._tunnel(connection)
             return
-        self._answer.begin(self._head, added)
-        wire.flow_to(self._answer)
-        self._answer.flush()
+        self._response.begin(self._head, added)
+        connection.flow_to(self._response)
+        self._response.flush()
         self.head_out_at = self._monotonic()
-        self._couple(wire)
-        await wire.ended()
+        self._couple(connection)
+        await connection.ended()
 
-    def _announce(self, credential: Credential) -> None:
+    def _emit_recovery(self, credential: Credential) -> None:
         assert self._refused_at is not None  # noqa: S101 - the caller's condition
         outcome = "recovered"
         if self._error is not None:

@@ -1,6 +1,6 @@
 """What the relay does with one request: gate, target, exchange, answer.
 
-Everything that can go wrong on the way ends here as one answer, or, when an answer has
+Everything that can go wrong on the way ends here as one response, or, when a response has
 begun, as its breaking off.
 """
 
@@ -27,21 +27,21 @@ from bearerd.errors import (
 )
 from bearerd.events import Observer, ReplayAbandoned, RequestFinished
 from bearerd.keys.ring import Client
-from bearerd.relay.access import Gate, Policy
+from bearerd.relay.access import AccessPolicy, ListenerRules
 from bearerd.relay.body import ReplayBody, ReplayMemory
-from bearerd.relay.client.connection import ClientConnection, Delivered
-from bearerd.relay.client.request import Inbound, read_request
-from bearerd.relay.client.response import Answer, DateLine
+from bearerd.relay.client.connection import AlreadySent, ClientConnection
+from bearerd.relay.client.request import ClientRequest, read_request
+from bearerd.relay.client.response import DateField, Response
 from bearerd.relay.exchange import Exchange
 from bearerd.relay.target import Target, origin_form, resolve
 from bearerd.relay.tunnel import Tunnel
-from bearerd.relay.upstream.attempt import Outbound
-from bearerd.relay.upstream.pool import Upstream
+from bearerd.relay.upstream.attempt import UpstreamRequest
+from bearerd.relay.upstream.pool import UpstreamPool
 
 LOG = logging.getLogger(__name__)
 
 CLIENT_LEFT = 499
-"""nginx's code for a client that closed before its answer. Never sent to anybody."""
+"""nginx's code for a client that closed before its response. Never sent to anybody."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,15 +49,17 @@ class Route:
     """Where a profile's requests go, and with whose credential."""
 
     source: CredentialSource
-    upstream: Upstream
+    upstream: UpstreamPool
 
 
-class Served:
+class RequestContext:
     """One request on its way through: what will be told of it. Owned by `Relay`."""
 
-    def __init__(self, arrived: Inbound, answer: Answer, began: float) -> None:
-        self.arrived = arrived
-        self.answer = answer
+    def __init__(
+        self, request: ClientRequest, response: Response, began: float
+    ) -> None:
+        self.request = request
+        self.response = response
         self.began = began
         self.client = ""
         self.profile = ""
@@ -66,17 +68,17 @@ class Served:
         self.exchange: Exchange | None = None
 
     def fail(self, error: BearerdError) -> None:
-        """Answer with *error*, or break off the answer that has begun."""
+        """Answer with *error*, or break off the response that has begun."""
         self.code = error.code
-        if self.answer.has_begun:
-            self.answer.break_off()
+        if self.response.has_started:
+            self.response.abort()
         else:
             # What follows a request that we do not read as its sender meant it.
             is_misread = isinstance(error, RequestMalformed | MethodNotAllowed)
-            self.answer.must_close |= is_misread
-            self.answer.error(error)
+            self.response.must_close |= is_misread
+            self.response.send_error(error)
             if is_misread:
-                self.answer.close()
+                self.response.close()
 
     def finished(self, now: float, *, is_abandoned: bool) -> RequestFinished:
         """Return what is to be announced at the end."""
@@ -88,9 +90,9 @@ class Served:
         return RequestFinished(
             client=self.client,
             profile=self.profile,
-            method=self.arrived.method,
+            method=self.request.method,
             path=self.path,
-            status=CLIENT_LEFT if is_abandoned else self.answer.status,
+            status=CLIENT_LEFT if is_abandoned else self.response.status,
             attempts=exchange.attempts if exchange else 0,
             code=self.code,
             overhead_seconds=overhead,
@@ -98,13 +100,13 @@ class Served:
         )
 
 
-class Relay:
+class RelayHandler:
     """Serves requests. Owns the set of those under way, and whether it drains."""
 
     def __init__(
         self,
         routes: Mapping[str, Route],
-        gate: Gate,
+        gate: AccessPolicy,
         *,
         memory: ReplayMemory,
         replay_limit_bytes: int,
@@ -113,17 +115,17 @@ class Relay:
         observe: Observer,
     ) -> None:
         self._routes = routes
-        self._gate = gate
+        self._access = gate
         self._memory = memory
         self._replay_limit_bytes = replay_limit_bytes
         self._request_limit = request_limit
         self._clock = clock
         self._observe = observe
-        self._keep = Delivered(keeps_alive=True)
-        self._close = Delivered(keeps_alive=False)
-        self._under_way: set[Served] = set()
+        self._keep = AlreadySent(keeps_alive=True)
+        self._close = AlreadySent(keeps_alive=False)
+        self._under_way: set[RequestContext] = set()
         self._is_idle = asyncio.Event()
-        self.date = DateLine(clock.now)
+        self.date = DateField(clock.now)
         self.is_draining = False
 
     @property
@@ -133,8 +135,8 @@ class Relay:
 
     @property
     def streams_active(self) -> int:
-        """Count the answers that have begun and not ended."""
-        return sum(served.answer.has_begun for served in self._under_way)
+        """Count the responses that have begun and not ended."""
+        return sum(context.response.has_started for context in self._under_way)
 
     async def drained(self) -> None:
         """Wait until no request is under way."""
@@ -143,31 +145,31 @@ class Relay:
             await self._is_idle.wait()
 
     async def handle(
-        self, policy: Policy, request: web.BaseRequest
+        self, rules: ListenerRules, http_request: web.BaseRequest
     ) -> web.StreamResponse:
         """Serve one request that came in by a listener with *policy*."""
-        connection, transport = request.protocol, request.transport
+        connection, transport = http_request.protocol, http_request.transport
         if transport is None or not isinstance(connection, ClientConnection):
             return self._close  # it has left already
         try:
-            arrived = read_request(request)
+            request = read_request(http_request)
         except RequestMalformed as error:
-            return self._unread(transport, request.method, error)
-        answer = Answer(
+            return self._unread(transport, http_request.method, error)
+        response = Response(
             transport,
-            is_http_10=arrived.is_http_10,
-            is_head_request=arrived.method == "HEAD",
-            must_close=self.is_draining or not arrived.keeps_alive,
+            is_http_10=request.is_http_10,
+            is_head_request=request.method == "HEAD",
+            must_close=self.is_draining or not request.keeps_alive,
             date=self.date,
         )
-        served = Served(arrived, answer, self._clock.monotonic())
-        self._under_way.add(served)
+        context = RequestContext(request, response, self._clock.monotonic())
+        self._under_way.add(context)
         connection.is_busy = True
         is_abandoned = False
         try:
-            await self._serve(policy, connection, served)
+            await self._serve(rules, connection, context)
         except BearerdError as error:
-            served.fail(error)
+            context.fail(error)
         except asyncio.CancelledError:
             is_abandoned = True
             raise
@@ -175,35 +177,35 @@ class Relay:
             # A defect of ours. What has begun must not get a second answer.
             LOG.exception("a request failed")
             message = "bearerd failed at this request; its log says more"
-            served.fail(BearerdError(message))
+            context.fail(BearerdError(message))
         finally:
             connection.is_busy = False
-            self._under_way.discard(served)
+            self._under_way.discard(context)
             if not self._under_way:
                 self._is_idle.set()
             now = self._clock.monotonic()
-            self._observe(served.finished(now, is_abandoned=is_abandoned))
-        return self._close if answer.must_close else self._keep
+            self._observe(context.finished(now, is_abandoned=is_abandoned))
+        return self._close if response.must_close else self._keep
 
     def _unread(
         self, transport: asyncio.Transport, method: str, error: RequestMalformed
     ) -> web.StreamResponse:
         """Refuse a request that cannot be taken for what it says."""
-        answer = Answer(
+        response = Response(
             transport,
             is_http_10=False,
             is_head_request=method == "HEAD",
             must_close=True,
             date=self.date,
         )
-        answer.error(error)
+        response.send_error(error)
         self._observe(
             RequestFinished(
                 client="",
                 profile="",
                 method=method,
                 path="",
-                status=answer.status,
+                status=response.status,
                 attempts=0,
                 code=error.code,
                 overhead_seconds=None,
@@ -213,9 +215,12 @@ class Relay:
         return self._close
 
     async def _serve(
-        self, policy: Policy, connection: ClientConnection, served: Served
+        self,
+        rules: ListenerRules,
+        connection: ClientConnection,
+        context: RequestContext,
     ) -> None:
-        arrived = served.arrived
+        request = context.request
         if self.is_draining:
             message = "bearerd is shutting down"
             raise Draining(message, retry_after_seconds=1)
@@ -224,41 +229,43 @@ class Relay:
                 "too many requests at once; wait for some, or raise `max_requests`"
             )
             raise Overloaded(message, retry_after_seconds=1)
-        authority, raw = origin_form(arrived.target)
-        client = self._gate.judge(policy, arrived.method, arrived.fields, authority)
-        served.client = client.name
-        if arrived.method == "OPTIONS" and (raw == b"*" or arrived.is_last_hop):
-            served.answer.options()
+        authority, raw = origin_form(request.target)
+        client = self._access.authorize(
+            rules, request.method, request.fields, authority
+        )
+        context.client = client.name
+        if request.method == "OPTIONS" and (raw == b"*" or request.is_last_hop):
+            context.response.send_options()
             return
         target = resolve(raw)
-        served.path = target.path
-        served.profile, route = self._route(client, target)
-        body = self._kept_body(arrived, served.profile)
+        context.path = target.path
+        context.profile, route = self._route(client, target)
+        body = self._kept_body(request, context.profile)
         # RFC 9110 section 7.8: a 100 that was asked for comes before any 101.
-        if arrived.expects_continue and (body is not None or arrived.asks_upgrade):
-            served.answer.proceed()
-        served.exchange = Exchange(
-            profile=served.profile,
+        if request.expects_continue and (body is not None or request.asks_upgrade):
+            context.response.send_continue()
+        context.exchange = Exchange(
+            profile=context.profile,
             path=target.path,
             source=route.source,
             upstream=route.upstream,
-            outbound=Outbound(
-                method=arrived.method,
+            upstream_request=UpstreamRequest(
+                method=request.method,
                 below=target.below,
-                fields=arrived.fields,
+                fields=request.fields,
                 body=body,
-                length=arrived.length,
-                asks_upgrade=arrived.asks_upgrade,
-                interim=served.answer.interim,
+                length=request.length,
+                asks_upgrade=request.asks_upgrade,
+                interim=context.response.interim,
             ),
-            answer=served.answer,
+            response=context.response,
             couple=connection.couple,
-            tunnel=lambda wire: Tunnel(connection, wire).run(),
+            tunnel=lambda upstream: Tunnel(connection, upstream).run(),
             observe=self._observe,
             monotonic=self._clock.monotonic,
         )
         try:
-            await served.exchange.run()
+            await context.exchange.run()
         finally:
             if body is not None:
                 body.release()
@@ -276,16 +283,16 @@ class Relay:
             raise NotFound(message)
         return profile, route
 
-    def _kept_body(self, arrived: Inbound, profile: str) -> ReplayBody | None:
+    def _kept_body(self, request: ClientRequest, profile: str) -> ReplayBody | None:
         """Return the request's body, made repeatable up to the limits."""
-        if arrived.reader is None:
+        if request.reader is None:
             return None
 
         def abandoned(reason: Literal["request_limit", "total_limit"]) -> None:
             self._observe(ReplayAbandoned(profile, reason))
 
         return ReplayBody(
-            arrived.reader,
+            request.reader,
             limit_bytes=self._replay_limit_bytes,
             memory=self._memory,
             abandoned=abandoned,

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 
 from bearerd.credential.token import AUTH_CLAIM, Credential, claims
-from bearerd.relay.message import Field, Fields, Head
+from bearerd.relay.message import Field, Fields, ResponseHead
 
 HOP_BY_HOP = frozenset(
     {
@@ -50,7 +50,7 @@ OWNED_IN_REQUESTS = frozenset(
     }
 )
 
-OWNED_IN_ANSWERS = frozenset(
+OWNED_IN_RESPONSES = frozenset(
     {
         b"content-length",
         b"trailer",  # said anew where trailers are really sent
@@ -61,8 +61,8 @@ OWNED_IN_ANSWERS = frozenset(
 )
 
 DROPPED_FROM_REQUESTS = HOP_BY_HOP | OWNED_IN_REQUESTS | {b"trailer"}
-DROPPED_FROM_ANSWERS = HOP_BY_HOP | OWNED_IN_ANSWERS
-DROPPED_FROM_TRAILERS = DROPPED_FROM_ANSWERS | {
+DROPPED_FROM_RESPONSES = HOP_BY_HOP | OWNED_IN_RESPONSES
+DROPPED_FROM_TRAILERS = DROPPED_FROM_RESPONSES | {
     b"content-encoding",
     b"content-range",
     b"content-type",
@@ -75,7 +75,7 @@ def request_head(
     method: bytes,
     target: bytes,
     host: bytes,
-    signature: bytes,
+    auth_fields: bytes,
     fields: Fields,
     framing: bytes,
 ) -> bytes:
@@ -83,36 +83,36 @@ def request_head(
 
     *signature* and *framing* are whole field lines, or empty.
     """
-    lines = [method, b" ", target, b" HTTP/1.1\r\nHost: ", host, b"\r\n", signature]
+    lines = [method, b" ", target, b" HTTP/1.1\r\nHost: ", host, b"\r\n", auth_fields]
     _append(lines, fields, DROPPED_FROM_REQUESTS)
     lines += (framing, b"\r\n")
     return b"".join(lines)
 
 
-def answer_head(head: Head, added: bytes) -> bytes:
+def response_head(head: ResponseHead, added: bytes) -> bytes:
     """Return the status line and the field lines for the client, ended.
 
     *added* is whole field lines: the framing, and what we say ourselves.
     """
     lines = [b"HTTP/1.1 %d " % head.status, head.reason, b"\r\n"]
-    _append(lines, head.fields, DROPPED_FROM_ANSWERS)
+    _append(lines, head.fields, DROPPED_FROM_RESPONSES)
     lines += (added, b"\r\n")
     return b"".join(lines)
 
 
-def signature(credential: Credential) -> bytes:
+def auth_fields(credential: Credential) -> bytes:
     """Return the field lines that sign a request: bearer, account, and FedRAMP's mark.
 
     The spelling is Codex's. The mark is for accounts whose id token says so.
     """
     # Two credentials are equal whatever their id tokens say, so these are the key.
-    return _signature(
+    return _auth_fields(
         credential.access_token, credential.account_id, credential.id_token
     )
 
 
 @lru_cache(maxsize=64)
-def _signature(
+def _auth_fields(
     access_token: str, account_id: str | None, id_token: str | None
 ) -> bytes:
     lines = b"Authorization: Bearer %b\r\n" % access_token.encode()

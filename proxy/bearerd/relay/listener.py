@@ -18,9 +18,9 @@ from aiohttp import web
 
 from bearerd.address import Address
 from bearerd.errors import StartError
-from bearerd.relay.access import Policy
+from bearerd.relay.access import ListenerRules
 from bearerd.relay.client.connection import ClientServer
-from bearerd.relay.handler import Relay
+from bearerd.relay.handler import RelayHandler
 
 BACKLOG = 1024
 """Agents start in swarms; the kernel's own limit cuts it down where that is lower."""
@@ -35,22 +35,22 @@ UNIX_MODE = 0o600
 class Listener:
     """Owns the listening sockets, and every client's connection."""
 
-    def __init__(self, relay: Relay, *, connection_limit: int) -> None:
+    def __init__(self, relay: RelayHandler, *, connection_limit: int) -> None:
         self._relay = relay
         self._connection_limit = connection_limit
         self._servers: list[tuple[asyncio.Server, ClientServer]] = []
         self._unix_paths: list[Path] = []
         self.addresses: tuple[Address, ...] = ()
 
-    async def open(self, wanted: Sequence[tuple[Address, Policy]]) -> None:
+    async def open(self, wanted: Sequence[tuple[Address, ListenerRules]]) -> None:
         """Listen on every address, or on none.
 
         Raises:
             StartError: one of them cannot be had.
         """
-        for address, policy in wanted:
+        for address, rules in wanted:
             try:
-                bound = await self._open(address, policy)
+                bound = await self._open(address, rules)
             except OSError as error:
                 self._stop_listening()
                 raise _refused(address, error) from error
@@ -85,11 +85,11 @@ class Listener:
             path.unlink(missing_ok=True)
         self._unix_paths.clear()
 
-    async def _open(self, address: Address, policy: Policy) -> Address:
+    async def _open(self, address: Address, rules: ListenerRules) -> Address:
         loop = asyncio.get_running_loop()
 
         async def handle(request: web.BaseRequest) -> web.StreamResponse:
-            return await self._relay.handle(policy, request)
+            return await self._relay.handle(rules, request)
 
         clients = ClientServer(handle, self._relay.date, self._connection_limit)
         if address.kind == "unix":

@@ -11,7 +11,7 @@ Fields: TypeAlias = tuple[Field, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
+class ResponseHead:
     """An upstream answer up to its body (RFC 9112 section 4).
 
     `length` is the Content-Length, or None. `is_chunked` and `length` are never both

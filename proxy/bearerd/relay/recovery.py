@@ -16,7 +16,7 @@ from types import MappingProxyType
 
 
 class State(Enum):
-    """Where one request stands. The first three of them wait for an answer."""
+    """Where one request stands. The first three of them wait for a response."""
 
     SENT = "sent"
     RESENT = "resent"
@@ -29,7 +29,7 @@ class State(Enum):
 class Outcome(Enum):
     """What came of the deed that a state asks for."""
 
-    ANSWERED = "answered"  # any answer but a 401 about our token
+    ANSWERED = "answered"  # any response but a 401 about our token
     REFUSED = "refused"  # a 401 about our token
     SUPERSEDED = "superseded"  # the same, and a newer credential is held already
     FOUND = "found"  # the store has another credential of this account

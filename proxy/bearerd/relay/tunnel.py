@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from typing import Protocol
 
-from bearerd.relay.upstream.connection import Wire
+from bearerd.relay.upstream.connection import UpstreamConnection
 
 
 class ClientSide(Protocol):
@@ -31,9 +31,9 @@ class ClientSide(Protocol):
 class Tunnel:
     """The upstream's far end, and the client's. Owns the pairing until `run` returns."""
 
-    def __init__(self, connection: ClientSide, wire: Wire) -> None:
+    def __init__(self, connection: ClientSide, upstream: UpstreamConnection) -> None:
         self._connection = connection
-        self._wire = wire
+        self._upstream = upstream
         self._over = asyncio.Event()
         self._is_client_done = False
         self._is_upstream_done = False
@@ -41,7 +41,7 @@ class Tunnel:
 
     async def run(self) -> None:
         """Pass bytes until it is over. Cancelling it breaks off both sides."""
-        self._wire.switch(self)
+        self._upstream.switch(self)
         self._connection.open(self)
         try:
             await self._over.wait()
@@ -55,7 +55,7 @@ class Tunnel:
 
     def feed_data(self, data: bytes) -> tuple[bool, bytes]:
         """Take bytes of the client. The shape is that of aiohttp's payload parsers."""
-        self._wire.write_raw(data)
+        self._upstream.write_raw(data)
         return False, b""
 
     def feed_eof(self) -> None:
@@ -64,19 +64,19 @@ class Tunnel:
     def client_ended(self) -> bool:
         """Pass the client's half-close on; say whether its connection stays open."""
         self._is_client_done = True
-        self._wire.write_eof()
+        self._upstream.write_eof()
         self._settle()
         return True
 
     # The upstream's side, called by its wire.
 
-    def received(self, data: bytes) -> None:
+    def data_received(self, data: bytes) -> None:
         """Take bytes of the upstream."""
         transport = self._connection.transport
         if transport is not None and not transport.is_closing():
             transport.write(data)
 
-    def ended(self) -> bool:
+    def eof_received(self) -> bool:
         """Pass the upstream's half-close on; its connection stays open."""
         self._is_upstream_done = True
         transport = self._connection.transport
@@ -85,7 +85,7 @@ class Tunnel:
         self._settle()
         return True
 
-    def lost(self, *, is_clean: bool) -> None:
+    def connection_lost(self, *, is_clean: bool) -> None:
         """Take the loss of the upstream."""
         self._was_lost = not is_clean
         self._over.set()
@@ -105,8 +105,8 @@ class Tunnel:
     def _close(self) -> None:
         """End both sides: what is queued still goes out, unless one was lost."""
         if not self._was_lost:
-            self._wire.finish()
+            self._upstream.finish()
             return
-        self._wire.abort()
+        self._upstream.abort()
         if self._connection.transport is not None:
             self._connection.transport.abort()

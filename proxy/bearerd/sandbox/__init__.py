@@ -28,7 +28,7 @@ runs, `access_lifetime_seconds` and `set_reuse("revoke_family"|"refuse"|"tolerat
     `fault(UpstreamFault("answer", status=401, body="{}", path="codex/models"))`.
     `hold` as above (`holds_judged` puts it after the judgement).
     `streams.script = StreamScript(deltas=500, interval_seconds=0.02)`;
-    `streams.hold` with `streams.hold_after_events` stops an answer midway.
+    `streams.hold` with `streams.hold_after_events` stops a response midway.
     `websocket = "accept"`; `extra_headers`.
     `await wait_for_requests(n)`, `wait_for_waiting(n)`, `wait_for_abandoned(n)`.
 
@@ -40,7 +40,7 @@ Other processes use the authority's listener: `POST /sandbox/control` with
 answered with the list of names. `serve_sandbox` is the whole as a service.
 """
 
-from bearerd.sandbox.authority.token_registry import Ledger
+from bearerd.sandbox.authority.token_registry import TokenRegistry
 from bearerd.sandbox.faults import AuthorityFault, UpstreamFault
 from bearerd.sandbox.grant import Account
 from bearerd.sandbox.records import RequestRecord, TokenCall, fingerprint
@@ -50,11 +50,11 @@ from bearerd.sandbox.upstream.turn import StreamScript
 __all__ = [
     "Account",
     "AuthorityFault",
-    "Ledger",
     "RequestRecord",
     "Sandbox",
     "StreamScript",
     "TokenCall",
+    "TokenRegistry",
     "UpstreamFault",
     "fingerprint",
     "serve_sandbox",

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from aiohttp import web
 
 from bearerd.sandbox.authority.authority import Authority
-from bearerd.sandbox.authority.token_registry import Ledger
+from bearerd.sandbox.authority.token_registry import TokenRegistry
 from bearerd.sandbox.faults import AuthorityFault, UpstreamFault
 from bearerd.sandbox.grant import Account
 from bearerd.sandbox.listener import Handler
@@ -27,23 +27,23 @@ class Control:
 
     def __init__(
         self,
-        ledger: Ledger,
+        registry: TokenRegistry,
         authority: Authority,
         upstream: Upstream,
         *,
         sign_in: Callable[[str], dict[str, object]],
     ) -> None:
-        self._ledger = ledger
+        self._registry = registry
         self._authority = authority
         self._upstream = upstream
         self._sign_in = sign_in
         self._commands: dict[str, Command] = {
-            "revoke_access_tokens": ledger.revoke_access_tokens,
-            "expire_access_tokens": ledger.expire_access_tokens,
-            "revoke_refresh_tokens": ledger.revoke_refresh_tokens,
-            "expire_refresh_tokens": ledger.expire_refresh_tokens,
+            "revoke_access_tokens": registry.revoke_access_tokens,
+            "expire_access_tokens": registry.expire_access_tokens,
+            "revoke_refresh_tokens": registry.revoke_refresh_tokens,
+            "expire_refresh_tokens": registry.expire_refresh_tokens,
             "set_access_lifetime": self._set_access_lifetime,
-            "set_reuse": ledger.set_reuse,
+            "set_reuse": registry.set_reuse,
             "authority_fault": self._authority_fault,
             "upstream_fault": self._upstream_fault,
             "clear_faults": self._clear_faults,
@@ -63,8 +63,8 @@ class Control:
         """Return the handlers, by method and path."""
         return {
             ("POST", "/sandbox/control"): self.obey,
-            ("GET", "/sandbox/report"): self.answer_report,
-            ("POST", "/sandbox/login"): self.answer_login,
+            ("GET", "/sandbox/report"): self.handle_report,
+            ("POST", "/sandbox/login"): self.handle_login,
         }
 
     def report(self) -> dict[str, object]:
@@ -77,7 +77,7 @@ class Control:
             "outcomes": dict(authority.outcomes),
             "max_overlapping_calls": authority.max_overlapping_calls,
             "waiting": authority.waiting,
-            "access_lifetime_seconds": self._ledger.access_lifetime_seconds,
+            "access_lifetime_seconds": self._registry.access_lifetime_seconds,
             "device_codes": authority.sign_in.waiting_user_codes,
             "upstream": {
                 "requests": upstream.requests,
@@ -105,11 +105,11 @@ class Control:
             return error_response(400, "bad_command", f"{name}: {wrong}")
         return web.json_response({"done": name, "result": result})
 
-    async def answer_report(self, _request: web.BaseRequest) -> web.StreamResponse:
+    async def handle_report(self, _request: web.BaseRequest) -> web.StreamResponse:
         """GET /sandbox/report."""
         return web.json_response(self.report())
 
-    async def answer_login(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def handle_login(self, request: web.BaseRequest) -> web.StreamResponse:
         """POST /sandbox/login: a new auth document; `?account=` names whose."""
         account_id = request.query.get(
             "account", self._authority.sign_in.account.account_id
@@ -117,7 +117,7 @@ class Control:
         return web.json_response(self._sign_in(account_id))
 
     def _set_access_lifetime(self, seconds: float) -> None:
-        self._ledger.access_lifetime_seconds = float(seconds)
+        self._registry.access_lifetime_seconds = float(seconds)
 
     def _authority_fault(self, times: int | None = None, **fields: object) -> None:
         self._authority.fault(AuthorityFault(**fields), times=times)  # type: ignore[arg-type]

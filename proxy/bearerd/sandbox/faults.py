@@ -54,7 +54,7 @@ class AuthorityFault:
 
     `rotates` says whether the refresh token is spent all the same; None means what the
     kind suggests. With `rotate_before_delay` it is spent on receipt, otherwise just
-    before the answer. `status`, `body`, `html` and `retry_after` shape the kind
+    before the response. `status`, `body`, `html` and `retry_after` shape the kind
     `answer`; `code`, `status` and `form` the kind `refuse`; `account_id` the kind
     `other_account`. `path` is where it applies.
     """
@@ -96,7 +96,7 @@ class UpstreamFault:
     `status`, `body`, `html`, `retry_after` and `before_body` (answer while the request
     body is still on its way) shape the kind `answer`. `after_events` counts the events
     that go out before `reset_mid_stream`. With `judged_first` a delay or hang comes
-    after the credential was judged, so that a late answer can be staged.
+    after the credential was judged, so that a late response can be staged.
     """
 
     kind: UpstreamFaultKind

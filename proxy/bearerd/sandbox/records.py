@@ -22,7 +22,7 @@ class TokenCall:
     `outcome` is `pending` until something is decided, then `rotated`, `tolerated`,
     `signed_in`, a refusal's code, `fault:KIND`, or `abandoned` when the sandbox
     stopped first. `rotated` says whether the presented token is spent now, which a
-    client that lost the answer does not know.
+    client that lost the response does not know.
     """
 
     at: float
@@ -43,7 +43,7 @@ class RequestRecord:
 
     `outcome` is `pending`, then `answered`, `abandoned` (the client went away) or
     `broken` (a fault cut it). `body_length` and `body_sha256` are of the bytes as they
-    came, never decoded; `sent_bytes` counts the answer's body while it streams.
+    came, never decoded; `sent_bytes` counts the response's body while it streams.
     """
 
     method: str

@@ -1,6 +1,6 @@
 """What the stand-ins answer: bodies in the shape of the real ones, and broken ones.
 
-Knows no state. Sources are the answers that clients of the real service report.
+Knows no state. Sources are the responses that clients of the real service report.
 """
 
 import json
@@ -56,7 +56,7 @@ def error_response(
     *,
     headers: Mapping[str, str] | None = None,
 ) -> web.Response:
-    """Return an answer with OpenAI's error object."""
+    """Return a response with OpenAI's error object."""
     return web.json_response(error_body(code, message), status=status, headers=headers)
 
 
@@ -99,10 +99,10 @@ def broken_grant(fault: AuthorityFault, body: dict[str, object]) -> web.Response
     return web.json_response(body)
 
 
-def broken_answer(fault: AuthorityFault) -> web.Response | None:
-    """Return the answer of a fault that needs no grant; None if it needs one."""
+def broken_response(fault: AuthorityFault) -> web.Response | None:
+    """Return the response of a fault that needs no grant; None if it needs one."""
     if fault.kind == "answer":
-        return chosen_answer(fault, fault.status or 500)
+        return chosen_response(fault, fault.status or 500)
     if fault.kind == "refuse":
         return refusal(fault.code, status=fault.status, form=fault.form)
     if fault.kind == "html":
@@ -113,7 +113,7 @@ def broken_answer(fault: AuthorityFault) -> web.Response | None:
     return None
 
 
-def chosen_answer(fault: AuthorityFault | UpstreamFault, status: int) -> web.Response:
+def chosen_response(fault: AuthorityFault | UpstreamFault, status: int) -> web.Response:
     """Return the status and body that a fault of the kind `answer` asks for."""
     headers = {} if fault.retry_after is None else {"Retry-After": fault.retry_after}
     if fault.html:
@@ -132,7 +132,7 @@ def chosen_answer(fault: AuthorityFault | UpstreamFault, status: int) -> web.Res
 
 
 def cut_connection(request: web.BaseRequest) -> None:
-    """Reset the client's connection: no answer, no orderly end."""
+    """Reset the client's connection: no response, no orderly end."""
     transport = request.transport
     if transport is None:
         return

@@ -9,7 +9,11 @@ from typing import Self
 
 from bearerd.sandbox.authority.authority import Authority
 from bearerd.sandbox.authority.sign_in import SignIn
-from bearerd.sandbox.authority.token_registry import TEN_DAYS_SECONDS, Ledger, Reuse
+from bearerd.sandbox.authority.token_registry import (
+    TEN_DAYS_SECONDS,
+    Reuse,
+    TokenRegistry,
+)
 from bearerd.sandbox.control import Control
 from bearerd.sandbox.grant import Account
 from bearerd.sandbox.listener import Listener
@@ -37,7 +41,7 @@ class Sandbox:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         monotonic_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
-        self.tokens = Ledger(
+        self.tokens = TokenRegistry(
             now=now, access_lifetime_seconds=access_lifetime_seconds, reuse=reuse
         )
         sign_in = SignIn(self.tokens, Account(FIRST_ACCOUNT))

@@ -19,7 +19,6 @@ from bearerd.clock import Clock
 from bearerd.errors import StartError
 from bearerd.harness import daemon as exercise_daemon
 from bearerd.harness.demo import (
-    AgentAnswered,
     AgentRefreshed,
     AgentSignedOut,
     DemoResult,
@@ -27,9 +26,10 @@ from bearerd.harness.demo import (
     Scene,
     SideBegan,
     TokensRevoked,
+    TurnFinished,
     run_demo,
 )
-from bearerd.harness.tally import Answer, Tally, revoked_rounds
+from bearerd.harness.tally import Tally, TurnResult, revoked_rounds
 
 PLAN = Plan(agents=3, requests=3, rest_seconds=0)
 LOST = Tally(answered=3, failed=6, refreshes=1, reused=2, sign_ins=3)
@@ -41,7 +41,7 @@ async def test_copies_of_one_login_sign_each_other_out_and_keys_do_not(
     """One copy wins the race, the others spend a spent token, and all are out."""
     scenes: list[Scene] = []
     result = await run_demo(
-        PLAN, tmp_path, os.environ, clock=Clock(), tell=scenes.append
+        PLAN, tmp_path, os.environ, clock=Clock(), notify=scenes.append
     )
     assert result.without.reused == 2
     assert result.without.refreshes == 1
@@ -82,8 +82,8 @@ def test_the_command_prints_the_numbers_as_json(
     """Progress is on stderr, so that stdout is one JSON document."""
     asked = ["demo", "--agents", "2", "--requests", "1", "--json"]
     assert run(COMMANDS, asked) == 0
-    answer = capfd.readouterr()
-    document = json.loads(answer.out)
+    result = capfd.readouterr()
+    document = json.loads(result.out)
     assert document["ok"] is True
     assert document["without"]["reused"] == 1
     assert document["through"] == {
@@ -93,7 +93,7 @@ def test_the_command_prints_the_numbers_as_json(
         "reused": 0,
         "sign_ins": 0,
     }
-    assert "agent 2 is signed out: refresh_token_reused" in answer.err
+    assert "agent 2 is signed out: refresh_token_reused" in result.err
 
 
 def test_too_few_agents_to_race_are_wrong_usage() -> None:
@@ -108,11 +108,11 @@ def test_the_board_has_a_row_for_each_agent_that_fits() -> None:
         board = Board(Plan(agents=14, requests=2, rest_seconds=0), live)
         for scene in (
             SideBegan("without"),
-            AgentAnswered("without", 0, Answer(200)),
+            TurnFinished("without", 0, TurnResult(200)),
             TokensRevoked("without"),
             AgentRefreshed("without", 0),
             AgentSignedOut("without", 1, "refresh_token_reused"),
-            AgentAnswered("without", 1, Answer(401)),
+            TurnFinished("without", 1, TurnResult(401)),
         ):
             board(scene)
         console.print(live.renderable)
@@ -136,10 +136,10 @@ def test_the_table_sets_both_sides_beside_each_other() -> None:
 def test_lines_pass_over_what_happens_all_the_time() -> None:
     """A log of the demo has no line for each request."""
     console = Console(record=True, width=100, file=io.StringIO())
-    tell = plain(console)
-    tell(SideBegan("through"))
-    tell(AgentAnswered("through", 0, Answer(200)))
-    tell(TokensRevoked("through"))
+    notify = plain(console)
+    notify(SideBegan("through"))
+    notify(TurnFinished("through", 0, TurnResult(200)))
+    notify(TokensRevoked("through"))
     assert len(console.export_text().splitlines()) == 2
 
 

@@ -391,9 +391,9 @@ async def test_the_command_says_what_to_do(tmp_path: Path) -> None:
     plain = await run_command(tmp_path, "doctor", "--listen", "127.0.0.1:0")
     assert plain.code == 3
     assert "to do: bearerd login" in plain.stdout
-    answer = await run_command(tmp_path, "doctor", "--json", "--admin-listen", "none")
-    document = json.loads(answer.stdout)
-    assert document["exit_code"] == answer.code == 3
+    response = await run_command(tmp_path, "doctor", "--json", "--admin-listen", "none")
+    document = json.loads(response.stdout)
+    assert document["exit_code"] == response.code == 3
     assert {"topic", "verdict", "said", "remedy", "wants_sign_in", "profile"} == set(
         document["findings"][0]
     )
@@ -413,20 +413,20 @@ async def test_the_command_goes_online_when_it_is_told_to(
             "listen": "127.0.0.1:0",
             "profiles": "work",
         }
-        answer = await run_command(tmp_path, "doctor", "--online", settings=settings)
+        response = await run_command(tmp_path, "doctor", "--online", settings=settings)
         (asked,) = sandbox.upstream.records
-    canary.saw("stdout", answer.stdout)
+    canary.saw("stdout", response.stdout)
     assert asked.method == "HEAD"
     assert asked.header(b"authorization") == []
-    assert f"{sandbox.issuer_url} answers" in answer.stdout
-    assert "ok       default: login" in answer.stdout
-    assert "failed   work: login" in answer.stdout
-    assert answer.code == 3
+    assert f"{sandbox.issuer_url} answers" in response.stdout
+    assert "ok       default: login" in response.stdout
+    assert "failed   work: login" in response.stdout
+    assert response.code == 3
 
 
 async def test_a_bad_setting_is_one_line(tmp_path: Path) -> None:
     """Nothing can be looked at before it is mended."""
-    answer = await run_command(tmp_path, "doctor", settings={"listen": "nonsense"})
-    assert answer.code == 2
-    assert "BEARERD_LISTEN" in answer.stderr
-    assert len(answer.stderr.splitlines()) == 1
+    response = await run_command(tmp_path, "doctor", settings={"listen": "nonsense"})
+    assert response.code == 2
+    assert "BEARERD_LISTEN" in response.stderr
+    assert len(response.stderr.splitlines()) == 1

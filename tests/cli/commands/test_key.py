@@ -39,7 +39,7 @@ async def test_keys_are_listed_as_json(shell: Shell) -> None:
 
 
 async def test_no_key_is_said_on_stderr(shell: Shell) -> None:
-    """With what makes one; the answer itself is empty."""
+    """With what makes one; the response itself is empty."""
     done = await shell.run("key", "list")
     assert (done.code, done.stdout) == (0, "")
     assert "bearerd key create NAME" in done.stderr

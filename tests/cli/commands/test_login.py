@@ -71,7 +71,7 @@ def is_gone(store: Path) -> bool:
 async def test_a_device_code_signs_a_profile_in(
     sandbox: Sandbox, store: Path, canary: Canary
 ) -> None:
-    """The code and the page are for a person, the answer is one line on stdout."""
+    """The code and the page are for a person, the response is one line on stdout."""
     ended = await bearerd(sandbox, store, "login", "--device")
     said = spoken_of(ended, canary)
     assert ended.code == 0, said

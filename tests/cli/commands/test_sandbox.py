@@ -60,8 +60,8 @@ async def test_it_serves_until_a_signal_ends_it(
             async with session.get(
                 f"{addresses['upstream_url']}/codex/models",
                 headers={"Authorization": f"Bearer {tokens['access_token']}"},
-            ) as answer:
-                assert answer.status == 200
+            ) as response:
+                assert response.status == 200
             async with session.get(
                 f"{addresses['issuer_url']}/sandbox/report"
             ) as report:

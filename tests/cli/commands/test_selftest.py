@@ -16,7 +16,7 @@ from bearerd.cli import COMMANDS
 from bearerd.cli.program import run
 from bearerd.harness.scoreboard import Scoreboard
 from bearerd.harness.selftest import SelftestResult
-from bearerd.harness.tally import Answer
+from bearerd.harness.tally import TurnResult
 from tests.support.process import COMMAND, ROOT, environment
 
 GOOD = SelftestResult(
@@ -38,13 +38,13 @@ def test_two_processes_on_one_store_refresh_once(
     """Under load, with nothing left behind in the folder that was tested."""
     asked = ["selftest", "--processes", "2", "--seconds", "0.5", "--json"]
     assert run(COMMANDS, [*asked, "--store-dir", str(tmp_path)]) == 0
-    answer = capfd.readouterr()
-    document = json.loads(answer.out)
+    result = capfd.readouterr()
+    document = json.loads(result.out)
     assert document["ok"] is True
     assert document["refreshes"] == document["revocations"] >= 1
     assert document["answered"] > 0
     assert document["reused"] == document["overlapping"] == 0
-    assert "2 processes on" in answer.err
+    assert "2 processes on" in result.err
     assert list(tmp_path.iterdir()) == []
 
 
@@ -77,20 +77,20 @@ def test_any_flaw_denies_the_verdict(flaw: dict[str, Any]) -> None:
 async def test_a_process_has_caught_up_when_a_request_after_the_revocation_is_good() -> (
     None
 ):
-    """An answer to a request that was sent before proves nothing."""
+    """A response to a request that was sent before proves nothing."""
     board = Scoreboard(2)
     board.revocations = 1
-    await board.add(0, 1, Answer(200))
-    await board.add(1, 0, Answer(200))
+    await board.add(0, 1, TurnResult(200))
+    await board.add(1, 0, TurnResult(200))
     assert not await board.caught_up(timeout_seconds=0)
-    await board.add(1, 1, Answer(200))
+    await board.add(1, 1, TurnResult(200))
     assert await board.caught_up(timeout_seconds=0)
 
 
-async def test_a_bad_answer_ends_the_wait() -> None:
+async def test_a_bad_response_ends_the_wait() -> None:
     """What has gone wrong once is not waited out."""
     board = Scoreboard(1)
-    await board.add(0, 0, Answer(401, "login_required"))
+    await board.add(0, 0, TurnResult(401, "login_required"))
     assert not await board.caught_up(timeout_seconds=60)
     assert board.failures == {"login_required": 1}
 

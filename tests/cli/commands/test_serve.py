@@ -112,7 +112,7 @@ async def test_the_operators_own_key_opens_the_relay(
 async def test_a_signal_lets_requests_in_flight_end(
     signed_in: Mapping[str, object], launch: Launch, sandbox: Sandbox
 ) -> None:
-    """SIGTERM: the answer is delivered whole, then the process ends with 0."""
+    """SIGTERM: the response is delivered whole, then the process ends with 0."""
     daemon = await launch(drain_seconds=20)
     sandbox.upstream.hold.close()
     asked = asyncio.create_task(daemon.client.send())
@@ -165,13 +165,13 @@ async def spend_under_way(launch: Launch, sandbox: Sandbox) -> ServeProcess:
 async def test_a_second_signal_lets_a_refresh_land(
     shell: Shell, signed_in: Mapping[str, object], launch: Launch, sandbox: Sandbox
 ) -> None:
-    """Its token is spent: the answer is waited for, and stored."""
+    """Its token is spent: the response is waited for, and stored."""
     daemon = await spend_under_way(launch, sandbox)
     assert daemon.process.returncode is None
     sandbox.authority.hold.open()
     assert await daemon.ended() == 0
     stored = tokens_of(read_login(shell.store))
-    assert sandbox.tokens.judge(stored["access_token"]).state == "live"
+    assert sandbox.tokens.introspect(stored["access_token"]).state == "live"
     assert sandbox.authority.refreshes == 1
     assert signed_in
 

@@ -118,14 +118,14 @@ async def test_another_program_on_the_port_is_no_daemon(
 ) -> None:
     """Whatever it answers, the store is read."""
 
-    async def answer(
+    async def response(
         reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
         writer.close()
 
-    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+    async with await asyncio.start_server(response, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
         given = {**signed_in, "admin_listen": f"127.0.0.1:{port}"}
         done = await shell.run("status", **given)

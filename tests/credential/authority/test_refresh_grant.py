@@ -100,7 +100,7 @@ def openai(code: object) -> bytes:
         (204, b"", "unclear", "204_without_tokens"),
     ],
 )
-def test_an_answer_without_a_grant_has_one_meaning(
+def test_a_response_without_a_grant_has_one_meaning(
     status: int, content: bytes, outcome: str, reason: str
 ) -> None:
     """Refused for good, never acted on, or nobody knows; and never a quoted body."""
@@ -295,7 +295,7 @@ async def failed(authority: HttpAuthority, refresh_token: str) -> tuple[str, str
 
 
 @asynccontextmanager
-async def answering(answer: bytes) -> AsyncIterator[tuple[str, list[bytes]]]:
+async def answering(response: bytes) -> AsyncIterator[tuple[str, list[bytes]]]:
     """Give the URL of a server that answers every request with the same bytes, and
     the requests as they came.
     """
@@ -309,7 +309,7 @@ async def answering(answer: bytes) -> AsyncIterator[tuple[str, list[bytes]]]:
             if line.startswith(b"content-length")
         )
         requests.append(head + await reader.readexactly(length))
-        writer.write(answer)
+        writer.write(response)
         writer.close()
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
@@ -322,9 +322,9 @@ async def test_a_refresh_on_the_wire_is_what_codex_sends(
     session: aiohttp.ClientSession,
 ) -> None:
     """Exactly three keys as JSON, our own name, and no credential in the head."""
-    answer = body(access_token="a", refresh_token="r")
-    head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(answer)
-    async with answering(head + answer) as (url, requests):
+    response = body(access_token="a", refresh_token="r")
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(response)
+    async with answering(head + response) as (url, requests):
         await soon(at(session, url).refresh(f"{MARK}-r"))
     (request,) = requests
     head, content = request.split(b"\r\n\r\n", 1)
@@ -412,7 +412,7 @@ async def test_an_authority_that_hangs_is_unclear_when_the_time_is_over(
     assert found == ("unclear", "TimeoutError")
 
 
-async def test_an_answer_that_trickles_is_unclear_when_the_time_is_over(
+async def test_a_response_that_trickles_is_unclear_when_the_time_is_over(
     session: aiohttp.ClientSession,
 ) -> None:
     """A head that came does not stop the deadline."""
@@ -495,11 +495,11 @@ async def test_a_redirect_is_not_followed(
     session: aiohttp.ClientSession, sandbox: Sandbox, status: int
 ) -> None:
     """A refresh token goes to the authority and to nobody else."""
-    answer = (
+    response = (
         f"HTTP/1.1 {status} Moved\r\nLocation: {sandbox.token_url}\r\n"
         "Content-Length: 0\r\n\r\n"
     )
-    async with answering(answer.encode()) as (url, requests):
+    async with answering(response.encode()) as (url, requests):
         found = await failed(at(session, url), sign_in(sandbox))
     assert found == ("undelivered", f"http_{status}")
     assert len(requests) == 1
@@ -507,7 +507,7 @@ async def test_a_redirect_is_not_followed(
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "response",
     [
         b"SSH-2.0-OpenSSH_9.9\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\n{",
@@ -517,11 +517,11 @@ async def test_a_redirect_is_not_followed(
     ],
     ids=["another-protocol", "cut-short", "bad-chunk", "bad-gzip", "nothing"],
 )
-async def test_an_answer_that_breaks_http_is_unclear(
-    session: aiohttp.ClientSession, answer: bytes
+async def test_a_response_that_breaks_http_is_unclear(
+    session: aiohttp.ClientSession, response: bytes
 ) -> None:
     """Something received the request, and nobody knows what it did."""
-    async with answering(answer) as (url, requests):
+    async with answering(response) as (url, requests):
         outcome, _ = await failed(at(session, url), "r-made-up")
     assert outcome == "unclear"
     assert len(requests) == 1

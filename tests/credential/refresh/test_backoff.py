@@ -44,7 +44,7 @@ def test_the_authority_may_ask_for_more_time_but_for_an_hour_at_most(
     assert wait_seconds(backoff, failure) == expected
 
 
-def test_the_last_failure_is_the_answer_until_its_time_is_over(hands: Hands) -> None:
+def test_the_last_failure_is_the_response_until_its_time_is_over(hands: Hands) -> None:
     """The same outcome and reason, with the seconds that are left."""
     backoff = Backoff(clock=hands.clock(), jitter=lambda: 0.0)
     backoff.record_failure(
@@ -68,7 +68,7 @@ def test_another_login_never_waits_for_an_old_failure(hands: Hands) -> None:
     assert wait_seconds(backoff, UNREACHED, "b") == 1.0
 
 
-def test_an_answer_ends_the_backoff(hands: Hands) -> None:
+def test_a_response_ends_the_backoff(hands: Hands) -> None:
     """After a reset nothing is raised, and doubling starts anew."""
     backoff = Backoff(clock=hands.clock(), jitter=lambda: 1.0)
     backoff.record_failure("a", UNREACHED)

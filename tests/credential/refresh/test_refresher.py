@@ -62,7 +62,7 @@ async def test_the_order_is_lock_journal_spend_journal_store(home: Home) -> None
         assert level is not None
         assert level.calls == 4.0, "the budget is drawn on before the call"
 
-    home.authority.before_answer = look
+    home.authority.before_response = look
     waits: list[float] = []
     found = await home.refresher(waited=waits.append).run(RefreshRequest(old, ACCOUNT))
     (intent,) = seen
@@ -162,7 +162,7 @@ async def test_what_can_wait_is_not_spent_without_a_record(home: Home) -> None:
 
 
 async def test_what_cannot_wait_is_spent_without_a_record(home: Home) -> None:
-    """Somebody needs it now; the answer is held in memory."""
+    """Somebody needs it now; the response is held in memory."""
     home.write(login())
     with full_disk():
         refresher = home.refresher()
@@ -190,7 +190,7 @@ async def left_behind(
     await journal_of(home).write(entry)
 
 
-async def test_an_answer_that_landed_is_stored_by_whoever_comes_next(
+async def test_a_response_that_landed_is_stored_by_whoever_comes_next(
     home: Home,
 ) -> None:
     """At the start, before anything is served; the authority is not asked."""
@@ -205,7 +205,7 @@ async def test_an_answer_that_landed_is_stored_by_whoever_comes_next(
     assert home.authority.calls == []
 
 
-async def test_an_answer_that_landed_is_found_under_the_lock_too(home: Home) -> None:
+async def test_a_response_that_landed_is_found_under_the_lock_too(home: Home) -> None:
     """A process that runs already takes over from one that was killed."""
     home.write(login())
     source = home.source()
@@ -233,7 +233,7 @@ async def test_a_spend_that_is_open_is_presented_once_more_at_the_start(
 
 
 async def test_a_record_over_another_login_is_forgotten(home: Home) -> None:
-    """Somebody has signed in since: the late answer is nobody's any more."""
+    """Somebody has signed in since: the late response is nobody's any more."""
     home.write(login())
     await left_behind(home, spending=None, renewed=held("late"))
     home.write(login("new"))
@@ -242,7 +242,7 @@ async def test_a_record_over_another_login_is_forgotten(home: Home) -> None:
     assert journal_of(home).read() == []
 
 
-async def test_an_answer_for_another_account_is_not_stored(home: Home) -> None:
+async def test_a_response_for_another_account_is_not_stored(home: Home) -> None:
     """The record of a folder that was mixed up."""
     home.write(login())
     await left_behind(home, spending=None, renewed=held("x", account="acct-2"))
@@ -250,7 +250,7 @@ async def test_an_answer_for_another_account_is_not_stored(home: Home) -> None:
     assert home.stored_refresh_token() == refresh_token_of("first")
 
 
-async def test_an_answer_that_still_cannot_be_stored_is_held(home: Home) -> None:
+async def test_a_response_that_still_cannot_be_stored_is_held(home: Home) -> None:
     """And served; it is saved when there is room."""
     home.write(login())
     await left_behind(home, spending=None, renewed=held("second"))
@@ -324,10 +324,10 @@ async def test_many_callers_in_two_processes_cost_one_refresh(
     assert sandbox.authority.max_overlapping_calls == 1
 
 
-async def test_an_answer_that_was_lost_is_asked_for_again_once(
+async def test_a_response_that_was_lost_is_asked_for_again_once(
     home: Home, sandbox: Sandbox, authority: HttpAuthority
 ) -> None:
-    """An authority that bears the last token once gives the answer after all."""
+    """An authority that bears the last token once gives the response after all."""
     sandbox.tokens.set_reuse("tolerate_one")
     home.write(sandbox.auth_document())
     sandbox.authority.fault(AuthorityFault("drop_after_rotation"), times=1)
@@ -341,7 +341,7 @@ async def test_an_answer_that_was_lost_is_asked_for_again_once(
     assert sandbox.authority.reused == 0
 
 
-async def test_an_answer_that_is_lost_for_good_needs_a_person(
+async def test_a_response_that_is_lost_for_good_needs_a_person(
     home: Home, sandbox: Sandbox, authority: HttpAuthority
 ) -> None:
     """Said after the second call, and no third is made."""
@@ -399,18 +399,18 @@ def test_a_renewal_shows_no_secret(home: Home) -> None:
     assert "refresh-" not in repr(RecoveryResult(is_maybe_spent=True)) + repr(refresher)
 
 
-async def test_a_file_that_comes_back_unchanged_gets_the_answer_after_all(
+async def test_a_file_that_comes_back_unchanged_gets_the_response_after_all(
     home: Home,
 ) -> None:
-    """It was away just when the answer came, which looked like a sign-out."""
+    """It was away just when the response came, which looked like a sign-out."""
     document = login()
     home.write(document)
     old = await stored(home)
-    home.authority.before_answer = home.path.unlink
+    home.authority.before_response = home.path.unlink
     refresher = home.refresher()
     with pytest.raises(LoginRequired):
         await refresher.run(RefreshRequest(old, ACCOUNT))
-    home.authority.before_answer = lambda: None
+    home.authority.before_response = lambda: None
     home.write(document)
     found = await refresher.run(RefreshRequest(old, ACCOUNT))
     assert found.credential != old

@@ -232,7 +232,7 @@ async def test_a_renewed_login_is_written_and_is_no_news_to_us(home: Home) -> No
 async def test_a_new_file_can_be_written_where_there_was_a_broken_one(
     home: Home,
 ) -> None:
-    """Broken is not signed out: the answer to our refresh mends it."""
+    """Broken is not signed out: the response to our refresh mends it."""
     home.write(login() | {"agent_identity": "kept"})
     store = home.store()
     began_from = await store.load()
@@ -252,7 +252,7 @@ async def test_a_new_file_can_be_written_where_there_was_a_broken_one(
     ids=["newer-login", "other-account", "other-person"],
 )
 async def test_what_others_stored_meanwhile_wins(home: Home, other: Document) -> None:
-    """A late answer overwrites no login."""
+    """A late response overwrites no login."""
     home.write(login())
     store = home.store()
     began_from = await store.load()
@@ -458,7 +458,7 @@ async def test_a_waiter_takes_over_from_a_process_that_lets_go(home: Home) -> No
         assert await soon(waiting) == "mine"
 
 
-async def test_two_late_answers_do_not_overwrite_each_other(home: Home) -> None:
+async def test_two_late_responses_do_not_overwrite_each_other(home: Home) -> None:
     """The second finds that the first has been stored."""
     home.write(login())
     one, two = home.store(), home.store()

@@ -123,10 +123,10 @@ async def test_a_browser_signs_in_and_comes_back(
     """The page sends the browser to our listener with a code, which is redeemed."""
     person = Person()
     signing_in = person.sign_in(authority)
-    async with http.get(await person.pages.get()) as answer:
-        assert answer.status == 200
-        assert "no-store" in answer.headers["Cache-Control"]
-        assert "close this page" in await answer.text()
+    async with http.get(await person.pages.get()) as response:
+        assert response.status == 200
+        assert "no-store" in response.headers["Cache-Control"]
+        assert "close this page" in await response.text()
     assert whole(await signing_in)
 
 
@@ -153,29 +153,29 @@ async def test_the_address_of_another_machines_browser_can_be_pasted(
     person = Person()
     signing_in = person.sign_in(authority)
     page = await person.pages.get()
-    async with http.get(page, allow_redirects=False) as answer:
-        address = answer.headers["Location"]
+    async with http.get(page, allow_redirects=False) as response:
+        address = response.headers["Location"]
     for line in ("", "what?", "http://localhost/auth/callback?code=x&state=y", address):
         person.typed.put_nowait(f"{line}\n")
     assert whole(await signing_in)
     assert len(person.told) == 2
 
 
-async def test_a_strangers_answer_does_not_count(
+async def test_a_strangers_response_does_not_count(
     authority: SignInAuthority, http: aiohttp.ClientSession
 ) -> None:
-    """Another state is a 400, and the right answer is taken afterwards."""
+    """Another state is a 400, and the right response is taken afterwards."""
     person = Person()
     signing_in = person.sign_in(authority)
     page = await person.pages.get()
     redirect_uri = parse_qs(urlsplit(page).query)["redirect_uri"][0]
-    async with http.get(redirect_uri, params={"code": "x", "state": "y"}) as answer:
-        assert answer.status == 400
-        assert "State mismatch" in await answer.text()
-    async with http.get(redirect_uri.replace("/auth/callback", "/other")) as answer:
-        assert answer.status == 404
-    async with http.get(page) as answer:
-        assert answer.status == 200
+    async with http.get(redirect_uri, params={"code": "x", "state": "y"}) as response:
+        assert response.status == 400
+        assert "State mismatch" in await response.text()
+    async with http.get(redirect_uri.replace("/auth/callback", "/other")) as response:
+        assert response.status == 404
+    async with http.get(page) as response:
+        assert response.status == 200
     assert whole(await signing_in)
 
 
@@ -186,9 +186,9 @@ async def test_a_person_who_declines_ends_it(
     sandbox.authority.sign_in.declines = True
     person = Person()
     signing_in = person.sign_in(authority)
-    async with http.get(await person.pages.get()) as answer:
-        assert answer.status == 403
-        assert "access_denied" in await answer.text()
+    async with http.get(await person.pages.get()) as response:
+        assert response.status == 403
+        assert "access_denied" in await response.text()
     with pytest.raises(SignInFailed, match=r"access_denied Declined\."):
         await signing_in
 
@@ -200,8 +200,10 @@ async def test_another_sign_in_may_ask_for_the_port(
     person = Person()
     signing_in = person.sign_in(authority)
     redirect_uri = parse_qs(urlsplit(await person.pages.get()).query)["redirect_uri"]
-    async with http.get(redirect_uri[0].replace("/auth/callback", "/cancel")) as answer:
-        assert answer.status == 200
+    async with http.get(
+        redirect_uri[0].replace("/auth/callback", "/cancel")
+    ) as response:
+        assert response.status == 200
     with pytest.raises(SignInFailed, match="another sign-in"):
         await signing_in
 
@@ -236,8 +238,8 @@ async def test_a_code_that_is_not_redeemed_is_a_failure(
     )
     person = Person()
     signing_in = person.sign_in(authority)
-    async with http.get(await person.pages.get()) as answer:
-        await answer.read()
+    async with http.get(await person.pages.get()) as response:
+        await response.read()
     with pytest.raises(SignInFailed, match="status 500") as raised:
         await signing_in
     assert "secret" not in raised.value.message
@@ -450,7 +452,7 @@ async def test_a_login_is_revoked_and_removed(
 
     assert await remove()
     assert not path.exists()
-    assert sandbox.tokens.judge(credential.access_token).state == "invalidated"
+    assert sandbox.tokens.introspect(credential.access_token).state == "invalidated"
     assert not await remove()
     assert len(sandbox.authority.revoked_fingerprints) == 1
 
@@ -487,7 +489,7 @@ async def test_a_login_without_a_refresh_token_is_revoked_by_the_other(
     """The access token is all there is."""
     signed_in = login_of(sandbox)
     await authority.revoke(Credential(signed_in.access_token, ""))
-    assert sandbox.tokens.judge(signed_in.access_token).state == "invalidated"
+    assert sandbox.tokens.introspect(signed_in.access_token).state == "invalidated"
 
 
 # Codex's own login.

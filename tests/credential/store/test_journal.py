@@ -17,7 +17,7 @@ PRESENTER = Presenter.this_process()
 INTENT = JournalEntry(
     stored="a" * 16, spending="b" * 16, since=START, presenter=PRESENTER
 )
-ANSWER = JournalEntry(
+RESPONSE = JournalEntry(
     stored="a" * 16,
     spending=None,
     since=START,
@@ -26,7 +26,7 @@ ANSWER = JournalEntry(
 )
 
 
-@pytest.mark.parametrize("entry", [INTENT, ANSWER], ids=["intent", "answer"])
+@pytest.mark.parametrize("entry", [INTENT, RESPONSE], ids=["intent", "answer"])
 async def test_a_record_comes_back_as_it_was_written(
     tmp_path: Path, entry: JournalEntry
 ) -> None:
@@ -47,11 +47,11 @@ def test_a_record_says_whose_process_it_was() -> None:
     assert PRESENTER.host
 
 
-def test_a_record_without_an_answer_holds_no_token() -> None:
+def test_a_record_without_a_response_holds_no_token() -> None:
     """And no record prints one."""
     assert MARK.encode() not in INTENT.to_json()
-    assert MARK in json.loads(ANSWER.to_json())["renewed"]["refresh_token"]
-    assert MARK not in repr(ANSWER)
+    assert MARK in json.loads(RESPONSE.to_json())["renewed"]["refresh_token"]
+    assert MARK not in repr(RESPONSE)
 
 
 @pytest.mark.parametrize(
@@ -68,8 +68,8 @@ def test_a_record_without_an_answer_holds_no_token() -> None:
         INTENT.to_json().replace(b'"spender"', b'"other"'),
         INTENT.to_json().replace(b'"pid"', b'"process"'),
         INTENT.to_json().replace(b'"since": 18', b'"since": "x'),
-        ANSWER.to_json().replace(b'"access_token"', b'"other_token"'),
-        ANSWER.to_json().replace(
+        RESPONSE.to_json().replace(b'"access_token"', b'"other_token"'),
+        RESPONSE.to_json().replace(
             json.dumps(held("new").refresh_token).encode(), b"null"
         ),
     ],
@@ -103,19 +103,19 @@ async def test_the_rescue_place_takes_what_the_first_cannot(tmp_path: Path) -> N
     (tmp_path / "store").write_bytes(b"no folder")
     rescue = tmp_path / "state" / "rescue.json"
     journal = Journal([tmp_path / "store" / "journal", rescue])
-    assert await journal.write(ANSWER) == rescue
-    assert journal.read() == [ANSWER]
+    assert await journal.write(RESPONSE) == rescue
+    assert journal.read() == [RESPONSE]
     await journal.clear()
     assert not rescue.exists()
 
 
-async def test_answers_come_before_intents_and_new_before_old(tmp_path: Path) -> None:
+async def test_responses_come_before_intents_and_new_before_old(tmp_path: Path) -> None:
     """A place that could not be cleared must not hide the better record."""
     places = [tmp_path / name for name in ("one", "two", "three")]
     older = JournalEntry("c" * 16, "d" * 16, START - 9, PRESENTER)
-    for place, entry in zip(places, (older, INTENT, ANSWER), strict=True):
+    for place, entry in zip(places, (older, INTENT, RESPONSE), strict=True):
         await Journal([place]).write(entry)
-    assert Journal(places).read() == [ANSWER, INTENT, older]
+    assert Journal(places).read() == [RESPONSE, INTENT, older]
 
 
 async def test_no_place_at_all_is_an_error_that_names_them(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The authority's answer as it comes in: what a death in mid-answer leaves behind."""
+"""The authority's response as it comes in: what a death in mid-answer leaves behind."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.credential.stand_ins import START, Home, access_token, identity, jwt,
 DEAD = Presenter(pid=1, host="gone")
 
 
-def answer(account: str = "acct-1") -> bytes:
+def response(account: str = "acct-1") -> bytes:
     """Return the body of a grant for *account*."""
     who = identity(account, "user-1")
     return json.dumps(
@@ -36,9 +36,9 @@ async def died_with(home: Home, body: bytes) -> str:
     return spent
 
 
-async def test_an_answer_that_had_come_in_is_committed(home: Home) -> None:
+async def test_a_response_that_had_come_in_is_committed(home: Home) -> None:
     """Whoever takes over stores it, without a call."""
-    await died_with(home, answer())
+    await died_with(home, response())
     finished = await home.refresher().recover()
     assert not finished.is_maybe_spent
     assert home.stored_refresh_token() == "made-up-refresh-new"
@@ -48,7 +48,7 @@ async def test_an_answer_that_had_come_in_is_committed(home: Home) -> None:
 
 @pytest.mark.parametrize(
     "body",
-    [b"", answer()[:-1], answer()[:40], b"{}", answer("acct-2")],
+    [b"", response()[:-1], response()[:40], b"{}", response("acct-2")],
     ids=["nothing", "all but a byte", "a part", "no tokens", "another account"],
 )
 async def test_anything_less_leaves_the_token_maybe_spent(
@@ -63,9 +63,9 @@ async def test_anything_less_leaves_the_token_maybe_spent(
 
 async def test_a_receipt_of_another_token_says_nothing(home: Home) -> None:
     """A login that came since has nothing to do with it."""
-    spent = await died_with(home, answer())
+    spent = await died_with(home, response())
     spool = home.store().journal.spool
-    assert spool.read(spent) == answer()
+    assert spool.read(spent) == response()
     assert spool.read("0" * 16) is None
 
 

@@ -1,4 +1,4 @@
-"""The answer toward the client: how it is framed, marked, and broken off."""
+"""The response toward the client: how it is framed, marked, and broken off."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from bearerd.errors import (
     NotFound,
     UpstreamTimeout,
 )
-from bearerd.relay.client.response import Answer, DateLine
-from bearerd.relay.message import Field, Head
+from bearerd.relay.client.response import DateField, Response
+from bearerd.relay.message import Field, ResponseHead
 from tests.wire.peers import Peer, RawUpstream, names, status, values
 
 NOW = 784111777.0
@@ -26,21 +26,21 @@ DATE = b"Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n"
 
 
 class Line:
-    """Both ends of a connection: an answer is written to one and read at the other."""
+    """Both ends of a connection: a response is written to one and read at the other."""
 
     def __init__(self, transport: asyncio.Transport, client: Peer) -> None:
         self.transport = transport
         self.client = client
 
-    def answer(
+    def response(
         self, *, is_http_10: bool = False, is_head: bool = False, closes: bool = False
-    ) -> Answer:
-        return Answer(
+    ) -> Response:
+        return Response(
             self.transport,
             is_http_10=is_http_10,
             is_head_request=is_head,
             must_close=closes,
-            date=DateLine(lambda: NOW),
+            date=DateField(lambda: NOW),
         )
 
     async def seen(self) -> bytes:
@@ -65,9 +65,9 @@ def head(
     length: int | None = None,
     is_chunked: bool = False,
     has_body: bool = True,
-) -> Head:
+) -> ResponseHead:
     """Return an upstream's head."""
-    return Head(code, b"OK", fields, length, is_chunked, has_body)
+    return ResponseHead(code, b"OK", fields, length, is_chunked, has_body)
 
 
 CL, TE = b"Content-Length: 3\r\n", b"Transfer-Encoding: chunked\r\n"
@@ -93,16 +93,16 @@ CLOSE = b"Connection: close\r\n"
         (head(is_chunked=True, has_body=False), True, CLOSE),
     ],
 )
-async def test_how_an_answer_is_framed(
-    line: Line, upstream: Head, is_http_10: bool, framing: bytes
+async def test_how_a_response_is_framed(
+    line: Line, upstream: ResponseHead, is_http_10: bool, framing: bytes
 ) -> None:
     """By its length if it has one; else in chunks, or by the end toward 1.0."""
-    answer = line.answer(is_http_10=is_http_10)
-    answer.begin(upstream)
-    answer.flush()
+    response = line.response(is_http_10=is_http_10)
+    response.begin(upstream)
+    response.flush()
     seen = await line.seen()
     assert seen == b"HTTP/1.1 %d OK\r\n" % upstream.status + framing + DATE + b"\r\n"
-    assert answer.must_close is is_http_10
+    assert response.must_close is is_http_10
 
 
 @pytest.mark.parametrize(
@@ -116,14 +116,14 @@ async def test_how_an_answer_is_framed(
     ],
 )
 async def test_a_body_goes_out_in_its_framing(
-    line: Line, upstream: Head, is_http_10: bool, body: bytes
+    line: Line, upstream: ResponseHead, is_http_10: bool, body: bytes
 ) -> None:
     """One chunk for each piece, so that an event stays one."""
-    answer = line.answer(is_http_10=is_http_10)
-    answer.begin(upstream)
-    answer.pieces([b"ab"])
-    answer.pieces([b"c", b"de"])
-    answer.end([])
+    response = line.response(is_http_10=is_http_10)
+    response.begin(upstream)
+    response.body_chunks([b"ab"])
+    response.body_chunks([b"c", b"de"])
+    response.end([])
     assert (await line.seen()).partition(b"\r\n\r\n")[2] == body
 
 
@@ -135,35 +135,37 @@ async def test_trailers_go_where_chunks_carry_them(
     line: Line, is_http_10: bool, expected: bytes
 ) -> None:
     """Toward 1.0 there is no place for them."""
-    answer = line.answer(is_http_10=is_http_10)
-    answer.begin(head(is_chunked=True))
-    answer.end([(b"X-T", b"1"), (b"x-t", b"2")])
+    response = line.response(is_http_10=is_http_10)
+    response.begin(head(is_chunked=True))
+    response.end([(b"X-T", b"1"), (b"x-t", b"2")])
     assert (await line.seen()).partition(b"\r\n\r\n")[2] == expected
 
 
 async def test_the_head_waits_for_the_first_piece(line: Line) -> None:
     """One segment instead of two."""
-    answer = line.answer()
-    answer.begin(head(length=2))
+    response = line.response()
+    response.begin(head(length=2))
     assert line.transport.get_write_buffer_size() == 0
-    answer.pieces([b"ok"])
-    answer.flush()
+    response.body_chunks([b"ok"])
+    response.flush()
     assert (await line.seen()).endswith(DATE + b"\r\nok")
 
 
 async def test_an_upstream_s_date_is_kept(line: Line) -> None:
     """And ours is not added to it."""
-    answer = line.answer()
-    answer.begin(head(200, (b"dATE", b"then"), length=0))
-    answer.flush()
+    response = line.response()
+    response.begin(head(200, (b"dATE", b"then"), length=0))
+    response.flush()
     assert values(await line.seen(), b"date") == [b"then"]
 
 
 async def test_what_is_added_stands_behind_the_upstream_s_fields(line: Line) -> None:
     """Ours are set last."""
-    answer = line.answer()
-    answer.begin(head(200, (b"X-A", b"1"), length=0), b"x-bearerd-recovery: reload\r\n")
-    answer.flush()
+    response = line.response()
+    response.begin(
+        head(200, (b"X-A", b"1"), length=0), b"x-bearerd-recovery: reload\r\n"
+    )
+    response.flush()
     seen = await line.seen()
     assert seen.index(b"X-A: 1") < seen.index(b"x-bearerd-recovery: reload")
 
@@ -183,7 +185,7 @@ async def test_an_error_of_ours_has_openai_s_shape_and_our_mark(
     line: Line, error: BearerdError, code: int
 ) -> None:
     """With a challenge where it is a 401, and Retry-After where that is known."""
-    line.answer().error(error)
+    line.response().send_error(error)
     got, _, body = (await line.seen()).partition(b"\r\n\r\n")
     got += b"\r\n\r\n"
     assert status(got) == code
@@ -205,7 +207,7 @@ async def test_an_error_of_ours_has_openai_s_shape_and_our_mark(
 
 async def test_an_error_for_a_head_request_has_no_body(line: Line) -> None:
     """But the length that it would have."""
-    line.answer(is_head=True).error(NotFound("nothing here"))
+    line.response(is_head=True).send_error(NotFound("nothing here"))
     got, _, body = (await line.seen()).partition(b"\r\n\r\n")
     assert body == b""
     assert b"Content-Length: " in got
@@ -223,15 +225,15 @@ async def test_an_error_for_a_head_request_has_no_body(line: Line) -> None:
     ids=["length", "length 1.0", "chunked", "unframed", "unframed 1.0"],
 )
 async def test_what_is_broken_off_looks_incomplete(
-    line: Line, upstream: Head, is_http_10: bool, is_reset: bool
+    line: Line, upstream: ResponseHead, is_http_10: bool, is_reset: bool
 ) -> None:
     """Too short, without a last chunk, or, where neither tells, ended by a reset."""
-    answer = line.answer(is_http_10=is_http_10)
-    answer.begin(upstream)
-    answer.pieces([b"part"])
+    response = line.response(is_http_10=is_http_10)
+    response.begin(upstream)
+    response.body_chunks([b"part"])
     await line.client.until(b"part")
-    answer.break_off()
-    assert answer.must_close
+    response.abort()
+    assert response.must_close
     if is_reset:
         assert await line.client.is_reset()
     else:
@@ -242,40 +244,40 @@ async def test_what_is_broken_off_looks_incomplete(
     ("code", "is_http_10", "expected"),
     [(103, False, True), (102, False, True), (100, False, False), (103, True, False)],
 )
-async def test_which_interim_answers_are_passed_on(
+async def test_which_interim_responses_are_passed_on(
     line: Line, code: int, is_http_10: bool, expected: bool
 ) -> None:
     """A 100 is ours to give; 1.0 understands none."""
-    line.answer(is_http_10=is_http_10).interim(
-        Head(code, b"Soon", ((b"X", b"1"),), None, False, False)
+    line.response(is_http_10=is_http_10).interim(
+        ResponseHead(code, b"Soon", ((b"X", b"1"),), None, False, False)
     )
     interim = b"HTTP/1.1 %d Soon\r\nX: 1\r\n\r\n" % code
     assert await line.seen() == (interim if expected else b"")
 
 
-async def test_no_interim_answer_follows_the_final_one(line: Line) -> None:
+async def test_no_interim_response_follows_the_final_one(line: Line) -> None:
     """It would stand in the body."""
-    answer = line.answer()
-    answer.begin(head(length=1))
-    answer.interim(Head(103, b"Late", (), None, False, False))
-    answer.pieces([b"x"])
+    response = line.response()
+    response.begin(head(length=1))
+    response.interim(ResponseHead(103, b"Late", (), None, False, False))
+    response.body_chunks([b"x"])
     assert b"103" not in await line.seen()
 
 
 async def test_a_client_that_has_left_is_written_nothing(line: Line) -> None:
     """And nothing fails."""
-    answer = line.answer()
-    answer.begin(head(length=4))
+    response = line.response()
+    response.begin(head(length=4))
     line.transport.close()
-    answer.pieces([b"late"])
-    answer.end([])
+    response.body_chunks([b"late"])
+    response.end([])
     assert await line.client.rest() == b""
 
 
 def test_the_date_is_made_once_a_second() -> None:
     """And is the second's own."""
     now = NOW
-    line = DateLine(lambda: now)
+    line = DateField(lambda: now)
     assert line() == DATE
     now += 0.9
     assert line() is line()

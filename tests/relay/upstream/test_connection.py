@@ -9,8 +9,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from bearerd.errors import UpstreamError, UpstreamProtocolError, UpstreamUnreachable
-from bearerd.relay.message import Field, Head
-from bearerd.relay.upstream.connection import HOLD_LIMIT_BYTES, Wire
+from bearerd.relay.message import Field, ResponseHead
+from bearerd.relay.upstream.connection import HOLD_LIMIT_BYTES, UpstreamConnection
 from tests.wire.peers import PATIENCE_SECONDS, Peer, RawUpstream
 
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -30,10 +30,10 @@ class Basin:
         self.trailers: list[Field] | None = None
         self._news = asyncio.Event()
 
-    def pieces(self, pieces: list[bytes]) -> None:
-        assert pieces
-        assert all(pieces)
-        self.got += pieces
+    def body_chunks(self, chunks: list[bytes]) -> None:
+        assert chunks
+        assert all(chunks)
+        self.got += chunks
         self._news.set()
 
     def end(self, trailers: list[Field]) -> None:
@@ -54,20 +54,20 @@ class Stand:
         self.released: list[bool] = []
         self.interims: list[int] = []
         self.interim_came = asyncio.Event()
-        self.wire: Wire
+        self.connection: UpstreamConnection
         self.peer: Peer
 
     async def connect(self, server: RawUpstream) -> None:
         loop = asyncio.get_running_loop()
         connected = socket.create_connection(("127.0.0.1", server.port))
         connected.setblocking(False)
-        _, self.wire = await loop.create_connection(
-            lambda: Wire(loop, connected, self._told), sock=connected
+        _, self.connection = await loop.create_connection(
+            lambda: UpstreamConnection(loop, connected, self._told), sock=connected
         )
         self.peer = await server.accept()
 
     async def ask(self, *, is_head: bool = False, is_whole: bool = True) -> None:
-        self.wire.start(
+        self.connection.start(
             b"GET / HTTP/1.1\r\n\r\n",
             is_head_request=is_head,
             asks_upgrade=False,
@@ -76,17 +76,17 @@ class Stand:
         )
         await self.peer.head()
 
-    async def answered(self, answer: bytes) -> Head:
+    async def answered(self, response: bytes) -> ResponseHead:
         await self.ask()
-        await self.peer.send(answer)
-        return await self.wire.head()
+        await self.peer.send(response)
+        return await self.connection.head()
 
-    def _hinted(self, head: Head) -> None:
+    def _hinted(self, head: ResponseHead) -> None:
         self.interims.append(head.status)
         self.interim_came.set()
 
-    def _told(self, wire: Wire) -> None:
-        self.released.append(wire.is_idle)
+    def _told(self, connection: UpstreamConnection) -> None:
+        self.released.append(connection.is_idle)
 
 
 @pytest.fixture
@@ -96,18 +96,18 @@ async def stand() -> AsyncIterator[Stand]:
         made = Stand()
         await made.connect(server)
         yield made
-        made.wire.abort()
+        made.connection.abort()
 
 
 async def test_a_wire_takes_one_request_after_another(stand: Stand) -> None:
     """Each time it is told to be idle again, once."""
     for count in range(1, 4):
         await stand.answered(ok(b"body"))
-        assert stand.wire.was_used is (count > 1)
+        assert stand.connection.was_used is (count > 1)
         basin = Basin()
-        assert not stand.wire.is_idle
-        stand.wire.flow_to(basin)
-        await stand.wire.ended()
+        assert not stand.connection.is_idle
+        stand.connection.flow_to(basin)
+        await stand.connection.ended()
         assert (b"".join(basin.got), basin.trailers) == (b"body", [])
         assert stand.released == [True] * count
 
@@ -116,17 +116,17 @@ async def test_pieces_go_to_the_sink_as_they_come(stand: Stand) -> None:
     """Each before the next is sent: nothing waits for the end."""
     await stand.answered(CHUNKED)
     basin = Basin()
-    stand.wire.flow_to(basin)
+    stand.connection.flow_to(basin)
     for count in range(1, 6):
         await stand.peer.send(b"1\r\nx\r\n")
         await basin.until(count)
     assert basin.trailers is None
     await stand.peer.send(b"0\r\nX-T: 1\r\n\r\n")
-    await stand.wire.ended()
+    await stand.connection.ended()
     assert basin.trailers == [(b"X-T", b"1")]
 
 
-async def test_interim_answers_are_told_before_the_final_one(stand: Stand) -> None:
+async def test_interim_responses_are_told_before_the_final_one(stand: Stand) -> None:
     """Even if all come in one read."""
     await stand.answered(
         b"HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 102 Processing\r\n\r\n" + ok(b"")
@@ -137,19 +137,19 @@ async def test_interim_answers_are_told_before_the_final_one(stand: Stand) -> No
 async def test_what_is_held_is_handed_out_and_comes_again(stand: Stand) -> None:
     """A look at the beginning takes nothing away."""
     await stand.answered(ok(b"0123456789"))
-    assert await stand.wire.held(4) == b"0123"
-    assert await stand.wire.held(100) == b"0123456789"
+    assert await stand.connection.held(4) == b"0123"
+    assert await stand.connection.held(100) == b"0123456789"
     basin = Basin()
-    stand.wire.flow_to(basin)
-    await stand.wire.ended()
+    stand.connection.flow_to(basin)
+    await stand.connection.ended()
     assert b"".join(basin.got) == b"0123456789"
 
 
 async def test_holding_waits_for_as_much_as_was_asked_for(stand: Stand) -> None:
     """Or for the end, whichever comes first."""
     await stand.answered(ok(b"0123456789")[:-5])
-    assert await stand.wire.held(5) == b"01234"
-    more = asyncio.create_task(stand.wire.held(6))
+    assert await stand.connection.held(5) == b"01234"
+    more = asyncio.create_task(stand.connection.held(6))
     await asyncio.sleep(0)
     assert not more.done()
     await stand.peer.send(b"56789")
@@ -157,11 +157,11 @@ async def test_holding_waits_for_as_much_as_was_asked_for(stand: Stand) -> None:
 
 
 async def test_a_body_that_breaks_off_is_held_as_far_as_it_came(stand: Stand) -> None:
-    """It may still say what the answer is about."""
+    """It may still say what the response is about."""
     await stand.answered(ok(b"0123456789")[:-5])
-    assert await stand.wire.held(5) == b"01234"
+    assert await stand.connection.held(5) == b"01234"
     stand.peer.reset()
-    assert await stand.wire.held(100) == b"01234"
+    assert await stand.connection.held(100) == b"01234"
 
 
 async def test_a_body_that_nobody_takes_is_not_piled_up(stand: Stand) -> None:
@@ -169,13 +169,13 @@ async def test_a_body_that_nobody_takes_is_not_piled_up(stand: Stand) -> None:
     size = 64 << 20
     await stand.answered(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size)
     sending = asyncio.create_task(stand.peer.send(bytes(size)))
-    held = await stand.wire.held(HOLD_LIMIT_BYTES)
+    held = await stand.connection.held(HOLD_LIMIT_BYTES)
     assert len(held) == HOLD_LIMIT_BYTES
-    assert not stand.wire.is_silent
+    assert not stand.connection.is_silent
     assert not sending.done()
     basin = Basin()
-    stand.wire.flow_to(basin)
-    await stand.wire.ended()
+    stand.connection.flow_to(basin)
+    await stand.connection.ended()
     await sending
     assert sum(map(len, basin.got)) == size
 
@@ -184,38 +184,38 @@ async def test_a_paused_wire_reads_nothing_until_it_is_resumed(stand: Stand) -> 
     """A slow client slows its upstream down."""
     await stand.answered(CHUNKED)
     basin = Basin()
-    stand.wire.flow_to(basin)
-    stand.wire.pause_reading()
-    stand.wire.pause_reading()
+    stand.connection.flow_to(basin)
+    stand.connection.pause_reading()
+    stand.connection.pause_reading()
     await stand.peer.send(b"1\r\nx\r\n")
     assert basin.got == []
-    stand.wire.resume_reading()
+    stand.connection.resume_reading()
     await basin.until(1)
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "response",
     [ok(b"0123456789")[:-1], CHUNKED, CLOSED + b"x", ok(b"x") + b"stray"],
     ids=["short", "chunked", "unframed", "stray"],
 )
 async def test_what_is_not_over_cannot_be_used_again(
-    stand: Stand, answer: bytes
+    stand: Stand, response: bytes
 ) -> None:
     """Being done with it closes the connection."""
-    await stand.answered(answer)
-    stand.wire.discard()
+    await stand.answered(response)
+    stand.connection.discard()
     assert stand.released == [False]
     assert await stand.peer.gone() == b""
 
 
-async def test_an_answer_before_the_request_is_whole_ends_the_connection(
+async def test_a_response_before_the_request_is_whole_ends_the_connection(
     stand: Stand,
 ) -> None:
     """The rest of the body would be read as the next request."""
     await stand.ask(is_whole=False)
     await stand.peer.send(ok(b""))
-    await stand.wire.head()
-    stand.wire.discard()
+    await stand.connection.head()
+    stand.connection.discard()
     assert stand.released == [False]
 
 
@@ -224,12 +224,12 @@ async def test_a_request_that_was_sent_in_parts_leaves_the_wire_usable(
 ) -> None:
     """Once it is said to be whole."""
     await stand.ask(is_whole=False)
-    await stand.wire.send(b"part")
+    await stand.connection.send(b"part")
     assert await stand.peer.exactly(4) == b"part"
-    stand.wire.sent()
+    stand.connection.sent()
     await stand.peer.send(ok(b""))
-    await stand.wire.head()
-    stand.wire.discard()
+    await stand.connection.head()
+    stand.connection.discard()
     assert stand.released == [True]
 
 
@@ -238,7 +238,7 @@ async def test_sending_waits_while_the_upstream_takes_no_more(stand: Stand) -> N
     await stand.ask(is_whole=False)
     stand.peer.writer.transport.pause_reading()  # type: ignore[attr-defined]
     size = 64 << 20
-    sending = asyncio.create_task(stand.wire.send(bytes(size)))
+    sending = asyncio.create_task(stand.connection.send(bytes(size)))
     await asyncio.sleep(0)
     assert not sending.done()
     stand.peer.writer.transport.resume_reading()  # type: ignore[attr-defined]
@@ -252,46 +252,46 @@ async def test_a_cancelled_send_leaves_a_wire_that_can_be_given_up(
     """The upload ends; the wire is closed once."""
     await stand.ask(is_whole=False)
     stand.peer.writer.transport.pause_reading()  # type: ignore[attr-defined]
-    sending = asyncio.create_task(stand.wire.send(bytes(64 << 20)))
+    sending = asyncio.create_task(stand.connection.send(bytes(64 << 20)))
     await asyncio.sleep(0)
     sending.cancel()
     with pytest.raises(asyncio.CancelledError):
         await sending
-    stand.wire.discard()
-    stand.wire.abort()
+    stand.connection.discard()
+    stand.connection.abort()
     assert stand.released == [False]
 
 
 async def test_a_caller_that_stops_waiting_can_wait_again(stand: Stand) -> None:
     """The head is not lost with it."""
     await stand.ask()
-    waiting = asyncio.create_task(stand.wire.head())
+    waiting = asyncio.create_task(stand.connection.head())
     await asyncio.sleep(0)
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
     await stand.peer.send(ok(b""))
-    assert (await stand.wire.head()).status == 200
+    assert (await stand.connection.head()).status == 200
 
 
 async def test_bytes_on_an_idle_wire_kill_it(stand: Stand) -> None:
     """They answer nothing that was asked."""
     await stand.answered(ok(b""))
-    stand.wire.discard()
-    assert stand.wire.is_quiet
+    stand.connection.discard()
+    assert stand.connection.is_quiet
     await stand.peer.send(b"x")
     assert await stand.peer.gone() == b""
-    assert not stand.wire.is_idle
+    assert not stand.connection.is_idle
     assert stand.released == [True, False]
 
 
 async def test_an_end_on_an_idle_wire_kills_it(stand: Stand) -> None:
     """It takes no request any more."""
     await stand.answered(ok(b""))
-    stand.wire.discard()
+    stand.connection.discard()
     stand.peer.close()
     await stand.peer.gone()
-    assert not (stand.wire.is_idle and stand.wire.is_quiet)
+    assert not (stand.connection.is_idle and stand.connection.is_quiet)
 
 
 @pytest.mark.parametrize("begun", [b"", b"HTTP/1.1 103 Hints\r\n\r\nHTTP/1"])
@@ -299,22 +299,22 @@ async def test_an_end_on_an_idle_wire_kills_it(stand: Stand) -> None:
 async def test_a_connection_that_ends_before_the_head_is_unreachable(
     stand: Stand, begun: bytes, ending: str
 ) -> None:
-    """And it is known whether a byte of an answer had come."""
+    """And it is known whether a byte of a response had come."""
     await stand.ask()
     await stand.peer.send(begun)
-    waiting = asyncio.create_task(stand.wire.head())
+    waiting = asyncio.create_task(stand.connection.head())
     if begun:
         async with asyncio.timeout(PATIENCE_SECONDS):
             await stand.interim_came.wait()
     stand.peer.reset() if ending == "reset" else stand.peer.close()
     with pytest.raises(UpstreamUnreachable, match="before it answered"):
         await waiting
-    assert stand.wire.is_untouched is (begun == b"")
+    assert stand.connection.is_untouched is (begun == b"")
     assert stand.released == [False]
 
 
 @pytest.mark.parametrize(
-    ("answer", "ending"),
+    ("response", "ending"),
     [
         (ok(b"0123456789")[:-5], "end"),
         (ok(b"0123456789")[:-5], "reset"),
@@ -324,16 +324,16 @@ async def test_a_connection_that_ends_before_the_head_is_unreachable(
     ],
 )
 async def test_a_body_that_breaks_off_has_no_end(
-    stand: Stand, answer: bytes, ending: str
+    stand: Stand, response: bytes, ending: str
 ) -> None:
     """What came stays handed over; whoever waits is told."""
-    await stand.answered(answer)
+    await stand.answered(response)
     basin = Basin()
-    stand.wire.flow_to(basin)
+    stand.connection.flow_to(basin)
     await basin.until(5)
     stand.peer.reset() if ending == "reset" else stand.peer.close()
     with pytest.raises(UpstreamUnreachable, match="in mid-answer"):
-        await stand.wire.ended()
+        await stand.connection.ended()
     assert (b"".join(basin.got), basin.trailers) == (b"01234", None)
 
 
@@ -341,21 +341,21 @@ async def test_a_body_that_ends_with_the_connection_is_whole(stand: Stand) -> No
     """If the connection ended orderly."""
     await stand.answered(CLOSED + b"01234")
     basin = Basin()
-    stand.wire.flow_to(basin)
+    stand.connection.flow_to(basin)
     stand.peer.close()
-    await stand.wire.ended()
+    await stand.connection.ended()
     assert (b"".join(basin.got), basin.trailers) == (b"01234", [])
     assert stand.released == [False]
 
 
-async def test_a_fault_in_mid_answer_ends_the_wire(stand: Stand) -> None:
+async def test_a_fault_in_mid_response_ends_the_wire(stand: Stand) -> None:
     """What stood before it is handed over, and no end."""
     await stand.answered(CHUNKED)
     basin = Basin()
-    stand.wire.flow_to(basin)
+    stand.connection.flow_to(basin)
     await stand.peer.send(b"2\r\nab\r\nzz\r\n")
     with pytest.raises(UpstreamProtocolError):
-        await stand.wire.ended()
+        await stand.connection.ended()
     assert (b"".join(basin.got), basin.trailers) == (b"ab", None)
     assert await stand.peer.gone() == b""
 
@@ -363,14 +363,14 @@ async def test_a_fault_in_mid_answer_ends_the_wire(stand: Stand) -> None:
 async def test_a_wire_that_was_given_up_takes_nothing_more(stand: Stand) -> None:
     """Every way of waiting ends with an error."""
     await stand.ask(is_whole=False)
-    waiting = asyncio.create_task(stand.wire.head())
+    waiting = asyncio.create_task(stand.connection.head())
     await asyncio.sleep(0)
-    stand.wire.abort()
-    stand.wire.abort()
+    stand.connection.abort()
+    stand.connection.abort()
     with pytest.raises(UpstreamError, match="given up"):
         await waiting
     with pytest.raises(UpstreamError):
-        await stand.wire.send(b"x")
+        await stand.connection.send(b"x")
     with pytest.raises(UpstreamError):
-        await stand.wire.head()
+        await stand.connection.head()
     assert stand.released == [False]

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from bearerd.errors import UpstreamTimeout, UpstreamUnreachable
-from bearerd.relay.message import Head
-from bearerd.relay.upstream.connection import Wire
-from bearerd.relay.upstream.pool import IDLE_SECONDS, Origin, Upstream
+from bearerd.relay.message import ResponseHead
+from bearerd.relay.upstream.connection import UpstreamConnection
+from bearerd.relay.upstream.pool import IDLE_SECONDS, Origin, UpstreamPool
 from tests.wire.peers import Peer, RawUpstream
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
@@ -41,10 +41,10 @@ def test_an_origin_is_what_a_url_names(url: str, expected: Origin) -> None:
 
 def pool(
     port: int, *, tls: ssl.SSLContext | None = None, connect: float = 5
-) -> Upstream:
+) -> UpstreamPool:
     """Return a pool for a loopback port."""
     scheme = "http" if tls is None else "https"
-    return Upstream(
+    return UpstreamPool(
         Origin.of(f"{scheme}://localhost:{port}"),
         connect_timeout_seconds=connect,
         idle_timeout_seconds=300,
@@ -60,7 +60,7 @@ async def server() -> AsyncIterator[RawUpstream]:
 
 
 @pytest.fixture
-async def upstream(server: RawUpstream) -> AsyncIterator[Upstream]:
+async def upstream(server: RawUpstream) -> AsyncIterator[UpstreamPool]:
     """A pool of connections to it."""
     made = pool(server.port)
     yield made
@@ -68,13 +68,13 @@ async def upstream(server: RawUpstream) -> AsyncIterator[Upstream]:
     assert made.connections == 0
 
 
-def ignore(_head: Head) -> None:
-    """Take an interim answer."""
+def ignore(_head: ResponseHead) -> None:
+    """Take an interim response."""
 
 
-def start(wire: Wire) -> None:
+def start(connection: UpstreamConnection) -> None:
     """Send a request that has no body."""
-    wire.start(
+    connection.start(
         b"GET / HTTP/1.1\r\n\r\n",
         is_head_request=False,
         asks_upgrade=False,
@@ -83,63 +83,65 @@ def start(wire: Wire) -> None:
     )
 
 
-async def used(upstream: Upstream, server: RawUpstream, count: int) -> list[Wire]:
+async def used(
+    upstream: UpstreamPool, server: RawUpstream, count: int
+) -> list[UpstreamConnection]:
     """Return idle wires that have each carried a request, the newest idle one last."""
-    wires = [await upstream.wire(is_fresh=True) for _ in range(count)]
-    for wire in wires:
-        start(wire)
+    connections = [await upstream.acquire(is_fresh=True) for _ in range(count)]
+    for connection in connections:
+        start(connection)
         peer = await server.accept()
         await peer.head()
         await peer.send(OK)
-        await wire.head()
-        wire.discard()
-    return wires
+        await connection.head()
+        connection.discard()
+    return connections
 
 
 async def test_the_newest_idle_connection_is_used_first(
-    upstream: Upstream, server: RawUpstream
+    upstream: UpstreamPool, server: RawUpstream
 ) -> None:
     """So that the others age and are closed."""
     first, second, third = await used(upstream, server, 3)
-    assert await upstream.wire() is third
-    assert await upstream.wire() is second
-    assert await upstream.wire() is first
-    assert await upstream.wire() not in {first, second, third}
+    assert await upstream.acquire() is third
+    assert await upstream.acquire() is second
+    assert await upstream.acquire() is first
+    assert await upstream.acquire() not in {first, second, third}
     assert upstream.connections == 4
 
 
 async def test_a_fresh_connection_can_be_asked_for(
-    upstream: Upstream, server: RawUpstream
+    upstream: UpstreamPool, server: RawUpstream
 ) -> None:
     """While there are idle ones."""
     (idle,) = await used(upstream, server, 1)
-    assert await upstream.wire(is_fresh=True) is not idle
-    assert await upstream.wire() is idle
+    assert await upstream.acquire(is_fresh=True) is not idle
+    assert await upstream.acquire() is idle
 
 
 async def test_a_connection_that_died_while_idle_is_passed_over(
-    upstream: Upstream, server: RawUpstream
+    upstream: UpstreamPool, server: RawUpstream
 ) -> None:
     """Even if the event loop has not told yet."""
     first, second = await used(upstream, server, 2)
     server.peers[1].close()
     await server.peers[1].writer.wait_closed()
-    assert await upstream.wire() is first
+    assert await upstream.acquire() is first
     assert not second.is_idle
 
 
 async def test_bytes_that_came_while_idle_end_a_connection(
-    upstream: Upstream, server: RawUpstream
+    upstream: UpstreamPool, server: RawUpstream
 ) -> None:
-    """They would be taken for the answer to what is asked next."""
+    """They would be taken for the response to what is asked next."""
     (idle,) = await used(upstream, server, 1)
     await server.peers[0].send(OK)
-    assert await upstream.wire() is not idle
+    assert await upstream.acquire() is not idle
     assert await server.peers[0].gone() == b""
 
 
 async def test_what_has_been_idle_too_long_is_closed(
-    upstream: Upstream, server: RawUpstream
+    upstream: UpstreamPool, server: RawUpstream
 ) -> None:
     """And what has not, stays."""
     old, young = await used(upstream, server, 2)
@@ -148,40 +150,40 @@ async def test_what_has_been_idle_too_long_is_closed(
     assert upstream.connections == 2
     upstream._sweep(old.touched_at + IDLE_SECONDS + 1)
     assert upstream.connections == 1
-    assert await upstream.wire() is young
+    assert await upstream.acquire() is young
     assert await server.peers[0].gone() == b""
 
 
 async def test_an_upstream_that_is_silent_too_long_is_given_up(
-    upstream: Upstream, server: RawUpstream
+    upstream: UpstreamPool, server: RawUpstream
 ) -> None:
     """Whoever waits is told so."""
-    wire = await upstream.wire()
-    start(wire)
+    connection = await upstream.acquire()
+    start(connection)
     peer = await server.accept()
     await peer.head()
-    upstream._sweep(wire.touched_at + 299)
+    upstream._sweep(connection.touched_at + 299)
     assert upstream.connections == 1
-    upstream._sweep(wire.touched_at + 301)
+    upstream._sweep(connection.touched_at + 301)
     with pytest.raises(UpstreamTimeout, match="silent for 300 seconds"):
-        await wire.head()
+        await connection.head()
     assert await peer.gone() == b""
 
 
 async def test_a_slow_client_is_no_silent_upstream(
-    upstream: Upstream, server: RawUpstream
+    upstream: UpstreamPool, server: RawUpstream
 ) -> None:
     """While we ourselves do not read, nothing can come."""
-    wire = await upstream.wire()
-    start(wire)
+    connection = await upstream.acquire()
+    start(connection)
     await (await server.accept()).head()
-    wire.pause_reading()
-    upstream._sweep(wire.touched_at + 10_000)
+    connection.pause_reading()
+    upstream._sweep(connection.touched_at + 10_000)
     assert upstream.connections == 1
-    assert wire.is_idle is False
+    assert connection.is_idle is False
 
 
-async def test_sweeping_runs_until_cancelled(upstream: Upstream) -> None:
+async def test_sweeping_runs_until_cancelled(upstream: UpstreamPool) -> None:
     """It never ends by itself."""
     sweeping = asyncio.create_task(upstream.run())
     await asyncio.sleep(0)
@@ -195,23 +197,23 @@ async def test_a_refused_connection_is_unreachable_and_says_where() -> None:
     async with RawUpstream() as gone:
         port = gone.port
     with pytest.raises(UpstreamUnreachable, match=f"localhost:{port}"):
-        await pool(port).wire()
+        await pool(port).acquire()
 
 
 async def test_a_handshake_that_does_not_end_is_a_timeout(server: RawUpstream) -> None:
     """It took the connection and then said nothing."""
     upstream = pool(server.port, tls=ssl.create_default_context(), connect=0.1)
     with pytest.raises(UpstreamTimeout, match=r"within 0\.1 seconds"):
-        await upstream.wire()
+        await upstream.acquire()
     assert upstream.connections == 0
 
 
 async def test_an_upstream_that_speaks_no_tls_is_unreachable(
     server: RawUpstream,
 ) -> None:
-    """Its bytes are not taken for an answer."""
+    """Its bytes are not taken for a response."""
     upstream = pool(server.port, tls=ssl.create_default_context())
-    connecting = asyncio.create_task(upstream.wire())
+    connecting = asyncio.create_task(upstream.acquire())
     await (await server.accept()).send(OK)
     with pytest.raises(UpstreamUnreachable):
         await connecting
@@ -255,7 +257,7 @@ async def test_a_certificate_that_nobody_vouches_for_is_refused(tls_port: int) -
     """And the message names the setting that a TLS-inspecting proxy needs."""
     upstream = pool(tls_port, tls=ssl.create_default_context())
     with pytest.raises(UpstreamUnreachable, match=r"certificate.*`ca_file`"):
-        await upstream.wire()
+        await upstream.acquire()
     assert upstream.connections == 0
 
 
@@ -263,14 +265,14 @@ async def test_a_certificate_for_another_name_is_refused(
     tls_port: int, certificate: tuple[Path, Path]
 ) -> None:
     """Whoever vouches for it."""
-    upstream = Upstream(
+    upstream = UpstreamPool(
         Origin.of(f"https://127.0.0.1:{tls_port}"),
         connect_timeout_seconds=5,
         idle_timeout_seconds=300,
         tls=ssl.create_default_context(cafile=certificate[0]),
     )
     with pytest.raises(UpstreamUnreachable, match="certificate"):
-        await upstream.wire()
+        await upstream.acquire()
 
 
 async def test_a_certificate_that_is_vouched_for_is_good(
@@ -278,9 +280,9 @@ async def test_a_certificate_that_is_vouched_for_is_good(
 ) -> None:
     """And the connection carries requests."""
     upstream = pool(tls_port, tls=ssl.create_default_context(cafile=certificate[0]))
-    wire = await upstream.wire()
-    start(wire)
-    assert (await wire.head()).status == 200
-    wire.discard()
-    assert await upstream.wire() is wire
+    connection = await upstream.acquire()
+    start(connection)
+    assert (await connection.head()).status == 200
+    connection.discard()
+    assert await upstream.acquire() is connection
     upstream.close()

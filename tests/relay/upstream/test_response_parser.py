@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bearerd.errors import UpstreamProtocolError
-from bearerd.relay.message import Field, Head
+from bearerd.relay.message import Field, ResponseHead
 from bearerd.relay.upstream.response_parser import (
     HEAD_LIMIT_BYTES,
     INTERIM_LIMIT,
-    AnswerParser,
+    ResponseParser,
 )
 
 CLOSED = b"HTTP/1.1 200 OK\r\n\r\n"
@@ -33,10 +33,10 @@ def ok(body: bytes, *lines: bytes) -> bytes:
 
 @dataclass
 class Read:
-    """What came of an answer, fed in parts."""
+    """What came of a response, fed in parts."""
 
-    head: Head | None = None
-    interims: list[Head] = field(default_factory=list)
+    head: ResponseHead | None = None
+    interims: list[ResponseHead] = field(default_factory=list)
     body: bytes = b""
     trailers: list[Field] = field(default_factory=list)
     is_complete: bool = False
@@ -46,12 +46,12 @@ class Read:
 
 def read(*parts: bytes, is_head_request: bool = False, ends: bool = False) -> Read:
     """Feed *parts*; the connection may end behind them."""
-    parser = AnswerParser()
+    parser = ResponseParser()
     parser.expect(is_head_request=is_head_request, asks_upgrade=False)
     return feed(parser, *parts, ends=ends)
 
 
-def feed(parser: AnswerParser, *parts: bytes, ends: bool = False) -> Read:
+def feed(parser: ResponseParser, *parts: bytes, ends: bool = False) -> Read:
     """Feed *parts* to *parser*, and take what it has understood."""
     is_refused = False
     try:
@@ -64,7 +64,7 @@ def feed(parser: AnswerParser, *parts: bytes, ends: bool = False) -> Read:
     return Read(
         parser.head,
         parser.interims,
-        b"".join(parser.pieces),
+        b"".join(parser.chunks),
         parser.trailers,
         parser.is_complete,
         parser.may_be_followed and not is_refused,
@@ -86,7 +86,9 @@ WHOLE = {
 
 
 @pytest.mark.parametrize(("raw", "body"), WHOLE.values(), ids=WHOLE)
-def test_an_answer_cut_at_any_byte_is_the_same_answer(raw: bytes, body: bytes) -> None:
+def test_a_response_cut_at_any_byte_is_the_same_response(
+    raw: bytes, body: bytes
+) -> None:
     """Where a segment ends means nothing."""
     whole = read(raw)
     assert (whole.body, whole.is_complete, whole.may_be_followed) == (body, True, True)
@@ -96,7 +98,7 @@ def test_an_answer_cut_at_any_byte_is_the_same_answer(raw: bytes, body: bytes) -
 
 
 @pytest.mark.parametrize(("raw", "body"), WHOLE.values(), ids=WHOLE)
-def test_no_beginning_of_an_answer_is_taken_for_all_of_it(
+def test_no_beginning_of_a_response_is_taken_for_all_of_it(
     raw: bytes, body: bytes
 ) -> None:
     """Even where the connection ends there."""
@@ -119,12 +121,12 @@ def test_any_split_of_the_same_bytes_gives_the_same_result(
 
 
 @given(st.lists(st.binary(min_size=1, max_size=300), max_size=6), st.integers(1, 64))
-def test_any_body_comes_out_of_its_chunks(pieces: list[bytes], size: int) -> None:
+def test_any_body_comes_out_of_its_chunks(chunks: list[bytes], size: int) -> None:
     """In whatever segments they arrive."""
-    chunks = b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces)
-    raw = CHUNKED + chunks + b"0\r\n\r\n"
+    framed = b"".join(b"%x\r\n%b\r\n" % (len(chunk), chunk) for chunk in chunks)
+    raw = CHUNKED + framed + b"0\r\n\r\n"
     got = read(*[raw[at : at + size] for at in range(0, len(raw), size)])
-    assert got.body == b"".join(pieces)
+    assert got.body == b"".join(chunks)
     assert got.may_be_followed
 
 
@@ -162,7 +164,7 @@ def test_a_body_without_framing_ends_with_the_connection() -> None:
         (ok(b"x") + b"\r\n", True),
     ],
 )
-def test_whether_another_answer_may_follow(raw: bytes, may_be_followed: bool) -> None:
+def test_whether_another_response_may_follow(raw: bytes, may_be_followed: bool) -> None:
     """RFC 9112 section 9.3; and never after bytes that nobody asked for."""
     for parts in ((raw,), tuple(bytes([byte]) for byte in raw)):
         got = read(*parts)
@@ -173,9 +175,9 @@ def test_whether_another_answer_may_follow(raw: bytes, may_be_followed: bool) ->
 @pytest.mark.parametrize(
     "line", [b"", b"Content-Length: 9\r\n", b"Transfer-Encoding: chunked\r\n"]
 )
-def test_an_answer_to_head_is_whole_with_its_head(line: bytes) -> None:
+def test_a_response_to_head_is_whole_with_its_head(line: bytes) -> None:
     """And the next one on the same parser is understood."""
-    parser = AnswerParser()
+    parser = ResponseParser()
     parser.expect(is_head_request=True, asks_upgrade=False)
     got = feed(parser, b"HTTP/1.1 200 OK\r\n%b\r\n" % line)
     assert (got.body, got.is_complete, got.may_be_followed) == (b"", True, line != b"")
@@ -183,15 +185,15 @@ def test_an_answer_to_head_is_whole_with_its_head(line: bytes) -> None:
     assert feed(parser, ok(b"next")).body == b"next"
 
 
-def test_a_body_behind_an_answer_to_head_is_stray() -> None:
-    """It would be read as the next answer."""
+def test_a_body_behind_a_response_to_head_is_stray() -> None:
+    """It would be read as the next response."""
     got = read(ok(b"evil"), is_head_request=True)
     assert (got.body, got.is_complete, got.may_be_followed) == (b"", True, False)
 
 
-def test_one_parser_reads_one_answer_after_another() -> None:
+def test_one_parser_reads_one_response_after_another() -> None:
     """Nothing of the last one is left in the next."""
-    parser = AnswerParser()
+    parser = ResponseParser()
     for raw, body in [*WHOLE.values(), *WHOLE.values()]:
         parser.expect(is_head_request=False, asks_upgrade=False)
         got = feed(parser, raw)
@@ -232,7 +234,7 @@ def test_one_parser_reads_one_answer_after_another() -> None:
     ],
 )
 def test_what_breaks_the_rules_is_refused_however_it_is_cut(raw: bytes) -> None:
-    """And never becomes a whole answer."""
+    """And never becomes a whole response."""
     whole = read(raw)
     assert whole.is_refused
     assert not whole.is_complete
@@ -260,7 +262,7 @@ def test_a_head_that_never_ends_is_refused_at_its_limit() -> None:
     assert read(*endless).is_refused
 
 
-def test_as_many_interim_answers_as_are_allowed_are_told() -> None:
+def test_as_many_interim_responses_as_are_allowed_are_told() -> None:
     """Each with its own fields."""
     got = read(HINTS * INTERIM_LIMIT + ok(b"x"))
     assert [head.status for head in got.interims] == [103] * INTERIM_LIMIT
@@ -281,7 +283,7 @@ SWITCHING = b"HTTP/1.1 101 Yes\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
 
 def test_what_comes_behind_a_101_is_kept_until_somebody_takes_it() -> None:
     """However many reads there are before the tunnel is opened."""
-    parser = AnswerParser()
+    parser = ResponseParser()
     parser.expect(is_head_request=False, asks_upgrade=True)
     for part in (SWITCHING + b"a", b"HTTP/1.1 200 OK\r\n\r\n", b"\x00"):
         parser.feed(part)
@@ -293,7 +295,7 @@ def test_what_comes_behind_a_101_is_kept_until_somebody_takes_it() -> None:
 )
 def test_a_101_that_does_not_say_what_it_switches_to_is_refused(line: bytes) -> None:
     """RFC 9110 section 7.8 wants both fields; one alone says nothing."""
-    parser = AnswerParser()
+    parser = ResponseParser()
     parser.expect(is_head_request=False, asks_upgrade=True)
     with pytest.raises(UpstreamProtocolError):
         parser.feed(SWITCHING.replace(line, b""))

@@ -20,8 +20,8 @@ async def test_a_refresh_gives_a_pair_that_the_upstream_takes(
     headers = {"Authorization": f"Bearer {body['access_token']}"}
     async with http.get(
         f"{sandbox.upstream_url}/wham/usage", headers=headers
-    ) as answer:
-        assert answer.status == 200
+    ) as response:
+        assert response.status == 200
 
 
 async def test_a_call_is_recorded_with_a_fingerprint_and_no_secret(
@@ -85,8 +85,8 @@ async def test_a_form_is_as_good_as_json(
         "grant_type": "refresh_token",
         "refresh_token": login(sandbox)["refresh_token"],
     }
-    async with http.post(sandbox.token_url, data=form) as answer:
-        assert answer.status == 200
+    async with http.post(sandbox.token_url, data=form) as response:
+        assert response.status == 200
     (call,) = sandbox.authority.records
     assert call.content_type == "application/x-www-form-urlencoded"
     assert call.outcome == "rotated"
@@ -107,9 +107,9 @@ async def test_a_wrong_call_is_refused(
     sandbox: Sandbox, http: aiohttp.ClientSession, body: str, status: int, code: str
 ) -> None:
     """And recorded under its code."""
-    async with http.post(sandbox.token_url, data=body.encode()) as answer:
-        assert answer.status == status
-        assert (await answer.json())["error"] == code
+    async with http.post(sandbox.token_url, data=body.encode()) as response:
+        assert response.status == status
+        assert (await response.json())["error"] == code
     assert sandbox.authority.outcomes == {code: 1}
 
 
@@ -135,7 +135,7 @@ async def test_calls_that_overlap_are_counted(
 async def test_a_hold_can_stand_after_the_rotation(
     sandbox: Sandbox, refresh: Refresh
 ) -> None:
-    """The token is spent while the answer is still held."""
+    """The token is spent while the response is still held."""
     sandbox.authority.holds_after_rotation = True
     sandbox.authority.hold.close()
     call = asyncio.create_task(refresh(login(sandbox)["refresh_token"]))
@@ -168,8 +168,8 @@ async def test_a_revocation_ends_the_family(
     url = f"{sandbox.issuer_url}/oauth/revoke"
     for revoked in (tokens["refresh_token"], "never-issued"):
         asked = {"token": revoked, "token_type_hint": "refresh_token", "client_id": "c"}
-        async with http.post(url, json=asked) as answer:
-            assert answer.status == 200
+        async with http.post(url, json=asked) as response:
+            assert response.status == 200
     _, body = await refresh(tokens["refresh_token"])
     assert error_code(body) == "refresh_token_invalidated"
     assert sandbox.authority.revoked_fingerprints == [
@@ -183,6 +183,6 @@ async def test_other_paths_are_not_found(
 ) -> None:
     """Neither a wrong path nor a wrong method reaches the ledger."""
     for url in (f"{sandbox.issuer_url}/nope", sandbox.token_url):
-        async with http.get(url) as answer:
-            assert answer.status == 404
+        async with http.get(url) as response:
+            assert response.status == 404
     assert sandbox.authority.calls == 0

@@ -32,16 +32,16 @@ async def authorize(
 ) -> tuple[int, URL]:
     """Visit the sign-in page; return the status and where it sends the browser."""
     url = URL(f"{sandbox.issuer_url}/oauth/authorize").with_query(AUTHORIZE | changed)
-    async with http.get(url, allow_redirects=False) as answer:
-        return answer.status, URL(answer.headers.get("Location", ""))
+    async with http.get(url, allow_redirects=False) as response:
+        return response.status, URL(response.headers.get("Location", ""))
 
 
 async def exchange(
     sandbox: Sandbox, http: aiohttp.ClientSession, **fields: str
 ) -> tuple[int, dict[str, str]]:
     """Bring an authorization code to the token endpoint."""
-    async with http.post(sandbox.token_url, data=EXCHANGE | fields) as answer:
-        return answer.status, await answer.json()
+    async with http.post(sandbox.token_url, data=EXCHANGE | fields) as response:
+        return response.status, await response.json()
 
 
 def test_the_challenge_is_that_of_the_standard() -> None:
@@ -118,8 +118,8 @@ class Device:
 
     async def call(self, path: str, body: object) -> tuple[int, dict[str, str]]:
         url = f"{self.sandbox.issuer_url}/api/accounts/deviceauth/{path}"
-        async with self.http.post(url, json=body) as answer:
-            return answer.status, await answer.json()
+        async with self.http.post(url, json=body) as response:
+            return response.status, await response.json()
 
     async def start(self) -> int:
         status, self.asked = await self.call("usercode", {"client_id": "app_sandbox"})
@@ -146,12 +146,12 @@ async def test_a_device_waits_until_its_code_is_typed(
     user_code = device.asked["user_code"]
     assert sandbox.authority.sign_in.waiting_user_codes == [user_code]
     page = f"{sandbox.issuer_url}/codex/device"
-    async with http.get(page) as answer:
-        assert "user_code" in await answer.text()
-    async with http.post(page, data={"user_code": "WRONG"}) as answer:
-        assert answer.status == 404
-    async with http.post(page, data={"user_code": user_code}) as answer:
-        assert answer.status == 200
+    async with http.get(page) as response:
+        assert "user_code" in await response.text()
+    async with http.post(page, data={"user_code": "WRONG"}) as response:
+        assert response.status == 404
+    async with http.post(page, data={"user_code": user_code}) as response:
+        assert response.status == 200
     status, given = await device.poll()
     assert status == 200
     assert given["code_challenge"] == challenge_of(given["code_verifier"])
@@ -194,5 +194,5 @@ async def test_a_device_call_without_json_is_refused(
 ) -> None:
     """It is no crash."""
     url = f"{sandbox.issuer_url}/api/accounts/deviceauth/usercode"
-    async with http.post(url, data=b"nonsense") as answer:
-        assert answer.status == 400
+    async with http.post(url, data=b"nonsense") as response:
+        assert response.status == 400

@@ -8,7 +8,7 @@ import aiohttp
 import pytest
 
 from bearerd.sandbox import Sandbox, StreamScript
-from bearerd.sandbox.upstream.turn import ANSWER
+from bearerd.sandbox.upstream.turn import OUTPUT_TEXT
 from tests.sandbox.conftest import login
 
 Event = dict[str, object]
@@ -33,11 +33,11 @@ def parse(stream: str) -> list[Event]:
 async def turn(sandbox: Sandbox, http: aiohttp.ClientSession) -> list[Event]:
     """Return the events of one turn."""
     url = f"{sandbox.upstream_url}/codex/responses"
-    async with http.post(url, headers=headers(sandbox), json={}) as answer:
-        assert answer.status == 200
-        assert answer.content_type == "text/event-stream"
-        assert answer.headers["Transfer-Encoding"] == "chunked"
-        return parse(await answer.text())
+    async with http.post(url, headers=headers(sandbox), json={}) as response:
+        assert response.status == 200
+        assert response.content_type == "text/event-stream"
+        assert response.headers["Transfer-Encoding"] == "chunked"
+        return parse(await response.text())
 
 
 async def test_a_turn_has_the_events_that_clients_need(
@@ -80,8 +80,8 @@ async def test_the_text_is_the_same_in_pieces_and_whole(
     for events in (one, two):
         pieces = [str(event["delta"]) for event in events if "delta" in event]
         assert len(pieces) == 5
-        assert "".join(pieces) == ANSWER
-        assert [event["text"] for event in events if "text" in event] == [ANSWER]
+        assert "".join(pieces) == OUTPUT_TEXT
+        assert [event["text"] for event in events if "text" in event] == [OUTPUT_TEXT]
     assert one[4]["item_id"] != two[4]["item_id"]
 
 
@@ -142,13 +142,13 @@ async def test_a_stream_can_be_held_midway_and_has_sent_all_before(
     streams.hold_after_events = 3
     streams.hold.close()
     url = f"{sandbox.upstream_url}/codex/responses"
-    async with http.post(url, headers=headers(sandbox), json={}) as answer:
+    async with http.post(url, headers=headers(sandbox), json={}) as response:
         await streams.hold.wait_for_waiting(1)
         assert streams.open == 1
-        early = [await answer.content.readuntil(b"\n\n") for _ in range(3)]
+        early = [await response.content.readuntil(b"\n\n") for _ in range(3)]
         assert b"output_item.added" in early[-1]
         streams.hold.open()
-        assert b"response.completed" in await answer.read()
+        assert b"response.completed" in await response.read()
     (record,) = sandbox.upstream.records
     assert record.outcome == "answered"
     assert streams.open == 0
@@ -160,8 +160,8 @@ async def test_a_head_can_go_out_before_any_event(
     """Held at zero events, the client has its 200."""
     sandbox.upstream.streams.hold.close()
     url = f"{sandbox.upstream_url}/codex/responses"
-    async with http.post(url, headers=headers(sandbox), json={}) as answer:
-        assert answer.status == 200
+    async with http.post(url, headers=headers(sandbox), json={}) as response:
+        assert response.status == 200
         assert sandbox.upstream.records[0].sent_bytes == 0
     await sandbox.upstream.wait_for_abandoned(1)
     assert sandbox.upstream.streams.open == 0
@@ -173,11 +173,11 @@ async def test_the_turn_state_is_echoed(
 ) -> None:
     """Codex sends it back within a turn."""
     url = f"{sandbox.upstream_url}/codex/responses"
-    async with http.post(url, headers=headers(sandbox)) as answer:
-        given = answer.headers["x-codex-turn-state"]
+    async with http.post(url, headers=headers(sandbox)) as response:
+        given = response.headers["x-codex-turn-state"]
     sent = headers(sandbox, **{"x-codex-turn-state": given + "-2"})
-    async with http.post(url, headers=sent) as answer:
-        assert answer.headers["x-codex-turn-state"] == given + "-2"
+    async with http.post(url, headers=sent) as response:
+        assert response.headers["x-codex-turn-state"] == given + "-2"
 
 
 class TestWebSocket:

@@ -20,18 +20,18 @@ async def get(
 ) -> tuple[int, dict[str, object]]:
     """Return status and JSON of a GET under the base."""
     url = URL(f"{sandbox.upstream_url}/{path}", encoded=True)
-    async with http.get(url, headers=fields) as answer:
-        return answer.status, await answer.json()
+    async with http.get(url, headers=fields) as response:
+        return response.status, await response.json()
 
 
 async def talk(sandbox: Sandbox, request: str) -> object:
-    """Send these bytes to the upstream and return the JSON of its answer."""
+    """Send these bytes to the upstream and return the JSON of its response."""
     base = URL(sandbox.upstream_url)
     reader, writer = await asyncio.open_connection(base.host, base.port)
     writer.write(request.encode("latin-1"))
-    answer = await reader.read()
+    response = await reader.read()
     writer.close()
-    return json.loads(answer.partition(b"\r\n\r\n")[2])
+    return json.loads(response.partition(b"\r\n\r\n")[2])
 
 
 def bearer(access_token: str) -> Field:
@@ -58,8 +58,8 @@ async def test_a_request_without_one_bearer_is_turned_away(
 ) -> None:
     """None, another scheme, or two of them: 401 in the plain form."""
     fields = [("Authorization", value) for value in values]
-    answer = await get(sandbox, http, "wham/usage", *fields)
-    assert answer == (401, {"detail": "Unauthorized"})
+    response = await get(sandbox, http, "wham/usage", *fields)
+    assert response == (401, {"detail": "Unauthorized"})
 
 
 async def test_a_dead_token_is_named_dead(
@@ -69,11 +69,11 @@ async def test_a_dead_token_is_named_dead(
     url = f"{sandbox.upstream_url}/wham/usage"
 
     async def code(access_token: str) -> str:
-        async with http.get(url, headers=[bearer(access_token)]) as answer:
-            assert answer.status == 401
-            said = (await answer.json())["error"]
+        async with http.get(url, headers=[bearer(access_token)]) as response:
+            assert response.status == 401
+            said = (await response.json())["error"]
             assert said["type"] == "invalid_request_error"
-            assert answer.headers["x-openai-authorization-error"] == said["code"]
+            assert response.headers["x-openai-authorization-error"] == said["code"]
             return str(said["code"])
 
     expired, revoked = login(sandbox), None
@@ -128,15 +128,15 @@ async def test_an_unknown_path_is_not_found(
         status, body = await get(sandbox, http, path, bearer(access_token))
         assert (status, "not_found" in json.dumps(body)) == (404, True)
     beside = sandbox.upstream_url.removesuffix("/backend-api") + "/v1/responses"
-    async with http.post(beside) as answer:
-        assert answer.status == 404
+    async with http.post(beside) as response:
+        assert response.status == 404
     usage = f"{sandbox.upstream_url}/wham/usage"
-    async with http.post(usage, headers=[bearer(access_token)]) as answer:
-        assert answer.status == 404
+    async with http.post(usage, headers=[bearer(access_token)]) as response:
+        assert response.status == 404
     url = f"{sandbox.upstream_url}/codex/responses"
-    async with http.head(url, headers=[bearer(access_token)]) as answer:
-        assert answer.status == 404
-        assert await answer.read() == b""
+    async with http.head(url, headers=[bearer(access_token)]) as response:
+        assert response.status == 404
+        assert await response.read() == b""
 
 
 async def test_the_echo_tells_what_arrived(sandbox: Sandbox) -> None:
@@ -174,8 +174,8 @@ async def test_a_body_in_any_encoding_and_size_is_taken_as_it_is(
             ("Content-Encoding", encoding),
         ]
         url = f"{sandbox.upstream_url}/codex/responses"
-        async with http.post(url, headers=fields, data=io.BytesIO(body)) as answer:
-            assert answer.status == 200
+        async with http.post(url, headers=fields, data=io.BytesIO(body)) as response:
+            assert response.status == 200
         record = sandbox.upstream.records[-1]
         assert record.body_length == len(body)
         assert record.body_sha256 == hashlib.sha256(body).hexdigest()
@@ -202,8 +202,8 @@ async def test_a_client_that_expects_to_be_asked_is_asked(
     """RFC 9110 section 10.1.1: 100 before the body."""
     url = f"{sandbox.upstream_url}/echo"
     fields = [bearer(login(sandbox)["access_token"])]
-    async with http.post(url, headers=fields, data=b"abc", expect100=True) as answer:
-        assert (await answer.json())["body_length"] == 3
+    async with http.post(url, headers=fields, data=b"abc", expect100=True) as response:
+        assert (await response.json())["body_length"] == 3
 
 
 async def test_bytes_come_in_the_number_asked_for(
@@ -213,13 +213,13 @@ async def test_bytes_come_in_the_number_asked_for(
     fields = [bearer(login(sandbox)["access_token"])]
     for length in (0, 1, 200_000):
         url = f"{sandbox.upstream_url}/bytes/{length}"
-        async with http.get(url, headers=fields) as answer:
-            assert answer.headers["Content-Length"] == str(length)
-            assert len(await answer.read()) == length
+        async with http.get(url, headers=fields) as response:
+            assert response.headers["Content-Length"] == str(length)
+            assert len(await response.read()) == length
         assert sandbox.upstream.records[-1].sent_bytes == length
 
 
-async def test_fields_can_be_put_on_every_answer(
+async def test_fields_can_be_put_on_every_response(
     sandbox: Sandbox, http: aiohttp.ClientSession
 ) -> None:
     """Twice the same name if need be; on streams and on errors too."""
@@ -233,8 +233,8 @@ async def test_fields_can_be_put_on_every_answer(
         ("POST", "codex/responses"),
     ):
         url = f"{sandbox.upstream_url}/{path}"
-        async with http.request(method, url, headers=fields) as answer:
-            assert answer.headers.getall("Set-Cookie") == ["a=1", "b=2"]
+        async with http.request(method, url, headers=fields) as response:
+            assert response.headers.getall("Set-Cookie") == ["a=1", "b=2"]
 
 
 async def test_a_request_can_be_held_before_it_is_judged(

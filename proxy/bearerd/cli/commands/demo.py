@@ -79,12 +79,14 @@ def _play(plan: Plan) -> DemoResult:
 
     console = Console(stderr=True)
     live = Live(console=console)
-    tell = Board(plan, live) if console.is_terminal else plain(console)
+    notify = Board(plan, live) if console.is_terminal else plain(console)
     with (
         tempfile.TemporaryDirectory(prefix="bearerd-demo-") as folder,
         live if console.is_terminal else nullcontext(),
     ):
-        return run(run_demo(plan, Path(folder), os.environ, clock=Clock(), tell=tell))
+        return run(
+            run_demo(plan, Path(folder), os.environ, clock=Clock(), notify=notify)
+        )
 
 
 def _document(result: DemoResult) -> dict[str, object]:

@@ -91,7 +91,7 @@ def _run(processes: int, seconds: float, store_dir: Path | None) -> SelftestResu
                     processes=processes,
                     seconds=seconds,
                     clock=Clock(),
-                    tell=status.update if console.is_terminal else console.print,
+                    notify=status.update if console.is_terminal else console.print,
                 )
             )
     except OSError as error:

@@ -1,6 +1,6 @@
-"""Where the authority sends the browser back to: a listener on loopback, for one answer.
+"""Where the authority sends the browser back to: a listener on loopback, for one response.
 
-Rules: the answer counts only with the state of this sign-in; any other is turned away,
+Rules: the response counts only with the state of this sign-in; any other is turned away,
 and the wait goes on.
 """
 
@@ -36,14 +36,14 @@ SECURITY: Final = {
 
 
 class CallbackServer:
-    """An async context manager that listens inside the block. Owns its one answer."""
+    """An async context manager that listens inside the block. Owns its one response."""
 
     def __init__(
         self, request: AuthorizationRequest, ports: Sequence[int] = PORTS
     ) -> None:
         self._request = request
         self._ports = ports
-        self._answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._code: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._runner = web.ServerRunner(
             web.Server(self._handle, access_log=None), shutdown_timeout=LINGER_SECONDS
         )
@@ -59,9 +59,9 @@ class CallbackServer:
         Raises:
             SignInFailed: the authority said no, or another sign-in took the place.
         """
-        return await asyncio.shield(self._answer)
+        return await asyncio.shield(self._code)
 
-    def offer(self, answer: Mapping[str, str]) -> None:
+    def offer(self, query: Mapping[str, str]) -> None:
         """Take the query of a redirect, however it came here.
 
         Raises:
@@ -69,12 +69,12 @@ class CallbackServer:
             SignInFailed: the authority said no; the wait is over.
         """
         try:
-            code = self._request.code_from(answer)
+            code = self._request.code_from(query)
         except SignInFailed as failure:
             self._fail(failure)
             raise
-        if not self._answer.done():
-            self._answer.set_result(code)
+        if not self._code.done():
+            self._code.set_result(code)
 
     async def __aenter__(self) -> Self:
         await self._runner.setup()
@@ -98,7 +98,7 @@ class CallbackServer:
         _trace: TracebackType | None,
     ) -> None:
         await self._runner.cleanup()
-        self._answer.cancel()
+        self._code.cancel()
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         if request.method == "GET" and request.path == PATH:
@@ -119,9 +119,9 @@ class CallbackServer:
         return _page(200, "bearerd has the answer. The terminal says how it goes on.")
 
     def _fail(self, failure: SignInFailed) -> None:
-        if not self._answer.done():
-            self._answer.set_exception(failure)
-            self._answer.exception()  # seen, whether somebody waits or not
+        if not self._code.done():
+            self._code.set_exception(failure)
+            self._code.exception()  # seen, whether somebody waits or not
 
 
 def _page(status: int, text: str) -> web.Response:

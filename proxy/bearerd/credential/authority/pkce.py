@@ -31,7 +31,7 @@ class SignInFailed(CredentialError):
 
 
 class StateMismatch(ValueError):
-    """An answer that belongs to another sign-in, or to none."""
+    """A response that belongs to another sign-in, or to none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ class AuthorizationRequest:
         }
         return f"{issuer_url}/oauth/authorize?{urlencode(query)}"
 
-    def code_from(self, answer: Mapping[str, str]) -> str:
+    def code_from(self, query: Mapping[str, str]) -> str:
         """Return the authorization code in the query of a redirect.
 
         Raises:
@@ -78,18 +78,18 @@ class AuthorizationRequest:
             SignInFailed: the authority says no.
         """
         if not hmac.compare_digest(
-            answer.get("state", "").encode(), self.state.encode()
+            query.get("state", "").encode(), self.state.encode()
         ):
             raise StateMismatch("its state is not that of this sign-in")
-        error = answer.get("error")
+        error = query.get("error")
         if error:
-            told = answer.get("error_description", "")
+            told = query.get("error_description", "")
             raise SignInFailed(
                 f"the authority did not sign you in: {_line(error)} {_line(told)}".strip()
             )
-        if not answer.get("code"):
+        if not query.get("code"):
             raise StateMismatch("there is no code in it")
-        return answer["code"]
+        return query["code"]
 
 
 def query_of(address: str) -> dict[str, str]:

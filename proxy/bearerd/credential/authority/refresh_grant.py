@@ -1,8 +1,8 @@
-"""The authorization server: the refresh grant, and what its answers mean.
+"""The authorization server: the refresh grant, and what its responses mean.
 
 Sources: RFC 6749 section 6 for the grant; Codex's `request_chatgpt_token_refresh` and
 `extract_refresh_token_error_code` (codex-rs login/src/auth/manager.rs) for the JSON body
-and the codes. These codes mean nothing in an answer of the upstream: `token_expired`
+and the codes. These codes mean nothing in a response of the upstream: `token_expired`
 there is every day's trigger, and here it is the end.
 
 Nothing is sent twice here. Whether to try again is decided where the lock is held.
@@ -23,14 +23,14 @@ import aiohttp
 from bearerd.credential.token import Credential, account_claim, claims, expiry
 from bearerd.events import RefreshOutcome
 
-ANSWER_LIMIT_BYTES = 1 << 20
-"""A real answer has about 6 KiB. OpenClaw caps at 1 MiB too."""
+RESPONSE_LIMIT_BYTES = 1 << 20
+"""A real response has about 6 KiB. OpenClaw caps at 1 MiB too."""
 
 CONNECT_TIMEOUT_SECONDS = 10.0
 
 LATE_TIMER_SECONDS = 0.25
-"""A process that stood still finds the timer over and the answer there, both at once;
-the timer alone must not decide that the answer is lost."""
+"""A process that stood still finds the timer over and the response there, both at once;
+the timer alone must not decide that the response is lost."""
 
 RefusalReason: TypeAlias = Literal["expired", "reused", "revoked", "other"]
 
@@ -47,7 +47,7 @@ REFUSALS: Mapping[str, RefusalReason] = {
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What a successful refresh gave. A token that was not in the answer is None."""
+    """What a successful refresh gave. A token that was not in the response is None."""
 
     access_token: str | None = field(repr=False)
     refresh_token: str | None = field(repr=False)
@@ -183,7 +183,7 @@ class HttpAuthority:
 
 
 def interpret(status: int, headers: Mapping[str, str], content: bytes) -> Grant:
-    """Return the grant in an answer, or raise what the answer means.
+    """Return the grant in a response, or raise what the response means.
 
     Raises:
         AuthorityFailure: see `Authority.refresh`.
@@ -228,7 +228,7 @@ def error_code(document: Mapping[str, Any]) -> str:
 
 
 def _ignore(_part: bytes) -> None:
-    """Keep nothing of an answer that grants nothing."""
+    """Keep nothing of a response that grants nothing."""
 
 
 async def _capped(
@@ -238,7 +238,7 @@ async def _capped(
     async for chunk in content.iter_any():
         keep(chunk)
         body += chunk
-        if len(body) > ANSWER_LIMIT_BYTES:
+        if len(body) > RESPONSE_LIMIT_BYTES:
             raise AuthorityFailure("unclear", "answer_too_large")
     return bytes(body)
 

@@ -32,7 +32,7 @@ PENDING: Final = frozenset({403, 404})
 
 LEAST_INTERVAL_SECONDS: Final = 1.0
 USUAL_INTERVAL_SECONDS: Final = 5.0
-"""RFC 8628 section 3.2, where the answer names none."""
+"""RFC 8628 section 3.2, where the response names none."""
 
 LONGEST_INTERVAL_SECONDS: Final = 60.0
 NOT_FOUND: Final = 404
@@ -80,20 +80,20 @@ class SignInAuthority:
             SignInFailed: no code is given.
         """
         url = f"{self.issuer_url}/api/accounts/deviceauth/usercode"
-        status, answer = await self._post(url, json={"client_id": self.client_id})
+        status, document = await self._post(url, json={"client_id": self.client_id})
         if status == NOT_FOUND:
             raise SignInFailed(
                 f"{self.issuer_url} has no sign-in by device code; use `bearerd login` "
                 "without --device"
             )
-        device_auth_id = answer.get("device_auth_id")
-        user_code = answer.get("user_code") or answer.get("usercode")
+        device_auth_id = document.get("device_auth_id")
+        user_code = document.get("user_code") or document.get("usercode")
         if not _is_ok(status) or not device_auth_id or not user_code:
-            raise self._refused("gave no device code", status, answer)
+            raise self._refused("gave no device code", status, document)
         return DeviceAuthorization(
             str(device_auth_id),
             str(user_code),
-            _interval(answer.get("interval")),
+            _interval(document.get("interval")),
             f"{self.issuer_url}/codex/device",
         )
 
@@ -105,7 +105,7 @@ class SignInAuthority:
         Raises:
             SignInFailed: it will come no more.
         """
-        status, answer = await self._post(
+        status, document = await self._post(
             f"{self.issuer_url}/api/accounts/deviceauth/token",
             json={
                 "device_auth_id": device.device_auth_id,
@@ -114,9 +114,12 @@ class SignInAuthority:
         )
         if status in PENDING:
             return None
-        code, verifier = answer.get("authorization_code"), answer.get("code_verifier")
+        code, verifier = (
+            document.get("authorization_code"),
+            document.get("code_verifier"),
+        )
         if not _is_ok(status) or not code or not verifier:
-            raise self._refused("ended the sign-in by device code", status, answer)
+            raise self._refused("ended the sign-in by device code", status, document)
         redirect_uri = f"{self.issuer_url}/deviceauth/callback"
         return AuthorizationCode(str(code), str(verifier), redirect_uri)
 
@@ -126,7 +129,7 @@ class SignInAuthority:
         Raises:
             SignInFailed: it is good for none, or not for a whole one.
         """
-        status, answer = await self._post(
+        status, document = await self._post(
             self._token_url,
             data={
                 "grant_type": "authorization_code",
@@ -137,10 +140,10 @@ class SignInAuthority:
             },
         )
         names = ("access_token", "refresh_token", "id_token")
-        tokens = {name: answer.get(name) for name in names}
+        tokens = {name: document.get(name) for name in names}
         is_whole = all(isinstance(one, str) and one for one in tokens.values())
         if not _is_ok(status) or not is_whole or not claims(tokens["id_token"]):
-            raise self._refused("gave no login for the sign-in", status, answer)
+            raise self._refused("gave no login for the sign-in", status, document)
         access_token, id_token = str(tokens["access_token"]), str(tokens["id_token"])
         return Credential(
             access_token=access_token,
@@ -167,11 +170,11 @@ class SignInAuthority:
                 "token": credential.access_token,
                 "token_type_hint": "access_token",
             }
-        status, answer = await self._post(
+        status, document = await self._post(
             f"{self.issuer_url}/oauth/revoke", json=body, timeout_seconds=REVOKE_SECONDS
         )
         if not _is_ok(status):
-            raise self._refused("did not revoke the login", status, answer)
+            raise self._refused("did not revoke the login", status, document)
 
     async def _post(
         self,
@@ -181,7 +184,7 @@ class SignInAuthority:
         data: Mapping[str, str] | None = None,
         timeout_seconds: float = CALL_SECONDS,
     ) -> tuple[int, dict[str, Any]]:
-        """Return status and JSON object; an answer that is none counts as empty."""
+        """Return status and JSON object; a response that is none counts as empty."""
         try:
             async with self._session.post(
                 url,
@@ -198,8 +201,10 @@ class SignInAuthority:
                 "the network with `bearerd doctor --online`"
             ) from error
 
-    def _refused(self, what: str, status: int, answer: dict[str, Any]) -> SignInFailed:
-        code = error_code(answer)
+    def _refused(
+        self, what: str, status: int, document: dict[str, Any]
+    ) -> SignInFailed:
+        code = error_code(document)
         why = f"status {status}, {code}" if code else f"status {status}"
         return SignInFailed(
             f"{self.issuer_url} {what} ({why}); try `bearerd login` again"

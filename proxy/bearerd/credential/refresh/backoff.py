@@ -18,7 +18,7 @@ LONGEST_RETRY_AFTER_SECONDS = 3600.0
 
 
 class Backoff:
-    """Remembers the last failure and until when it is the answer to everybody.
+    """Remembers the last failure and until when it is the response to everybody.
 
     *jitter* returns a number in [0, 1), called once per failure.
     """

@@ -1,7 +1,7 @@
 """A token in custody: from the moment it is presented until its successor is stored.
 
 In between it exists in one process and on the wire, and this is where logins get lost.
-So the journal hears of each step first, an answer that cannot be stored is kept in
+So the journal hears of each step first, a response that cannot be stored is kept in
 memory and offered again, and a token that was spent here is known by its fingerprint, in
 case an old file comes back with it.
 """
@@ -30,7 +30,7 @@ class RecoveryResult:
     """What was left of a spend that another process began.
 
     *is_maybe_spent*: nobody knows whether the authority has acted; the same token should
-    be presented once more, soon, while it may still be borne. *unsaved* is an answer
+    be presented once more, soon, while it may still be borne. *unsaved* is a response
     that was found and cannot be stored, and *error* says why.
     """
 
@@ -73,7 +73,7 @@ class RefreshTransaction:
         return stored
 
     async def recover(self) -> RecoveryResult:
-        """Commit an answer that landed in the journal; find a spend that is open.
+        """Commit a response that landed in the journal; find a spend that is open.
 
         Also while something is in memory only: another process may have read it in the
         journal, and have gone on from there.
@@ -110,7 +110,7 @@ class RefreshTransaction:
         return RecoveryResult(is_maybe_spent=True)
 
     def _with_spooled(self, stored: Credential, entry: JournalEntry) -> JournalEntry:
-        """Return *entry* with the answer that had come in when its writer died."""
+        """Return *entry* with the response that had come in when its writer died."""
         if entry.spending is None:
             return entry
         body = self._store.journal.spool.read(entry.spending)
@@ -199,7 +199,7 @@ class RefreshTransaction:
         """Return what is stored, with the record of what began from it.
 
         None if all is finished, or overtaken by a new login. Where the file is written
-        in place and a death has torn it, the answer that was being written stands for
+        in place and a death has torn it, the response that was being written stands for
         it, if it belongs to the owner.
 
         Raises:

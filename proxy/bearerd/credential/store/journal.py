@@ -1,12 +1,12 @@
 """The journal around a spend: what must survive if we die between two steps.
 
 A rotating refresh token exists once. Before it is presented, a record says which one is
-being spent, and by whom; the answer goes into the record before it goes anywhere else.
-Whoever takes the lock next can then finish what was left: commit an answer that landed,
+being spent, and by whom; the response goes into the record before it goes anywhere else.
+Whoever takes the lock next can then finish what was left: commit a response that landed,
 or know that a token is *maybe spent*.
 
 The record lies beside the store, or, where that cannot be written, in the rescue place.
-It holds an answer only between the authority's reply and the store's replacement.
+It holds a response only between the authority's reply and the store's replacement.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class JournalEntry:
     """One spend under way. Tokens are named by fingerprint; `since` is epoch seconds.
 
     `stored` is what the store holds meanwhile. `spending` is what is being presented,
-    None once its answer is in. `renewed` is the newest answer, if the store does not
+    None once its response is in. `renewed` is the newest answer, if the store does not
     hold it yet: after a failed save that is the very token being spent.
     """
 
@@ -56,7 +56,7 @@ class JournalEntry:
     renewed: Credential | None = field(default=None, repr=False)
 
     def to_json(self) -> bytes:
-        """Return the record. It holds tokens only if there is an answer."""
+        """Return the record. It holds tokens only if there is a response."""
         document: dict[str, Any] = {"version": 1} | asdict(self)
         document["spender"] = document.pop("presenter")
         if document["renewed"] is not None:

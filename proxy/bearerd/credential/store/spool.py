@@ -1,8 +1,8 @@
-"""The authority's answer, byte by byte as it comes in: kept before anybody reads it.
+"""The authority's response, byte by byte as it comes in: kept before anybody reads it.
 
 The file is opened before the call, so that what arrives needs nothing but a write. A
 process that is killed leaves what it has written to the kernel, and whoever takes the
-lock next finds the answer here, whole or not. It is gone as soon as the journal has it.
+lock next finds the response here, whole or not. It is gone as soon as the journal has it.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class ResponseSpool:
                 return
 
     def write(self, part: bytes) -> None:
-        """Keep a part of the answer's body."""
+        """Keep a part of the response's body."""
         if self._descriptor is not None:
             with suppress(OSError):
                 os.write(self._descriptor, part)
@@ -50,7 +50,7 @@ class ResponseSpool:
         return None
 
     def clear(self) -> None:
-        """Forget it: the journal has the answer, or there is none."""
+        """Forget it: the journal has the response, or there is none."""
         self._close()
         for place in self._places:
             with suppress(OSError):

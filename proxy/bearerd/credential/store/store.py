@@ -4,7 +4,7 @@ Rules that each store keeps:
 
 1. A reader sees a whole credential or none.
 2. `replace` happens under `lock`, and only if the store still holds what the refresh
-   began from: a new login, another account or a logout wins over a late answer.
+   began from: a new login, another account or a logout wins over a late response.
 3. What the store does not understand, it keeps.
 """
 

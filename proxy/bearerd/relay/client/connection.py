@@ -1,4 +1,4 @@
-"""One client's connection: aiohttp's protocol, with our own answers.
+"""One client's connection: aiohttp's protocol, with our own responses.
 
 aiohttp parses requests, keeps connections alive and cancels a handler whose client has
 left. It is told not to decode bodies and not to log. Answers are written to the
@@ -24,9 +24,9 @@ from bearerd.errors import (
     RequestMalformed,
     TargetTooLong,
 )
-from bearerd.relay.client.response import Answer, DateLine
+from bearerd.relay.client.response import DateField, Response
 from bearerd.relay.tunnel import Tunnel
-from bearerd.relay.upstream.connection import Wire
+from bearerd.relay.upstream.connection import UpstreamConnection
 
 KEEP_ALIVE_SECONDS = 300.0
 """How long an idle connection is kept. Longer than the pools of agents keep theirs
@@ -43,8 +43,8 @@ HEAD_LIMIT_BYTES = 256 * 1024
 """As many fields of that size would be 8 MiB, and a slow client holds what it has sent."""
 
 
-class Delivered(web.StreamResponse):
-    """Tells aiohttp that the answer is out, and whether the connection goes on."""
+class AlreadySent(web.StreamResponse):
+    """Tells aiohttp that the response is out, and whether the connection goes on."""
 
     def __init__(self, *, keeps_alive: bool) -> None:
         super().__init__()
@@ -61,13 +61,13 @@ class Delivered(web.StreamResponse):
 class ClientConnection(web.RequestHandler):
     """Couples the client's speed to the wire that feeds it."""
 
-    __slots__ = ("_date", "_head_bytes", "_server", "_tunnel", "_wire", "is_busy")
+    __slots__ = ("_date", "_head_bytes", "_server", "_tunnel", "_upstream", "is_busy")
 
-    def __init__(self, server: ClientServer, date: DateLine, **options: Any) -> None:
+    def __init__(self, server: ClientServer, date: DateField, **options: Any) -> None:
         super().__init__(server, **options)
         self._server = server
         self._date = date
-        self._wire: Wire | None = None
+        self._upstream: UpstreamConnection | None = None
         self._tunnel: Tunnel | None = None
         self._head_bytes = 0  # of a head that is not whole yet
         self.is_busy = False  # a request of it is being served
@@ -80,11 +80,11 @@ class ClientConnection(web.RequestHandler):
             self._refuse(Overloaded(message, retry_after_seconds=1))
             self.force_close()
 
-    def couple(self, wire: Wire | None) -> None:
+    def couple(self, upstream: UpstreamConnection | None) -> None:
         """Name the wire whose bytes go to this client now."""
-        self._wire = wire
-        if wire is not None and self.writing_paused:
-            wire.pause_reading()
+        self._upstream = upstream
+        if upstream is not None and self.writing_paused:
+            upstream.pause_reading()
 
     def open(self, tunnel: Tunnel) -> None:
         """Hand what the client sends to *tunnel* from now on.
@@ -104,14 +104,14 @@ class ClientConnection(web.RequestHandler):
     def pause_writing(self) -> None:
         """Read no more from the upstream while the client takes no more."""
         super().pause_writing()
-        if self._wire is not None:
-            self._wire.pause_reading()
+        if self._upstream is not None:
+            self._upstream.pause_reading()
 
     def resume_writing(self) -> None:
         """Go on reading."""
         super().resume_writing()
-        if self._wire is not None:
-            self._wire.resume_reading()
+        if self._upstream is not None:
+            self._upstream.resume_reading()
 
     def data_received(self, data: bytes) -> None:
         """Take bytes. Where they break the grammar, the body under way has an error.
@@ -150,17 +150,17 @@ class ClientConnection(web.RequestHandler):
     ) -> web.StreamResponse:
         """Answer what aiohttp could not parse. Its own page would echo the bytes."""
         self._refuse(_told(exc, status))
-        return Delivered(keeps_alive=False)
+        return AlreadySent(keeps_alive=False)
 
     def _refuse(self, error: BearerdError) -> None:
         if self.transport is not None:
-            Answer(
+            Response(
                 self.transport,
                 is_http_10=False,
                 is_head_request=False,
                 must_close=True,
                 date=self._date,
-            ).error(error)
+            ).send_error(error)
 
 
 def _told(exc: BaseException | None, status: int) -> BearerdError:
@@ -185,7 +185,7 @@ class ClientServer(web.Server):
     def __init__(
         self,
         handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
-        date: DateLine,
+        date: DateField,
         connection_limit: int,
         *,
         keep_alive_seconds: float = KEEP_ALIVE_SECONDS,

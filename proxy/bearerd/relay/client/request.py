@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from aiohttp import HttpVersion10, HttpVersion11, web
 
 from bearerd.errors import RequestMalformed
-from bearerd.relay.body import Reader
+from bearerd.relay.body import BodyReader
 from bearerd.relay.headers import nominations
 from bearerd.relay.message import Fields
 from bearerd.relay.upstream.response_parser import WEBSOCKET
@@ -21,7 +21,7 @@ HOPS = re.compile(rb"0*[1-9][0-9]{0,8}")
 
 
 @dataclass(frozen=True, slots=True)
-class Inbound:
+class ClientRequest:
     """One request. `reader` is None when it has no body.
 
     `length` is the Content-Length, None for a chunked body.
@@ -32,14 +32,14 @@ class Inbound:
     fields: Fields
     is_http_10: bool
     keeps_alive: bool
-    reader: Reader | None
+    reader: BodyReader | None
     length: int | None
     expects_continue: bool
     asks_upgrade: bool
     is_last_hop: bool
 
 
-def read_request(request: web.BaseRequest) -> Inbound:
+def read_request(request: web.BaseRequest) -> ClientRequest:
     """Return what the listener's server has parsed. aiohttp keeps field lines raw.
 
     Raises:
@@ -76,7 +76,7 @@ def read_request(request: web.BaseRequest) -> Inbound:
                 expects_continue = value.lower() == b"100-continue"
             case _:
                 pass
-    return Inbound(
+    return ClientRequest(
         method=request.method,
         target=request.raw_path.encode("utf-8", "surrogateescape"),
         fields=_one_hop_less(fields) if request.method == "OPTIONS" else fields,

@@ -1,6 +1,6 @@
-"""The answer on its way to the client, written straight to the transport.
+"""The response on its way to the client, written straight to the transport.
 
-Rule: after the first byte of the final answer has gone out there is no second one. What
+Rule: after the first byte of the final response has gone out there is no second one. What
 the upstream breaks off is broken off here, so that nobody takes a part for the whole.
 """
 
@@ -15,14 +15,14 @@ from email.utils import formatdate
 
 from bearerd.errors import BearerdError
 from bearerd.relay import headers
-from bearerd.relay.message import Field, Head
+from bearerd.relay.message import Field, ResponseHead
 
 NO_CONTENT = 204
 
 ALLOW = b"Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n"
 
 
-class DateLine:
+class DateField:
     """The Date field line, made once a second. *now* is epoch seconds."""
 
     def __init__(self, now: Callable[[], float]) -> None:
@@ -39,7 +39,7 @@ class DateLine:
         return self._line
 
 
-class Answer:
+class Response:
     """One answer to one request. Owns how the body is framed and what has gone out.
 
     A `Sink` of the upstream's wire. `must_close` grows true when the framing needs the
@@ -54,7 +54,7 @@ class Answer:
         "_is_http_10",
         "_pending",
         "_transport",
-        "has_begun",
+        "has_started",
         "must_close",
         "status",
     )
@@ -66,7 +66,7 @@ class Answer:
         is_http_10: bool,
         is_head_request: bool,
         must_close: bool,
-        date: DateLine,
+        date: DateField,
     ) -> None:
         self._transport = transport
         self._is_http_10 = is_http_10
@@ -75,52 +75,52 @@ class Answer:
         self._is_chunked = False
         self._ends_with_connection = False
         self._pending = b""
-        self.has_begun = False
+        self.has_started = False
         self.must_close = must_close or is_http_10
         self.status = 0
 
-    def begin(self, head: Head, added: bytes = b"") -> None:
-        """Start the final answer. Its head goes out with the first piece, or `flush`."""
-        self.has_begun = True
+    def begin(self, head: ResponseHead, added: bytes = b"") -> None:
+        """Start the final response. Its head goes out with the first piece, or `flush`."""
+        self.has_started = True
         self.status = head.status
         framing = self._framing(head)
         if not head.values(b"date"):
             added += self._date()
-        self._pending = headers.answer_head(head, framing + added)
+        self._pending = headers.response_head(head, framing + added)
 
-    def switch(self, head: Head, added: bytes) -> None:
+    def switch_protocols(self, head: ResponseHead, added: bytes) -> None:
         """Pass a 101 on (RFC 9110 section 7.8); what follows is not ours to frame."""
-        self.has_begun = self.must_close = True
+        self.has_started = self.must_close = True
         self.status = head.status
         added += b"Connection: Upgrade\r\nUpgrade: websocket\r\n"
-        self._transport.write(headers.answer_head(head, added))
+        self._transport.write(headers.response_head(head, added))
 
     def flush(self) -> None:
         """Send the head now if no piece has taken it along."""
         if self._pending:
             self._write(b"")
 
-    def proceed(self) -> None:
+    def send_continue(self) -> None:
         """Tell a client that waits for it to send its body (RFC 9110 section 10.1.1)."""
         self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
-    def interim(self, head: Head) -> None:
-        """Pass an informational answer on, except what 1.0 cannot take.
+    def interim(self, head: ResponseHead) -> None:
+        """Pass an informational response on, except what 1.0 cannot take.
 
         RFC 9110 section 15.2. We have answered `Expect` ourselves, so a 100 is ours.
         """
-        if not (self._is_http_10 or self.has_begun or head.status == 100):  # noqa: PLR2004
-            self._transport.write(headers.answer_head(head, b""))
+        if not (self._is_http_10 or self.has_started or head.status == 100):  # noqa: PLR2004
+            self._transport.write(headers.response_head(head, b""))
 
-    def pieces(self, pieces: list[bytes]) -> None:
+    def body_chunks(self, chunks: list[bytes]) -> None:
         """Write what one read brought."""
         if not self._is_chunked:
-            self._write(pieces[0] if len(pieces) == 1 else b"".join(pieces))
-        elif len(pieces) == 1:
-            piece = pieces[0]
-            self._write(b"%x\r\n%b\r\n" % (len(piece), piece))
+            self._write(chunks[0] if len(chunks) == 1 else b"".join(chunks))
+        elif len(chunks) == 1:
+            chunk = chunks[0]
+            self._write(b"%x\r\n%b\r\n" % (len(chunk), chunk))
         else:
-            self._write(b"".join([b"%x\r\n%b\r\n" % (len(p), p) for p in pieces]))
+            self._write(b"".join([b"%x\r\n%b\r\n" % (len(p), p) for p in chunks]))
 
     def end(self, trailers: list[Field]) -> None:
         """Finish a body that came whole; trailers go where chunks can carry them."""
@@ -129,13 +129,15 @@ class Answer:
             return
         self._write(b"0\r\n%b\r\n" % headers.trailer_lines(trailers))
 
-    def options(self) -> None:
+    def send_options(self) -> None:
         """Answer for ourselves what is served here (RFC 9110 section 9.3.7)."""
-        head = Head(204, b"No Content", (), None, is_chunked=False, has_body=False)
+        head = ResponseHead(
+            204, b"No Content", (), None, is_chunked=False, has_body=False
+        )
         self.begin(head, ALLOW)
         self.flush()
 
-    def error(self, error: BearerdError) -> None:
+    def send_error(self, error: BearerdError) -> None:
         """Answer ourselves, in OpenAI's error shape, marked so that nobody errs."""
         content = json.dumps(
             {
@@ -156,7 +158,7 @@ class Answer:
             lines += ALLOW
         if error.status == 401:  # noqa: PLR2004 - RFC 9110 section 15.5.2
             lines += b'WWW-Authenticate: Bearer realm="bearerd"\r\n'
-        head = Head(
+        head = ResponseHead(
             status=error.status.value,
             reason=error.status.phrase.encode(),
             fields=(),
@@ -168,13 +170,13 @@ class Answer:
         if self._is_head_request:
             self.flush()
         else:
-            self.pieces([content])
+            self.body_chunks([content])
 
     def close(self) -> None:
         """Close behind what has been written: nothing more will be read."""
         self._transport.close()
 
-    def break_off(self) -> None:
+    def abort(self) -> None:
         """End a body that is not whole so that the client cannot think it is.
 
         Chunks and lengths tell by themselves. A body that ends with the connection
@@ -191,7 +193,7 @@ class Answer:
             )
         self._transport.abort()
 
-    def _framing(self, head: Head) -> bytes:
+    def _framing(self, head: ResponseHead) -> bytes:
         """Return the field lines that say where the body ends (RFC 9112 section 6)."""
         lines = b""
         if head.length is not None and head.status != NO_CONTENT:

@@ -1,4 +1,4 @@
-"""One send of one request: the request out, the answer's head in.
+"""One send of one request: the request out, the response's head in.
 
 Upload and answer run side by side, because an upstream may answer before it has read
 everything (RFC 9112 section 9.5).
@@ -21,16 +21,16 @@ from bearerd.errors import (
 )
 from bearerd.relay import headers
 from bearerd.relay.body import ReplayBody
-from bearerd.relay.message import Fields, Head
-from bearerd.relay.upstream.connection import Wire
-from bearerd.relay.upstream.pool import Upstream
+from bearerd.relay.message import Fields, ResponseHead
+from bearerd.relay.upstream.connection import UpstreamConnection
+from bearerd.relay.upstream.pool import UpstreamPool
 
 IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 """RFC 9110 section 9.2.2; TRACE never gets here."""
 
 
 @dataclass(frozen=True, slots=True)
-class Outbound:
+class UpstreamRequest:
     """What is the same in every attempt of one exchange.
 
     `length` is the body's, or None for a chunked one. Without a body, `length` 0 says
@@ -43,7 +43,7 @@ class Outbound:
     body: ReplayBody | None
     length: int | None
     asks_upgrade: bool
-    interim: Callable[[Head], None]
+    interim: Callable[[ResponseHead], None]
 
     @property
     def may_be_repeated(self) -> bool:
@@ -55,47 +55,54 @@ class Outbound:
 class Attempt:
     """Owns one wire for one send, and the task that uploads to it; `close` both."""
 
-    def __init__(self, wire: Wire) -> None:
-        self.wire = wire
-        self.is_stale = wire.was_used or not wire.is_untouched
+    def __init__(self, connection: UpstreamConnection) -> None:
+        self.connection = connection
+        self.is_stale = connection.was_used or not connection.is_untouched
         self._upload: asyncio.Task[None] | None = None
         self._fault: BearerdError | None = None
 
-    def start(self, upstream: Upstream, outbound: Outbound, signature: bytes) -> None:
+    def start(
+        self,
+        upstream: UpstreamPool,
+        upstream_request: UpstreamRequest,
+        auth_fields: bytes,
+    ) -> None:
         """Send the head, with the body if it is in already; else begin the upload."""
-        body = outbound.body
+        body = upstream_request.body
         whole = b"" if body is None else body.whole()
         request = headers.request_head(
-            method=outbound.method.encode(),
-            target=upstream.origin.base_path + outbound.below,
+            method=upstream_request.method.encode(),
+            target=upstream.origin.base_path + upstream_request.below,
             host=upstream.origin.authority,
-            signature=signature + upstream.cookie_line(),
-            fields=outbound.fields,
-            framing=_framing(outbound) + upstream.via_line,
+            auth_fields=auth_fields + upstream.cookie_line(),
+            fields=upstream_request.fields,
+            framing=_framing(upstream_request) + upstream.via_line,
         )
-        if whole and outbound.length is None:
+        if whole and upstream_request.length is None:
             whole = b"%x\r\n%b\r\n" % (len(whole), whole)
-        if whole is not None and body is not None and outbound.length is None:
+        if whole is not None and body is not None and upstream_request.length is None:
             whole += b"0\r\n\r\n"
-        self.wire.start(
+        self.connection.start(
             request + whole if whole else request,
-            is_head_request=outbound.method == "HEAD",
-            asks_upgrade=outbound.asks_upgrade,
+            is_head_request=upstream_request.method == "HEAD",
+            asks_upgrade=upstream_request.asks_upgrade,
             is_whole=whole is not None,
-            interim=outbound.interim,
+            interim=upstream_request.interim,
         )
         if whole is None and body is not None:
-            self._upload = asyncio.create_task(self._send(body, outbound.length))
+            self._upload = asyncio.create_task(
+                self._send(body, upstream_request.length)
+            )
 
-    async def head(self) -> Head:
-        """Return the answer's head. One that refuses stops the upload.
+    async def head(self) -> ResponseHead:
+        """Return the response's head. One that refuses stops the upload.
 
         Raises:
             UpstreamError: none came.
             RequestMalformed: the client's body is none, so the request was given up.
         """
         try:
-            head = await self.wire.head()
+            head = await self.connection.head()
         except UpstreamError:
             if self._fault is not None:
                 raise self._fault from None
@@ -105,47 +112,47 @@ class Attempt:
         return head
 
     def close(self) -> None:
-        """Stop the upload, and be done with the answer."""
+        """Stop the upload, and be done with the response."""
         if self._upload is not None:
             self._upload.cancel()
-        self.wire.discard()
+        self.connection.discard()
 
     async def _send(self, body: ReplayBody, length: int | None) -> None:
         try:
-            async for part in body.parts():
+            async for part in body.chunks():
                 framed = part if length is not None else _chunk(part)
-                await self.wire.send(framed)
+                await self.connection.send(framed)
             if length is None:
-                await self.wire.send(b"0\r\n\r\n")
-            self.wire.sent()
+                await self.connection.send(b"0\r\n\r\n")
+            self.connection.sent()
         except UpstreamError:
             return  # whoever waits for the head learns more
         except (RequestPayloadError, HttpProcessingError):
             # Never to be completed: the upstream must not take a part for the whole.
             self._fault = RequestMalformed("the request's body breaks its own framing")
-            self.wire.abort()
+            self.connection.abort()
 
 
 async def send(
-    upstream: Upstream, outbound: Outbound, signature: bytes
-) -> tuple[Attempt, Head]:
-    """Send the request and return its answer's head, with the attempt that holds it.
+    upstream: UpstreamPool, upstream_request: UpstreamRequest, auth_fields: bytes
+) -> tuple[Attempt, ResponseHead]:
+    """Send the request and return its response's head, with the attempt that holds it.
 
     A pooled connection may have died unseen. RFC 9112 section 9.3.1 lets an idempotent
-    request go out once more then, if no byte of an answer has come.
+    request go out once more then, if no byte of a response has come.
 
     Raises:
-        UpstreamError, RequestMalformed: there is no answer, and nothing is left open.
+        UpstreamError, RequestMalformed: there is no response, and nothing is left open.
     """
     for is_fresh in (False, True):
-        attempt = Attempt(await upstream.wire(is_fresh=is_fresh))
+        attempt = Attempt(await upstream.acquire(is_fresh=is_fresh))
         try:
-            attempt.start(upstream, outbound, signature)
+            attempt.start(upstream, upstream_request, auth_fields)
             return attempt, await attempt.head()
         except UpstreamUnreachable:
-            was_silent = attempt.is_stale and attempt.wire.is_untouched
+            was_silent = attempt.is_stale and attempt.connection.is_untouched
             attempt.close()
-            if is_fresh or not (was_silent and outbound.may_be_repeated):
+            if is_fresh or not (was_silent and upstream_request.may_be_repeated):
                 raise
         except BaseException:
             attempt.close()
@@ -153,13 +160,13 @@ async def send(
     raise AssertionError  # the second round returns or raises
 
 
-def _framing(outbound: Outbound) -> bytes:
+def _framing(upstream_request: UpstreamRequest) -> bytes:
     """Return the field lines that frame the body (RFC 9112 section 6), or upgrade."""
-    if outbound.asks_upgrade:
+    if upstream_request.asks_upgrade:
         return b"Connection: Upgrade\r\nUpgrade: websocket\r\n"
-    if outbound.length is not None:
-        return b"Content-Length: %d\r\n" % outbound.length
-    return b"" if outbound.body is None else b"Transfer-Encoding: chunked\r\n"
+    if upstream_request.length is not None:
+        return b"Content-Length: %d\r\n" % upstream_request.length
+    return b"" if upstream_request.body is None else b"Transfer-Encoding: chunked\r\n"
 
 
 def _chunk(part: bytes) -> bytes:

@@ -1,15 +1,15 @@
 """One upstream connection: HTTP/1.1, bytes in, bytes out.
 
 A wire carries one request at a time. It knows neither credentials nor clients: a
-request goes in as bytes; an answer comes out as a `Head` and then as pieces, which go to
+request goes in as bytes; a response comes out as a `Head` and then as pieces, which go to
 a sink from within `data_received`, so that a streamed event is on its way to the client
 before any task has run.
 
 Rules:
 
 1. What the parser does not accept ends the connection and is never passed on.
-2. Bytes that nobody asked for, between two answers or after one, end it as well: they
-   would be taken for the answer to the next request (RFC 9112 section 6.3).
+2. Bytes that nobody asked for, between two responses or after one, end it as well: they
+   would be taken for the response to the next request (RFC 9112 section 6.3).
 3. A wire takes another request only if the last one was sent whole and answered whole.
 4. After a 101 it is a pipe, and nothing else any more.
 """
@@ -22,33 +22,33 @@ from collections.abc import Callable
 from typing import Protocol, cast
 
 from bearerd.errors import UpstreamError, UpstreamUnreachable
-from bearerd.relay.message import Field, Head
-from bearerd.relay.upstream.response_parser import AnswerParser
+from bearerd.relay.message import Field, ResponseHead
+from bearerd.relay.upstream.response_parser import ResponseParser
 
 HOLD_LIMIT_BYTES = 64 * 1024
 """What is kept of a body that nobody takes yet; then reading stops."""
 
 
-class Sink(Protocol):
-    """Where an answer's body goes. Called from the event loop's read callback."""
+class BodySink(Protocol):
+    """Where a response's body goes. Called from the event loop's read callback."""
 
-    def pieces(self, pieces: list[bytes]) -> None:
+    def body_chunks(self, chunks: list[bytes]) -> None:
         """Take what one read brought of the body: one or more, none of them empty."""
 
     def end(self, trailers: list[Field]) -> None:
         """Take the end of a body that came whole."""
 
 
-class FarEnd(Protocol):
+class TunnelPeer(Protocol):
     """The other end of a tunnel. Called from the event loop's callbacks."""
 
-    def received(self, data: bytes) -> None:
+    def data_received(self, data: bytes) -> None:
         """Take raw bytes."""
 
-    def ended(self) -> bool:
+    def eof_received(self) -> bool:
         """Take the end of what comes; say whether the connection stays open."""
 
-    def lost(self, *, is_clean: bool) -> None:
+    def connection_lost(self, *, is_clean: bool) -> None:
         """Take the loss of the connection; *is_clean* if it was closed, not reset."""
 
     def pause_reading(self) -> None:
@@ -58,7 +58,7 @@ class FarEnd(Protocol):
         """Go on."""
 
 
-class Wire(asyncio.Protocol):
+class UpstreamConnection(asyncio.Protocol):
     """Owns its transport, its parser, and the request under way.
 
     *connected* is the socket beneath the transport. *released* is called once each time
@@ -66,16 +66,16 @@ class Wire(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_answer",
         "_error",
-        "_far_end",
         "_held_bytes",
         "_interim",
         "_is_busy",
         "_is_sent",
         "_loop",
+        "_peer",
         "_reading_is_paused",
         "_released",
+        "_response",
         "_sink",
         "_socket",
         "_transport",
@@ -90,25 +90,25 @@ class Wire(asyncio.Protocol):
         self,
         loop: asyncio.AbstractEventLoop,
         connected: socket.socket,
-        released: Callable[[Wire], None],
+        released: Callable[[UpstreamConnection], None],
     ) -> None:
         self._loop = loop
         self._socket = connected
         self._released = released
         self._transport: asyncio.Transport | None = None
-        self._answer = AnswerParser()
-        self._sink: Sink | None = None
-        self._interim: Callable[[Head], None] = _ignore
+        self._response = ResponseParser()
+        self._sink: BodySink | None = None
+        self._interim: Callable[[ResponseHead], None] = _ignore
         self._error: UpstreamError | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._write_waiter: asyncio.Future[None] | None = None
-        self._far_end: FarEnd | None = None
+        self._peer: TunnelPeer | None = None
         self._held_bytes = 0
         self._reading_is_paused = False
         self._is_busy = False
         self._is_sent = False
-        self.is_untouched = True  # no byte of an answer has come
-        self.was_used = False  # an answer has come over it before
+        self.is_untouched = True  # no byte of a response has come
+        self.was_used = False  # a response has come over it before
         self.touched_at = loop.time()
 
     # What the pool asks.
@@ -145,7 +145,7 @@ class Wire(asyncio.Protocol):
     @property
     def is_tunnel(self) -> bool:
         """Say whether it has switched protocols: its silence has another limit."""
-        return self._far_end is not None
+        return self._peer is not None
 
     def expire(self, error: UpstreamError) -> None:
         """Give up; whoever waits gets *error*."""
@@ -160,15 +160,17 @@ class Wire(asyncio.Protocol):
         is_head_request: bool,
         asks_upgrade: bool,
         is_whole: bool,
-        interim: Callable[[Head], None],
+        interim: Callable[[ResponseHead], None],
     ) -> None:
         """Send a request, or its first part; the rest comes by `send` and `sent`.
 
-        *interim* takes informational answers (RFC 9110 section 15.2) as they come.
+        *interim* takes informational responses (RFC 9110 section 15.2) as they come.
         """
         assert self._transport is not None  # noqa: S101 - it is idle
         self.was_used = not self.is_untouched or self.was_used
-        self._answer.expect(is_head_request=is_head_request, asks_upgrade=asks_upgrade)
+        self._response.expect(
+            is_head_request=is_head_request, asks_upgrade=asks_upgrade
+        )
         self._sink = None
         self._interim = interim
         self._held_bytes = 0
@@ -195,29 +197,29 @@ class Wire(asyncio.Protocol):
         """Note that the request has been handed over whole."""
         self._is_sent = True
 
-    async def head(self) -> Head:
-        """Return the final answer's head as soon as it is in.
+    async def head(self) -> ResponseHead:
+        """Return the final response's head as soon as it is in.
 
         Raises:
             UpstreamError: none will come.
         """
-        while self._answer.head is None:
+        while self._response.head is None:
             await self._wait()
-        return self._answer.head
+        return self._response.head
 
     async def held(self, limit_bytes: int) -> bytes:
         """Return the body's beginning: *limit_bytes* of it, or all if it is shorter.
 
         A sink that comes later gets it again. A body that breaks off gives what came.
         """
-        while not self._answer.is_complete and self._held_bytes < limit_bytes:
+        while not self._response.is_complete and self._held_bytes < limit_bytes:
             if self._error is not None:
                 break
             await self._wait()
-        return b"".join(self._answer.pieces)[:limit_bytes]
+        return b"".join(self._response.chunks)[:limit_bytes]
 
-    def flow_to(self, sink: Sink) -> None:
-        """Hand the answer's body to *sink*: what is held now, the rest as it comes."""
+    def flow_to(self, sink: BodySink) -> None:
+        """Hand the response's body to *sink*: what is held now, the rest as it comes."""
         self._sink = sink
         self._hand_over()
         self.resume_reading()
@@ -228,15 +230,15 @@ class Wire(asyncio.Protocol):
         Raises:
             UpstreamError: it broke off. What was handed over stays handed over.
         """
-        while not self._answer.is_complete:
+        while not self._response.is_complete:
             await self._wait()
         self.discard()
 
     def discard(self) -> None:
-        """Be done with the answer: keep the connection if all of it is in, else close."""
+        """Be done with the response: keep the connection if all of it is in, else close."""
         if not self._is_busy:
             return
-        if self._is_sent and self._answer.may_be_followed:
+        if self._is_sent and self._response.may_be_followed:
             self._is_busy = False
             self._sink = None
             self.touched_at = self._loop.time()
@@ -248,11 +250,11 @@ class Wire(asyncio.Protocol):
         """Close at once, without sending what is queued."""
         self._fail(UpstreamUnreachable("the connection to the upstream was given up"))
 
-    def switch(self, far_end: FarEnd) -> None:
+    def switch(self, peer: TunnelPeer) -> None:
         """Pass raw bytes from now on, after a 101: what came behind it, and the rest."""
-        self._far_end = far_end
-        if self._answer.switched:
-            far_end.received(self._answer.switched)
+        self._peer = peer
+        if self._response.switched:
+            peer.data_received(self._response.switched)
         self.resume_reading()
 
     def write_raw(self, data: bytes) -> None:
@@ -296,26 +298,26 @@ class Wire(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse, and hand the body on in one go."""
-        if self._far_end is not None:
+        if self._peer is not None:
             self.touched_at = self._loop.time()
-            self._far_end.received(data)
+            self._peer.data_received(data)
             return
         if not self._is_busy:
             self.abort()
             return
         self.touched_at = self._loop.time()
         self.is_untouched = False
-        answer = self._answer
+        response = self._response
         fault: UpstreamError | None = None
         try:
-            answer.feed(data)
+            response.feed(data)
         except UpstreamError as error:
             fault = error
-        if answer.interims or answer.pieces or answer.is_complete:
+        if response.interims or response.chunks or response.is_complete:
             self._hand_over()
         if fault is not None:
             self._fail(fault)
-        elif self._sink is None or answer.is_complete:
+        elif self._sink is None or response.is_complete:
             self._wake()
 
     def eof_received(self) -> bool:
@@ -323,55 +325,55 @@ class Wire(asyncio.Protocol):
 
         A tunnel may go on in the other direction: then the transport stays.
         """
-        if self._far_end is not None:
-            return self._far_end.ended()
-        if self._is_busy and not self._answer.is_complete and self._has_tls_ended():
-            self._answer.feed_eof()
+        if self._peer is not None:
+            return self._peer.eof_received()
+        if self._is_busy and not self._response.is_complete and self._has_tls_ended():
+            self._response.feed_eof()
             self._hand_over()
             self._wake()
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell whoever waits that nothing more will come."""
-        if self._far_end is not None:
-            self._far_end.lost(is_clean=exc is None and self._error is None)
-        where = "in mid-answer" if self._answer.head else "before it answered"
+        if self._peer is not None:
+            self._peer.connection_lost(is_clean=exc is None and self._error is None)
+        where = "in mid-answer" if self._response.head else "before it answered"
         self._fail(UpstreamUnreachable(_closed(where)))
         self._transport = None
 
     def pause_writing(self) -> None:
         """Make `send` wait, and the far end of a tunnel stop reading."""
         self._write_waiter = self._loop.create_future()
-        if self._far_end is not None:
-            self._far_end.pause_reading()
+        if self._peer is not None:
+            self._peer.pause_reading()
 
     def resume_writing(self) -> None:
         """Let `send` go on."""
         waiter, self._write_waiter = self._write_waiter, None
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
-        if self._far_end is not None:
-            self._far_end.resume_reading()
+        if self._peer is not None:
+            self._peer.resume_reading()
 
     # Inside.
 
     def _hand_over(self) -> None:
         """Give the sink what there is; without one, hold it up to a limit."""
-        answer, sink = self._answer, self._sink
-        if answer.interims:
-            interims, answer.interims = answer.interims, []
+        response, sink = self._response, self._sink
+        if response.interims:
+            interims, response.interims = response.interims, []
             for head in interims:
                 self._interim(head)
         if sink is None:
-            self._held_bytes = sum(map(len, answer.pieces))
+            self._held_bytes = sum(map(len, response.chunks))
             if self._held_bytes >= HOLD_LIMIT_BYTES:
                 self.pause_reading()
             return
-        if answer.pieces:
-            pieces, answer.pieces = answer.pieces, []
-            sink.pieces(pieces)
-        if answer.is_complete:
-            sink.end(answer.trailers)
+        if response.chunks:
+            chunks, response.chunks = response.chunks, []
+            sink.body_chunks(chunks)
+        if response.is_complete:
+            sink.end(response.trailers)
 
     def _has_tls_ended(self) -> bool:
         """Say whether it was not TCP alone that ended, which anybody can bring about.
@@ -412,8 +414,8 @@ class Wire(asyncio.Protocol):
         self._released(self)
 
 
-def _ignore(_head: Head) -> None:
-    """Take no interim answer: no request is under way."""
+def _ignore(_head: ResponseHead) -> None:
+    """Take no interim response: no request is under way."""
 
 
 def _closed(where: str) -> str:

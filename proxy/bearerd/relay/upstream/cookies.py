@@ -37,7 +37,7 @@ class Cookies:
         self._now = now
         self._kept: dict[bytes, tuple[bytes, float | None]] = {}
 
-    def learn(self, set_cookie: Iterable[bytes]) -> None:
+    def store(self, set_cookie: Iterable[bytes]) -> None:
         """Take the values of Set-Cookie lines (RFC 6265 section 5.2)."""
         for line in set_cookie:
             pair, *attributes = line.split(b";")

@@ -17,7 +17,7 @@ from bearerd.errors import UpstreamUnreachable
 NEXT_ADDRESS_SECONDS = 0.25
 """RFC 8305 section 5: when to try the next address as well."""
 
-CONNECT_ANSWER_LIMIT_BYTES = 16 * 1024
+CONNECT_RESPONSE_LIMIT_BYTES = 16 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,16 +82,16 @@ async def _pass_through(
     await loop.sock_sendall(
         connected, request % (authority, authority, proxy.authorization)
     )
-    answer = b""
-    while b"\r\n\r\n" not in answer:
+    response = b""
+    while b"\r\n\r\n" not in response:
         part = await loop.sock_recv(connected, 4096)
-        answer += part
-        if not part or len(answer) > CONNECT_ANSWER_LIMIT_BYTES:
+        response += part
+        if not part or len(response) > CONNECT_RESPONSE_LIMIT_BYTES:
             message = f"the proxy {proxy.host}:{proxy.port} gave no answer to CONNECT"
             raise UpstreamUnreachable(message)
-    status = answer.split(b"\r\n", 1)[0].split(b" ")[1:2]
+    status = response.split(b"\r\n", 1)[0].split(b" ")[1:2]
     # TLS is for us to begin, so nothing can have come behind the head.
-    if status != [b"200"] or not answer.endswith(b"\r\n\r\n"):
+    if status != [b"200"] or not response.endswith(b"\r\n\r\n"):
         code = status[0].decode("ascii", "replace") if status else "none"
         message = (
             f"the proxy {proxy.host}:{proxy.port} does not let us through to {where} "

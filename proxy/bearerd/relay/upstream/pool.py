@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from bearerd.errors import UpstreamTimeout, UpstreamUnreachable
-from bearerd.relay.message import Head
-from bearerd.relay.upstream.connection import Wire
+from bearerd.relay.message import ResponseHead
+from bearerd.relay.upstream.connection import UpstreamConnection
 from bearerd.relay.upstream.cookies import Cookies
 from bearerd.relay.upstream.dial import HttpProxy, dial
 
@@ -54,7 +54,7 @@ class Origin:
         )
 
 
-class Upstream:
+class UpstreamPool:
     """Connections to one origin. Owns every wire; `run` sweeps them until cancelled.
 
     *proxy* and *cookies* are for an https origin; a loopback one has neither. With
@@ -86,10 +86,10 @@ class Upstream:
             first_byte_timeout_seconds or idle_timeout_seconds
         )
         self._tls = tls if origin.is_tls else None
-        self._idle: deque[Wire] = deque()
-        self._wires: set[Wire] = set()
+        self._idle: deque[UpstreamConnection] = deque()
+        self._connections: set[UpstreamConnection] = set()
 
-    async def wire(self, *, is_fresh: bool = False) -> Wire:
+    async def acquire(self, *, is_fresh: bool = False) -> UpstreamConnection:
         """Return a connection that takes a request; *is_fresh* wants a new one.
 
         Raises:
@@ -97,20 +97,20 @@ class Upstream:
             UpstreamTimeout: connecting took too long.
         """
         while self._idle and not is_fresh:
-            wire = self._idle.pop()
-            if wire.is_idle and wire.is_quiet:
-                return wire
-            wire.abort()
+            connection = self._idle.pop()
+            if connection.is_idle and connection.is_quiet:
+                return connection
+            connection.abort()
         return await self._connect()
 
     def cookie_line(self) -> bytes:
         """Return the field line with what `learn` has kept, or nothing."""
         return self._cookies.line() if self._cookies is not None else b""
 
-    def learn(self, head: Head) -> None:
-        """Keep what an answer sets for the next request."""
+    def store_cookies(self, head: ResponseHead) -> None:
+        """Keep what a response sets for the next request."""
         if self._cookies is not None:
-            self._cookies.learn(head.values(b"set-cookie"))
+            self._cookies.store(head.values(b"set-cookie"))
 
     async def run(self) -> None:
         """Close what has been silent, or idle, for too long. Runs until cancelled."""
@@ -123,31 +123,31 @@ class Upstream:
 
     def close(self) -> None:
         """Abort every connection."""
-        for wire in tuple(self._wires):
-            wire.abort()
+        for connection in tuple(self._connections):
+            connection.abort()
 
     @property
     def connections(self) -> int:
         """Count the open connections, busy and idle."""
-        return len(self._wires)
+        return len(self._connections)
 
     def _sweep(self, now: float) -> None:
         while self._idle and now - self._idle[0].touched_at > IDLE_SECONDS:
             self._idle.popleft().abort()
-        for wire in tuple(self._wires):
+        for connection in tuple(self._connections):
             limit = self._idle_timeout_seconds
-            if wire.is_tunnel:
+            if connection.is_tunnel:
                 limit = TUNNEL_IDLE_SECONDS
-            elif not wire.is_silent:
+            elif not connection.is_silent:
                 continue
-            elif wire.is_untouched:
+            elif connection.is_untouched:
                 limit = self._first_byte_timeout_seconds
-            if now - wire.touched_at > limit:
-                wire.expire(
+            if now - connection.touched_at > limit:
+                connection.expire(
                     UpstreamTimeout(f"the upstream was silent for {limit:g} seconds")
                 )
 
-    async def _connect(self) -> Wire:
+    async def _connect(self) -> UpstreamConnection:
         loop = asyncio.get_running_loop()
         origin = self.origin
         where = f"{origin.host}:{origin.port}"
@@ -157,8 +157,8 @@ class Upstream:
                 connected = await dial(origin.host, origin.port, self._proxy)
             step, limit = "TLS with", self._tls_timeout_seconds
             async with asyncio.timeout(limit):
-                _, wire = await loop.create_connection(
-                    lambda: Wire(loop, connected, self._released),
+                _, connection = await loop.create_connection(
+                    lambda: UpstreamConnection(loop, connected, self._released),
                     sock=connected,
                     ssl=self._tls,
                     server_hostname=origin.host if self._tls else None,
@@ -177,11 +177,11 @@ class Upstream:
             raise UpstreamUnreachable(
                 f"no connection to the upstream {where}: {reason}"
             ) from error
-        self._wires.add(wire)
-        return wire
+        self._connections.add(connection)
+        return connection
 
-    def _released(self, wire: Wire) -> None:
-        if wire.is_idle:
-            self._idle.append(wire)
+    def _released(self, connection: UpstreamConnection) -> None:
+        if connection.is_idle:
+            self._idle.append(connection)
         else:
-            self._wires.discard(wire)
+            self._connections.discard(connection)

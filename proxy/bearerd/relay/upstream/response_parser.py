@@ -1,7 +1,7 @@
-"""llhttp, as one upstream answer after another sees it. No I/O.
+"""llhttp, as one upstream response after another sees it. No I/O.
 
 Bytes go in by `feed`; what they say is left in the attributes. The parser is strict
-where a lenient reading could let two parties disagree on where an answer ends.
+where a lenient reading could let two parties disagree on where a response ends.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ import httptools
 
 from bearerd.errors import UpstreamProtocolError
 from bearerd.relay.headers import nominations
-from bearerd.relay.message import Field, Head, codings, declared_length
+from bearerd.relay.message import Field, ResponseHead, codings, declared_length
 
 HEAD_LIMIT_BYTES = 64 * 1024
 """nginx allows 4 to 8 KiB for all fields, h11 16 KiB; ours only bounds the memory."""
 
 INTERIM_LIMIT = 16
-"""Informational answers before the final one: some bound, as Go's transport has."""
+"""Informational responses before the final one: some bound, as Go's transport has."""
 
 SWITCHING_PROTOCOLS, NO_CONTENT, NOT_MODIFIED = 101, 204, 304
 
@@ -28,11 +28,11 @@ NOT_IN_A_REASON = re.compile(rb"[^\t\x20-\x7e\x80-\xff]")
 """RFC 9112 section 4 allows no control byte but tab; llhttp lets the others pass."""
 
 
-class AnswerParser:
-    """Owns what is known of the answer under way. `expect` begins a new one.
+class ResponseParser:
+    """Owns what is known of the response under way. `expect` begins a new one.
 
     `pieces` and `interims` are the caller's to take away; `is_stray` tells of bytes
-    that belong to no answer that was asked for. After a 101 `switched` holds what came
+    that belong to no response that was asked for. After a 101 `switched` holds what came
     behind it, which is no HTTP any more.
     """
 
@@ -47,11 +47,11 @@ class AnswerParser:
         "_keeps_alive",
         "_parser",
         "_reason",
+        "chunks",
         "head",
         "interims",
         "is_complete",
         "is_stray",
-        "pieces",
         "switched",
         "trailers",
     )
@@ -63,9 +63,9 @@ class AnswerParser:
         self.expect(is_head_request=False, asks_upgrade=False)
 
     def expect(self, *, is_head_request: bool, asks_upgrade: bool) -> None:
-        """Forget the last answer; the next bytes are the answer to a new request."""
+        """Forget the last response; the next bytes are the response to a new request."""
         if self._is_head_request:
-            # llhttp still waits for the body that the answer to a HEAD only spoke of.
+            # llhttp still waits for the body that the response to a HEAD only spoke of.
             self._parser = httptools.HttpResponseParser(self)
         self._is_head_request = is_head_request
         self._asks_upgrade = asks_upgrade
@@ -76,16 +76,16 @@ class AnswerParser:
         self._head_bytes = 0
         self._interim_count = 0
         self._keeps_alive = False
-        self.head: Head | None = None
-        self.interims: list[Head] = []
-        self.pieces: list[bytes] = []
+        self.head: ResponseHead | None = None
+        self.interims: list[ResponseHead] = []
+        self.chunks: list[bytes] = []
         self.trailers: list[Field] = []
         self.is_complete = False
         self.switched: bytes | None = None
 
     @property
     def may_be_followed(self) -> bool:
-        """Say whether the connection may carry another answer after this one."""
+        """Say whether the connection may carry another response after this one."""
         if not self.is_complete or self.is_stray:
             return False
         return self._is_delimited and self._keeps_alive
@@ -94,7 +94,7 @@ class AnswerParser:
         """Parse *data*.
 
         Raises:
-            UpstreamProtocolError: this is no answer that may be passed on. What stands
+            UpstreamProtocolError: this is no response that may be passed on. What stands
                 in `pieces` came before the fault.
         """
         if self.switched is not None:
@@ -135,7 +135,7 @@ class AnswerParser:
     # What llhttp calls.
 
     def on_message_begin(self) -> None:
-        """Begin a head, unless the answer that was asked for is in."""
+        """Begin a head, unless the response that was asked for is in."""
         if self.is_complete:
             self.is_stray = True
 
@@ -181,19 +181,19 @@ class AnswerParser:
             message = "the upstream sends one informational answer after another"
             self._error = UpstreamProtocolError(message)
 
-    def on_body(self, piece: bytes) -> None:
+    def on_body(self, chunk: bytes) -> None:
         """Take a part of the body; its chunk framing is gone already."""
         if self.is_complete:
             self.is_stray = True
         elif self.head is not None:  # else its head was refused
-            self.pieces.append(piece)
+            self.chunks.append(chunk)
 
     def on_message_complete(self) -> None:
-        """Take the end of an answer; the end of an interim one ends nothing."""
+        """Take the end of a response; the end of an interim one ends nothing."""
         if self.head is not None and self._error is None:
             self.is_complete = True
 
-    def _switch(self, head: Head) -> None:
+    def _switch(self, head: ResponseHead) -> None:
         """Take a 101 if it is what was asked for, and says so (RFC 9110 section 7.8)."""
         protocols = [value.strip().lower() for value in head.values(b"upgrade")]
         is_meant = b"upgrade" in nominations(head.fields)
@@ -204,7 +204,7 @@ class AnswerParser:
             message = "the upstream switched to a protocol that nobody asked for"
             self._error = UpstreamProtocolError(message)
 
-    def _read_head(self) -> Head:
+    def _read_head(self) -> ResponseHead:
         """Return the head; ValueError says what its framing has that it must not."""
         fields = tuple(self._fields)
         status = self._parser.get_status_code()
@@ -235,7 +235,7 @@ class AnswerParser:
             or status < 200  # noqa: PLR2004 - RFC 9112 section 6.3, item 1
             or status in (NO_CONTENT, NOT_MODIFIED)
         )
-        return Head(
+        return ResponseHead(
             status=status,
             reason=self._reason,
             fields=fields,

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from aiohttp import web
 
 from bearerd.sandbox.authority.sign_in import SignIn
-from bearerd.sandbox.authority.token_registry import Ledger
+from bearerd.sandbox.authority.token_registry import TokenRegistry
 from bearerd.sandbox.bodies import read_fields
 from bearerd.sandbox.faults import AuthorityFault, FaultQueue
 from bearerd.sandbox.grant import Account, Grant, RefusedError
@@ -22,8 +22,8 @@ from bearerd.sandbox.hold import PATIENCE_SECONDS, Bell, Hold
 from bearerd.sandbox.listener import Handler
 from bearerd.sandbox.records import KEPT_RECORDS, TokenCall, fingerprint
 from bearerd.sandbox.replies import (
-    broken_answer,
     broken_grant,
+    broken_response,
     cut_connection,
     error_response,
     grant_body,
@@ -38,14 +38,14 @@ NO_FAULT = AuthorityFault("delay", delay_seconds=0)
 class Authority:
     """Owns the records of token calls, the faults that are due and the hold.
 
-    `hold` is where calls wait before the answer when a test closes it; with
+    `hold` is where calls wait before the response when a test closes it; with
     `holds_after_rotation` the refresh token is spent by then. `refusal_status`
     replaces the status of a refused refresh token (401 unless set).
     """
 
     def __init__(
         self,
-        ledger: Ledger,
+        registry: TokenRegistry,
         sign_in: SignIn,
         *,
         now: Callable[[], float],
@@ -64,13 +64,13 @@ class Authority:
         self.calls = 0
         self.max_overlapping_calls = 0
         self._overlapping = 0
-        self._ledger = ledger
+        self._registry = registry
         self._now = now
         self._sleep = sleep
         self._bell = Bell()
         self._routes: dict[tuple[str, str], Handler] = {
-            ("POST", TOKEN_PATH): self.answer_token_call,
-            ("POST", REVOKE_PATH): self.answer_revocation,
+            ("POST", TOKEN_PATH): self.handle_token_call,
+            ("POST", REVOKE_PATH): self.handle_revocation,
             **sign_in.routes(),
         }
 
@@ -81,12 +81,12 @@ class Authority:
     @property
     def refreshes(self) -> int:
         """How many refresh tokens were rotated."""
-        return self._ledger.refreshes
+        return self._registry.refreshes
 
     @property
     def reused(self) -> int:
         """How often a spent refresh token was presented and refused."""
-        return self._ledger.reused
+        return self._registry.reused
 
     @property
     def waiting(self) -> int:
@@ -134,7 +134,7 @@ class Authority:
             return error_response(404, "not_found")
         return await handler(request)
 
-    async def answer_token_call(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def handle_token_call(self, request: web.BaseRequest) -> web.StreamResponse:
         """POST /oauth/token: the refresh grant and the authorization code grant."""
         fields = await read_fields(request)
         call = self._arrived(request, fields)
@@ -150,7 +150,7 @@ class Authority:
             self._bell.ring()
         return response
 
-    async def answer_revocation(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def handle_revocation(self, request: web.BaseRequest) -> web.StreamResponse:
         """POST /oauth/revoke (RFC 7009): 200 whether the token was known or not."""
         fields = await read_fields(request)
         fault = self.faults.take(REVOKE_PATH) or NO_FAULT
@@ -159,7 +159,7 @@ class Authority:
         if spoilt is not None:
             return spoilt
         self.revoked_fingerprints.append(fingerprint(fields.get("token", "")))
-        self._ledger.revoke(fields.get("token", ""))
+        self._registry.revoke(fields.get("token", ""))
         return web.json_response({})
 
     def _arrived(self, request: web.BaseRequest, fields: dict[str, str]) -> TokenCall:
@@ -198,7 +198,7 @@ class Authority:
         response = await self._spoil(request, fault)
         if response is None:
             assert issued is not None  # noqa: S101 - such a fault always spends
-            body = grant_body(issued, self._ledger.access_lifetime_seconds)
+            body = grant_body(issued, self._registry.access_lifetime_seconds)
             response = broken_grant(fault, body)
         call.status = None if fault.drops else response.status
         return response
@@ -212,13 +212,13 @@ class Authority:
     async def _spoil(
         self, request: web.BaseRequest, fault: AuthorityFault
     ) -> web.Response | None:
-        """Return the answer of a fault that needs no grant; None if it needs one."""
+        """Return the response of a fault that needs no grant; None if it needs one."""
         if fault.kind == "hang":
             await asyncio.get_running_loop().create_future()
         if fault.drops:
             cut_connection(request)
             return web.Response()
-        return broken_answer(fault)
+        return broken_response(fault)
 
     def _issue(
         self, call: TokenCall, fields: dict[str, str], fault: AuthorityFault
@@ -242,13 +242,13 @@ class Authority:
             call.outcome = refused.code
             return refusal(refused.code, status=self.refusal_status)
         if fault.kind == "other_account":
-            grant = self._ledger.sign_in(Account(fault.account_id))
+            grant = self._registry.sign_in(Account(fault.account_id))
         return grant
 
     def _refresh(self, call: TokenCall, presented: str) -> Grant:
         """Spend a refresh token and record how."""
-        before = self._ledger.refreshes
-        grant = self._ledger.rotate(presented)
-        call.rotated = self._ledger.refreshes > before
+        before = self._registry.refreshes
+        grant = self._registry.rotate(presented)
+        call.rotated = self._registry.refreshes > before
         call.outcome = "rotated" if call.rotated else "tolerated"
         return grant

@@ -15,7 +15,7 @@ from urllib.parse import urlencode, urlsplit
 
 from aiohttp import web
 
-from bearerd.sandbox.authority.token_registry import Ledger
+from bearerd.sandbox.authority.token_registry import TokenRegistry
 from bearerd.sandbox.bodies import read_fields
 from bearerd.sandbox.grant import Account, Grant, RefusedError
 from bearerd.sandbox.listener import Handler
@@ -60,14 +60,14 @@ class SignIn:
     `device_interval_seconds`.
     """
 
-    def __init__(self, ledger: Ledger, account: Account) -> None:
+    def __init__(self, registry: TokenRegistry, account: Account) -> None:
         self.account = account
         self.declines = False
         self.device_enabled = True
         self.device_auto_approve = False
         self.device_interval_seconds = 1
         self.device_polls = 0
-        self._ledger = ledger
+        self._registry = registry
         self._codes: dict[str, _Code] = {}
         self._devices: dict[str, _Device] = {}
 
@@ -76,7 +76,7 @@ class SignIn:
         return {
             ("GET", "/oauth/authorize"): self.authorize,
             ("POST", "/api/accounts/deviceauth/usercode"): self.give_user_code,
-            ("POST", "/api/accounts/deviceauth/token"): self.answer_poll,
+            ("POST", "/api/accounts/deviceauth/token"): self.handle_poll,
             ("GET", "/codex/device"): self.show_device_page,
             ("POST", "/codex/device"): self.submit_device_page,
         }
@@ -105,7 +105,7 @@ class SignIn:
         code = self._codes.pop(fields.get("code", ""), None)
         if code is None or not _fits(code, fields):
             raise RefusedError("invalid_grant")
-        return self._ledger.sign_in(code.account)
+        return self._registry.sign_in(code.account)
 
     async def authorize(self, request: web.BaseRequest) -> web.StreamResponse:
         """GET /oauth/authorize: approve, and send the browser back."""
@@ -114,16 +114,16 @@ class SignIn:
         complete = all(asked.get(k) == v for k, v in REQUIRED_TO_AUTHORIZE.items())
         if urlsplit(redirect_uri).hostname not in LOOPBACK_NAMES or not complete:
             return error_response(400, "invalid_request")
-        answer = {"state": asked.get("state", "")}
+        response = {"state": asked.get("state", "")}
         if self.declines:
-            answer |= {"error": "access_denied", "error_description": "Declined."}
+            response |= {"error": "access_denied", "error_description": "Declined."}
         else:
-            answer["code"] = self._new_code(
+            response["code"] = self._new_code(
                 asked.get("client_id", ""),
                 asked.get("code_challenge", ""),
                 redirect_uri,
             )
-        location = f"{redirect_uri}?{urlencode(answer)}"
+        location = f"{redirect_uri}?{urlencode(response)}"
         return web.Response(status=302, headers={"Location": location})
 
     async def give_user_code(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -149,7 +149,7 @@ class SignIn:
             }
         )
 
-    async def answer_poll(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def handle_poll(self, request: web.BaseRequest) -> web.StreamResponse:
         """POST token: 403 until the device is approved, then a code and its verifier."""
         self.device_polls += 1
         asked = await read_fields(request)

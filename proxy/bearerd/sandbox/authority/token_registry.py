@@ -28,7 +28,7 @@ Reuse = Literal["revoke_family", "refuse", "tolerate_one"]
 AccessState = Literal["live", "expired", "invalidated", "unknown"]
 
 
-class Judgement(NamedTuple):
+class Introspection(NamedTuple):
     """What the ledger says about an access token; no account if it is unknown."""
 
     state: AccessState
@@ -59,7 +59,7 @@ class _AccessToken:
     state: AccessState = "live"
 
 
-class Ledger:
+class TokenRegistry:
     """Owns every token of one sandbox, and counts rotations and double spends.
 
     `access_lifetime_seconds` and `reuse` may be changed while it runs; they hold for
@@ -115,15 +115,15 @@ class Ledger:
         self._mint_refresh_token(family)
         return self._grant(family)
 
-    def judge(self, access_token: str) -> Judgement:
+    def introspect(self, access_token: str) -> Introspection:
         """Return whether an access token is good now, and whose it is."""
         held = self._access_tokens.get(access_token)
         if held is None:
-            return Judgement("unknown", None)
+            return Introspection("unknown", None)
         state = held.state
         if state == "live" and self._now() >= held.expires_at:
             state = "expired"
-        return Judgement(state, held.family.account)
+        return Introspection(state, held.family.account)
 
     def revoke_access_tokens(self, account_id: str | None = None) -> int:
         """Invalidate the access tokens issued so far; return how many were live."""

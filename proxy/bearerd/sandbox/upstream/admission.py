@@ -5,7 +5,7 @@ Judges a request's credential by the ledger; keeps no state.
 
 from aiohttp import web
 
-from bearerd.sandbox.authority.token_registry import Ledger
+from bearerd.sandbox.authority.token_registry import TokenRegistry
 from bearerd.sandbox.grant import Account
 from bearerd.sandbox.replies import error_body, error_response
 
@@ -25,12 +25,12 @@ def access_token_of(request: web.BaseRequest) -> str | None:
     return values[0].removeprefix(BEARER)
 
 
-def admit(ledger: Ledger, request: web.BaseRequest) -> Account | web.Response:
-    """Return the account that a request acts for, or the answer that turns it away."""
+def admit(registry: TokenRegistry, request: web.BaseRequest) -> Account | web.Response:
+    """Return the account that a request acts for, or the response that turns it away."""
     access_token = access_token_of(request)
     if access_token is None:
         return web.json_response({"detail": "Unauthorized"}, status=401)
-    state, account = ledger.judge(access_token)
+    state, account = registry.introspect(access_token)
     if account is None or state != "live":
         code = _CODES[state]
         return web.json_response(

@@ -27,10 +27,10 @@ BYTES_CHUNK = b"0123456789abcdef" * 4096  # 64 KiB
 
 
 class Streams:
-    """Owns the script of the answers, the hold within them and how many are open.
+    """Owns the script of the responses, the hold within them and how many are open.
 
     `hold` is where a stream waits when a test closes it, after `hold_after_events`
-    events have gone out; at 0 only the head of the answer has.
+    events have gone out; at 0 only the head of the response has.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Streams:
         self._sleep = sleep
         self._monotonic_ns = monotonic_ns
 
-    async def answer(
+    async def respond(
         self,
         request: web.BaseRequest,
         record: RequestRecord,

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 
-ANSWER = "Hello from the bearerd sandbox."
+OUTPUT_TEXT = "Hello from the bearerd sandbox."
 MODEL = "gpt-5.5"
 # Stand for values that differ from turn to turn, at the width of the real thing, so
 # that a turn is rendered once and filled in with a replace.
@@ -42,11 +42,11 @@ class StreamScript:
             )
 
     def pieces(self) -> list[str]:
-        """Return the text of each delta; together they are the answer."""
+        """Return the text of each delta; together they are the response."""
         if self.delta_bytes is not None:
             return ["x" * self.delta_bytes] * self.deltas
-        cuts = [len(ANSWER) * n // self.deltas for n in range(self.deltas + 1)]
-        return [ANSWER[a:b] for a, b in pairwise(cuts)]
+        cuts = [len(OUTPUT_TEXT) * n // self.deltas for n in range(self.deltas + 1)]
+        return [OUTPUT_TEXT[a:b] for a, b in pairwise(cuts)]
 
 
 def turn_events(script: StreamScript) -> Iterator[bytes]:
@@ -57,7 +57,7 @@ def turn_events(script: StreamScript) -> Iterator[bytes]:
 
 
 def warm_up_events() -> Iterator[bytes]:
-    """Yield the two events that answer a request which generates nothing."""
+    """Yield the two events that response a request which generates nothing."""
     turn_id = secrets.token_hex(len(TURN_ID) // 2).encode()
     for number, status in enumerate(("in_progress", "completed")):
         event = _event(
@@ -115,7 +115,7 @@ def _part(text: str) -> dict[str, object]:
 
 
 def _message(text: str | None) -> dict[str, object]:
-    """Return the answer's item: in progress without a text, completed with it."""
+    """Return the response's item: in progress without a text, completed with it."""
     return {
         "id": f"msg_{TURN_ID}",
         "type": "message",

@@ -16,13 +16,13 @@ from typing import Literal
 from aiohttp import web
 from multidict import CIMultiDict
 
-from bearerd.sandbox.authority.token_registry import Ledger
+from bearerd.sandbox.authority.token_registry import TokenRegistry
 from bearerd.sandbox.bodies import take_body
 from bearerd.sandbox.faults import FaultQueue, UpstreamFault
 from bearerd.sandbox.grant import Account
 from bearerd.sandbox.hold import PATIENCE_SECONDS, Bell, Hold
 from bearerd.sandbox.records import KEPT_RECORDS, RequestRecord, fingerprint
-from bearerd.sandbox.replies import chosen_answer, cut_connection, error_response
+from bearerd.sandbox.replies import chosen_response, cut_connection, error_response
 from bearerd.sandbox.upstream.admission import access_token_of, admit
 from bearerd.sandbox.upstream.resources import echo, resource
 from bearerd.sandbox.upstream.streams import Streams, send_bytes, send_short_body
@@ -37,13 +37,13 @@ class Upstream:
     """Owns the records of requests, the faults that are due, the hold and the streams.
 
     May be changed while it runs: `streams.script`, `websocket`, `extra_headers` (put on
-    every answer), `workspace_backend_origin`, and `holds_judged` (requests wait at the
+    every response), `workspace_backend_origin`, and `holds_judged` (requests wait at the
     hold after they were judged rather than before).
     """
 
     def __init__(
         self,
-        ledger: Ledger,
+        registry: TokenRegistry,
         *,
         now: Callable[[], float],
         sleep: Callable[[float], Awaitable[None]],
@@ -62,7 +62,7 @@ class Upstream:
         self.requests = 0
         self.statuses: Counter[int] = Counter()
         self.abandoned = 0
-        self._ledger = ledger
+        self._registry = registry
         self._now = now
         self._sleep = sleep
         self._bell = Bell()
@@ -110,7 +110,7 @@ class Upstream:
         """Answer one request to the upstream's listener, and record it."""
         record = self._arrived(request)
         try:
-            response = await self._answer(request, record)
+            response = await self._respond(request, record)
         except (asyncio.CancelledError, ConnectionError):
             record.outcome = "abandoned"
             self.abandoned += 1
@@ -143,7 +143,7 @@ class Upstream:
         self._bell.ring()
         return record
 
-    async def _answer(
+    async def _respond(
         self, request: web.BaseRequest, record: RequestRecord
     ) -> web.StreamResponse:
         """Answer in the order of rule 2."""
@@ -158,7 +158,7 @@ class Upstream:
         spoilt = None if fault is None else _spoil(request, record, fault)
         if spoilt is not None:
             return spoilt
-        account = admit(self._ledger, request)
+        account = admit(self._registry, request)
         await self._stall(fault, judged=True)
         if isinstance(account, web.Response):
             return account
@@ -186,7 +186,7 @@ class Upstream:
         if fault is not None and fault.kind == "short_body":
             return await send_short_body(request, record, self.extra_headers)
         if path == RESPONSES and request.method == "POST":
-            return await self.streams.answer(
+            return await self.streams.respond(
                 request, record, headers=self.extra_headers, fault=fault
             )
         upgrade = request.headers.get("Upgrade", "").lower()
@@ -214,7 +214,7 @@ class Upstream:
         """Accept a WebSocket, or answer 426, at which clients turn to plain HTTP."""
         if self.websocket == "accept":
             return await self.streams.converse(request, record, self.extra_headers)
-        # RFC 9110 section 15.5.22: the answer MUST name the protocols in Upgrade
+        # RFC 9110 section 15.5.22: the response MUST name the protocols in Upgrade
         headers = {"Upgrade": "websocket", "Connection": "upgrade"}
         return error_response(426, "upgrade_required", headers=headers)
 
@@ -222,9 +222,9 @@ class Upstream:
 def _spoil(
     request: web.BaseRequest, record: RequestRecord, fault: UpstreamFault
 ) -> web.Response | None:
-    """Return the answer of a fault for which no credential counts; else None."""
+    """Return the response of a fault for which no credential counts; else None."""
     if fault.kind == "answer":
-        return chosen_answer(fault, fault.status)
+        return chosen_response(fault, fault.status)
     if fault.kind == "reset_before_head":
         record.outcome = "broken"
         cut_connection(request)

@@ -1,10 +1,10 @@
-"""What an upstream may answer: framing, heads, interim answers, endings, stray bytes."""
+"""What an upstream may answer: framing, heads, interim responses, endings, stray bytes."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tests.differential.case import OK, UPGRADE, Case, End, answer, request, spelled
+from tests.differential.case import OK, UPGRADE, Case, End, request, response, spelled
 
 CHUNKED = b"Transfer-Encoding: chunked"
 CHUNKS = b"2\r\nok\r\n0\r\n\r\n"
@@ -81,14 +81,14 @@ LINES = [
 WITHOUT_BODY = [(b"204 No Content", "204"), (b"304 Not Modified", "304")]
 
 BROKEN_OFF = {
-    "a length": answer(b"Content-Length: 10", body=b"ok"),
-    "a length before any body": answer(b"Content-Length: 10"),
-    "chunks in data": answer(CHUNKED, body=b"5\r\nok"),
-    "chunks between": answer(CHUNKED, body=b"2\r\nok\r\n"),
-    "chunks before the end": answer(CHUNKED, body=b"2\r\nok\r\n0\r\n"),
-    "chunks in a size": answer(CHUNKED, body=b"2\r\nok\r\n1"),
-    "chunks in a trailer": answer(CHUNKED, body=b"2\r\nok\r\n0\r\nX-T: 1\r\n"),
-    "chunks before any": answer(CHUNKED),
+    "a length": response(b"Content-Length: 10", body=b"ok"),
+    "a length before any body": response(b"Content-Length: 10"),
+    "chunks in data": response(CHUNKED, body=b"5\r\nok"),
+    "chunks between": response(CHUNKED, body=b"2\r\nok\r\n"),
+    "chunks before the end": response(CHUNKED, body=b"2\r\nok\r\n0\r\n"),
+    "chunks in a size": response(CHUNKED, body=b"2\r\nok\r\n1"),
+    "chunks in a trailer": response(CHUNKED, body=b"2\r\nok\r\n0\r\nX-T: 1\r\n"),
+    "chunks before any": response(CHUNKED),
     "a head": b"HTTP/1.1 200 OK\r\nContent-Le",
     "a status line": b"HTTP/1.1 2",
     "nothing": b"",
@@ -97,16 +97,16 @@ BROKEN_OFF = {
 
 STRAY = {
     "a byte": OK + b"x",
-    "an answer": OK + answer(b"Content-Length: 4", body=b"evil"),
-    "an answer after chunks": answer(CHUNKED, body=CHUNKS) + OK,
-    "an answer after 204": answer(start=b"204 No Content") + OK,
-    "an answer after 304": answer(start=b"304 Not Modified") + OK,
+    "an answer": OK + response(b"Content-Length: 4", body=b"evil"),
+    "an answer after chunks": response(CHUNKED, body=CHUNKS) + OK,
+    "an answer after 204": response(start=b"204 No Content") + OK,
+    "an answer after 304": response(start=b"304 Not Modified") + OK,
     "NULs": OK + b"\x00" * 9,
 }
 
 
 def cases() -> Iterator[Case]:
-    """Yield every case about an answer."""
+    """Yield every case about a response."""
     for start in START_LINES:
         data = b"%b\r\nContent-Length: 2\r\n\r\nok" % start
         yield Case(f"status line: {spelled(start)}", request(), data, End.CLOSE)
@@ -140,7 +140,7 @@ def cases() -> Iterator[Case]:
 
 def _of(name: str, *lines: bytes, body: bytes) -> Case:
     """Return a case whose answer ends with its connection, whatever else it says."""
-    return Case(name, request(), answer(*lines, body=body), End.CLOSE)
+    return Case(name, request(), response(*lines, body=body), End.CLOSE)
 
 
 def _without_body() -> Iterator[Case]:
@@ -148,15 +148,15 @@ def _without_body() -> Iterator[Case]:
     for name, lines in {"a length": [TWO], "chunks": [CHUNKED], "neither": []}.items():
         body = {"a length": b"ok", "chunks": CHUNKS, "neither": b"ok"}[name]
         for start, status in WITHOUT_BODY:
-            told = answer(*lines, start=start)
+            told = response(*lines, start=start)
             yield Case(f"{status} with {name}", request(), told)
             yield Case(f"{status} with {name} and a body", request(), told + body)
-        yield Case(f"HEAD with {name}", head, answer(*lines))
-        yield Case(f"HEAD with {name} and a body", head, answer(*lines, body=body))
+        yield Case(f"HEAD with {name}", head, response(*lines))
+        yield Case(f"HEAD with {name} and a body", head, response(*lines, body=body))
         yield Case(
             f"205 with {name}",
             request(),
-            answer(*lines, start=b"205 Reset Content", body=body),
+            response(*lines, start=b"205 Reset Content", body=body),
             End.CLOSE,
         )
 
@@ -171,7 +171,7 @@ def _interim() -> Iterator[Case]:
     )
     yield Case("interim: three", request(), HINTS * 3 + OK)
     yield Case("interim: a hundred", request(), HINTS * 100 + OK)
-    told = answer(TWO, start=b"103 Early Hints")
+    told = response(TWO, start=b"103 Early Hints")
     yield Case("interim: with a length", request(), told + OK)
     asking = request(*UPGRADE)
     upgraded = [
@@ -179,31 +179,33 @@ def _interim() -> Iterator[Case]:
         b"Upgrade: websocket",
         b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=",
     ]
-    switch = answer(*upgraded, start=b"101 Switching Protocols", body=b"raw")
+    switch = response(*upgraded, start=b"101 Switching Protocols", body=b"raw")
     yield Case("101: asked for", asking, switch, End.CLOSE)
     yield Case("101: not asked for", request(), switch, End.CLOSE)
     other = switch.replace(b"websocket", b"other")
     yield Case("101: to another protocol", asking, other, End.CLOSE)
-    bare = answer(start=b"101 Switching Protocols")
+    bare = response(start=b"101 Switching Protocols")
     yield Case("101: without Upgrade", asking, bare, End.CLOSE)
     yield Case("upgrade answered by 200", asking, OK)
-    refused = answer(b"Content-Length: 2", start=b"426 Upgrade Required", body=b"no")
+    refused = response(b"Content-Length: 2", start=b"426 Upgrade Required", body=b"no")
     yield Case("upgrade answered by 426", asking, refused)
     yield Case("upgrade in 1.0", asking.replace(b"HTTP/1.1", b"HTTP/1.0"))
 
 
 def _endings() -> Iterator[Case]:
     old = b"GET /backend-api/case HTTP/1.0\r\n\r\n"
-    unframed = answer(body=b"ok")
+    unframed = response(body=b"ok")
     yield Case("answer ended by its connection", request(), unframed, End.CLOSE)
     yield Case("answer ended by a reset", request(), unframed, End.RESET)
     yield Case("answer ended by its connection, to 1.0", old, unframed, End.CLOSE)
-    chunked = answer(CHUNKED, body=CHUNKS)
+    chunked = response(CHUNKED, body=CHUNKS)
     yield Case("answer in chunks, to 1.0", old, chunked)
-    cut = answer(CHUNKED, body=b"2\r\nok\r\n")
+    cut = response(CHUNKED, body=b"2\r\nok\r\n")
     yield Case("answer in chunks broken off, to 1.0", old, cut, End.CLOSE)
     yield Case("answer with bare LFs", request(), OK.replace(b"\r\n", b"\n"), End.CLOSE)
     yield Case("answer of 0.9", request(), b"ok", End.CLOSE)
     for status in (201, 206, 301, 307, 400, 403, 404, 413, 429, 500, 503):
         start = b"%d Said So" % status
-        yield Case(f"status {status}", request(), answer(TWO, start=start, body=b"ok"))
+        yield Case(
+            f"status {status}", request(), response(TWO, start=start, body=b"ok")
+        )

@@ -1,4 +1,4 @@
-"""Any bytes of an upstream: a whole answer, the beginning of one, or an error."""
+"""Any bytes of an upstream: a whole response, the beginning of one, or an error."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bearerd.errors import UpstreamProtocolError
-from bearerd.relay.client.response import Answer, DateLine
-from bearerd.relay.message import Field, Head
-from bearerd.relay.upstream.response_parser import AnswerParser
-from tests.fuzz.readers import answer_by_h11
-from tests.fuzz.shapes import CORPUS, SPLITS, answers, fuzzed, mutated, split
+from bearerd.relay.client.response import DateField, Response
+from bearerd.relay.message import Field, ResponseHead
+from bearerd.relay.upstream.response_parser import ResponseParser
+from tests.fuzz.readers import response_by_h11
+from tests.fuzz.shapes import CORPUS, SPLITS, fuzzed, mutated, responses, split
 from tests.fuzz.transport import Kept
 
-ANY = mutated(answers()) | st.binary(max_size=80)
+ANY = mutated(responses()) | st.binary(max_size=80)
 
 
 @dataclass
 class Read:
-    """What came of an answer and of its connection's end."""
+    """What came of a response and of its connection's end."""
 
-    head: Head | None
-    interims: list[Head]
+    head: ResponseHead | None
+    interims: list[ResponseHead]
     body: bytes
     trailers: list[Field]
     is_complete: bool
@@ -35,12 +35,12 @@ class Read:
 
 def read(parts: list[bytes], *, is_head: bool = False, ends: bool = True) -> Read:
     """Feed *parts* until one is refused; then the connection ends."""
-    parser = AnswerParser()
+    parser = ResponseParser()
     parser.expect(is_head_request=is_head, asks_upgrade=False)
     return take(parser, parts, ends=ends)
 
 
-def take(parser: AnswerParser, parts: list[bytes], *, ends: bool) -> Read:
+def take(parser: ResponseParser, parts: list[bytes], *, ends: bool) -> Read:
     """Feed *parts* to *parser*, and return what it has understood."""
     is_refused = False
     try:
@@ -54,7 +54,7 @@ def take(parser: AnswerParser, parts: list[bytes], *, ends: bool) -> Read:
     return Read(
         parser.head,
         parser.interims,
-        b"".join(parser.pieces),
+        b"".join(parser.chunks),
         parser.trailers,
         parser.is_complete,
         may_be_followed,
@@ -81,7 +81,7 @@ def check(data: bytes, cuts: list[int], *, is_head: bool) -> None:
 
 @fuzzed
 @given(ANY, SPLITS, st.booleans())
-def test_an_outcome_is_an_answer_or_an_error_and_never_both(
+def test_an_outcome_is_a_response_or_an_error_and_never_both(
     data: bytes, cuts: list[int], is_head: bool
 ) -> None:
     """The same in whatever segments; nothing follows what is refused, or has no end."""
@@ -90,12 +90,12 @@ def test_an_outcome_is_an_answer_or_an_error_and_never_both(
 
 @fuzzed
 @given(ANY, st.booleans())
-def test_h11_reads_the_same_answer_where_it_reads_one(
+def test_h11_reads_the_same_response_where_it_reads_one(
     data: bytes, is_head: bool
 ) -> None:
     """Status, fields and body; only what is folded may be unfolded in another way."""
     ours = read([data] if data else [], is_head=is_head)
-    theirs = answer_by_h11(data, method=b"HEAD" if is_head else b"GET")
+    theirs = response_by_h11(data, method=b"HEAD" if is_head else b"GET")
     if theirs is None or not ours.is_complete:
         return
     assert ours.head is not None
@@ -106,17 +106,17 @@ def test_h11_reads_the_same_answer_where_it_reads_one(
 
 @fuzzed
 @given(
-    st.tuples(st.just(False), answers())
-    | st.tuples(st.just(True), answers(to_head=True)),
-    mutated(answers()),
+    st.tuples(st.just(False), responses())
+    | st.tuples(st.just(True), responses(to_head=True)),
+    mutated(responses()),
     st.booleans(),
 )
-def test_an_answer_leaves_nothing_behind_for_the_next(
+def test_a_response_leaves_nothing_behind_for_the_next(
     asked: tuple[bool, bytes], second: bytes, second_is_head: bool
 ) -> None:
     """Where a connection may go on, it goes on as if it were new."""
     first_is_head, first = asked
-    parser = AnswerParser()
+    parser = ResponseParser()
     parser.expect(is_head_request=first_is_head, asks_upgrade=False)
     if not take(parser, [first], ends=False).may_be_followed:
         return
@@ -132,26 +132,26 @@ def plain(field: Field) -> Field:
 
 
 def pass_on(data: bytes, cuts: list[int], *, is_http_10: bool) -> tuple[Read, Kept]:
-    """Do with an answer what a wire and an exchange do; return what went out."""
+    """Do with a response what a wire and an exchange do; return what went out."""
     transport = Kept()
-    answer = Answer(
+    response = Response(
         transport,
         is_http_10=is_http_10,
         is_head_request=False,
         must_close=False,
-        date=DateLine(lambda: 0.0),
+        date=DateField(lambda: 0.0),
     )
     got = read(split(data, cuts))
     for interim in got.interims:
-        answer.interim(interim)
+        response.interim(interim)
     if got.head is not None:
-        answer.begin(got.head)
+        response.begin(got.head)
         if got.body:
-            answer.pieces([got.body])
+            response.body_chunks([got.body])
         if got.is_complete:
-            answer.end(got.trailers)
+            response.end(got.trailers)
         else:
-            answer.break_off()
+            response.abort()
     return got, transport
 
 
@@ -160,7 +160,7 @@ def pass_on(data: bytes, cuts: list[int], *, is_http_10: bool) -> tuple[Read, Ke
 def test_what_a_client_gets_is_whole_only_if_it_was(
     data: bytes, cuts: list[int], is_http_10: bool
 ) -> None:
-    """And it is the same answer then; a broken one looks broken to h11 as well."""
+    """And it is the same response then; a broken one looks broken to h11 as well."""
     check_onward(data, cuts, is_http_10=is_http_10)
 
 
@@ -172,7 +172,7 @@ def check_onward(data: bytes, cuts: list[int], *, is_http_10: bool) -> None:
     assert transport.written.count(b"\n") == transport.written.count(b"\r\n") or (
         b"\n" in got.body
     )
-    told = answer_by_h11(transport.written)
+    told = response_by_h11(transport.written)
     if got.is_complete:
         assert told is not None
         assert told.start == (b"%d" % got.head.status,)
@@ -182,9 +182,9 @@ def check_onward(data: bytes, cuts: list[int], *, is_http_10: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", sorted(CORPUS.glob("answers/*")), ids=lambda path: path.name
+    "path", sorted(CORPUS.glob("responses/*")), ids=lambda path: path.name
 )
-def test_the_corpus_of_answers_holds_cut_anywhere(path: Path) -> None:
+def test_the_corpus_of_responses_holds_cut_anywhere(path: Path) -> None:
     """What has broken one of these properties before stays mended."""
     data = path.read_bytes()
     for cut in range(len(data)):

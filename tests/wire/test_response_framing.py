@@ -1,4 +1,4 @@
-"""Where an answer ends: what was whole arrives whole, and nothing else looks whole."""
+"""Where a response ends: what was whole arrives whole, and nothing else looks whole."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ CLOSED_HEAD = b"HTTP/1.1 200 OK\r\n\r\n"
 OLD_GET = b"GET /v1/models HTTP/1.0\r\n\r\n"
 
 
-async def is_502(gateway: Gateway, answer: bytes) -> None:
+async def is_502(gateway: Gateway, response: bytes) -> None:
     """Check that *answer* becomes a 502 of ours, and that its connection is closed."""
-    client, peer = await gateway.answered(answer)
-    head, body = await client.answer()
+    client, peer = await gateway.answered(response)
+    head, body = await client.response()
     assert status(head) == 502
     assert values(head, b"x-bearerd-error") == [b"upstream_protocol_error"]
     assert b"HTTP/1.1 " not in body
@@ -38,7 +38,7 @@ async def is_502(gateway: Gateway, answer: bytes) -> None:
         [b"\xb2"],
     ],
 )
-async def test_an_answer_with_a_bad_length_is_502(
+async def test_a_response_with_a_bad_length_is_502(
     gateway: Gateway, lengths: list[bytes]
 ) -> None:
     """Item 70: RFC 9112 section 6.3."""
@@ -59,7 +59,7 @@ async def test_an_answer_with_a_bad_length_is_502(
         b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked",
     ],
 )
-async def test_an_answer_that_is_framed_in_two_ways_is_502(
+async def test_a_response_that_is_framed_in_two_ways_is_502(
     gateway: Gateway, lines: bytes
 ) -> None:
     """Item 71: this is how responses are split."""
@@ -67,7 +67,7 @@ async def test_an_answer_that_is_framed_in_two_ways_is_502(
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "response",
     [
         b"garbage\r\n\r\n",
         b"HTP/1.1 200 OK\r\n\r\n",
@@ -84,11 +84,11 @@ async def test_an_answer_that_is_framed_in_two_ways_is_502(
         b"HTTP/1.1 200 OK\nContent-Length: 0\n\n",
     ],
 )
-async def test_an_answer_that_breaks_the_grammar_is_502(
-    gateway: Gateway, answer: bytes
+async def test_a_response_that_breaks_the_grammar_is_502(
+    gateway: Gateway, response: bytes
 ) -> None:
     """Item 74: and never passed on in part."""
-    await is_502(gateway, answer)
+    await is_502(gateway, response)
 
 
 TRUNCATED = [
@@ -102,13 +102,13 @@ TRUNCATED = [
 ]
 
 
-@pytest.mark.parametrize("answer", TRUNCATED)
+@pytest.mark.parametrize("response", TRUNCATED)
 @pytest.mark.parametrize("ending", ["end", "reset"])
-async def test_an_answer_that_breaks_off_is_broken_off(
-    gateway: Gateway, answer: bytes, ending: str
+async def test_a_response_that_breaks_off_is_broken_off(
+    gateway: Gateway, response: bytes, ending: str
 ) -> None:
     """Items 72, 73: no last chunk, no full length, and no second status line."""
-    client, peer = await gateway.answered(answer)
+    client, peer = await gateway.answered(response)
     head = await client.head()
     assert status(head) == 200
     peer.reset() if ending == "reset" else peer.close()
@@ -118,18 +118,18 @@ async def test_an_answer_that_breaks_off_is_broken_off(
     assert b"HTTP/1.1 " not in body
 
 
-@pytest.mark.parametrize("answer", TRUNCATED[1:6])
-async def test_a_1_0_client_sees_a_truncated_answer_as_a_reset(
-    gateway: Gateway, answer: bytes
+@pytest.mark.parametrize("response", TRUNCATED[1:6])
+async def test_a_1_0_client_sees_a_truncated_response_as_a_reset(
+    gateway: Gateway, response: bytes
 ) -> None:
     """Item 73: an orderly end would tell it that the body was whole."""
-    client, peer = await gateway.answered(answer, OLD_GET)
+    client, peer = await gateway.answered(response, OLD_GET)
     assert status(await client.head()) == 200
     peer.close()
     assert await client.is_reset()
 
 
-async def test_a_bad_chunk_in_mid_answer_breaks_it_off(gateway: Gateway) -> None:
+async def test_a_bad_chunk_in_mid_response_breaks_it_off(gateway: Gateway) -> None:
     """Items 72, 73: what came before the fault is passed on, and no end."""
     client, peer = await gateway.answered(CHUNKED_HEAD + b"2\r\nab\r\n")
     await client.head()
@@ -160,7 +160,7 @@ async def test_a_close_delimited_body_that_is_reset_is_broken_off(
     assert await client.gone() == b""
 
 
-async def test_a_chunked_answer_is_unchunked_for_a_1_0_client(
+async def test_a_chunked_response_is_unchunked_for_a_1_0_client(
     gateway: Gateway,
 ) -> None:
     """Item 76: 1.0 knows no chunks; the connection's end is the body's."""
@@ -193,7 +193,7 @@ async def test_a_204_has_neither_body_nor_framing(
     await client.send(get(b"/v1/models"))
     await peer.head()
     await peer.send(ok(b"next"))
-    assert (await client.answer())[1] == b"next"
+    assert (await client.response())[1] == b"next"
 
 
 async def test_a_304_keeps_its_length_and_has_no_body(gateway: Gateway) -> None:
@@ -207,11 +207,11 @@ async def test_a_304_keeps_its_length_and_has_no_body(gateway: Gateway) -> None:
     await client.send(get(b"/v1/models"))
     await peer.head()
     await peer.send(ok(b"next"))
-    assert (await client.answer())[1] == b"next"
+    assert (await client.response())[1] == b"next"
 
 
 @pytest.mark.parametrize("line", [b"Content-Length: 99", b"Transfer-Encoding: chunked"])
-async def test_an_answer_to_head_keeps_its_framing_and_has_no_body(
+async def test_a_response_to_head_keeps_its_framing_and_has_no_body(
     gateway: Gateway, line: bytes
 ) -> None:
     """Item 79: RFC 9110 section 9.3.2."""
@@ -222,16 +222,16 @@ async def test_an_answer_to_head_keeps_its_framing_and_has_no_body(
     await client.send(get(b"/v1/models"))
     await peer.head()
     await peer.send(ok(b"next"))
-    assert (await client.answer())[1] == b"next"
+    assert (await client.response())[1] == b"next"
 
 
-async def test_an_unframed_answer_to_head_is_over_at_once(gateway: Gateway) -> None:
+async def test_an_unframed_response_to_head_is_over_at_once(gateway: Gateway) -> None:
     """Item 79: there is no body whose end could be waited for."""
     client, _ = await gateway.answered(CLOSED_HEAD, request(b"HEAD", b"/v1/models"))
     assert status(await client.head()) == 200
     _, peer, _ = await gateway.asked(get(b"/v1/models"), client)
     await peer.send(ok(b"next"))
-    assert (await client.answer())[1] == b"next"
+    assert (await client.response())[1] == b"next"
 
 
 async def test_a_205_passes_without_content(gateway: Gateway) -> None:
@@ -239,21 +239,21 @@ async def test_a_205_passes_without_content(gateway: Gateway) -> None:
     client, _ = await gateway.answered(
         b"HTTP/1.1 205 Reset Content\r\nContent-Length: 0\r\n\r\n"
     )
-    head, body = await client.answer()
+    head, body = await client.response()
     assert (status(head), values(head, b"content-length"), body) == (205, [b"0"], b"")
 
 
-async def test_an_encoded_answer_passes_undecoded(gateway: Gateway) -> None:
+async def test_an_encoded_response_passes_undecoded(gateway: Gateway) -> None:
     """Item 81: with its length and its coding."""
     body = b"\x1f\x8b\x08\x00not really gzip\x00\xff"
     client, _ = await gateway.answered(ok(body, b"Content-Encoding: gzip"))
-    head, got = await client.answer()
+    head, got = await client.response()
     assert values(head, b"content-encoding") == [b"gzip"]
     assert got == body
 
 
 @pytest.mark.parametrize("line", [b"", b"Trailer: X-T\r\n"])
-async def test_answer_trailers_are_passed_on(gateway: Gateway, line: bytes) -> None:
+async def test_response_trailers_are_passed_on(gateway: Gateway, line: bytes) -> None:
     """Item 82: announced or not."""
     client, _ = await gateway.answered(
         b"HTTP/1.1 200 OK\r\n%bTransfer-Encoding: chunked\r\n\r\n"
@@ -276,7 +276,7 @@ async def test_a_trailer_says_nothing_that_the_head_may_not(
     assert name.lower() not in (await client.until(b"\r\n\r\n")).lower()
 
 
-async def test_a_length_among_the_trailers_breaks_the_answer_off(
+async def test_a_length_among_the_trailers_breaks_the_response_off(
     gateway: Gateway,
 ) -> None:
     """Item 82: it would frame what has been framed already."""
@@ -326,9 +326,9 @@ async def test_a_slow_client_stops_the_reading_from_the_upstream(
 
 
 async def test_blanks_around_a_length_are_no_part_of_it(gateway: Gateway) -> None:
-    """Item 70: RFC 9112 section 5.1; such an answer is a good one."""
+    """Item 70: RFC 9112 section 5.1; such a response is a good one."""
     client, _ = await gateway.answered(
         b"HTTP/1.1 200 OK\r\nContent-Length: \t 2 \t \r\nX-A:  a b \t\r\n\r\nok"
     )
-    head, body = await client.answer()
+    head, body = await client.response()
     assert (values(head, b"x-a"), body) == ([b"a b"], b"ok")
