@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import ast
 import re
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "proxy" / "bearerd"
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+
+NAMED_TEST = re.compile(r"`([\w/]+\.py)::(\w+)`")
+"""A test as the pages name it: its file below tests/, and its name."""
 
 FENCED = re.compile(r"^```.*?^```$|^    [^\n]*$", re.MULTILINE | re.DOTALL)
 
@@ -42,3 +47,13 @@ def block(text: str) -> list[str]:
     found = re.search(r"^```\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
     assert found, "there is no fenced block"
     return found[1].splitlines()
+
+
+@cache
+def docstrings(file: str) -> dict[str, str]:
+    """Return the docstring of each function in a file below tests/, by name."""
+    return {
+        node.name: ast.get_docstring(node) or ""
+        for node in ast.walk(ast.parse((ROOT / "tests" / file).read_text()))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    }
