@@ -23,7 +23,13 @@ PAGE = ROOT / "docs" / "stability.md"
 MARKS = {"refresh_throttled": "401", "replay_abandoned": "401"}
 """Codes that mark a response of the upstream, and are no errors of ours."""
 
-COMMANDS_ONLY = {"configuration_error", "start_failed", "store_error"}
+COMMANDS_ONLY = {
+    "configuration_error",
+    "start_failed",
+    "store_error",
+    "sign_in_failed",
+    "revocation_failed",
+}
 """Codes that no client sees."""
 
 CODE = re.compile(r"`([\w.]+)`")
