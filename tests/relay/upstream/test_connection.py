@@ -193,6 +193,22 @@ async def test_a_paused_wire_reads_nothing_until_it_is_resumed(stand: Stand) -> 
     await basin.until(1)
 
 
+@pytest.mark.parametrize("paused_by", ["a full buffer", "a slow client"])
+async def test_a_connection_reads_again_after_a_response_that_ended_paused(
+    stand: Stand, paused_by: str
+) -> None:
+    """Otherwise the next request on it never sees its response."""
+    body = bytes(HOLD_LIMIT_BYTES)
+    await stand.answered(ok(body))
+    assert await stand.connection.held(len(body)) == body
+    if paused_by == "a slow client":
+        stand.connection.flow_to(Basin())
+        stand.connection.pause_reading()
+    stand.connection.discard()
+    assert stand.released == [True]
+    assert (await asyncio.wait_for(stand.answered(ok(b"")), 5)).status == 200
+
+
 @pytest.mark.parametrize(
     "response",
     [ok(b"0123456789")[:-1], CHUNKED, CLOSED + b"x", ok(b"x") + b"stray"],

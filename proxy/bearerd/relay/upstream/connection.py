@@ -241,6 +241,8 @@ class UpstreamConnection(asyncio.Protocol):
         if self._is_sent and self._response.may_be_followed:
             self._is_busy = False
             self._sink = None
+            # The response may have ended while reading was paused.
+            self.resume_reading()
             self.touched_at = self._loop.time()
             self._released(self)
         else:
