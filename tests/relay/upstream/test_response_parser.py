@@ -290,6 +290,15 @@ def test_what_comes_behind_a_101_is_kept_until_somebody_takes_it() -> None:
     assert parser.switched == b"aHTTP/1.1 200 OK\r\n\r\n\x00"
 
 
+def test_no_response_follows_a_101() -> None:
+    """The connection speaks another protocol, even if no tunnel was opened."""
+    parser = ResponseParser()
+    parser.expect(is_head_request=False, asks_upgrade=True)
+    parser.feed(SWITCHING)
+    assert parser.is_complete
+    assert not parser.may_be_followed
+
+
 @pytest.mark.parametrize(
     "line", [b"Connection: Upgrade\r\n", b"Upgrade: websocket\r\n"]
 )

@@ -86,7 +86,7 @@ class ResponseParser:
     @property
     def may_be_followed(self) -> bool:
         """Say whether the connection may carry another response after this one."""
-        if not self.is_complete or self.is_stray:
+        if not self.is_complete or self.is_stray or self.switched is not None:
             return False
         return self._is_delimited and self._keeps_alive
 
