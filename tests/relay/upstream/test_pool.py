@@ -6,6 +6,7 @@ import asyncio
 import ssl
 import subprocess
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -286,3 +287,40 @@ async def test_a_certificate_that_is_vouched_for_is_good(
     connection.discard()
     assert await upstream.acquire() is connection
     upstream.close()
+
+
+async def test_bytes_right_behind_the_handshake_are_no_connection(
+    certificate: tuple[Path, Path],
+) -> None:
+    """TLS 1.2 lets a server send its first data with the end of the handshake."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*certificate)
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        tls = context.wrap_bio(incoming, outgoing, server_side=True)
+        while True:
+            try:
+                tls.do_handshake()
+                break
+            except ssl.SSLWantReadError:
+                writer.write(outgoing.read())
+                incoming.write(await reader.read(4096))
+        tls.write(OK)
+        writer.write(outgoing.read())
+        with suppress(ConnectionResetError):
+            await reader.read()
+        writer.close()
+        with suppress(ConnectionResetError):
+            await writer.wait_closed()
+        is_served.set()
+
+    is_served = asyncio.Event()
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        upstream = pool(port, tls=ssl.create_default_context(cafile=certificate[0]))
+        with pytest.raises(UpstreamUnreachable, match=f"localhost:{port}"):
+            await upstream.acquire()
+        assert upstream.connections == 0
+        await asyncio.wait_for(is_served.wait(), 5)

@@ -177,6 +177,11 @@ class UpstreamPool:
             raise UpstreamUnreachable(
                 f"no connection to the upstream {where}: {reason}"
             ) from error
+        # The event loop hands over what came with the handshake before this task runs.
+        if not connection.is_idle:
+            raise UpstreamUnreachable(
+                f"the upstream {where} sent bytes, or closed, before any request"
+            )
         self._connections.add(connection)
         return connection
 
