@@ -160,7 +160,7 @@ def refuse_loop(settings: Settings) -> None:
     """
     own = {address.port for address in settings.listen if address.kind == "tcp"}
     for name, profile in settings.profiles.items():
-        origin = Origin.of(profile.upstream_url)
+        origin = Origin.from_url(profile.upstream_url)
         if origin.port in own and is_loopback_host(origin.host):
             raise ConfigurationError(
                 f"upstream_url = {profile.upstream_url} (profile {name}) is bearerd's "
@@ -171,4 +171,4 @@ def refuse_loop(settings: Settings) -> None:
 def outgoing_proxy(settings: Settings) -> HttpProxy | None:
     """Return the proxy on the way out, if one is set; the environment's do not count."""
     url = settings.upstream_proxy
-    return HttpProxy.of(url) if url is not None else None
+    return HttpProxy.from_url(url) if url is not None else None

@@ -42,7 +42,7 @@ from bearerd.relay.access import AccessPolicy
 from bearerd.relay.body import ReplayMemory
 from bearerd.relay.handler import RelayHandler, Route
 from bearerd.relay.listener import Listener
-from bearerd.relay.upstream.cookies import Cookies
+from bearerd.relay.upstream.cookies import CookieJar
 from bearerd.relay.upstream.pool import Origin, UpstreamPool
 from bearerd.settings import Settings
 from bearerd.settings.profile import ProfileSettings
@@ -145,7 +145,7 @@ class Service:
             )
             source = build_source(profile, store, client, self._clock, self._observe)
             upstream = self._upstream(profile, tls)
-            stack.callback(upstream.close)
+            stack.callback(upstream.close_connections)
             stack.push_async_callback(source.close)
             self._sources.append(source)
             routes[name] = Route(source, upstream)
@@ -161,18 +161,18 @@ class Service:
                 route.source, clock=self._clock, observe=self._observe
             )
             await stack.enter_async_context(running(background.run(), stop))
-            await stack.enter_async_context(running(route.upstream.run(), stop))
+            await stack.enter_async_context(running(route.upstream.run_expiry(), stop))
 
     def _upstream(self, profile: ProfileSettings, tls: ssl.SSLContext) -> UpstreamPool:
         return UpstreamPool(
-            Origin.of(profile.upstream_url),
+            Origin.from_url(profile.upstream_url),
             connect_timeout_seconds=self._settings.upstream_connect_timeout_seconds,
             idle_timeout_seconds=self._settings.upstream_idle_timeout_seconds,
             tls_timeout_seconds=self._settings.upstream_tls_timeout_seconds,
             first_byte_timeout_seconds=self._settings.upstream_first_byte_timeout_seconds,
             tls=tls,
             proxy=outgoing_proxy(self._settings),
-            cookies=Cookies(self._clock.monotonic),
+            cookies=CookieJar(self._clock.monotonic),
             says_via=self._settings.via,
         )
 

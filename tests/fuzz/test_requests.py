@@ -76,7 +76,7 @@ class Stage:
         self._loop = loop
         self._through = Through()
         self._upstream = UpstreamPool(
-            Origin.of("http://127.0.0.1:9/backend-api"),
+            Origin.from_url("http://127.0.0.1:9/backend-api"),
             connect_timeout_seconds=1,
             idle_timeout_seconds=1,
             tls=None,
@@ -154,12 +154,12 @@ def _upstream_request(
 ) -> UpstreamRequest:
     return UpstreamRequest(
         method=request.method,
-        below=below,
+        target=below,
         fields=request.fields,
         body=body,
         length=request.length,
         asks_upgrade=request.asks_upgrade,
-        interim=_ignored,
+        on_interim=_ignored,
     )
 
 

@@ -108,7 +108,7 @@ class Bench:
         self.coupled: list[bool] = []
         self.sent: list[tuple[bytes, bytes]] = []
         self.upstream = UpstreamPool(
-            Origin.of(f"http://127.0.0.1:{server.port}/base"),
+            Origin.from_url(f"http://127.0.0.1:{server.port}/base"),
             connect_timeout_seconds=5,
             idle_timeout_seconds=300,
             tls=None,
@@ -129,12 +129,12 @@ class Bench:
             upstream=self.upstream,
             upstream_request=UpstreamRequest(
                 method="POST",
-                below=b"/x",
+                target=b"/x",
                 fields=((b"X-A", b"1"),),
                 body=body,
                 length=3 if body is not None else 0,
                 asks_upgrade=False,
-                interim=self.response.interim,
+                on_interim=self.response.interim,
             ),
             response=self.response,
             couple=lambda connection: self.coupled.append(connection is not None),
@@ -176,7 +176,7 @@ async def ends() -> AsyncIterator[tuple[Bench, Peer]]:
         transport = (await front.accept()).writer.transport
         bench = Bench(server, cast("asyncio.Transport", transport))
         yield bench, client
-        bench.upstream.close()
+        bench.upstream.close_connections()
         await client.leave()
 
 
@@ -317,5 +317,5 @@ async def test_an_exchange_that_is_cancelled_closes_its_connection(
     with pytest.raises(asyncio.CancelledError):
         await running
     assert await peer.gone() == b""
-    assert bench.upstream.connections == 0
+    assert bench.upstream.connection_count == 0
     assert bench.coupled == [False]

@@ -180,7 +180,7 @@ async def test_requests_at_once_have_a_connection_each_and_share_them_later(
 async def pool(server: RawUpstream) -> AsyncIterator[UpstreamPool]:
     """A pool before a raw upstream."""
     upstream = UpstreamPool(
-        Origin.of(f"http://127.0.0.1:{server.port}/x"),
+        Origin.from_url(f"http://127.0.0.1:{server.port}/x"),
         connect_timeout_seconds=5,
         idle_timeout_seconds=5,
         tls=None,
@@ -188,28 +188,28 @@ async def pool(server: RawUpstream) -> AsyncIterator[UpstreamPool]:
     try:
         yield upstream
     finally:
-        upstream.close()
+        upstream.close_connections()
 
 
 async def test_a_connection_idle_for_too_long_is_closed() -> None:
     """Item 122: before the upstream does it; the time is the test's."""
     async with RawUpstream() as server, pool(server) as upstream:
         wire = await upstream.acquire()
-        wire.start(
+        wire.start_request(
             b"asked",
             is_head_request=False,
             asks_upgrade=False,
-            is_whole=True,
-            interim=lambda _head: None,
+            is_complete=True,
+            on_interim=lambda _head: None,
         )
         peer = await server.accept()
         await peer.send(b"HTTP/1.1 204 No Content\r\n\r\n")
-        await wire.head()
-        await wire.ended()
-        upstream._sweep(wire.touched_at + IDLE_SECONDS - 0.1)
+        await wire.receive_head()
+        await wire.wait_complete()
+        upstream.close_expired(wire.last_activity_at + IDLE_SECONDS - 0.1)
         assert wire.is_idle
-        upstream._sweep(wire.touched_at + IDLE_SECONDS + 0.1)
-        assert upstream.connections == 0
+        upstream.close_expired(wire.last_activity_at + IDLE_SECONDS + 0.1)
+        assert upstream.connection_count == 0
         assert await peer.exactly(5) == b"asked"
         assert await peer.gone() == b""
 

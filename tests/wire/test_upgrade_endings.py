@@ -126,27 +126,27 @@ async def test_a_silent_tunnel_ends_at_its_own_limit() -> None:
     """Item 102: long after a request would have, and a busy one never."""
     async with RawUpstream() as server:
         upstream = UpstreamPool(
-            Origin.of(f"http://127.0.0.1:{server.port}/x"),
+            Origin.from_url(f"http://127.0.0.1:{server.port}/x"),
             connect_timeout_seconds=5,
             idle_timeout_seconds=1,
             tls=None,
         )
         wire = await upstream.acquire()
-        wire.start(
+        wire.start_request(
             b"asking",
             is_head_request=False,
             asks_upgrade=True,
-            is_whole=True,
-            interim=lambda _head: None,
+            is_complete=True,
+            on_interim=lambda _head: None,
         )
         await (await server.accept()).send(SWITCHED)
-        await wire.head()
+        await wire.receive_head()
         far_end = FarEnd()
         wire.switch(far_end)
-        upstream._sweep(wire.touched_at + TUNNEL_IDLE_SECONDS - 1)
-        assert upstream.connections == 1
-        upstream._sweep(wire.touched_at + TUNNEL_IDLE_SECONDS + 1)
-        assert upstream.connections == 0
+        upstream.close_expired(wire.last_activity_at + TUNNEL_IDLE_SECONDS - 1)
+        assert upstream.connection_count == 1
+        upstream.close_expired(wire.last_activity_at + TUNNEL_IDLE_SECONDS + 1)
+        assert upstream.connection_count == 0
         await asyncio.wait_for(far_end.over.wait(), 5)
 
 

@@ -18,7 +18,7 @@ from bearerd.relay import challenge, headers
 from bearerd.relay.client.response import Response
 from bearerd.relay.message import ResponseHead
 from bearerd.relay.recovery import SENDING, Outcome, State, after
-from bearerd.relay.upstream.attempt import Attempt, UpstreamRequest, send
+from bearerd.relay.upstream.attempt import Attempt, UpstreamRequest, send_request
 from bearerd.relay.upstream.connection import UpstreamConnection
 from bearerd.relay.upstream.pool import UpstreamPool
 from bearerd.relay.upstream.response_parser import SWITCHING_PROTOCOLS
@@ -111,7 +111,7 @@ class Exchange:
             self._attempt = None
         began = self._monotonic()
         self.attempts += 1
-        self._attempt, self._head = await send(
+        self._attempt, self._head = await send_request(
             self._upstream, self._upstream_request, headers.auth_fields(credential)
         )
         self.waited_seconds += self._monotonic() - began
@@ -129,7 +129,7 @@ class Exchange:
         beginning = b""
         try:
             async with asyncio.timeout(INSPECTION_SECONDS):
-                beginning = await self._attempt.connection.held(
+                beginning = await self._attempt.connection.peek_body(
                     challenge.INSPECTED_BYTES
                 )
         except TimeoutError:
@@ -200,11 +200,11 @@ class Exchange:
             await self._tunnel(connection)
             return
         self._response.begin(self._head, added)
-        connection.flow_to(self._response)
+        connection.stream_body_to(self._response)
         self._response.flush()
         self.head_out_at = self._monotonic()
         self._couple(connection)
-        await connection.ended()
+        await connection.wait_complete()
 
     def _emit_recovery(self, credential: Credential) -> None:
         assert self._refused_at is not None  # noqa: S101 - the caller's condition

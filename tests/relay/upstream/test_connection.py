@@ -66,20 +66,20 @@ class Stand:
         )
         self.peer = await server.accept()
 
-    async def ask(self, *, is_head: bool = False, is_whole: bool = True) -> None:
-        self.connection.start(
+    async def ask(self, *, is_head: bool = False, is_complete: bool = True) -> None:
+        self.connection.start_request(
             b"GET / HTTP/1.1\r\n\r\n",
             is_head_request=is_head,
             asks_upgrade=False,
-            is_whole=is_whole,
-            interim=self._hinted,
+            is_complete=is_complete,
+            on_interim=self._hinted,
         )
         await self.peer.head()
 
     async def answered(self, response: bytes) -> ResponseHead:
         await self.ask()
         await self.peer.send(response)
-        return await self.connection.head()
+        return await self.connection.receive_head()
 
     def _hinted(self, head: ResponseHead) -> None:
         self.interims.append(head.status)
@@ -106,8 +106,8 @@ async def test_a_wire_takes_one_request_after_another(stand: Stand) -> None:
         assert stand.connection.was_used is (count > 1)
         basin = Basin()
         assert not stand.connection.is_idle
-        stand.connection.flow_to(basin)
-        await stand.connection.ended()
+        stand.connection.stream_body_to(basin)
+        await stand.connection.wait_complete()
         assert (b"".join(basin.got), basin.trailers) == (b"body", [])
         assert stand.released == [True] * count
 
@@ -116,13 +116,13 @@ async def test_pieces_go_to_the_sink_as_they_come(stand: Stand) -> None:
     """Each before the next is sent: nothing waits for the end."""
     await stand.answered(CHUNKED)
     basin = Basin()
-    stand.connection.flow_to(basin)
+    stand.connection.stream_body_to(basin)
     for count in range(1, 6):
         await stand.peer.send(b"1\r\nx\r\n")
         await basin.until(count)
     assert basin.trailers is None
     await stand.peer.send(b"0\r\nX-T: 1\r\n\r\n")
-    await stand.connection.ended()
+    await stand.connection.wait_complete()
     assert basin.trailers == [(b"X-T", b"1")]
 
 
@@ -137,19 +137,19 @@ async def test_interim_responses_are_told_before_the_final_one(stand: Stand) -> 
 async def test_what_is_held_is_handed_out_and_comes_again(stand: Stand) -> None:
     """A look at the beginning takes nothing away."""
     await stand.answered(ok(b"0123456789"))
-    assert await stand.connection.held(4) == b"0123"
-    assert await stand.connection.held(100) == b"0123456789"
+    assert await stand.connection.peek_body(4) == b"0123"
+    assert await stand.connection.peek_body(100) == b"0123456789"
     basin = Basin()
-    stand.connection.flow_to(basin)
-    await stand.connection.ended()
+    stand.connection.stream_body_to(basin)
+    await stand.connection.wait_complete()
     assert b"".join(basin.got) == b"0123456789"
 
 
 async def test_holding_waits_for_as_much_as_was_asked_for(stand: Stand) -> None:
     """Or for the end, whichever comes first."""
     await stand.answered(ok(b"0123456789")[:-5])
-    assert await stand.connection.held(5) == b"01234"
-    more = asyncio.create_task(stand.connection.held(6))
+    assert await stand.connection.peek_body(5) == b"01234"
+    more = asyncio.create_task(stand.connection.peek_body(6))
     await asyncio.sleep(0)
     assert not more.done()
     await stand.peer.send(b"56789")
@@ -159,9 +159,9 @@ async def test_holding_waits_for_as_much_as_was_asked_for(stand: Stand) -> None:
 async def test_a_body_that_breaks_off_is_held_as_far_as_it_came(stand: Stand) -> None:
     """It may still say what the response is about."""
     await stand.answered(ok(b"0123456789")[:-5])
-    assert await stand.connection.held(5) == b"01234"
+    assert await stand.connection.peek_body(5) == b"01234"
     stand.peer.reset()
-    assert await stand.connection.held(100) == b"01234"
+    assert await stand.connection.peek_body(100) == b"01234"
 
 
 async def test_a_body_that_nobody_takes_is_not_piled_up(stand: Stand) -> None:
@@ -169,13 +169,13 @@ async def test_a_body_that_nobody_takes_is_not_piled_up(stand: Stand) -> None:
     size = 64 << 20
     await stand.answered(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size)
     sending = asyncio.create_task(stand.peer.send(bytes(size)))
-    held = await stand.connection.held(HOLD_LIMIT_BYTES)
+    held = await stand.connection.peek_body(HOLD_LIMIT_BYTES)
     assert len(held) == HOLD_LIMIT_BYTES
-    assert not stand.connection.is_silent
+    assert not stand.connection.is_waiting_for_upstream
     assert not sending.done()
     basin = Basin()
-    stand.connection.flow_to(basin)
-    await stand.connection.ended()
+    stand.connection.stream_body_to(basin)
+    await stand.connection.wait_complete()
     await sending
     assert sum(map(len, basin.got)) == size
 
@@ -184,7 +184,7 @@ async def test_a_paused_wire_reads_nothing_until_it_is_resumed(stand: Stand) -> 
     """A slow client slows its upstream down."""
     await stand.answered(CHUNKED)
     basin = Basin()
-    stand.connection.flow_to(basin)
+    stand.connection.stream_body_to(basin)
     stand.connection.pause_reading()
     stand.connection.pause_reading()
     await stand.peer.send(b"1\r\nx\r\n")
@@ -200,11 +200,11 @@ async def test_a_connection_reads_again_after_a_response_that_ended_paused(
     """Otherwise the next request on it never sees its response."""
     body = bytes(HOLD_LIMIT_BYTES)
     await stand.answered(ok(body))
-    assert await stand.connection.held(len(body)) == body
+    assert await stand.connection.peek_body(len(body)) == body
     if paused_by == "a slow client":
-        stand.connection.flow_to(Basin())
+        stand.connection.stream_body_to(Basin())
         stand.connection.pause_reading()
-    stand.connection.discard()
+    stand.connection.release()
     assert stand.released == [True]
     assert (await asyncio.wait_for(stand.answered(ok(b"")), 5)).status == 200
 
@@ -219,7 +219,7 @@ async def test_what_is_not_over_cannot_be_used_again(
 ) -> None:
     """Being done with it closes the connection."""
     await stand.answered(response)
-    stand.connection.discard()
+    stand.connection.release()
     assert stand.released == [False]
     assert await stand.peer.gone() == b""
 
@@ -228,10 +228,10 @@ async def test_a_response_before_the_request_is_whole_ends_the_connection(
     stand: Stand,
 ) -> None:
     """The rest of the body would be read as the next request."""
-    await stand.ask(is_whole=False)
+    await stand.ask(is_complete=False)
     await stand.peer.send(ok(b""))
-    await stand.connection.head()
-    stand.connection.discard()
+    await stand.connection.receive_head()
+    stand.connection.release()
     assert stand.released == [False]
 
 
@@ -239,22 +239,22 @@ async def test_a_request_that_was_sent_in_parts_leaves_the_wire_usable(
     stand: Stand,
 ) -> None:
     """Once it is said to be whole."""
-    await stand.ask(is_whole=False)
-    await stand.connection.send(b"part")
+    await stand.ask(is_complete=False)
+    await stand.connection.send_body(b"part")
     assert await stand.peer.exactly(4) == b"part"
-    stand.connection.sent()
+    stand.connection.mark_request_sent()
     await stand.peer.send(ok(b""))
-    await stand.connection.head()
-    stand.connection.discard()
+    await stand.connection.receive_head()
+    stand.connection.release()
     assert stand.released == [True]
 
 
 async def test_sending_waits_while_the_upstream_takes_no_more(stand: Stand) -> None:
     """And goes on when it does."""
-    await stand.ask(is_whole=False)
+    await stand.ask(is_complete=False)
     stand.peer.writer.transport.pause_reading()  # type: ignore[attr-defined]
     size = 64 << 20
-    sending = asyncio.create_task(stand.connection.send(bytes(size)))
+    sending = asyncio.create_task(stand.connection.send_body(bytes(size)))
     await asyncio.sleep(0)
     assert not sending.done()
     stand.peer.writer.transport.resume_reading()  # type: ignore[attr-defined]
@@ -266,14 +266,14 @@ async def test_a_cancelled_send_leaves_a_wire_that_can_be_given_up(
     stand: Stand,
 ) -> None:
     """The upload ends; the wire is closed once."""
-    await stand.ask(is_whole=False)
+    await stand.ask(is_complete=False)
     stand.peer.writer.transport.pause_reading()  # type: ignore[attr-defined]
-    sending = asyncio.create_task(stand.connection.send(bytes(64 << 20)))
+    sending = asyncio.create_task(stand.connection.send_body(bytes(64 << 20)))
     await asyncio.sleep(0)
     sending.cancel()
     with pytest.raises(asyncio.CancelledError):
         await sending
-    stand.connection.discard()
+    stand.connection.release()
     stand.connection.abort()
     assert stand.released == [False]
 
@@ -281,20 +281,20 @@ async def test_a_cancelled_send_leaves_a_wire_that_can_be_given_up(
 async def test_a_caller_that_stops_waiting_can_wait_again(stand: Stand) -> None:
     """The head is not lost with it."""
     await stand.ask()
-    waiting = asyncio.create_task(stand.connection.head())
+    waiting = asyncio.create_task(stand.connection.receive_head())
     await asyncio.sleep(0)
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
     await stand.peer.send(ok(b""))
-    assert (await stand.connection.head()).status == 200
+    assert (await stand.connection.receive_head()).status == 200
 
 
 async def test_bytes_on_an_idle_wire_kill_it(stand: Stand) -> None:
     """They answer nothing that was asked."""
     await stand.answered(ok(b""))
-    stand.connection.discard()
-    assert stand.connection.is_quiet
+    stand.connection.release()
+    assert stand.connection.has_no_unread_data
     await stand.peer.send(b"x")
     assert await stand.peer.gone() == b""
     assert not stand.connection.is_idle
@@ -304,10 +304,10 @@ async def test_bytes_on_an_idle_wire_kill_it(stand: Stand) -> None:
 async def test_an_end_on_an_idle_wire_kills_it(stand: Stand) -> None:
     """It takes no request any more."""
     await stand.answered(ok(b""))
-    stand.connection.discard()
+    stand.connection.release()
     stand.peer.close()
     await stand.peer.gone()
-    assert not (stand.connection.is_idle and stand.connection.is_quiet)
+    assert not (stand.connection.is_idle and stand.connection.has_no_unread_data)
 
 
 @pytest.mark.parametrize("begun", [b"", b"HTTP/1.1 103 Hints\r\n\r\nHTTP/1"])
@@ -318,7 +318,7 @@ async def test_a_connection_that_ends_before_the_head_is_unreachable(
     """And it is known whether a byte of a response had come."""
     await stand.ask()
     await stand.peer.send(begun)
-    waiting = asyncio.create_task(stand.connection.head())
+    waiting = asyncio.create_task(stand.connection.receive_head())
     if begun:
         async with asyncio.timeout(PATIENCE_SECONDS):
             await stand.interim_came.wait()
@@ -345,11 +345,11 @@ async def test_a_body_that_breaks_off_has_no_end(
     """What came stays handed over; whoever waits is told."""
     await stand.answered(response)
     basin = Basin()
-    stand.connection.flow_to(basin)
+    stand.connection.stream_body_to(basin)
     await basin.until(5)
     stand.peer.reset() if ending == "reset" else stand.peer.close()
     with pytest.raises(UpstreamUnreachable, match="in mid-answer"):
-        await stand.connection.ended()
+        await stand.connection.wait_complete()
     assert (b"".join(basin.got), basin.trailers) == (b"01234", None)
 
 
@@ -357,9 +357,9 @@ async def test_a_body_that_ends_with_the_connection_is_whole(stand: Stand) -> No
     """If the connection ended orderly."""
     await stand.answered(CLOSED + b"01234")
     basin = Basin()
-    stand.connection.flow_to(basin)
+    stand.connection.stream_body_to(basin)
     stand.peer.close()
-    await stand.connection.ended()
+    await stand.connection.wait_complete()
     assert (b"".join(basin.got), basin.trailers) == (b"01234", [])
     assert stand.released == [False]
 
@@ -368,25 +368,25 @@ async def test_a_fault_in_mid_response_ends_the_wire(stand: Stand) -> None:
     """What stood before it is handed over, and no end."""
     await stand.answered(CHUNKED)
     basin = Basin()
-    stand.connection.flow_to(basin)
+    stand.connection.stream_body_to(basin)
     await stand.peer.send(b"2\r\nab\r\nzz\r\n")
     with pytest.raises(UpstreamProtocolError):
-        await stand.connection.ended()
+        await stand.connection.wait_complete()
     assert (b"".join(basin.got), basin.trailers) == (b"ab", None)
     assert await stand.peer.gone() == b""
 
 
 async def test_a_wire_that_was_given_up_takes_nothing_more(stand: Stand) -> None:
     """Every way of waiting ends with an error."""
-    await stand.ask(is_whole=False)
-    waiting = asyncio.create_task(stand.connection.head())
+    await stand.ask(is_complete=False)
+    waiting = asyncio.create_task(stand.connection.receive_head())
     await asyncio.sleep(0)
     stand.connection.abort()
     stand.connection.abort()
     with pytest.raises(UpstreamError, match="given up"):
         await waiting
     with pytest.raises(UpstreamError):
-        await stand.connection.send(b"x")
+        await stand.connection.send_body(b"x")
     with pytest.raises(UpstreamError):
-        await stand.connection.head()
+        await stand.connection.receive_head()
     assert stand.released == [False]

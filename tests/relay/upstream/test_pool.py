@@ -37,7 +37,7 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 )
 def test_an_origin_is_what_a_url_names(url: str, expected: Origin) -> None:
     """Scheme, host, port, base without a slash at its end, and the Host to send."""
-    assert Origin.of(url) == expected
+    assert Origin.from_url(url) == expected
 
 
 def pool(
@@ -46,7 +46,7 @@ def pool(
     """Return a pool for a loopback port."""
     scheme = "http" if tls is None else "https"
     return UpstreamPool(
-        Origin.of(f"{scheme}://localhost:{port}"),
+        Origin.from_url(f"{scheme}://localhost:{port}"),
         connect_timeout_seconds=connect,
         idle_timeout_seconds=300,
         tls=tls,
@@ -65,8 +65,8 @@ async def upstream(server: RawUpstream) -> AsyncIterator[UpstreamPool]:
     """A pool of connections to it."""
     made = pool(server.port)
     yield made
-    made.close()
-    assert made.connections == 0
+    made.close_connections()
+    assert made.connection_count == 0
 
 
 def ignore(_head: ResponseHead) -> None:
@@ -75,12 +75,12 @@ def ignore(_head: ResponseHead) -> None:
 
 def start(connection: UpstreamConnection) -> None:
     """Send a request that has no body."""
-    connection.start(
+    connection.start_request(
         b"GET / HTTP/1.1\r\n\r\n",
         is_head_request=False,
         asks_upgrade=False,
-        is_whole=True,
-        interim=ignore,
+        is_complete=True,
+        on_interim=ignore,
     )
 
 
@@ -88,14 +88,14 @@ async def used(
     upstream: UpstreamPool, server: RawUpstream, count: int
 ) -> list[UpstreamConnection]:
     """Return idle wires that have each carried a request, the newest idle one last."""
-    connections = [await upstream.acquire(is_fresh=True) for _ in range(count)]
+    connections = [await upstream.acquire(must_be_new=True) for _ in range(count)]
     for connection in connections:
         start(connection)
         peer = await server.accept()
         await peer.head()
         await peer.send(OK)
-        await connection.head()
-        connection.discard()
+        await connection.receive_head()
+        connection.release()
     return connections
 
 
@@ -108,7 +108,7 @@ async def test_the_newest_idle_connection_is_used_first(
     assert await upstream.acquire() is second
     assert await upstream.acquire() is first
     assert await upstream.acquire() not in {first, second, third}
-    assert upstream.connections == 4
+    assert upstream.connection_count == 4
 
 
 async def test_a_fresh_connection_can_be_asked_for(
@@ -116,7 +116,7 @@ async def test_a_fresh_connection_can_be_asked_for(
 ) -> None:
     """While there are idle ones."""
     (idle,) = await used(upstream, server, 1)
-    assert await upstream.acquire(is_fresh=True) is not idle
+    assert await upstream.acquire(must_be_new=True) is not idle
     assert await upstream.acquire() is idle
 
 
@@ -146,11 +146,11 @@ async def test_what_has_been_idle_too_long_is_closed(
 ) -> None:
     """And what has not, stays."""
     old, young = await used(upstream, server, 2)
-    young.touched_at = old.touched_at + 5
-    upstream._sweep(old.touched_at + IDLE_SECONDS - 1)
-    assert upstream.connections == 2
-    upstream._sweep(old.touched_at + IDLE_SECONDS + 1)
-    assert upstream.connections == 1
+    young.last_activity_at = old.last_activity_at + 5
+    upstream.close_expired(old.last_activity_at + IDLE_SECONDS - 1)
+    assert upstream.connection_count == 2
+    upstream.close_expired(old.last_activity_at + IDLE_SECONDS + 1)
+    assert upstream.connection_count == 1
     assert await upstream.acquire() is young
     assert await server.peers[0].gone() == b""
 
@@ -163,11 +163,11 @@ async def test_an_upstream_that_is_silent_too_long_is_given_up(
     start(connection)
     peer = await server.accept()
     await peer.head()
-    upstream._sweep(connection.touched_at + 299)
-    assert upstream.connections == 1
-    upstream._sweep(connection.touched_at + 301)
+    upstream.close_expired(connection.last_activity_at + 299)
+    assert upstream.connection_count == 1
+    upstream.close_expired(connection.last_activity_at + 301)
     with pytest.raises(UpstreamTimeout, match="silent for 300 seconds"):
-        await connection.head()
+        await connection.receive_head()
     assert await peer.gone() == b""
 
 
@@ -179,14 +179,14 @@ async def test_a_slow_client_is_no_silent_upstream(
     start(connection)
     await (await server.accept()).head()
     connection.pause_reading()
-    upstream._sweep(connection.touched_at + 10_000)
-    assert upstream.connections == 1
+    upstream.close_expired(connection.last_activity_at + 10_000)
+    assert upstream.connection_count == 1
     assert connection.is_idle is False
 
 
 async def test_sweeping_runs_until_cancelled(upstream: UpstreamPool) -> None:
     """It never ends by itself."""
-    sweeping = asyncio.create_task(upstream.run())
+    sweeping = asyncio.create_task(upstream.run_expiry())
     await asyncio.sleep(0)
     sweeping.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -206,7 +206,7 @@ async def test_a_handshake_that_does_not_end_is_a_timeout(server: RawUpstream) -
     upstream = pool(server.port, tls=ssl.create_default_context(), connect=0.1)
     with pytest.raises(UpstreamTimeout, match=r"within 0\.1 seconds"):
         await upstream.acquire()
-    assert upstream.connections == 0
+    assert upstream.connection_count == 0
 
 
 async def test_an_upstream_that_speaks_no_tls_is_unreachable(
@@ -259,7 +259,7 @@ async def test_a_certificate_that_nobody_vouches_for_is_refused(tls_port: int) -
     upstream = pool(tls_port, tls=ssl.create_default_context())
     with pytest.raises(UpstreamUnreachable, match=r"certificate.*`ca_file`"):
         await upstream.acquire()
-    assert upstream.connections == 0
+    assert upstream.connection_count == 0
 
 
 async def test_a_certificate_for_another_name_is_refused(
@@ -267,7 +267,7 @@ async def test_a_certificate_for_another_name_is_refused(
 ) -> None:
     """Whoever vouches for it."""
     upstream = UpstreamPool(
-        Origin.of(f"https://127.0.0.1:{tls_port}"),
+        Origin.from_url(f"https://127.0.0.1:{tls_port}"),
         connect_timeout_seconds=5,
         idle_timeout_seconds=300,
         tls=ssl.create_default_context(cafile=certificate[0]),
@@ -283,10 +283,10 @@ async def test_a_certificate_that_is_vouched_for_is_good(
     upstream = pool(tls_port, tls=ssl.create_default_context(cafile=certificate[0]))
     connection = await upstream.acquire()
     start(connection)
-    assert (await connection.head()).status == 200
-    connection.discard()
+    assert (await connection.receive_head()).status == 200
+    connection.release()
     assert await upstream.acquire() is connection
-    upstream.close()
+    upstream.close_connections()
 
 
 async def test_bytes_right_behind_the_handshake_are_no_connection(
@@ -322,5 +322,5 @@ async def test_bytes_right_behind_the_handshake_are_no_connection(
         upstream = pool(port, tls=ssl.create_default_context(cafile=certificate[0]))
         with pytest.raises(UpstreamUnreachable, match=f"localhost:{port}"):
             await upstream.acquire()
-        assert upstream.connections == 0
+        assert upstream.connection_count == 0
         await asyncio.wait_for(is_served.wait(), 5)

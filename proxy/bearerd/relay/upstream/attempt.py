@@ -38,15 +38,15 @@ class UpstreamRequest:
     """
 
     method: str
-    below: bytes
+    target: bytes
     fields: Fields
     body: ReplayBody | None
     length: int | None
     asks_upgrade: bool
-    interim: Callable[[ResponseHead], None]
+    on_interim: Callable[[ResponseHead], None]
 
     @property
-    def may_be_repeated(self) -> bool:
+    def is_replayable(self) -> bool:
         """Say whether it may go out again over another connection, unasked."""
         is_intact = self.body is None or self.body.is_replayable
         return self.method in IDEMPOTENT and is_intact
@@ -72,7 +72,7 @@ class Attempt:
         whole = b"" if body is None else body.whole()
         request = headers.request_head(
             method=upstream_request.method.encode(),
-            target=upstream.origin.base_path + upstream_request.below,
+            target=upstream.origin.base_path + upstream_request.target,
             host=upstream.origin.authority,
             auth_fields=auth_fields + upstream.cookie_line(),
             fields=upstream_request.fields,
@@ -82,19 +82,19 @@ class Attempt:
             whole = b"%x\r\n%b\r\n" % (len(whole), whole)
         if whole is not None and body is not None and upstream_request.length is None:
             whole += b"0\r\n\r\n"
-        self.connection.start(
+        self.connection.start_request(
             request + whole if whole else request,
             is_head_request=upstream_request.method == "HEAD",
             asks_upgrade=upstream_request.asks_upgrade,
-            is_whole=whole is not None,
-            interim=upstream_request.interim,
+            is_complete=whole is not None,
+            on_interim=upstream_request.on_interim,
         )
         if whole is None and body is not None:
             self._upload = asyncio.create_task(
                 self._send(body, upstream_request.length)
             )
 
-    async def head(self) -> ResponseHead:
+    async def receive_head(self) -> ResponseHead:
         """Return the response's head. One that refuses stops the upload.
 
         Raises:
@@ -102,7 +102,7 @@ class Attempt:
             RequestMalformed: the client's body is none, so the request was given up.
         """
         try:
-            head = await self.connection.head()
+            head = await self.connection.receive_head()
         except UpstreamError:
             if self._fault is not None:
                 raise self._fault from None
@@ -115,16 +115,16 @@ class Attempt:
         """Stop the upload, and be done with the response."""
         if self._upload is not None:
             self._upload.cancel()
-        self.connection.discard()
+        self.connection.release()
 
     async def _send(self, body: ReplayBody, length: int | None) -> None:
         try:
             async for part in body.chunks():
                 framed = part if length is not None else _chunk(part)
-                await self.connection.send(framed)
+                await self.connection.send_body(framed)
             if length is None:
-                await self.connection.send(b"0\r\n\r\n")
-            self.connection.sent()
+                await self.connection.send_body(b"0\r\n\r\n")
+            self.connection.mark_request_sent()
         except UpstreamError:
             return  # whoever waits for the head learns more
         except (RequestPayloadError, HttpProcessingError):
@@ -133,7 +133,7 @@ class Attempt:
             self.connection.abort()
 
 
-async def send(
+async def send_request(
     upstream: UpstreamPool, upstream_request: UpstreamRequest, auth_fields: bytes
 ) -> tuple[Attempt, ResponseHead]:
     """Send the request and return its response's head, with the attempt that holds it.
@@ -144,15 +144,15 @@ async def send(
     Raises:
         UpstreamError, RequestMalformed: there is no response, and nothing is left open.
     """
-    for is_fresh in (False, True):
-        attempt = Attempt(await upstream.acquire(is_fresh=is_fresh))
+    for must_be_new in (False, True):
+        attempt = Attempt(await upstream.acquire(must_be_new=must_be_new))
         try:
             attempt.start(upstream, upstream_request, auth_fields)
-            return attempt, await attempt.head()
+            return attempt, await attempt.receive_head()
         except UpstreamUnreachable:
             was_silent = attempt.is_stale and attempt.connection.is_untouched
             attempt.close()
-            if is_fresh or not (was_silent and upstream_request.may_be_repeated):
+            if must_be_new or not (was_silent and upstream_request.is_replayable):
                 raise
         except BaseException:
             attempt.close()

@@ -68,10 +68,10 @@ class UpstreamConnection(asyncio.Protocol):
     __slots__ = (
         "_error",
         "_held_bytes",
-        "_interim",
         "_is_busy",
         "_is_sent",
         "_loop",
+        "_on_interim",
         "_peer",
         "_reading_is_paused",
         "_released",
@@ -82,7 +82,7 @@ class UpstreamConnection(asyncio.Protocol):
         "_waiter",
         "_write_waiter",
         "is_untouched",
-        "touched_at",
+        "last_activity_at",
         "was_used",
     )
 
@@ -98,7 +98,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._response = ResponseParser()
         self._sink: BodySink | None = None
-        self._interim: Callable[[ResponseHead], None] = _ignore
+        self._on_interim: Callable[[ResponseHead], None] = _ignore
         self._error: UpstreamError | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._write_waiter: asyncio.Future[None] | None = None
@@ -109,7 +109,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._is_sent = False
         self.is_untouched = True  # no byte of a response has come
         self.was_used = False  # a response has come over it before
-        self.touched_at = loop.time()
+        self.last_activity_at = loop.time()
 
     # What the pool asks.
 
@@ -122,7 +122,7 @@ class UpstreamConnection(asyncio.Protocol):
         )
 
     @property
-    def is_quiet(self) -> bool:
+    def has_no_unread_data(self) -> bool:
         """Say whether nothing has come in unseen: an end, or bytes nobody asked for.
 
         A request written into such a connection would be lost, and a POST may not go
@@ -138,7 +138,7 @@ class UpstreamConnection(asyncio.Protocol):
         return False
 
     @property
-    def is_silent(self) -> bool:
+    def is_waiting_for_upstream(self) -> bool:
         """Say whether it waits for the upstream, not for a client that is slow."""
         return self._is_busy and not (self._reading_is_paused or self.is_tunnel)
 
@@ -153,18 +153,18 @@ class UpstreamConnection(asyncio.Protocol):
 
     # What the exchange asks.
 
-    def start(
+    def start_request(
         self,
         request: bytes,
         *,
         is_head_request: bool,
         asks_upgrade: bool,
-        is_whole: bool,
-        interim: Callable[[ResponseHead], None],
+        is_complete: bool,
+        on_interim: Callable[[ResponseHead], None],
     ) -> None:
         """Send a request, or its first part; the rest comes by `send` and `sent`.
 
-        *interim* takes informational responses (RFC 9110 section 15.2) as they come.
+        *on_interim* takes informational responses (RFC 9110 section 15.2) as they come.
         """
         assert self._transport is not None  # noqa: S101 - it is idle
         self.was_used = not self.is_untouched or self.was_used
@@ -172,15 +172,15 @@ class UpstreamConnection(asyncio.Protocol):
             is_head_request=is_head_request, asks_upgrade=asks_upgrade
         )
         self._sink = None
-        self._interim = interim
+        self._on_interim = on_interim
         self._held_bytes = 0
         self._is_busy = True
-        self._is_sent = is_whole
+        self._is_sent = is_complete
         self.is_untouched = True
-        self.touched_at = self._loop.time()
+        self.last_activity_at = self._loop.time()
         self._transport.write(request)
 
-    async def send(self, part: bytes) -> None:
+    async def send_body(self, part: bytes) -> None:
         """Send a part of the request's body; wait while the upstream takes no more.
 
         Raises:
@@ -188,16 +188,16 @@ class UpstreamConnection(asyncio.Protocol):
         """
         if self._transport is None or self._error is not None:
             raise self._error or UpstreamUnreachable(_closed("during the request"))
-        self.touched_at = self._loop.time()
+        self.last_activity_at = self._loop.time()
         self._transport.write(part)
         if self._write_waiter is not None:
             await self._write_waiter
 
-    def sent(self) -> None:
+    def mark_request_sent(self) -> None:
         """Note that the request has been handed over whole."""
         self._is_sent = True
 
-    async def head(self) -> ResponseHead:
+    async def receive_head(self) -> ResponseHead:
         """Return the final response's head as soon as it is in.
 
         Raises:
@@ -207,7 +207,7 @@ class UpstreamConnection(asyncio.Protocol):
             await self._wait()
         return self._response.head
 
-    async def held(self, limit_bytes: int) -> bytes:
+    async def peek_body(self, limit_bytes: int) -> bytes:
         """Return the body's beginning: *limit_bytes* of it, or all if it is shorter.
 
         A sink that comes later gets it again. A body that breaks off gives what came.
@@ -218,13 +218,13 @@ class UpstreamConnection(asyncio.Protocol):
             await self._wait()
         return b"".join(self._response.chunks)[:limit_bytes]
 
-    def flow_to(self, sink: BodySink) -> None:
+    def stream_body_to(self, sink: BodySink) -> None:
         """Hand the response's body to *sink*: what is held now, the rest as it comes."""
         self._sink = sink
         self._hand_over()
         self.resume_reading()
 
-    async def ended(self) -> None:
+    async def wait_complete(self) -> None:
         """Return when the body has gone to the sink whole.
 
         Raises:
@@ -232,9 +232,9 @@ class UpstreamConnection(asyncio.Protocol):
         """
         while not self._response.is_complete:
             await self._wait()
-        self.discard()
+        self.release()
 
-    def discard(self) -> None:
+    def release(self) -> None:
         """Be done with the response: keep the connection if all of it is in, else close."""
         if not self._is_busy:
             return
@@ -243,7 +243,7 @@ class UpstreamConnection(asyncio.Protocol):
             self._sink = None
             # The response may have ended while reading was paused.
             self.resume_reading()
-            self.touched_at = self._loop.time()
+            self.last_activity_at = self._loop.time()
             self._released(self)
         else:
             self.abort()
@@ -262,7 +262,7 @@ class UpstreamConnection(asyncio.Protocol):
     def write_raw(self, data: bytes) -> None:
         """Send bytes of the protocol that was switched to."""
         if self._transport is not None and not self._transport.is_closing():
-            self.touched_at = self._loop.time()
+            self.last_activity_at = self._loop.time()
             self._transport.write(data)
 
     def write_eof(self) -> None:
@@ -289,7 +289,7 @@ class UpstreamConnection(asyncio.Protocol):
         """Undo `pause_reading`."""
         if self._reading_is_paused and self._transport is not None:
             self._reading_is_paused = False
-            self.touched_at = self._loop.time()
+            self.last_activity_at = self._loop.time()
             self._transport.resume_reading()
 
     # What asyncio calls.
@@ -301,13 +301,13 @@ class UpstreamConnection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Parse, and hand the body on in one go."""
         if self._peer is not None:
-            self.touched_at = self._loop.time()
+            self.last_activity_at = self._loop.time()
             self._peer.data_received(data)
             return
         if not self._is_busy:
             self.abort()
             return
-        self.touched_at = self._loop.time()
+        self.last_activity_at = self._loop.time()
         self.is_untouched = False
         response = self._response
         fault: UpstreamError | None = None
@@ -365,7 +365,7 @@ class UpstreamConnection(asyncio.Protocol):
         if response.interims:
             interims, response.interims = response.interims, []
             for head in interims:
-                self._interim(head)
+                self._on_interim(head)
         if sink is None:
             self._held_bytes = sum(map(len, response.chunks))
             if self._held_bytes >= HOLD_LIMIT_BYTES:

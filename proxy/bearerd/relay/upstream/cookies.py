@@ -30,7 +30,7 @@ LIMIT_BYTES = 4096
 """RFC 6265 section 6.1: at least 4096 bytes a cookie; these have some hundred."""
 
 
-class Cookies:
+class CookieJar:
     """Owns one profile's cookies. *now* is monotonic seconds."""
 
     def __init__(self, now: Callable[[], float]) -> None:
@@ -55,7 +55,7 @@ class Cookies:
             while len(self._kept) > LIMIT:
                 del self._kept[next(iter(self._kept))]
 
-    def line(self) -> bytes:
+    def cookie_line(self) -> bytes:
         """Return the Cookie field line, or nothing."""
         if not self._kept:
             return b""

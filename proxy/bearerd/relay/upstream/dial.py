@@ -29,7 +29,7 @@ class HttpProxy:
     authorization: bytes = field(repr=False)
 
     @classmethod
-    def of(cls, url: str) -> HttpProxy:
+    def from_url(cls, url: str) -> HttpProxy:
         """Split a URL that the settings have checked, with its user information."""
         parts = urlsplit(url)
         line = b""

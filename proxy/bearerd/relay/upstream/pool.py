@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from bearerd.errors import UpstreamTimeout, UpstreamUnreachable
 from bearerd.relay.message import ResponseHead
 from bearerd.relay.upstream.connection import UpstreamConnection
-from bearerd.relay.upstream.cookies import Cookies
+from bearerd.relay.upstream.cookies import CookieJar
 from bearerd.relay.upstream.dial import HttpProxy, dial
 
 IDLE_SECONDS = 15.0
@@ -41,7 +41,7 @@ class Origin:
     authority: bytes
 
     @classmethod
-    def of(cls, url: str) -> Origin:
+    def from_url(cls, url: str) -> Origin:
         """Split a URL that the settings have checked."""
         parts = urlsplit(url)
         is_tls = parts.scheme == "https"
@@ -55,7 +55,7 @@ class Origin:
 
 
 class UpstreamPool:
-    """Connections to one origin. Owns every wire; `run` sweeps them until cancelled.
+    """Connections to one origin. Owns every wire; `run_expiry` sweeps them until cancelled.
 
     *proxy* and *cookies* are for an https origin; a loopback one has neither. With
     *says_via* requests say that they came through here. The limit on TLS is the one on
@@ -72,7 +72,7 @@ class UpstreamPool:
         first_byte_timeout_seconds: float | None = None,
         tls: ssl.SSLContext | None,
         proxy: HttpProxy | None = None,
-        cookies: Cookies | None = None,
+        cookies: CookieJar | None = None,
         says_via: bool = False,
     ) -> None:
         self.origin = origin
@@ -89,60 +89,61 @@ class UpstreamPool:
         self._idle: deque[UpstreamConnection] = deque()
         self._connections: set[UpstreamConnection] = set()
 
-    async def acquire(self, *, is_fresh: bool = False) -> UpstreamConnection:
-        """Return a connection that takes a request; *is_fresh* wants a new one.
+    async def acquire(self, *, must_be_new: bool = False) -> UpstreamConnection:
+        """Return a connection that takes a request; *must_be_new* wants a new one.
 
         Raises:
             UpstreamUnreachable: there is none to be had.
             UpstreamTimeout: connecting took too long.
         """
-        while self._idle and not is_fresh:
+        while self._idle and not must_be_new:
             connection = self._idle.pop()
-            if connection.is_idle and connection.is_quiet:
+            if connection.is_idle and connection.has_no_unread_data:
                 return connection
             connection.abort()
         return await self._connect()
 
     def cookie_line(self) -> bytes:
         """Return the field line with what `learn` has kept, or nothing."""
-        return self._cookies.line() if self._cookies is not None else b""
+        return self._cookies.cookie_line() if self._cookies is not None else b""
 
     def store_cookies(self, head: ResponseHead) -> None:
         """Keep what a response sets for the next request."""
         if self._cookies is not None:
             self._cookies.store(head.values(b"set-cookie"))
 
-    async def run(self) -> None:
+    async def run_expiry(self) -> None:
         """Close what has been silent, or idle, for too long. Runs until cancelled."""
         loop = asyncio.get_running_loop()
         shortest = min(self._idle_timeout_seconds, self._first_byte_timeout_seconds)
         interval = min(1.0, shortest / 4)
         while True:
             await asyncio.sleep(interval)
-            self._sweep(loop.time())
+            self.close_expired(loop.time())
 
-    def close(self) -> None:
+    def close_connections(self) -> None:
         """Abort every connection."""
         for connection in tuple(self._connections):
             connection.abort()
 
     @property
-    def connections(self) -> int:
+    def connection_count(self) -> int:
         """Count the open connections, busy and idle."""
         return len(self._connections)
 
-    def _sweep(self, now: float) -> None:
-        while self._idle and now - self._idle[0].touched_at > IDLE_SECONDS:
+    def close_expired(self, now: float) -> None:
+        """Close what has been silent, or idle, for too long at *now*, the loop's time."""
+        while self._idle and now - self._idle[0].last_activity_at > IDLE_SECONDS:
             self._idle.popleft().abort()
         for connection in tuple(self._connections):
             limit = self._idle_timeout_seconds
             if connection.is_tunnel:
                 limit = TUNNEL_IDLE_SECONDS
-            elif not connection.is_silent:
+            elif not connection.is_waiting_for_upstream:
                 continue
             elif connection.is_untouched:
                 limit = self._first_byte_timeout_seconds
-            if now - connection.touched_at > limit:
+            if now - connection.last_activity_at > limit:
                 connection.expire(
                     UpstreamTimeout(f"the upstream was silent for {limit:g} seconds")
                 )
