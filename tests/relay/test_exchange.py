@@ -23,6 +23,7 @@ from bearerd.events import Event, RecoveryFinished
 from bearerd.relay.body import ReplayBody, ReplayMemory
 from bearerd.relay.client.response import DateField, Response
 from bearerd.relay.exchange import Exchange
+from bearerd.relay.flow_control import FlowControl
 from bearerd.relay.upstream.attempt import UpstreamRequest
 from bearerd.relay.upstream.connection import UpstreamConnection
 from bearerd.relay.upstream.pool import Origin, UpstreamPool
@@ -99,13 +100,35 @@ class Body:
         return True
 
 
+class SourcesKept(FlowControl):
+    """A client's flow control that keeps whether it had a source, at each change."""
+
+    def __init__(self) -> None:
+        super().__init__(NeverPaused())
+        self.sources: list[bool] = []
+
+    def set_source(self, source: FlowControl | None) -> None:
+        self.sources.append(source is not None)
+        super().set_source(source)
+
+
+class NeverPaused:
+    """A client whose requests are too small to be paused."""
+
+    def pause_reading(self) -> None:
+        raise AssertionError
+
+    def resume_reading(self) -> None:
+        raise AssertionError
+
+
 class Bench:
     """A client's connection, an upstream that answers by script, and an exchange."""
 
     def __init__(self, server: RawUpstream, transport: asyncio.Transport) -> None:
         self.server = server
         self.events: list[Event] = []
-        self.coupled: list[bool] = []
+        self.client_flow = SourcesKept()
         self.sent: list[tuple[bytes, bytes]] = []
         self.upstream = UpstreamPool(
             Origin.from_url(f"http://127.0.0.1:{server.port}/base"),
@@ -137,7 +160,7 @@ class Bench:
                 on_interim=self.response.interim,
             ),
             response=self.response,
-            couple=lambda connection: self.coupled.append(connection is not None),
+            client_flow=self.client_flow,
             tunnel=self.no_tunnel,
             observe=self.events.append,
             monotonic=asyncio.get_running_loop().time,
@@ -242,7 +265,7 @@ async def test_what_follows_each_response(ends: tuple[Bench, Peer], case: Case) 
     assert [event.path.encode() for event in told] == (
         [case.steps] if case.steps or case.mark else []
     )
-    assert bench.coupled == [True, False]
+    assert bench.client_flow.sources == [True, False]
 
 
 @pytest.mark.parametrize(
@@ -318,4 +341,4 @@ async def test_an_exchange_that_is_cancelled_closes_its_connection(
         await running
     assert await peer.gone() == b""
     assert bench.upstream.connection_count == 0
-    assert bench.coupled == [False]
+    assert bench.client_flow.sources == [False]

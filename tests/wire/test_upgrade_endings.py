@@ -168,12 +168,6 @@ class FarEnd:
         del is_clean
         self.over.set()
 
-    def pause_reading(self) -> None:
-        """Do nothing."""
-
-    def resume_reading(self) -> None:
-        """Do nothing."""
-
 
 async def test_an_idle_request_limit_leaves_tunnels_alone(tmp_path: Path) -> None:
     """Item 102: an agent may think for longer than an upstream may."""

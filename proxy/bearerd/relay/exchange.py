@@ -16,6 +16,7 @@ from bearerd.errors import BearerdError, CredentialError, RefreshThrottled
 from bearerd.events import Observer, RecoveryFinished
 from bearerd.relay import challenge, headers
 from bearerd.relay.client.response import Response
+from bearerd.relay.flow_control import FlowControl
 from bearerd.relay.message import ResponseHead
 from bearerd.relay.recovery import SENDING, Outcome, State, after
 from bearerd.relay.upstream.attempt import Attempt, UpstreamRequest, send_request
@@ -32,8 +33,8 @@ INSPECTION_SECONDS = 2.0
 class Exchange:
     """Owns the attempt under way, and what recovery has come to.
 
-    *couple* is told which wire feeds the client, so that a slow one slows it down;
-    *tunnel* takes over a wire that has switched protocols.
+    *client_flow* pauses the upstream's connection while the client takes nothing;
+    *tunnel* takes over a connection that has switched protocols.
     """
 
     def __init__(
@@ -45,7 +46,7 @@ class Exchange:
         upstream: UpstreamPool,
         upstream_request: UpstreamRequest,
         response: Response,
-        couple: Callable[[UpstreamConnection | None], None],
+        client_flow: FlowControl,
         tunnel: Callable[[UpstreamConnection], Awaitable[None]],
         observe: Observer,
         monotonic: Callable[[], float],
@@ -56,7 +57,7 @@ class Exchange:
         self._upstream = upstream
         self._upstream_request = upstream_request
         self._response = response
-        self._couple = couple
+        self._client_flow = client_flow
         self._tunnel = tunnel
         self._observe = observe
         self._monotonic = monotonic
@@ -80,7 +81,7 @@ class Exchange:
             await self._recover()
             await self._deliver()
         finally:
-            self._couple(None)
+            self._client_flow.set_source(None)
             if self._attempt is not None:
                 self._attempt.close()
 
@@ -196,14 +197,13 @@ class Exchange:
             added += b"x-bearerd-recovery: %b\r\n" % steps.encode()
         if self._head.status == SWITCHING_PROTOCOLS:
             self._response.switch_protocols(self._head, added)
-            self._couple(connection)
             await self._tunnel(connection)
             return
         self._response.begin(self._head, added)
         connection.stream_body_to(self._response)
         self._response.flush()
         self.head_out_at = self._monotonic()
-        self._couple(connection)
+        self._client_flow.set_source(connection.flow)
         await connection.wait_complete()
 
     def _emit_recovery(self, credential: Credential) -> None:

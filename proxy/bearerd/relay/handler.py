@@ -259,7 +259,7 @@ class RelayHandler:
                 on_interim=context.response.interim,
             ),
             response=context.response,
-            couple=connection.couple,
+            client_flow=connection.flow,
             tunnel=lambda upstream: Tunnel(connection, upstream).run(),
             observe=self._observe,
             monotonic=self._clock.monotonic,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from typing import Protocol
 
+from bearerd.relay.flow_control import FlowControl
 from bearerd.relay.upstream.connection import UpstreamConnection
 
 
@@ -17,15 +18,10 @@ class ClientSide(Protocol):
     """The client's connection, as a tunnel needs it."""
 
     transport: asyncio.Transport | None
+    flow: FlowControl
 
     def open(self, tunnel: Tunnel) -> None:
         """Hand what the client sends to *tunnel* from now on."""
-
-    def pause_reading(self) -> None:
-        """Read no more from the client for now."""
-
-    def resume_reading(self) -> None:
-        """Go on reading."""
 
 
 class Tunnel:
@@ -41,6 +37,8 @@ class Tunnel:
 
     async def run(self) -> None:
         """Pass bytes until it is over. Cancelling it breaks off both sides."""
+        self._connection.flow.set_source(self._upstream.flow)
+        self._upstream.flow.set_source(self._connection.flow)
         self._upstream.switch(self)
         self._connection.open(self)
         try:
@@ -90,20 +88,14 @@ class Tunnel:
         self._was_lost = not is_clean
         self._over.set()
 
-    def pause_reading(self) -> None:
-        """Read no more from the client: the upstream takes no more."""
-        self._connection.pause_reading()
-
-    def resume_reading(self) -> None:
-        """Go on reading from the client."""
-        self._connection.resume_reading()
-
     def _settle(self) -> None:
         if self._is_client_done and self._is_upstream_done:
             self._over.set()
 
     def _close(self) -> None:
         """End both sides: what is queued still goes out, unless one was lost."""
+        self._connection.flow.set_source(None)
+        self._upstream.flow.set_source(None)
         if not self._was_lost:
             self._upstream.finish()
             return

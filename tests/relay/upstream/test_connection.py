@@ -185,11 +185,11 @@ async def test_a_paused_wire_reads_nothing_until_it_is_resumed(stand: Stand) -> 
     await stand.answered(CHUNKED)
     basin = Basin()
     stand.connection.stream_body_to(basin)
-    stand.connection.pause_reading()
-    stand.connection.pause_reading()
+    stand.connection.flow.pause_reading()
+    stand.connection.flow.pause_reading()
     await stand.peer.send(b"1\r\nx\r\n")
     assert basin.got == []
-    stand.connection.resume_reading()
+    stand.connection.flow.resume_reading()
     await basin.until(1)
 
 
@@ -203,7 +203,7 @@ async def test_a_connection_reads_again_after_a_response_that_ended_paused(
     assert await stand.connection.peek_body(len(body)) == body
     if paused_by == "a slow client":
         stand.connection.stream_body_to(Basin())
-        stand.connection.pause_reading()
+        stand.connection.flow.pause_reading()
     stand.connection.release()
     assert stand.released == [True]
     assert (await asyncio.wait_for(stand.answered(ok(b"")), 5)).status == 200

@@ -178,7 +178,7 @@ async def test_a_slow_client_is_no_silent_upstream(
     connection = await upstream.acquire()
     start(connection)
     await (await server.accept()).head()
-    connection.pause_reading()
+    connection.flow.pause_reading()
     upstream.close_expired(connection.last_activity_at + 10_000)
     assert upstream.connection_count == 1
     assert connection.is_idle is False

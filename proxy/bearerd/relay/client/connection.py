@@ -25,8 +25,8 @@ from bearerd.errors import (
     TargetTooLong,
 )
 from bearerd.relay.client.response import DateField, Response
+from bearerd.relay.flow_control import FlowControl
 from bearerd.relay.tunnel import Tunnel
-from bearerd.relay.upstream.connection import UpstreamConnection
 
 KEEP_ALIVE_SECONDS = 300.0
 """How long an idle connection is kept. Longer than the pools of agents keep theirs
@@ -59,17 +59,17 @@ class AlreadySent(web.StreamResponse):
 
 
 class ClientConnection(web.RequestHandler):
-    """Couples the client's speed to the wire that feeds it."""
+    """One client's connection. `flow` has the upstream's connection for its source."""
 
-    __slots__ = ("_date", "_head_bytes", "_server", "_tunnel", "_upstream", "is_busy")
+    __slots__ = ("_date", "_head_bytes", "_server", "_tunnel", "flow", "is_busy")
 
     def __init__(self, server: ClientServer, date: DateField, **options: Any) -> None:
         super().__init__(server, **options)
         self._server = server
         self._date = date
-        self._upstream: UpstreamConnection | None = None
         self._tunnel: Tunnel | None = None
         self._head_bytes = 0  # of a head that is not whole yet
+        self.flow = FlowControl(self)
         self.is_busy = False  # a request of it is being served
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -79,12 +79,6 @@ class ClientConnection(web.RequestHandler):
             message = "too many connections; close some, or raise `max_connections`"
             self._refuse(Overloaded(message, retry_after_seconds=1))
             self.force_close()
-
-    def couple(self, upstream: UpstreamConnection | None) -> None:
-        """Name the wire whose bytes go to this client now."""
-        self._upstream = upstream
-        if upstream is not None and self.writing_paused:
-            upstream.pause_reading()
 
     def open(self, tunnel: Tunnel) -> None:
         """Hand what the client sends to *tunnel* from now on.
@@ -104,14 +98,12 @@ class ClientConnection(web.RequestHandler):
     def pause_writing(self) -> None:
         """Read no more from the upstream while the client takes no more."""
         super().pause_writing()
-        if self._upstream is not None:
-            self._upstream.pause_reading()
+        self.flow.pause_writing()
 
     def resume_writing(self) -> None:
         """Go on reading."""
         super().resume_writing()
-        if self._upstream is not None:
-            self._upstream.resume_reading()
+        self.flow.resume_writing()
 
     def data_received(self, data: bytes) -> None:
         """Take bytes. Where they break the grammar, the body under way has an error.

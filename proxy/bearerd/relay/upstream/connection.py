@@ -22,6 +22,7 @@ from collections.abc import Callable
 from typing import Protocol, cast
 
 from bearerd.errors import UpstreamError, UpstreamUnreachable
+from bearerd.relay.flow_control import FlowControl
 from bearerd.relay.message import Field, ResponseHead
 from bearerd.relay.upstream.response_parser import ResponseParser
 
@@ -51,12 +52,6 @@ class TunnelPeer(Protocol):
     def connection_lost(self, *, is_clean: bool) -> None:
         """Take the loss of the connection; *is_clean* if it was closed, not reset."""
 
-    def pause_reading(self) -> None:
-        """Take no more from your side for now."""
-
-    def resume_reading(self) -> None:
-        """Go on."""
-
 
 class UpstreamConnection(asyncio.Protocol):
     """Owns its transport, its parser, and the request under way.
@@ -73,14 +68,13 @@ class UpstreamConnection(asyncio.Protocol):
         "_loop",
         "_on_interim",
         "_peer",
-        "_reading_is_paused",
         "_released",
         "_response",
         "_sink",
         "_socket",
         "_transport",
         "_waiter",
-        "_write_waiter",
+        "flow",
         "is_untouched",
         "last_activity_at",
         "was_used",
@@ -101,10 +95,9 @@ class UpstreamConnection(asyncio.Protocol):
         self._on_interim: Callable[[ResponseHead], None] = _ignore
         self._error: UpstreamError | None = None
         self._waiter: asyncio.Future[None] | None = None
-        self._write_waiter: asyncio.Future[None] | None = None
         self._peer: TunnelPeer | None = None
         self._held_bytes = 0
-        self._reading_is_paused = False
+        self.flow = FlowControl(self)
         self._is_busy = False
         self._is_sent = False
         self.is_untouched = True  # no byte of a response has come
@@ -140,7 +133,7 @@ class UpstreamConnection(asyncio.Protocol):
     @property
     def is_waiting_for_upstream(self) -> bool:
         """Say whether it waits for the upstream, not for a client that is slow."""
-        return self._is_busy and not (self._reading_is_paused or self.is_tunnel)
+        return self._is_busy and not (self.flow.is_reading_paused or self.is_tunnel)
 
     @property
     def is_tunnel(self) -> bool:
@@ -190,8 +183,7 @@ class UpstreamConnection(asyncio.Protocol):
             raise self._error or UpstreamUnreachable(_closed("during the request"))
         self.last_activity_at = self._loop.time()
         self._transport.write(part)
-        if self._write_waiter is not None:
-            await self._write_waiter
+        await self.flow.drain()
 
     def mark_request_sent(self) -> None:
         """Note that the request has been handed over whole."""
@@ -222,7 +214,7 @@ class UpstreamConnection(asyncio.Protocol):
         """Hand the response's body to *sink*: what is held now, the rest as it comes."""
         self._sink = sink
         self._hand_over()
-        self.resume_reading()
+        self.flow.resume_reading()
 
     async def wait_complete(self) -> None:
         """Return when the body has gone to the sink whole.
@@ -242,7 +234,7 @@ class UpstreamConnection(asyncio.Protocol):
             self._is_busy = False
             self._sink = None
             # The response may have ended while reading was paused.
-            self.resume_reading()
+            self.flow.resume_reading()
             self.last_activity_at = self._loop.time()
             self._released(self)
         else:
@@ -257,7 +249,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._peer = peer
         if self._response.switched:
             peer.data_received(self._response.switched)
-        self.resume_reading()
+        self.flow.resume_reading()
 
     def write_raw(self, data: bytes) -> None:
         """Send bytes of the protocol that was switched to."""
@@ -279,16 +271,16 @@ class UpstreamConnection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.close()
 
+    # What the flow control calls.
+
     def pause_reading(self) -> None:
-        """Take no more from the upstream for now: the client is slower."""
-        if not self._reading_is_paused and self._transport is not None:
-            self._reading_is_paused = True
+        """Read no more from the upstream."""
+        if self._transport is not None:
             self._transport.pause_reading()
 
     def resume_reading(self) -> None:
-        """Undo `pause_reading`."""
-        if self._reading_is_paused and self._transport is not None:
-            self._reading_is_paused = False
+        """Read again. The pause does not count as the upstream's silence."""
+        if self._transport is not None:
             self.last_activity_at = self._loop.time()
             self._transport.resume_reading()
 
@@ -344,18 +336,12 @@ class UpstreamConnection(asyncio.Protocol):
         self._transport = None
 
     def pause_writing(self) -> None:
-        """Make `send` wait, and the far end of a tunnel stop reading."""
-        self._write_waiter = self._loop.create_future()
-        if self._peer is not None:
-            self._peer.pause_reading()
+        """Slow down whatever writes to the upstream."""
+        self.flow.pause_writing()
 
     def resume_writing(self) -> None:
-        """Let `send` go on."""
-        waiter, self._write_waiter = self._write_waiter, None
-        if waiter is not None and not waiter.done():
-            waiter.set_result(None)
-        if self._peer is not None:
-            self._peer.resume_reading()
+        """Let it go on."""
+        self.flow.resume_writing()
 
     # Inside.
 
@@ -369,7 +355,7 @@ class UpstreamConnection(asyncio.Protocol):
         if sink is None:
             self._held_bytes = sum(map(len, response.chunks))
             if self._held_bytes >= HOLD_LIMIT_BYTES:
-                self.pause_reading()
+                self.flow.pause_reading()
             return
         if response.chunks:
             chunks, response.chunks = response.chunks, []
@@ -411,7 +397,7 @@ class UpstreamConnection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
         self._is_busy = False
-        self.resume_writing()
+        self.flow.resume_writing()
         self._wake()
         self._released(self)
 
