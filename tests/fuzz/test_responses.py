@@ -29,14 +29,14 @@ class Read:
     body: bytes
     trailers: list[Field]
     is_complete: bool
-    may_be_followed: bool
+    leaves_connection_reusable: bool
     is_refused: bool
 
 
 def read(parts: list[bytes], *, is_head: bool = False, ends: bool = True) -> Read:
     """Feed *parts* until one is refused; then the connection ends."""
     parser = ResponseParser()
-    parser.expect(is_head_request=is_head, asks_upgrade=False)
+    parser.expect_response(is_head_request=is_head, asks_upgrade=False)
     return take(parser, parts, ends=ends)
 
 
@@ -48,16 +48,16 @@ def take(parser: ResponseParser, parts: list[bytes], *, ends: bool) -> Read:
             parser.feed(part)
     except UpstreamProtocolError:
         is_refused = True
-    may_be_followed = parser.may_be_followed
+    leaves_connection_reusable = parser.leaves_connection_reusable
     if ends and not is_refused:
         parser.feed_eof()
     return Read(
         parser.head,
-        parser.interims,
-        b"".join(parser.chunks),
+        parser.take_interims(),
+        b"".join(parser.take_chunks()),
         parser.trailers,
         parser.is_complete,
-        may_be_followed,
+        leaves_connection_reusable,
         is_refused,
     )
 
@@ -68,7 +68,7 @@ def check(data: bytes, cuts: list[int], *, is_head: bool) -> None:
     assert got == read(split(data, []), is_head=is_head)
     assert not (got.is_refused and got.is_complete)
     if not got.is_complete:
-        assert not got.may_be_followed
+        assert not got.leaves_connection_reusable
     if got.head is None:
         assert (got.body, got.is_complete) == (b"", False)
         return
@@ -117,10 +117,10 @@ def test_a_response_leaves_nothing_behind_for_the_next(
     """Where a connection may go on, it goes on as if it were new."""
     first_is_head, first = asked
     parser = ResponseParser()
-    parser.expect(is_head_request=first_is_head, asks_upgrade=False)
-    if not take(parser, [first], ends=False).may_be_followed:
+    parser.expect_response(is_head_request=first_is_head, asks_upgrade=False)
+    if not take(parser, [first], ends=False).leaves_connection_reusable:
         return
-    parser.expect(is_head_request=second_is_head, asks_upgrade=False)
+    parser.expect_response(is_head_request=second_is_head, asks_upgrade=False)
     got = take(parser, split(second, []), ends=True)
     assert got == read(split(second, []), is_head=second_is_head)
 

@@ -17,12 +17,11 @@ from bearerd.events import Observer, RecoveryFinished
 from bearerd.relay import challenge, headers
 from bearerd.relay.client.response import Response
 from bearerd.relay.flow_control import FlowControl
-from bearerd.relay.message import ResponseHead
+from bearerd.relay.message import SWITCHING_PROTOCOLS, ResponseHead
 from bearerd.relay.recovery import SENDING, Outcome, State, after
 from bearerd.relay.upstream.attempt import Attempt, UpstreamRequest, send_request
 from bearerd.relay.upstream.connection import UpstreamConnection
 from bearerd.relay.upstream.pool import UpstreamPool
-from bearerd.relay.upstream.response_parser import SWITCHING_PROTOCOLS
 
 FIRST_ERROR, UNAUTHORIZED = 400, 401
 

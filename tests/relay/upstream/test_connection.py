@@ -10,7 +10,8 @@ import pytest
 
 from bearerd.errors import UpstreamError, UpstreamProtocolError, UpstreamUnreachable
 from bearerd.relay.message import Field, ResponseHead
-from bearerd.relay.upstream.connection import HOLD_LIMIT_BYTES, UpstreamConnection
+from bearerd.relay.upstream.connection import UpstreamConnection
+from bearerd.relay.upstream.response_body import BUFFER_LIMIT_BYTES
 from tests.wire.peers import PATIENCE_SECONDS, Peer, RawUpstream
 
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -169,8 +170,8 @@ async def test_a_body_that_nobody_takes_is_not_piled_up(stand: Stand) -> None:
     size = 64 << 20
     await stand.answered(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size)
     sending = asyncio.create_task(stand.peer.send(bytes(size)))
-    held = await stand.connection.peek_body(HOLD_LIMIT_BYTES)
-    assert len(held) == HOLD_LIMIT_BYTES
+    held = await stand.connection.peek_body(BUFFER_LIMIT_BYTES)
+    assert len(held) == BUFFER_LIMIT_BYTES
     assert not stand.connection.is_waiting_for_upstream
     assert not sending.done()
     basin = Basin()
@@ -198,7 +199,7 @@ async def test_a_connection_reads_again_after_a_response_that_ended_paused(
     stand: Stand, paused_by: str
 ) -> None:
     """Otherwise the next request on it never sees its response."""
-    body = bytes(HOLD_LIMIT_BYTES)
+    body = bytes(BUFFER_LIMIT_BYTES)
     await stand.answered(ok(body))
     assert await stand.connection.peek_body(len(body)) == body
     if paused_by == "a slow client":

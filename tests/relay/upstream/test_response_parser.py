@@ -40,14 +40,14 @@ class Read:
     body: bytes = b""
     trailers: list[Field] = field(default_factory=list)
     is_complete: bool = False
-    may_be_followed: bool = False
+    leaves_connection_reusable: bool = False
     is_refused: bool = False
 
 
 def read(*parts: bytes, is_head_request: bool = False, ends: bool = False) -> Read:
     """Feed *parts*; the connection may end behind them."""
     parser = ResponseParser()
-    parser.expect(is_head_request=is_head_request, asks_upgrade=False)
+    parser.expect_response(is_head_request=is_head_request, asks_upgrade=False)
     return feed(parser, *parts, ends=ends)
 
 
@@ -63,11 +63,11 @@ def feed(parser: ResponseParser, *parts: bytes, ends: bool = False) -> Read:
         parser.feed_eof()
     return Read(
         parser.head,
-        parser.interims,
-        b"".join(parser.chunks),
+        parser.take_interims(),
+        b"".join(parser.take_chunks()),
         parser.trailers,
         parser.is_complete,
-        parser.may_be_followed and not is_refused,
+        parser.leaves_connection_reusable and not is_refused,
         is_refused,
     )
 
@@ -91,7 +91,11 @@ def test_a_response_cut_at_any_byte_is_the_same_response(
 ) -> None:
     """Where a segment ends means nothing."""
     whole = read(raw)
-    assert (whole.body, whole.is_complete, whole.may_be_followed) == (body, True, True)
+    assert (whole.body, whole.is_complete, whole.leaves_connection_reusable) == (
+        body,
+        True,
+        True,
+    )
     for cut in range(len(raw) + 1):
         assert read(raw[:cut], raw[cut:]) == whole
     assert read(*[bytes([byte]) for byte in raw]) == whole
@@ -105,7 +109,7 @@ def test_no_beginning_of_a_response_is_taken_for_all_of_it(
     for cut in range(len(raw)):
         begun = read(raw[:cut], ends=True)
         assert not begun.is_complete
-        assert not begun.may_be_followed
+        assert not begun.leaves_connection_reusable
         assert body.startswith(begun.body)
 
 
@@ -127,7 +131,7 @@ def test_any_body_comes_out_of_its_chunks(chunks: list[bytes], size: int) -> Non
     raw = CHUNKED + framed + b"0\r\n\r\n"
     got = read(*[raw[at : at + size] for at in range(0, len(raw), size)])
     assert got.body == b"".join(chunks)
-    assert got.may_be_followed
+    assert got.leaves_connection_reusable
 
 
 def test_a_head_is_kept_as_it_came() -> None:
@@ -144,7 +148,7 @@ def test_a_body_without_framing_ends_with_the_connection() -> None:
     begun = read(CLOSED + b"abc")
     assert (begun.body, begun.is_complete) == (b"abc", False)
     ended = read(CLOSED + b"abc", ends=True)
-    assert (ended.body, ended.is_complete, ended.may_be_followed) == (
+    assert (ended.body, ended.is_complete, ended.leaves_connection_reusable) == (
         b"abc",
         True,
         False,
@@ -152,7 +156,7 @@ def test_a_body_without_framing_ends_with_the_connection() -> None:
 
 
 @pytest.mark.parametrize(
-    ("raw", "may_be_followed"),
+    ("raw", "leaves_connection_reusable"),
     [
         (ok(b"x"), True),
         (ok(b"x", b"Connection: close"), False),
@@ -164,12 +168,14 @@ def test_a_body_without_framing_ends_with_the_connection() -> None:
         (ok(b"x") + b"\r\n", True),
     ],
 )
-def test_whether_another_response_may_follow(raw: bytes, may_be_followed: bool) -> None:
+def test_whether_another_response_may_follow(
+    raw: bytes, leaves_connection_reusable: bool
+) -> None:
     """RFC 9112 section 9.3; and never after bytes that nobody asked for."""
     for parts in ((raw,), tuple(bytes([byte]) for byte in raw)):
         got = read(*parts)
         assert (got.body, got.is_complete) == (b"x", True)
-        assert got.may_be_followed is may_be_followed
+        assert got.leaves_connection_reusable is leaves_connection_reusable
 
 
 @pytest.mark.parametrize(
@@ -178,24 +184,32 @@ def test_whether_another_response_may_follow(raw: bytes, may_be_followed: bool) 
 def test_a_response_to_head_is_whole_with_its_head(line: bytes) -> None:
     """And the next one on the same parser is understood."""
     parser = ResponseParser()
-    parser.expect(is_head_request=True, asks_upgrade=False)
+    parser.expect_response(is_head_request=True, asks_upgrade=False)
     got = feed(parser, b"HTTP/1.1 200 OK\r\n%b\r\n" % line)
-    assert (got.body, got.is_complete, got.may_be_followed) == (b"", True, line != b"")
-    parser.expect(is_head_request=False, asks_upgrade=False)
+    assert (got.body, got.is_complete, got.leaves_connection_reusable) == (
+        b"",
+        True,
+        line != b"",
+    )
+    parser.expect_response(is_head_request=False, asks_upgrade=False)
     assert feed(parser, ok(b"next")).body == b"next"
 
 
 def test_a_body_behind_a_response_to_head_is_stray() -> None:
     """It would be read as the next response."""
     got = read(ok(b"evil"), is_head_request=True)
-    assert (got.body, got.is_complete, got.may_be_followed) == (b"", True, False)
+    assert (got.body, got.is_complete, got.leaves_connection_reusable) == (
+        b"",
+        True,
+        False,
+    )
 
 
 def test_one_parser_reads_one_response_after_another() -> None:
     """Nothing of the last one is left in the next."""
     parser = ResponseParser()
     for raw, body in [*WHOLE.values(), *WHOLE.values()]:
-        parser.expect(is_head_request=False, asks_upgrade=False)
+        parser.expect_response(is_head_request=False, asks_upgrade=False)
         got = feed(parser, raw)
         assert (got, got.body) == (read(raw), body)
 
@@ -267,7 +281,7 @@ def test_as_many_interim_responses_as_are_allowed_are_told() -> None:
     got = read(HINTS * INTERIM_LIMIT + ok(b"x"))
     assert [head.status for head in got.interims] == [103] * INTERIM_LIMIT
     assert {head.fields for head in got.interims} == {((b"Link", b"</a>"),)}
-    assert got.may_be_followed
+    assert got.leaves_connection_reusable
 
 
 @given(st.binary(max_size=200))
@@ -284,19 +298,19 @@ SWITCHING = b"HTTP/1.1 101 Yes\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
 def test_what_comes_behind_a_101_is_kept_until_somebody_takes_it() -> None:
     """However many reads there are before the tunnel is opened."""
     parser = ResponseParser()
-    parser.expect(is_head_request=False, asks_upgrade=True)
+    parser.expect_response(is_head_request=False, asks_upgrade=True)
     for part in (SWITCHING + b"a", b"HTTP/1.1 200 OK\r\n\r\n", b"\x00"):
         parser.feed(part)
-    assert parser.switched == b"aHTTP/1.1 200 OK\r\n\r\n\x00"
+    assert parser.trailing_data == b"aHTTP/1.1 200 OK\r\n\r\n\x00"
 
 
 def test_no_response_follows_a_101() -> None:
     """The connection speaks another protocol, even if no tunnel was opened."""
     parser = ResponseParser()
-    parser.expect(is_head_request=False, asks_upgrade=True)
+    parser.expect_response(is_head_request=False, asks_upgrade=True)
     parser.feed(SWITCHING)
     assert parser.is_complete
-    assert not parser.may_be_followed
+    assert not parser.leaves_connection_reusable
 
 
 @pytest.mark.parametrize(
@@ -305,6 +319,6 @@ def test_no_response_follows_a_101() -> None:
 def test_a_101_that_does_not_say_what_it_switches_to_is_refused(line: bytes) -> None:
     """RFC 9110 section 7.8 wants both fields; one alone says nothing."""
     parser = ResponseParser()
-    parser.expect(is_head_request=False, asks_upgrade=True)
+    parser.expect_response(is_head_request=False, asks_upgrade=True)
     with pytest.raises(UpstreamProtocolError):
         parser.feed(SWITCHING.replace(line, b""))

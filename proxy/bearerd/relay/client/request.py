@@ -10,8 +10,7 @@ from aiohttp import HttpVersion10, HttpVersion11, web
 from bearerd.errors import RequestMalformed
 from bearerd.relay.body import BodyReader
 from bearerd.relay.headers import nominations
-from bearerd.relay.message import Fields
-from bearerd.relay.upstream.response_parser import WEBSOCKET
+from bearerd.relay.message import WEBSOCKET, Fields
 
 LENGTH_LIMIT = 1 << 63
 """Where other parsers begin to count from zero again."""

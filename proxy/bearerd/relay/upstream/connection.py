@@ -23,21 +23,9 @@ from typing import Protocol, cast
 
 from bearerd.errors import UpstreamError, UpstreamUnreachable
 from bearerd.relay.flow_control import FlowControl
-from bearerd.relay.message import Field, ResponseHead
+from bearerd.relay.message import ResponseHead
+from bearerd.relay.upstream.response_body import BodySink, ResponseBody
 from bearerd.relay.upstream.response_parser import ResponseParser
-
-HOLD_LIMIT_BYTES = 64 * 1024
-"""What is kept of a body that nobody takes yet; then reading stops."""
-
-
-class BodySink(Protocol):
-    """Where a response's body goes. Called from the event loop's read callback."""
-
-    def body_chunks(self, chunks: list[bytes]) -> None:
-        """Take what one read brought of the body: one or more, none of them empty."""
-
-    def end(self, trailers: list[Field]) -> None:
-        """Take the end of a body that came whole."""
 
 
 class TunnelPeer(Protocol):
@@ -61,16 +49,15 @@ class UpstreamConnection(asyncio.Protocol):
     """
 
     __slots__ = (
+        "_body",
         "_error",
-        "_held_bytes",
         "_is_busy",
         "_is_sent",
         "_loop",
         "_on_interim",
+        "_parser",
         "_peer",
         "_released",
-        "_response",
-        "_sink",
         "_socket",
         "_transport",
         "_waiter",
@@ -90,13 +77,12 @@ class UpstreamConnection(asyncio.Protocol):
         self._socket = connected
         self._released = released
         self._transport: asyncio.Transport | None = None
-        self._response = ResponseParser()
-        self._sink: BodySink | None = None
+        self._parser = ResponseParser()
+        self._body = ResponseBody()
         self._on_interim: Callable[[ResponseHead], None] = _ignore
         self._error: UpstreamError | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._peer: TunnelPeer | None = None
-        self._held_bytes = 0
         self.flow = FlowControl(self)
         self._is_busy = False
         self._is_sent = False
@@ -161,12 +147,11 @@ class UpstreamConnection(asyncio.Protocol):
         """
         assert self._transport is not None  # noqa: S101 - it is idle
         self.was_used = not self.is_untouched or self.was_used
-        self._response.expect(
+        self._parser.expect_response(
             is_head_request=is_head_request, asks_upgrade=asks_upgrade
         )
-        self._sink = None
+        self._body = ResponseBody()
         self._on_interim = on_interim
-        self._held_bytes = 0
         self._is_busy = True
         self._is_sent = is_complete
         self.is_untouched = True
@@ -195,25 +180,24 @@ class UpstreamConnection(asyncio.Protocol):
         Raises:
             UpstreamError: none will come.
         """
-        while self._response.head is None:
+        while self._parser.head is None:
             await self._wait()
-        return self._response.head
+        return self._parser.head
 
     async def peek_body(self, limit_bytes: int) -> bytes:
         """Return the body's beginning: *limit_bytes* of it, or all if it is shorter.
 
         A sink that comes later gets it again. A body that breaks off gives what came.
         """
-        while not self._response.is_complete and self._held_bytes < limit_bytes:
+        while not self._parser.is_complete and self._body.buffered_bytes < limit_bytes:
             if self._error is not None:
                 break
             await self._wait()
-        return b"".join(self._response.chunks)[:limit_bytes]
+        return self._body.peek(limit_bytes)
 
     def stream_body_to(self, sink: BodySink) -> None:
         """Hand the response's body to *sink*: what is held now, the rest as it comes."""
-        self._sink = sink
-        self._hand_over()
+        self._body.set_sink(sink)
         self.flow.resume_reading()
 
     async def wait_complete(self) -> None:
@@ -222,7 +206,7 @@ class UpstreamConnection(asyncio.Protocol):
         Raises:
             UpstreamError: it broke off. What was handed over stays handed over.
         """
-        while not self._response.is_complete:
+        while not self._parser.is_complete:
             await self._wait()
         self.release()
 
@@ -230,9 +214,8 @@ class UpstreamConnection(asyncio.Protocol):
         """Be done with the response: keep the connection if all of it is in, else close."""
         if not self._is_busy:
             return
-        if self._is_sent and self._response.may_be_followed:
+        if self._is_sent and self._parser.leaves_connection_reusable:
             self._is_busy = False
-            self._sink = None
             # The response may have ended while reading was paused.
             self.flow.resume_reading()
             self.last_activity_at = self._loop.time()
@@ -247,8 +230,8 @@ class UpstreamConnection(asyncio.Protocol):
     def switch(self, peer: TunnelPeer) -> None:
         """Pass raw bytes from now on, after a 101: what came behind it, and the rest."""
         self._peer = peer
-        if self._response.switched:
-            peer.data_received(self._response.switched)
+        if self._parser.trailing_data:
+            peer.data_received(self._parser.trailing_data)
         self.flow.resume_reading()
 
     def write_raw(self, data: bytes) -> None:
@@ -301,18 +284,14 @@ class UpstreamConnection(asyncio.Protocol):
             return
         self.last_activity_at = self._loop.time()
         self.is_untouched = False
-        response = self._response
         fault: UpstreamError | None = None
         try:
-            response.feed(data)
+            self._parser.feed(data)
         except UpstreamError as error:
             fault = error
-        if response.interims or response.chunks or response.is_complete:
-            self._hand_over()
+        self._pass_on()
         if fault is not None:
             self._fail(fault)
-        elif self._sink is None or response.is_complete:
-            self._wake()
 
     def eof_received(self) -> bool:
         """End a body that ends with the connection; any other has broken off.
@@ -321,17 +300,16 @@ class UpstreamConnection(asyncio.Protocol):
         """
         if self._peer is not None:
             return self._peer.eof_received()
-        if self._is_busy and not self._response.is_complete and self._has_tls_ended():
-            self._response.feed_eof()
-            self._hand_over()
-            self._wake()
+        if self._is_busy and not self._parser.is_complete and self._has_tls_ended():
+            self._parser.feed_eof()
+            self._pass_on()
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell whoever waits that nothing more will come."""
         if self._peer is not None:
             self._peer.connection_lost(is_clean=exc is None and self._error is None)
-        where = "in mid-answer" if self._response.head else "before it answered"
+        where = "in mid-answer" if self._parser.head else "before it answered"
         self._fail(UpstreamUnreachable(_closed(where)))
         self._transport = None
 
@@ -345,23 +323,22 @@ class UpstreamConnection(asyncio.Protocol):
 
     # Inside.
 
-    def _hand_over(self) -> None:
-        """Give the sink what there is; without one, hold it up to a limit."""
-        response, sink = self._response, self._sink
-        if response.interims:
-            interims, response.interims = response.interims, []
-            for head in interims:
+    def _pass_on(self) -> None:
+        """Hand on what the parser has made of the last bytes."""
+        parser, body = self._parser, self._body
+        is_streamed = body.has_sink
+        if not is_streamed:
+            for head in parser.take_interims():
                 self._on_interim(head)
-        if sink is None:
-            self._held_bytes = sum(map(len, response.chunks))
-            if self._held_bytes >= HOLD_LIMIT_BYTES:
+        if chunks := parser.take_chunks():
+            body.write(chunks)
+        if parser.is_complete:
+            body.end(parser.trailers)
+            self._wake()
+        elif not is_streamed:
+            if body.is_full:
                 self.flow.pause_reading()
-            return
-        if response.chunks:
-            chunks, response.chunks = response.chunks, []
-            sink.body_chunks(chunks)
-        if response.is_complete:
-            sink.end(response.trailers)
+            self._wake()
 
     def _has_tls_ended(self) -> bool:
         """Say whether it was not TCP alone that ended, which anybody can bring about.
