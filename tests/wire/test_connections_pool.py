@@ -204,10 +204,11 @@ async def test_a_connection_idle_for_too_long_is_closed() -> None:
         )
         peer = await server.accept()
         await peer.send(b"HTTP/1.1 204 No Content\r\n\r\n")
-        await wire.receive_head()
-        await wire.wait_complete()
+        await wire.response.receive_head()
+        await wire.response.wait_complete()
+        wire.release()
         upstream.close_expired(wire.last_activity_at + IDLE_SECONDS - 0.1)
-        assert wire.is_idle
+        assert wire.is_available
         upstream.close_expired(wire.last_activity_at + IDLE_SECONDS + 0.1)
         assert upstream.connection_count == 0
         assert await peer.exactly(5) == b"asked"

@@ -140,9 +140,9 @@ async def test_a_silent_tunnel_ends_at_its_own_limit() -> None:
             on_interim=lambda _head: None,
         )
         await (await server.accept()).send(SWITCHED)
-        await wire.receive_head()
+        await wire.response.receive_head()
         far_end = FarEnd()
-        wire.switch(far_end)
+        wire.switch_protocols(far_end)
         upstream.close_expired(wire.last_activity_at + TUNNEL_IDLE_SECONDS - 1)
         assert upstream.connection_count == 1
         upstream.close_expired(wire.last_activity_at + TUNNEL_IDLE_SECONDS + 1)

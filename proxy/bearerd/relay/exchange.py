@@ -129,7 +129,7 @@ class Exchange:
         beginning = b""
         try:
             async with asyncio.timeout(INSPECTION_SECONDS):
-                beginning = await self._attempt.connection.peek_body(
+                beginning = await self._attempt.connection.response.peek_body(
                     challenge.INSPECTED_BYTES
                 )
         except TimeoutError:
@@ -199,11 +199,11 @@ class Exchange:
             await self._tunnel(connection)
             return
         self._response.begin(self._head, added)
-        connection.stream_body_to(self._response)
+        connection.response.stream_body_to(self._response)
         self._response.flush()
         self.head_out_at = self._monotonic()
         self._client_flow.set_source(connection.flow)
-        await connection.wait_complete()
+        await connection.response.wait_complete()
 
     def _emit_recovery(self, credential: Credential) -> None:
         assert self._refused_at is not None  # noqa: S101 - the caller's condition

@@ -11,7 +11,7 @@ upstream's, has one `FlowControl`, which pauses whatever fills the buffer:
    more of the body; then the reader's own limit pauses reading from the client.
 3. Tunnel. Each connection is the source of the other.
 4. A response body that nothing takes yet. The upstream's connection pauses its own
-   reading when its buffer is full (`ResponseBody.is_full`).
+   reading when its `BodyBuffer` is full, and resumes it when the body has a sink.
 
 So a stream holds at most what one read brings and what the two buffers allow. No task and
 no queue stands between the two connections.

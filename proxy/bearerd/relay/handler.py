@@ -260,7 +260,7 @@ class RelayHandler:
             ),
             response=context.response,
             client_flow=connection.flow,
-            tunnel=lambda upstream: Tunnel(connection, upstream).run(),
+            tunnel=lambda upstream: Tunnel(connection, upstream).relay_until_closed(),
             observe=self._observe,
             monotonic=self._clock.monotonic,
         )

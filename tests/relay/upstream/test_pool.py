@@ -94,7 +94,7 @@ async def used(
         peer = await server.accept()
         await peer.head()
         await peer.send(OK)
-        await connection.receive_head()
+        await connection.response.receive_head()
         connection.release()
     return connections
 
@@ -128,7 +128,7 @@ async def test_a_connection_that_died_while_idle_is_passed_over(
     server.peers[1].close()
     await server.peers[1].writer.wait_closed()
     assert await upstream.acquire() is first
-    assert not second.is_idle
+    assert not second.is_available
 
 
 async def test_bytes_that_came_while_idle_end_a_connection(
@@ -167,7 +167,7 @@ async def test_an_upstream_that_is_silent_too_long_is_given_up(
     assert upstream.connection_count == 1
     upstream.close_expired(connection.last_activity_at + 301)
     with pytest.raises(UpstreamTimeout, match="silent for 300 seconds"):
-        await connection.receive_head()
+        await connection.response.receive_head()
     assert await peer.gone() == b""
 
 
@@ -181,7 +181,7 @@ async def test_a_slow_client_is_no_silent_upstream(
     connection.flow.pause_reading()
     upstream.close_expired(connection.last_activity_at + 10_000)
     assert upstream.connection_count == 1
-    assert connection.is_idle is False
+    assert connection.is_available is False
 
 
 async def test_sweeping_runs_until_cancelled(upstream: UpstreamPool) -> None:
@@ -283,7 +283,7 @@ async def test_a_certificate_that_is_vouched_for_is_good(
     upstream = pool(tls_port, tls=ssl.create_default_context(cafile=certificate[0]))
     connection = await upstream.acquire()
     start(connection)
-    assert (await connection.receive_head()).status == 200
+    assert (await connection.response.receive_head()).status == 200
     connection.release()
     assert await upstream.acquire() is connection
     upstream.close_connections()

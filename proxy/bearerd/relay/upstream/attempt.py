@@ -57,7 +57,6 @@ class Attempt:
 
     def __init__(self, connection: UpstreamConnection) -> None:
         self.connection = connection
-        self.is_stale = connection.was_used or not connection.is_untouched
         self._upload: asyncio.Task[None] | None = None
         self._fault: BearerdError | None = None
 
@@ -102,7 +101,7 @@ class Attempt:
             RequestMalformed: the client's body is none, so the request was given up.
         """
         try:
-            head = await self.connection.receive_head()
+            head = await self.connection.response.receive_head()
         except UpstreamError:
             if self._fault is not None:
                 raise self._fault from None
@@ -150,9 +149,10 @@ async def send_request(
             attempt.start(upstream, upstream_request, auth_fields)
             return attempt, await attempt.receive_head()
         except UpstreamUnreachable:
-            was_silent = attempt.is_stale and attempt.connection.is_untouched
+            connection = attempt.connection
+            was_stale = connection.is_reused and not connection.response.has_begun
             attempt.close()
-            if must_be_new or not (was_silent and upstream_request.is_replayable):
+            if must_be_new or not (was_stale and upstream_request.is_replayable):
                 raise
         except BaseException:
             attempt.close()

@@ -7,6 +7,7 @@ timer runs per request: one sweep a second looks at every wire.
 from __future__ import annotations
 
 import asyncio
+import math
 import ssl
 from collections import deque
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from urllib.parse import urlsplit
 from bearerd.errors import UpstreamTimeout, UpstreamUnreachable
 from bearerd.relay.message import ResponseHead
 from bearerd.relay.upstream.connection import UpstreamConnection
+from bearerd.relay.upstream.connection_state import ConnectionState
 from bearerd.relay.upstream.cookies import CookieJar
 from bearerd.relay.upstream.dial import HttpProxy, dial
 
@@ -98,7 +100,7 @@ class UpstreamPool:
         """
         while self._idle and not must_be_new:
             connection = self._idle.pop()
-            if connection.is_idle and connection.has_no_unread_data:
+            if connection.is_available and not connection.has_unread_data:
                 return connection
             connection.abort()
         return await self._connect()
@@ -136,17 +138,20 @@ class UpstreamPool:
         while self._idle and now - self._idle[0].last_activity_at > IDLE_SECONDS:
             self._idle.popleft().abort()
         for connection in tuple(self._connections):
-            limit = self._idle_timeout_seconds
-            if connection.is_tunnel:
-                limit = TUNNEL_IDLE_SECONDS
-            elif not connection.is_waiting_for_upstream:
-                continue
-            elif connection.is_untouched:
-                limit = self._first_byte_timeout_seconds
+            limit = self._silence_limit_seconds(connection)
             if now - connection.last_activity_at > limit:
-                connection.expire(
+                connection.abort(
                     UpstreamTimeout(f"the upstream was silent for {limit:g} seconds")
                 )
+
+    def _silence_limit_seconds(self, connection: UpstreamConnection) -> float:
+        if connection.state is ConnectionState.TUNNEL:
+            return TUNNEL_IDLE_SECONDS
+        if not connection.is_waiting_for_upstream:
+            return math.inf
+        if connection.state is ConnectionState.WAITING:
+            return self._first_byte_timeout_seconds
+        return self._idle_timeout_seconds
 
     async def _connect(self) -> UpstreamConnection:
         loop = asyncio.get_running_loop()
@@ -179,7 +184,7 @@ class UpstreamPool:
                 f"no connection to the upstream {where}: {reason}"
             ) from error
         # The event loop hands over what came with the handshake before this task runs.
-        if not connection.is_idle:
+        if not connection.is_available:
             raise UpstreamUnreachable(
                 f"the upstream {where} sent bytes, or closed, before any request"
             )
@@ -187,7 +192,7 @@ class UpstreamPool:
         return connection
 
     def _released(self, connection: UpstreamConnection) -> None:
-        if connection.is_idle:
+        if connection.is_available:
             self._idle.append(connection)
         else:
             self._connections.discard(connection)
