@@ -27,7 +27,7 @@ from bearerd.events import LockWaited, Observer
 from bearerd.relay import access
 from bearerd.relay.access import ListenerRules
 from bearerd.relay.upstream.dial import HttpProxy
-from bearerd.relay.upstream.pool import Origin
+from bearerd.relay.upstream.origin import Origin
 from bearerd.rescue import rescue_place
 from bearerd.settings import ProfileSettings, Settings
 

@@ -43,7 +43,8 @@ from bearerd.relay.body import ReplayMemory
 from bearerd.relay.handler import RelayHandler, Route
 from bearerd.relay.listener import Listener
 from bearerd.relay.upstream.cookies import CookieJar
-from bearerd.relay.upstream.pool import Origin, UpstreamPool
+from bearerd.relay.upstream.origin import Origin
+from bearerd.relay.upstream.pool import UpstreamPool
 from bearerd.settings import Settings
 from bearerd.settings.profile import ProfileSettings
 

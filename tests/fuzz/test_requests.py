@@ -27,7 +27,8 @@ from bearerd.relay.message import Fields, ResponseHead
 from bearerd.relay.target import origin_form, resolve
 from bearerd.relay.upstream.attempt import Attempt, UpstreamRequest
 from bearerd.relay.upstream.connection import UpstreamConnection
-from bearerd.relay.upstream.pool import Origin, UpstreamPool
+from bearerd.relay.upstream.origin import Origin
+from bearerd.relay.upstream.pool import UpstreamPool
 from tests.fuzz.readers import Told, request_by_h11, request_by_llhttp
 from tests.fuzz.shapes import CORPUS, SPLITS, fuzzed, mutated, requests, split
 from tests.fuzz.transport import Kept

@@ -26,7 +26,8 @@ from bearerd.relay.exchange import Exchange
 from bearerd.relay.flow_control import FlowControl
 from bearerd.relay.upstream.attempt import UpstreamRequest
 from bearerd.relay.upstream.connection import UpstreamConnection
-from bearerd.relay.upstream.pool import Origin, UpstreamPool
+from bearerd.relay.upstream.origin import Origin
+from bearerd.relay.upstream.pool import UpstreamPool
 from tests.wire.peers import Peer, RawUpstream, first_line, status, values
 
 OLD = Credential("old-access", "old-refresh", generation=1)

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 from aiohappyeyeballs import AddrInfoType
 
-from bearerd.relay.upstream.dial import _first_of
-from bearerd.relay.upstream.pool import IDLE_SECONDS, Origin, UpstreamPool
+from bearerd.relay.upstream.dial import connect_first
+from bearerd.relay.upstream.origin import Origin
+from bearerd.relay.upstream.pool import IDLE_SECONDS, UpstreamPool
 from tests.wire.gateway import Gateway, get, ok, post, running
 from tests.wire.peers import Peer, RawUpstream, first_line, status, values
 
@@ -229,7 +230,7 @@ async def test_a_name_with_two_addresses_is_reached_over_the_one_that_answers(
     async with server:
         addresses = [address(family, port) for family in FAMILIES]
         addresses.sort(key=lambda known: known[0] != first)
-        with await _first_of(addresses) as connected:
+        with await connect_first(addresses) as connected:
             assert connected.family == listening
 
 
@@ -244,7 +245,7 @@ async def test_an_address_that_swallows_everything_holds_the_next_up_for_a_momen
         began = loop.time()
         async with server:
             both = [address(socket.AF_INET, dead), address(socket.AF_INET, port)]
-            with await _first_of(both) as connected:
+            with await connect_first(both) as connected:
                 assert connected.getpeername()[1] == port
         assert loop.time() - began < 2.0
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from bearerd.relay.upstream.pool import TUNNEL_IDLE_SECONDS, Origin, UpstreamPool
+from bearerd.relay.upstream.origin import Origin
+from bearerd.relay.upstream.pool import TUNNEL_IDLE_SECONDS, UpstreamPool
 from tests.support import Canary
 from tests.wire.gateway import Gateway, running
 from tests.wire.peers import Peer, RawUpstream, status

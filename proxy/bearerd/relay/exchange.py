@@ -129,7 +129,7 @@ class Exchange:
         beginning = b""
         try:
             async with asyncio.timeout(INSPECTION_SECONDS):
-                beginning = await self._attempt.connection.response.peek_body(
+                beginning = await self._attempt.response.peek_body(
                     challenge.INSPECTED_BYTES
                 )
         except TimeoutError:

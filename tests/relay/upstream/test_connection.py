@@ -7,8 +7,8 @@ import asyncio
 import pytest
 
 from bearerd.errors import UpstreamError, UpstreamTimeout, UpstreamUnreachable
-from bearerd.relay.upstream.body_buffer import BUFFER_LIMIT_BYTES
 from bearerd.relay.upstream.connection_state import ConnectionState
+from bearerd.relay.upstream.response_reader import BUFFER_LIMIT_BYTES
 from tests.relay.upstream.ends import Ends, Sink
 from tests.wire.peers import PATIENCE_SECONDS
 

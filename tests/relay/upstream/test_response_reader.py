@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from bearerd.errors import UpstreamProtocolError, UpstreamUnreachable
-from bearerd.relay.upstream.body_buffer import BUFFER_LIMIT_BYTES
+from bearerd.relay.upstream.response_reader import BUFFER_LIMIT_BYTES, BodyBuffer
 from tests.relay.upstream.ends import Ends, Sink
 
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -174,3 +174,33 @@ async def test_stray_bytes_do_not_end_a_body_a_second_time(ends: Ends) -> None:
     assert sink.result == (b"", [])
     ends.connection.release()
     assert ends.available_at_release == [False]
+
+
+def test_chunks_are_taken_once_and_in_their_order() -> None:
+    """The sink gets them as they came, in one call."""
+    buffer = BodyBuffer()
+    buffer.add([b"a", b"b"])
+    buffer.add([b"c"])
+    assert buffer.take_chunks() == [b"a", b"b", b"c"]
+    assert buffer.take_chunks() == []
+    assert buffer.byte_count == 0
+
+
+def test_peeking_takes_nothing_away() -> None:
+    """The sink gets the same bytes again."""
+    buffer = BodyBuffer()
+    buffer.add([b"abc", b"def"])
+    assert [buffer.peek(n) for n in (2, 4, 9)] == [b"ab", b"abcd", b"abcdef"]
+    assert buffer.take_chunks() == [b"abc", b"def"]
+
+
+def test_the_buffer_is_full_at_its_limit_and_empty_when_taken() -> None:
+    """However small the chunks are."""
+    buffer = BodyBuffer()
+    buffer.add([b"x"] * (BUFFER_LIMIT_BYTES - 1))
+    fullness = [buffer.is_full]
+    buffer.add([b"x"])
+    fullness.append(buffer.is_full)
+    buffer.take_chunks()
+    fullness.append(buffer.is_full)
+    assert fullness == [False, True, False]

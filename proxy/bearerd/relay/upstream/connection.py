@@ -48,11 +48,11 @@ class UpstreamConnection(asyncio.Protocol):
         "_on_released",
         "_probe",
         "_request_count",
-        "_state",
         "_transport",
         "flow",
         "last_activity_at",
         "response",
+        "state",
     )
 
     _transport: asyncio.Transport  # from `connection_made` on
@@ -66,9 +66,9 @@ class UpstreamConnection(asyncio.Protocol):
         self._loop = loop
         self._probe = SocketProbe(connected)
         self._on_released = on_released
-        self._state = _NEW
         self._request_count = 0
         self._is_request_sent = False
+        self.state = _NEW
         self.flow = FlowControl(self)
         self.response = ResponseReader(loop, self.flow)
         self.last_activity_at = loop.time()
@@ -76,27 +76,17 @@ class UpstreamConnection(asyncio.Protocol):
     def __repr__(self) -> str:
         paused = ", reading paused" if self.flow.is_reading_paused else ""
         return (
-            f"<{type(self).__name__} {self._state.name}, "
+            f"<{type(self).__name__} {self.state.name}, "
             f"requests: {self._request_count}{paused}>"
         )
 
     # The pool asks these.
 
     @property
-    def state(self) -> ConnectionState:
-        """Return what the connection is doing."""
-        return self._state
-
-    @property
     def is_available(self) -> bool:
         """Return True if the connection takes a request: it is NEW or IDLE."""
-        is_free = self._state is _IDLE or self._state is _NEW
+        is_free = self.state is _IDLE or self.state is _NEW
         return is_free and not self._transport.is_closing()
-
-    @property
-    def is_closed(self) -> bool:
-        """Return True if the connection is CLOSED."""
-        return self._state is _CLOSED
 
     @property
     def has_unread_data(self) -> bool:
@@ -106,7 +96,7 @@ class UpstreamConnection(asyncio.Protocol):
     @property
     def is_waiting_for_upstream(self) -> bool:
         """Return True if a response is due, and no slow client keeps it from being read."""
-        is_due = self._state is _RECEIVING or self._state is _WAITING
+        is_due = self.state is _RECEIVING or self.state is _WAITING
         return is_due and not self.flow.is_reading_paused
 
     @property
@@ -160,7 +150,7 @@ class UpstreamConnection(asyncio.Protocol):
 
         A connection that is released already, or closed, or a tunnel's, stays as it is.
         """
-        if self._state is not _RECEIVING and self._state is not _WAITING:
+        if self.state is not _RECEIVING and self.state is not _WAITING:
             return
         if not (self._is_request_sent and self.response.leaves_connection_reusable):
             self.abort()  # rule 3
@@ -200,12 +190,12 @@ class UpstreamConnection(asyncio.Protocol):
 
     def pause_reading(self) -> None:
         """Read no more from the upstream."""
-        if self._state is not _CLOSED:
+        if self.state is not _CLOSED:
             self._transport.pause_reading()
 
     def resume_reading(self) -> None:
         """Read again. The pause does not count as the upstream's silence."""
-        if self._state is not _CLOSED:
+        if self.state is not _CLOSED:
             self.last_activity_at = self._loop.time()
             self._transport.resume_reading()
 
@@ -217,8 +207,8 @@ class UpstreamConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse *data*, and pass the body on. To RECEIVING at the first byte."""
-        if self._state is not _RECEIVING:
-            if self._state is not _WAITING:
+        if self.state is not _RECEIVING:
+            if self.state is not _WAITING:
                 self.abort()  # rule 2
                 return
             self._change_state(_RECEIVING)
@@ -230,7 +220,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """End a body that ends with the connection; any other has broken off."""
-        is_due = self._state is _RECEIVING and not self.response.is_complete
+        is_due = self.state is _RECEIVING and not self.response.is_complete
         if is_due and has_ended_in_order(self._transport):
             self.response.feed_eof()
         return False  # asyncio closes the transport, and calls `connection_lost`
@@ -251,12 +241,12 @@ class UpstreamConnection(asyncio.Protocol):
         self.flow.resume_writing()
 
     def _change_state(self, state: ConnectionState) -> None:
-        assert state in TRANSITIONS[self._state], f"{self!r} to {state.name}"  # noqa: S101
-        self._state = state
+        assert state in TRANSITIONS[self.state], f"{self!r} to {state.name}"  # noqa: S101
+        self.state = state
 
     def _close(self, error: UpstreamError) -> None:
         """Close for good. Only the first error counts."""
-        if self._state is _CLOSED:
+        if self.state is _CLOSED:
             return
         self._change_state(_CLOSED)
         self._transport.abort()

@@ -1,7 +1,15 @@
-"""The pool of upstream connections, its limits on silence, and the errors made ours.
+"""The pool of connections to the upstream: which one is used again, and which is closed.
 
-The newest idle connection is used first, so that the others age and are closed. No
-timer runs per request: one sweep a second looks at every wire.
+The newest idle connection is used first, so that the others age and are closed. No timer
+runs per request: `run_expiry` looks at every connection once a second. How long one may
+be silent follows from its state:
+
+1. IDLE: `IDLE_SECONDS` since its release.
+2. WAITING: `first_byte_timeout_seconds` since the last part of the request.
+3. RECEIVING: `idle_timeout_seconds` since the last byte of the response.
+4. TUNNEL: `TUNNEL_IDLE_SECONDS` since the last byte in either direction.
+
+A connection whose reading is paused has no limit: it waits for a slow client.
 """
 
 from __future__ import annotations
@@ -10,58 +18,35 @@ import asyncio
 import math
 import ssl
 from collections import deque
-from dataclasses import dataclass
-from urllib.parse import urlsplit
 
-from bearerd.errors import UpstreamTimeout, UpstreamUnreachable
+from bearerd.errors import UpstreamTimeout
 from bearerd.relay.message import ResponseHead
 from bearerd.relay.upstream.connection import UpstreamConnection
 from bearerd.relay.upstream.connection_state import ConnectionState
+from bearerd.relay.upstream.connector import Connector
 from bearerd.relay.upstream.cookies import CookieJar
-from bearerd.relay.upstream.dial import HttpProxy, dial
+from bearerd.relay.upstream.dial import HttpProxy
+from bearerd.relay.upstream.origin import Origin
 
 IDLE_SECONDS = 15.0
-"""Kept shorter than any upstream keeps them (nginx 75 s, Cloudflare 400 s, Node 5 s is
-the exception), so that we close first. aiohttp's pool has 15 s as well."""
-
-
-VIA = b"Via: 1.1 bearerd\r\n"
-"""RFC 9110 section 7.6.3, with a pseudonym for our name."""
+"""Shorter than nearly every upstream's own limit (nginx 75 s, Cloudflare 400 s; Node has
+5 s), so that this side closes first. aiohttp's pool has 15 s as well."""
 
 TUNNEL_IDLE_SECONDS = 3900.0
 """The upstream ends its WebSockets after 60 minutes; a silent one past that is dead."""
 
+LONGEST_CHECK_INTERVAL_SECONDS = 1.0
 
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """Where the upstream is: scheme, host, port; and the path that it starts with."""
-
-    is_tls: bool
-    host: str
-    port: int
-    base_path: bytes
-    authority: bytes
-
-    @classmethod
-    def from_url(cls, url: str) -> Origin:
-        """Split a URL that the settings have checked."""
-        parts = urlsplit(url)
-        is_tls = parts.scheme == "https"
-        return cls(
-            is_tls=is_tls,
-            host=parts.hostname or "",
-            port=parts.port or (443 if is_tls else 80),
-            base_path=parts.path.rstrip("/").encode(),
-            authority=parts.netloc.encode(),
-        )
+VIA = b"Via: 1.1 bearerd\r\n"
+"""RFC 9110 section 7.6.3, with a pseudonym for the host's name."""
 
 
 class UpstreamPool:
-    """Connections to one origin. Owns every wire; `run_expiry` sweeps them until cancelled.
+    """Owns every connection to one origin, busy or idle.
 
-    *proxy* and *cookies* are for an https origin; a loopback one has neither. With
-    *says_via* requests say that they came through here. The limit on TLS is the one on
-    connecting, and the limit on the first byte the one on silence, unless given.
+    *cookies*, *proxy* and *tls* are used for an https origin alone. With *says_via* each
+    request names this proxy. The limit on TLS is the one on connecting, and the limit on
+    the first byte the one on silence, unless given.
     """
 
     def __init__(
@@ -80,22 +65,30 @@ class UpstreamPool:
         self.origin = origin
         self.via_line = VIA if says_via else b""
         self._cookies = cookies if origin.is_tls else None
-        self._proxy = proxy if origin.is_tls else None
-        self._connect_timeout_seconds = connect_timeout_seconds
-        self._tls_timeout_seconds = tls_timeout_seconds or connect_timeout_seconds
+        self._connector = Connector(
+            origin,
+            tls=tls,
+            proxy=proxy,
+            connect_timeout_seconds=connect_timeout_seconds,
+            tls_timeout_seconds=tls_timeout_seconds or connect_timeout_seconds,
+        )
         self._idle_timeout_seconds = idle_timeout_seconds
         self._first_byte_timeout_seconds = (
             first_byte_timeout_seconds or idle_timeout_seconds
         )
-        self._tls = tls if origin.is_tls else None
-        self._idle: deque[UpstreamConnection] = deque()
+        self._idle: deque[UpstreamConnection] = deque()  # the newest is the last
         self._connections: set[UpstreamConnection] = set()
 
+    @property
+    def connection_count(self) -> int:
+        """Return the number of open connections, busy and idle."""
+        return len(self._connections)
+
     async def acquire(self, *, must_be_new: bool = False) -> UpstreamConnection:
-        """Return a connection that takes a request; *must_be_new* wants a new one.
+        """Return a connection that takes a request; with *must_be_new* a new one.
 
         Raises:
-            UpstreamUnreachable: there is none to be had.
+            UpstreamUnreachable: none could be opened.
             UpstreamTimeout: connecting took too long.
         """
         while self._idle and not must_be_new:
@@ -103,40 +96,32 @@ class UpstreamPool:
             if connection.is_available and not connection.has_unread_data:
                 return connection
             connection.abort()
-        return await self._connect()
+        connection = await self._connector.connect(self._on_released)
+        self._connections.add(connection)
+        return connection
 
     def cookie_line(self) -> bytes:
-        """Return the field line with what `learn` has kept, or nothing."""
+        """Return the Cookie field line for a request, or nothing."""
         return self._cookies.cookie_line() if self._cookies is not None else b""
 
     def store_cookies(self, head: ResponseHead) -> None:
-        """Keep what a response sets for the next request."""
+        """Keep what a response sets, for the requests that follow."""
         if self._cookies is not None:
             self._cookies.store(head.values(b"set-cookie"))
 
     async def run_expiry(self) -> None:
-        """Close what has been silent, or idle, for too long. Runs until cancelled."""
+        """Close connections past their limits. Runs until cancelled."""
         loop = asyncio.get_running_loop()
         shortest = min(self._idle_timeout_seconds, self._first_byte_timeout_seconds)
-        interval = min(1.0, shortest / 4)
+        interval = min(LONGEST_CHECK_INTERVAL_SECONDS, shortest / 4)
         while True:
             await asyncio.sleep(interval)
             self.close_expired(loop.time())
 
-    def close_connections(self) -> None:
-        """Abort every connection."""
-        for connection in tuple(self._connections):
-            connection.abort()
-
-    @property
-    def connection_count(self) -> int:
-        """Count the open connections, busy and idle."""
-        return len(self._connections)
-
     def close_expired(self, now: float) -> None:
-        """Close what has been silent, or idle, for too long at *now*, the loop's time."""
+        """Close the connections that are past their limits at *now*, the loop's time."""
         while self._idle and now - self._idle[0].last_activity_at > IDLE_SECONDS:
-            self._idle.popleft().abort()
+            self._idle.popleft().abort()  # 1
         for connection in tuple(self._connections):
             limit = self._silence_limit_seconds(connection)
             if now - connection.last_activity_at > limit:
@@ -144,54 +129,21 @@ class UpstreamPool:
                     UpstreamTimeout(f"the upstream was silent for {limit:g} seconds")
                 )
 
+    def close_connections(self) -> None:
+        """Abort every connection."""
+        for connection in tuple(self._connections):
+            connection.abort()
+
     def _silence_limit_seconds(self, connection: UpstreamConnection) -> float:
         if connection.state is ConnectionState.TUNNEL:
-            return TUNNEL_IDLE_SECONDS
+            return TUNNEL_IDLE_SECONDS  # 4
         if not connection.is_waiting_for_upstream:
             return math.inf
         if connection.state is ConnectionState.WAITING:
-            return self._first_byte_timeout_seconds
-        return self._idle_timeout_seconds
+            return self._first_byte_timeout_seconds  # 2
+        return self._idle_timeout_seconds  # 3
 
-    async def _connect(self) -> UpstreamConnection:
-        loop = asyncio.get_running_loop()
-        origin = self.origin
-        where = f"{origin.host}:{origin.port}"
-        step, limit = "connection to", self._connect_timeout_seconds
-        try:
-            async with asyncio.timeout(limit):
-                connected = await dial(origin.host, origin.port, self._proxy)
-            step, limit = "TLS with", self._tls_timeout_seconds
-            async with asyncio.timeout(limit):
-                _, connection = await loop.create_connection(
-                    lambda: UpstreamConnection(loop, connected, self._released),
-                    sock=connected,
-                    ssl=self._tls,
-                    server_hostname=origin.host if self._tls else None,
-                )
-        except TimeoutError:
-            raise UpstreamTimeout(
-                f"no {step} the upstream {where} within {limit:g} seconds"
-            ) from None
-        except ssl.SSLCertVerificationError as error:
-            raise UpstreamUnreachable(
-                f"the upstream {where} has no valid certificate: "
-                f"{error.verify_message}; behind a TLS-inspecting proxy set `ca_file`"
-            ) from error
-        except OSError as error:
-            reason = error.strerror or type(error).__name__
-            raise UpstreamUnreachable(
-                f"no connection to the upstream {where}: {reason}"
-            ) from error
-        # The event loop hands over what came with the handshake before this task runs.
-        if not connection.is_available:
-            raise UpstreamUnreachable(
-                f"the upstream {where} sent bytes, or closed, before any request"
-            )
-        self._connections.add(connection)
-        return connection
-
-    def _released(self, connection: UpstreamConnection) -> None:
+    def _on_released(self, connection: UpstreamConnection) -> None:
         if connection.is_available:
             self._idle.append(connection)
         else:

@@ -36,7 +36,7 @@ INTERIM_LIMIT = 16
 
 
 class ResponseState(Enum):
-    """How far the response has come. The numbered cases are at the head of this file."""
+    """How far the response has come. The cases are at the head of this file."""
 
     HEAD = "head"
     BODY = "body"

@@ -21,8 +21,10 @@ from typing import Protocol
 from bearerd.errors import UpstreamError
 from bearerd.relay.flow_control import FlowControl
 from bearerd.relay.message import Field, ResponseHead
-from bearerd.relay.upstream.body_buffer import BodyBuffer
 from bearerd.relay.upstream.response_parser import ResponseParser
+
+BUFFER_LIMIT_BYTES = 64 * 1024
+"""How much is kept before reading stops: asyncio's own high-water mark for writing."""
 
 
 class BodySink(Protocol):
@@ -33,6 +35,35 @@ class BodySink(Protocol):
 
     def end(self, trailers: list[Field]) -> None:
         """Take the end of a body that came whole."""
+
+
+class BodyBuffer:
+    """Owns the chunks of a body that have come before its sink, and their size."""
+
+    __slots__ = ("_chunks", "byte_count")
+
+    def __init__(self) -> None:
+        self._chunks: list[bytes] = []
+        self.byte_count = 0
+
+    @property
+    def is_full(self) -> bool:
+        """Return True if no more should be read before there is a sink."""
+        return self.byte_count >= BUFFER_LIMIT_BYTES
+
+    def add(self, chunks: list[bytes]) -> None:
+        """Keep *chunks*."""
+        self._chunks += chunks
+        self.byte_count += sum(map(len, chunks))
+
+    def peek(self, limit_bytes: int) -> bytes:
+        """Return the first *limit_bytes*, or less if there is less. They stay."""
+        return b"".join(self._chunks)[:limit_bytes]
+
+    def take_chunks(self) -> list[bytes]:
+        """Return all chunks, and forget them."""
+        chunks, self._chunks, self.byte_count = self._chunks, [], 0
+        return chunks
 
 
 class ResponseReader:

@@ -11,6 +11,7 @@ import asyncio
 from typing import Protocol
 
 from bearerd.relay.flow_control import FlowControl
+from bearerd.relay.upstream.connection_state import ConnectionState
 
 
 class TunnelPeer(Protocol):
@@ -30,10 +31,7 @@ class PooledConnection(Protocol):
     """The connection that was upgraded, as far as it still matters."""
 
     flow: FlowControl
-
-    @property
-    def is_closed(self) -> bool:
-        """Return True if it has been aborted, or lost."""
+    state: ConnectionState
 
     def mark_activity(self) -> None:
         """Note that bytes passed, so that it does not count as silent."""
@@ -97,9 +95,8 @@ class UpgradedConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Pass the loss on. A connection that was aborted here did not end cleanly."""
-        self._peer.connection_lost(
-            is_clean=exc is None and not self._connection.is_closed
-        )
+        was_aborted = self._connection.state is ConnectionState.CLOSED
+        self._peer.connection_lost(is_clean=exc is None and not was_aborted)
         self._connection.connection_lost(exc)
 
     def pause_writing(self) -> None:
