@@ -1,8 +1,8 @@
-"""`python -m tests.fuzz.guided KIND SECONDS FOLDER...`: fuzzing led by coverage.
+"""`python -m tests.fuzz.guided KIND SECONDS FOLDER...`: coverage-guided fuzzing.
 
-atheris watches which lines of `bearerd.relay` an input reaches, and keeps changing those
-that reached new ones. The first folder takes what it learns; a broken property ends the
-run with the input saved there. llhttp is C and not watched.
+atheris records which lines of `bearerd.relay` an input reaches, and mutates the inputs
+that reached new ones. It writes them to the first folder. A broken property ends the run,
+and its input is saved there too. llhttp is C and has no coverage.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ LONGEST = 600
 
 
 def responses(data: bytes) -> None:
-    """Take two bytes for what to do, and the rest for an upstream's."""
+    """Check a response: two bytes choose the cut and the request, the rest is its bytes."""
     if len(data) > 2:
         cut, is_odd, data = data[0], bool(data[1] & 1), data[2:]
         test_responses.check(data, [cut], is_head=is_odd)
@@ -26,7 +26,7 @@ def responses(data: bytes) -> None:
 
 
 def requests(data: bytes) -> None:
-    """Take a byte for where the segment ends, and the rest for a client's."""
+    """Check a request: one byte chooses the cut, the rest is its bytes."""
     if len(data) > 1:
         test_requests.check_all(data[1:], [data[0]])
 
@@ -35,7 +35,7 @@ KINDS = {"responses": responses, "requests": requests, "targets": test_targets.c
 
 
 def main() -> None:
-    """Fuzz until the time is over, or a property is broken."""
+    """Fuzz until the time has passed or a property is broken."""
     kind, seconds, *folders = sys.argv[1:]
     options = [
         f"-max_total_time={seconds}",

@@ -1,4 +1,4 @@
-"""The other readers: what h11 and llhttp make of the same bytes."""
+"""Other parsers: what h11 and llhttp make of the same bytes."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ import httptools
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """A message as a reader tells it: its start, fields in lower case, body, trailers."""
+class Message:
+    """A message as a parser reads it: start line, fields in lower case, body."""
 
     start: tuple[bytes, ...]
     fields: tuple[tuple[bytes, bytes], ...]
     body: bytes
 
 
-def response_by_h11(data: bytes, *, method: bytes = b"GET") -> Told | None:
-    """Return the final response in *data*, which ends the connection.
+def response_by_h11(data: bytes, *, method: bytes = b"GET") -> Message | None:
+    """Return the final response in *data*, behind which the connection ends.
 
-    None if it is refused, or if its end is missing.
+    Return None if h11 refuses it, or if its end is missing.
     """
     connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=1 << 20)
     connection.send(h11.Request(method=method, target="/", headers=[("Host", "a")]))
@@ -39,7 +39,7 @@ def response_by_h11(data: bytes, *, method: bytes = b"GET") -> Told | None:
                 case h11.EndOfMessage():
                     assert head is not None
                     start = (b"%d" % head.status_code,)
-                    return Told(start, tuple(head.headers), body)
+                    return Message(start, tuple(head.headers), body)
                 case h11.InformationalResponse():
                     pass
                 case _:
@@ -48,8 +48,8 @@ def response_by_h11(data: bytes, *, method: bytes = b"GET") -> Told | None:
         return None
 
 
-def request_by_h11(data: bytes) -> tuple[Told, bytes] | None:
-    """Return the request in *data* and what is behind it; None if it has no end."""
+def request_by_h11(data: bytes) -> tuple[Message, bytes] | None:
+    """Return the request in *data* and the bytes behind it, or None if it has no end."""
     connection = h11.Connection(h11.SERVER, max_incomplete_event_size=1 << 20)
     connection.receive_data(data)
     request = connection.next_event()
@@ -62,12 +62,12 @@ def request_by_h11(data: bytes) -> tuple[Told, bytes] | None:
     if event is h11.NEED_DATA:
         return None
     assert isinstance(event, h11.EndOfMessage)
-    told = Told((request.method, request.target), tuple(request.headers), body)
-    return told, bytes(connection.trailing_data[0])
+    message = Message((request.method, request.target), tuple(request.headers), body)
+    return message, bytes(connection.trailing_data[0])
 
 
-class Heard:
-    """Collects what llhttp calls out."""
+class Callbacks:
+    """Collects what llhttp calls back with."""
 
     def __init__(self) -> None:
         self.target = self.body = b""
@@ -87,18 +87,18 @@ class Heard:
         self.ends += 1
 
 
-def request_by_llhttp(data: bytes) -> Told | None:
-    """Return the one request in *data*; None if it has no end."""
-    heard = Heard()
-    parser = httptools.HttpRequestParser(heard)
+def request_by_llhttp(data: bytes) -> Message | None:
+    """Return the one request in *data*, or None if it has no end."""
+    parsed = Callbacks()
+    parser = httptools.HttpRequestParser(parsed)
     end = len(data)
     try:
         parser.feed_data(data)
     except httptools.HttpParserUpgrade as switch:
         end = switch.args[0]
-    assert end == len(data), "something is left over"
-    if not heard.ends:
+    assert end == len(data), "bytes are left over"
+    if not parsed.ends:
         return None
-    assert heard.ends == 1
-    start = (parser.get_method(), heard.target)
-    return Told(start, tuple(heard.fields), heard.body)
+    assert parsed.ends == 1
+    start = (parser.get_method(), parsed.target)
+    return Message(start, tuple(parsed.fields), parsed.body)

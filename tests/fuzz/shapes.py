@@ -1,8 +1,8 @@
-"""What the fuzz suites throw: messages as they should be, and what becomes of them.
+"""Inputs of the fuzz suites: valid messages, and mutations of them.
 
-How long they go on is `BEARERD_FUZZ_EXAMPLES` (inputs for each property) and
-`BEARERD_FUZZ_SECONDS` (for the coverage-guided run); by default all of it ends within a
-minute.
+The environment sets how long the suites run: `BEARERD_FUZZ_EXAMPLES` is the number of
+inputs for each property, `BEARERD_FUZZ_SECONDS` the length of the coverage-guided run. By
+default all of it takes less than a minute.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 
 EXAMPLES = int(os.environ.get("BEARERD_FUZZ_EXAMPLES", "300"))
 CORPUS = Path(__file__).with_name("corpus")
-"""Inputs to start from, and those that broke something once; one a file."""
+"""Inputs to start from, and those that once broke a property; one a file."""
 
 GUIDED_SECONDS = int(os.environ.get("BEARERD_FUZZ_SECONDS", "10"))
 
 fuzzed = settings(
     max_examples=EXAMPLES,
-    deadline=None,  # a busy machine is no finding
+    deadline=None,  # a busy machine breaks no property
     print_blob=True,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
@@ -37,7 +37,7 @@ BITS = [
     *(b"Authorization: Bearer x\r\n", b"Upgrade: websocket\r\n", b"\xff", b"%2e%2e"),
     *(b"Expect: 100-continue\r\n", b"Trailer: a\r\n", b"X-A: 1\r\n", b"\xc2\xb2"),
 ]
-"""Bytes at which readers part ways."""
+"""Bytes that parsers read in different ways."""
 
 NAMES = st.sampled_from(
     [
@@ -67,7 +67,7 @@ BODIES = st.binary(max_size=40)
 
 @st.composite
 def framed(draw: st.DrawFn) -> tuple[bytes, bytes]:
-    """Return field lines that frame a body, and the body as it is framed."""
+    """Return field lines that frame a body, and the framed body."""
     body = draw(BODIES)
     kind = draw(st.sampled_from(["length", "chunked", "none"]))
     if kind == "length":
@@ -87,20 +87,22 @@ def framed(draw: st.DrawFn) -> tuple[bytes, bytes]:
 
 @st.composite
 def mutated(draw: st.DrawFn, messages: st.SearchStrategy[bytes]) -> bytes:
-    """Return a message with up to four changes: cut, doubled, put in, put over."""
+    """Return a message with up to four mutations."""
     data = draw(messages)
     for _ in range(draw(st.integers(0, 4))):
         at = draw(st.integers(0, len(data)))
         end = min(len(data), at + draw(st.integers(0, 12)))
-        kind = draw(st.sampled_from(["cut", "double", "put in", "put over", "swap"]))
+        kind = draw(
+            st.sampled_from(["cut", "double", "insert", "overwrite", "swap case"])
+        )
         bit = draw(st.sampled_from(BITS) | st.binary(min_size=1, max_size=2))
         if kind == "cut":
             data = data[:at] + data[end:]
         elif kind == "double":
             data = data[:end] + data[at:end] + data[end:]
-        elif kind == "put in":
+        elif kind == "insert":
             data = data[:at] + bit + data[at:]
-        elif kind == "put over":
+        elif kind == "overwrite":
             data = data[:at] + bit + data[at + len(bit) :]
         else:
             data = data[:at] + data[at:end].swapcase() + data[end:]
@@ -109,9 +111,9 @@ def mutated(draw: st.DrawFn, messages: st.SearchStrategy[bytes]) -> bytes:
 
 @st.composite
 def responses(draw: st.DrawFn, *, to_head: bool = False) -> bytes:
-    """Return what an upstream may send in good faith: interim responses, and one more.
+    """Return what a valid upstream sends: interim responses, and the final one.
 
-    One to a HEAD speaks of a body that does not follow.
+    A response to HEAD announces a body that does not follow.
     """
     hints = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
     interim = draw(st.sampled_from([b"", b"", hints, hints * 2]))
@@ -137,7 +139,7 @@ TARGETS = st.sampled_from(
 
 @st.composite
 def requests(draw: st.DrawFn, *, most: int = 2) -> bytes:
-    """Return what a client may send in good faith; up to *most* of them in a row."""
+    """Return what a valid client sends: up to *most* requests in a row."""
     whole = b""
     for _ in range(draw(st.integers(1, most))):
         method = draw(st.sampled_from([b"GET", b"POST", b"PUT", b"HEAD", b"OPTIONS"]))
@@ -145,7 +147,7 @@ def requests(draw: st.DrawFn, *, most: int = 2) -> bytes:
         lines, body = draw(framed())
         start = b"%b %b HTTP/%b\r\n" % (method, draw(TARGETS), version)
         fields = [draw(LINES), b"Host: localhost\r\n", lines, draw(LINES)]
-        body = body if lines else b""  # without framing there is none
+        body = body if lines else b""  # without framing there is no body
         whole += start + b"".join(fields) + b"\r\n" + body
     return whole
 
@@ -154,7 +156,7 @@ SPLITS = st.lists(st.integers(0, 400), max_size=4)
 
 
 def split(data: bytes, cuts: list[int]) -> list[bytes]:
-    """Return *data* in the parts that *cuts* leave; none of them is empty."""
+    """Return *data* cut at *cuts*; no part is empty."""
     edges = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
     parts = [data[a:b] for a, b in pairwise(edges)]
     return [part for part in parts if part]

@@ -1,4 +1,4 @@
-"""A body that is sent again: whatever breaks off, every whole attempt sends the same."""
+"""A body that is sent again: whatever breaks off, each whole attempt sends the same."""
 
 from __future__ import annotations
 
@@ -22,38 +22,38 @@ TOTAL = 64
 
 
 @dataclass
-class Feed:
-    """A client's body, part by part; `arrived` says how many parts are there already."""
+class ClientBody:
+    """A client's body, part by part; `arrived` counts the parts that have come."""
 
     parts: list[bytes]
-    request: int = 0
-    held: bytes = b""
-    waiting: asyncio.Event = field(default_factory=asyncio.Event)
+    arrived: int = 0
+    unread: bytes = b""
+    has_changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def arrive(self) -> None:
-        """Let the next part come in, or the end behind the last."""
-        if self.request < len(self.parts):
-            self.held += self.parts[self.request]
-        self.request += 1
-        self.waiting.set()
+        """Let the next part come, or the end behind the last."""
+        if self.arrived < len(self.parts):
+            self.unread += self.parts[self.arrived]
+        self.arrived += 1
+        self.has_changed.set()
 
     def is_eof(self) -> bool:
-        return self.request > len(self.parts)
+        return self.arrived > len(self.parts)
 
     def read_nowait(self, n: int = -1) -> bytes:
         assert n == -1
-        taken, self.held = self.held, b""
+        taken, self.unread = self.unread, b""
         return taken
 
     async def readany(self) -> bytes:
-        while not self.held and not self.is_eof():
-            self.waiting.clear()
-            await self.waiting.wait()
+        while not self.unread and not self.is_eof():
+            self.has_changed.clear()
+            await self.has_changed.wait()
         return self.read_nowait()
 
 
-class Sending(RuleBasedStateMachine):
-    """One request's body, with attempts that break off wherever they are."""
+class BodySent(RuleBasedStateMachine):
+    """One request's body, with attempts that break off at any point."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -67,16 +67,16 @@ class Sending(RuleBasedStateMachine):
     @initialize(
         parts=st.lists(st.binary(min_size=1, max_size=30), max_size=6),
         limit=st.integers(0, 100),
-        others=st.integers(0, TOTAL),
+        used_by_others=st.integers(0, TOTAL),
     )
-    def begin(self, parts: list[bytes], limit: int, others: int) -> None:
-        """Begin with a client's body; other requests have taken some memory."""
-        self.others = others
-        assert self.memory.acquire(others)
-        self.feed = Feed(parts)
+    def begin(self, parts: list[bytes], limit: int, used_by_others: int) -> None:
+        """Begin with a client's body; other requests use some of the memory."""
+        self.used_by_others = used_by_others
+        assert self.memory.acquire(used_by_others)
+        self.client_body = ClientBody(parts)
         self.limit = limit
         self.body = ReplayBody(
-            self.feed,
+            self.client_body,
             limit_bytes=limit,
             memory=self.memory,
             abandoned=self.reasons.append,
@@ -84,15 +84,15 @@ class Sending(RuleBasedStateMachine):
 
     @rule()
     def a_part_arrives(self) -> None:
-        """More of the body comes in, or its end."""
-        if not self.feed.is_eof():
-            self.feed.arrive()
+        """More of the body comes, or its end."""
+        if not self.client_body.is_eof():
+            self.client_body.arrive()
         self.run()
 
     @precondition(lambda self: self.may_send())
     @rule()
     def an_attempt_begins(self) -> None:
-        """Send it, in one piece where it is there."""
+        """Send it, as a whole if it has come whole."""
         self.sent.append(b"")
         whole = self.body.whole()
         if whole is not None:
@@ -105,7 +105,7 @@ class Sending(RuleBasedStateMachine):
     @precondition(lambda self: self.attempt is not None)
     @rule()
     def the_attempt_breaks_off(self) -> None:
-        """It is cancelled wherever it waits."""
+        """It is cancelled where it waits."""
         assert self.attempt is not None
         self.attempt.cancel()
         self.run()
@@ -119,27 +119,27 @@ class Sending(RuleBasedStateMachine):
 
     @invariant()
     def the_memory_is_accounted_for(self) -> None:
-        """What is kept is within both limits, and given back in the end."""
+        """What is kept is within both limits, and released at the end."""
         if not hasattr(self, "body"):
             return
-        kept = self.memory.used_bytes - self.others
-        assert 0 <= kept <= min(self.limit, TOTAL - self.others)
+        kept = self.memory.used_bytes - self.used_by_others
+        assert 0 <= kept <= min(self.limit, TOTAL - self.used_by_others)
         if self.is_released or self.reasons:
             assert kept == 0
         assert len(self.reasons) <= 1
 
     def may_send(self) -> bool:
-        """Say whether an exchange would: first, or again if it can be replayed."""
+        """Return True if an exchange would send it: first, or again if it can."""
         is_first = not self.sent
-        may = self.body.is_replayable or is_first
-        return self.attempt is None and not self.is_released and may
+        can_send = self.body.is_replayable or is_first
+        return self.attempt is None and not self.is_released and can_send
 
     def check_whole(self) -> None:
-        """Every attempt that came to its end has sent the whole body."""
-        assert self.sent[-1] == b"".join(self.feed.parts)
+        """An attempt that has come to its end has sent the whole body."""
+        assert self.sent[-1] == b"".join(self.client_body.parts)
 
     async def send(self) -> None:
-        """Do what an upload does."""
+        """Do as an upload does."""
         try:
             async for part in self.body.chunks():
                 assert part
@@ -149,7 +149,7 @@ class Sending(RuleBasedStateMachine):
             self.attempt = None
 
     def run(self) -> None:
-        """Let the attempt go as far as it can; what it raised is raised."""
+        """Let the attempt go as far as it can, and raise what it raised."""
         attempt = self.attempt
 
         async def turns() -> None:
@@ -168,5 +168,5 @@ class Sending(RuleBasedStateMachine):
         self.loop.close()
 
 
-TestSending = Sending.TestCase
-TestSending.settings = settings(fuzzed, stateful_step_count=25)
+TestBodySent = BodySent.TestCase
+TestBodySent.settings = settings(fuzzed, stateful_step_count=25)

@@ -1,4 +1,4 @@
-"""The same properties once more, with inputs that coverage leads to."""
+"""The same properties once more, with coverage-guided inputs."""
 
 from __future__ import annotations
 
@@ -18,14 +18,12 @@ STARTING_SECONDS = 60
 
 @pytest.mark.skipif(
     importlib.util.find_spec("atheris") is None,
-    reason="atheris is not installed, so no fuzzing is led by coverage; pip install "
-    "atheris, where it has a wheel for this Python",
+    reason="atheris is not installed, so there is no coverage-guided fuzzing; pip "
+    "install atheris, where it has a wheel for this Python",
 )
 @pytest.mark.parametrize("kind", KINDS)
-def test_no_input_that_coverage_leads_to_breaks_a_property(
-    kind: str, tmp_path: Path
-) -> None:
-    """Bounded in time; the input that broke one is in the message."""
+def test_no_coverage_guided_input_breaks_a_property(kind: str, tmp_path: Path) -> None:
+    """The run is bounded in time; the message has the input that broke one."""
     seconds = max(1, GUIDED_SECONDS // len(KINDS))
     command = [sys.executable, "-m", "tests.fuzz.guided", kind, str(seconds)]
     done = subprocess.run(

@@ -1,7 +1,7 @@
-"""Any bytes of a client: one request upstream to every reader, signed once, or none.
+"""Any bytes of a client: one request to every parser, with our credential once, or none.
 
-What runs is the listener's own connection, the gate, the path rules and an attempt on a
-wire; only the sockets are stand-ins.
+The listener's connection, the check of Host, the path rules and an attempt run as they
+are; only the sockets are replaced.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from bearerd.relay.upstream.attempt import Attempt, UpstreamRequest
 from bearerd.relay.upstream.connection import UpstreamConnection
 from bearerd.relay.upstream.origin import Origin
 from bearerd.relay.upstream.pool import UpstreamPool
-from tests.fuzz.readers import Told, request_by_h11, request_by_llhttp
+from tests.fuzz.readers import Message, request_by_h11, request_by_llhttp
 from tests.fuzz.shapes import CORPUS, SPLITS, fuzzed, mutated, requests, split
-from tests.fuzz.transport import Kept
+from tests.fuzz.transport import RecordingTransport
 from tests.wire.parsers import IS_PYTHON_PARSER
 
 ANY = mutated(requests()) | st.binary(max_size=80)
@@ -39,8 +39,8 @@ ANY = mutated(requests()) | st.binary(max_size=80)
 AUTH_FIELDS = (
     b"Authorization: Bearer made-up.access.token\r\nChatGPT-Account-ID: made-up\r\n"
 )
-OURS = ((b"authorization", b"Bearer made-up.access.token"),)
-KNOWN = {b"GET", b"HEAD", b"POST", b"PUT", b"OPTIONS", b"DELETE", b"PATCH"}
+CREDENTIAL = ((b"authorization", b"Bearer made-up.access.token"),)
+REGISTERED_METHODS = {b"GET", b"HEAD", b"POST", b"PUT", b"OPTIONS", b"DELETE", b"PATCH"}
 
 RULES = listener_rules(
     is_loopback=True,
@@ -51,31 +51,31 @@ RULES = listener_rules(
 )
 
 TURNS = 12
-"""Rounds of the event loop that a request takes at most, from its bytes to its end."""
+"""Rounds of the event loop that a request needs at most, from its bytes to its end."""
 
 
 @dataclass
-class Passed:
-    """One request that went on: as it came in, and the bytes that went up."""
+class ForwardedRequest:
+    """A request as it came in, and the bytes that went to the upstream."""
 
     request: ClientRequest
-    connection: Kept
+    upstream: RecordingTransport
 
 
 @dataclass
-class Through:
-    """What became of a client's bytes: what went up, and what was told."""
+class Result:
+    """What became of a client's bytes: what was forwarded, and the responses."""
 
-    passed: list[Passed] = field(default_factory=list)
-    told: bytes = b""
+    forwarded: list[ForwardedRequest] = field(default_factory=list)
+    responses: bytes = b""
 
 
-class Stage:
-    """A listener's connection with an upstream that keeps what it is sent."""
+class Listener:
+    """A client's connection, and an upstream that records what it is sent."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._through = Through()
+        self._result = Result()
         self._upstream = UpstreamPool(
             Origin.from_url("http://127.0.0.1:9/backend-api"),
             connect_timeout_seconds=1,
@@ -83,10 +83,10 @@ class Stage:
             tls=None,
         )
 
-    async def play(self, parts: list[bytes]) -> Through:
-        """Return what becomes of *parts*; behind them the client leaves."""
+    async def receive(self, parts: list[bytes]) -> Result:
+        """Return what becomes of *parts*; behind them the client closes."""
         server = ClientServer(self._handle, DateField(lambda: 0.0), 10)
-        connection, client = server(), Kept()
+        connection, client = server(), RecordingTransport()
         connection.connection_made(client)
         for part in parts:
             if not client.is_closing():
@@ -94,15 +94,15 @@ class Stage:
             await self._turns()
         connection.connection_lost(None)
         await self._turns()
-        self._through.told = client.written
-        return self._through
+        self._result.responses = client.written
+        return self._result
 
     async def _turns(self) -> None:
         for _ in range(TURNS):
             await asyncio.sleep(0)
 
     async def _handle(self, http_request: web.BaseRequest) -> web.StreamResponse:
-        """Do what the relay and an exchange do, up to the response; then answer 204."""
+        """Do what the relay and an exchange do up to the response, then send a 204."""
         transport = http_request.transport
         assert transport is not None
         try:
@@ -123,10 +123,10 @@ class Stage:
         with near, far:
             connection, transport = (
                 UpstreamConnection(self._loop, near, lambda _: None),
-                Kept(),
+                RecordingTransport(),
             )
             connection.connection_made(transport)
-            self._through.passed.append(Passed(request, transport))
+            self._result.forwarded.append(ForwardedRequest(request, transport))
             body = _kept(request)
             attempt = Attempt(connection)
             attempt.start(
@@ -168,46 +168,46 @@ def _ignored(_head: ResponseHead) -> None:
     """No response comes."""
 
 
-def through(parts: list[bytes]) -> Through:
+def receive(parts: list[bytes]) -> Result:
     """Return what becomes of a client's bytes, on an event loop of their own."""
 
-    async def play() -> Through:
-        return await Stage(asyncio.get_running_loop()).play(parts)
+    async def run() -> Result:
+        return await Listener(asyncio.get_running_loop()).receive(parts)
 
-    return asyncio.run(play())
+    return asyncio.run(run())
 
 
-def readings(data: bytes) -> tuple[Told | None, Told | None]:
-    """Return what h11 and llhttp make of what went up; None where it has no end."""
+def readings(data: bytes) -> tuple[Message | None, Message | None]:
+    """Return what h11 and llhttp make of forwarded bytes; None if they have no end."""
     by_h11 = request_by_h11(data)
     if by_h11 is not None:
-        assert by_h11[1] == b"", "something is left over"
-    theirs = by_h11[0] if by_h11 is not None else None
-    if IS_PYTHON_PARSER and data.partition(b" ")[0] not in KNOWN:
-        return theirs, theirs  # llhttp knows the registered methods alone
-    return theirs, request_by_llhttp(data)
+        assert by_h11[1] == b"", "bytes are left over"
+    message = by_h11[0] if by_h11 is not None else None
+    if IS_PYTHON_PARSER and data.partition(b" ")[0] not in REGISTERED_METHODS:
+        return message, message  # llhttp knows the registered methods alone
+    return message, request_by_llhttp(data)
 
 
-def check(passed: Passed) -> None:
-    """Check one request that went up: read by all alike, signed once, nothing added."""
-    data = passed.connection.written
-    ours, theirs = readings(data)
-    assert ours == theirs
+def check(forwarded: ForwardedRequest) -> None:
+    """Check one request: every parser reads the same, and has our credential once."""
+    data = forwarded.upstream.written
+    by_h11, by_llhttp = readings(data)
+    assert by_h11 == by_llhttp
     head = data.partition(b"\r\n\r\n")[0]
     assert b"\n" not in head.replace(b"\r\n", b"")
     assert b"\r" not in head.replace(b"\r\n", b"")
     assert b"\x00" not in head
-    if ours is None:
+    if by_h11 is None:
         return
-    signed = [field for field in ours.fields if field[0] == b"authorization"]
-    assert tuple(signed) == OURS
+    credentials = [field for field in by_h11.fields if field[0] == b"authorization"]
+    assert tuple(credentials) == CREDENTIAL
     for name in (b"host", b"chatgpt-account-id"):
-        assert len([field for field in ours.fields if field[0] == name]) == 1
-    assert passing(passed.request.fields) == passing(ours.fields)
+        assert len([field for field in by_h11.fields if field[0] == name]) == 1
+    assert passed_on(forwarded.request.fields) == passed_on(by_h11.fields)
 
 
-def passing(fields: Fields) -> list[tuple[bytes, bytes]]:
-    """Return the field lines that are the client's to send on, in their order."""
+def passed_on(fields: Fields) -> list[tuple[bytes, bytes]]:
+    """Return the field lines of a client that go on, in their order."""
     dropped = DROPPED_FROM_REQUESTS | nominations(fields)
     return [
         (name.lower(), value.strip(b" \t"))
@@ -218,46 +218,46 @@ def passing(fields: Fields) -> list[tuple[bytes, bytes]]:
 
 @fuzzed
 @given(ANY, SPLITS)
-def test_what_goes_up_is_one_request_to_every_reader(
+def test_a_forwarded_request_is_one_request_to_every_parser(
     data: bytes, cuts: list[int]
 ) -> None:
-    """h11 and llhttp read the same, or both find no end; and only ours signs it."""
+    """h11 and llhttp read the same, or both find no end; the credential is ours alone."""
     check_all(data, cuts)
 
 
 def check_all(data: bytes, cuts: list[int]) -> None:
-    """Check every request that any bytes of a client come to."""
-    for passed in through(split(data, cuts)).passed:
-        check(passed)
+    """Check every request that a client's bytes hold."""
+    for forwarded in receive(split(data, cuts)).forwarded:
+        check(forwarded)
 
 
 @fuzzed
 @given(requests(most=1), SPLITS)
-def test_a_good_request_is_read_the_same_however_it_is_cut(
+def test_a_valid_request_is_read_the_same_however_it_is_cut(
     data: bytes, cuts: list[int]
 ) -> None:
-    """What goes up may be chunked in another way, and says the same."""
-    whole = [readings(one.connection.written) for one in through([data]).passed]
+    """What is forwarded may have other chunks, and is the same request."""
+    whole = [readings(one.upstream.written) for one in receive([data]).forwarded]
     cut = [
-        readings(one.connection.written) for one in through(split(data, cuts)).passed
+        readings(one.upstream.written) for one in receive(split(data, cuts)).forwarded
     ]
-    assert [body(one[0]) for one in cut] == [body(one[0]) for one in whole]
+    assert [content(one[0]) for one in cut] == [content(one[0]) for one in whole]
 
 
-def body(told: Told | None) -> tuple[object, ...] | None:
-    """Return what a request says, without how its body is framed."""
-    if told is None:
+def content(message: Message | None) -> tuple[object, ...] | None:
+    """Return what a request says, without the framing of its body."""
+    if message is None:
         return None
     framing = (b"content-length", b"transfer-encoding")
-    kept = [field for field in told.fields if field[0] not in framing]
-    return told.start, kept, told.body
+    kept = [field for field in message.fields if field[0] not in framing]
+    return message.start, kept, message.body
 
 
 @pytest.mark.parametrize(
     "path", sorted(CORPUS.glob("requests/*")), ids=lambda path: path.name
 )
-def test_the_corpus_of_requests_holds_cut_anywhere(path: Path) -> None:
-    """What has broken one of these properties before stays mended."""
+def test_the_properties_hold_for_the_corpus_of_requests(path: Path) -> None:
+    """Inputs that once broke one, cut at every byte."""
     data = path.read_bytes()
     for cut in range(len(data)):
         check_all(data, [cut])

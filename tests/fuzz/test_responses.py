@@ -1,4 +1,4 @@
-"""Any bytes of an upstream: a whole response, the beginning of one, or an error."""
+"""Any bytes of an upstream: a whole response, a part of one, or an error."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from bearerd.relay.message import Field, ResponseHead
 from bearerd.relay.upstream.response_parser import ResponseParser
 from tests.fuzz.readers import response_by_h11
 from tests.fuzz.shapes import CORPUS, SPLITS, fuzzed, mutated, responses, split
-from tests.fuzz.transport import Kept
+from tests.fuzz.transport import RecordingTransport
 
 ANY = mutated(responses()) | st.binary(max_size=80)
 
 
 @dataclass
-class Read:
-    """What came of a response and of its connection's end."""
+class Parsed:
+    """What the parser has made of a response and of its connection's end."""
 
     head: ResponseHead | None
     interims: list[ResponseHead]
@@ -33,15 +33,15 @@ class Read:
     is_refused: bool
 
 
-def read(parts: list[bytes], *, is_head: bool = False, ends: bool = True) -> Read:
-    """Feed *parts* until one is refused; then the connection ends."""
+def parse(parts: list[bytes], *, is_head: bool = False, ends: bool = True) -> Parsed:
+    """Parse *parts* until one is refused; with *ends* the connection ends then."""
     parser = ResponseParser()
     parser.expect_response(is_head_request=is_head, asks_upgrade=False)
-    return take(parser, parts, ends=ends)
+    return feed(parser, parts, ends=ends)
 
 
-def take(parser: ResponseParser, parts: list[bytes], *, ends: bool) -> Read:
-    """Feed *parts* to *parser*, and return what it has understood."""
+def feed(parser: ResponseParser, parts: list[bytes], *, ends: bool) -> Parsed:
+    """Feed *parts* to *parser*, and return what it has made of them."""
     is_refused = False
     try:
         for part in parts:
@@ -51,7 +51,7 @@ def take(parser: ResponseParser, parts: list[bytes], *, ends: bool) -> Read:
     leaves_connection_reusable = parser.leaves_connection_reusable
     if ends and not is_refused:
         parser.feed_eof()
-    return Read(
+    return Parsed(
         parser.head,
         parser.take_interims(),
         b"".join(parser.take_chunks()),
@@ -63,45 +63,45 @@ def take(parser: ResponseParser, parts: list[bytes], *, ends: bool) -> Read:
 
 
 def check(data: bytes, cuts: list[int], *, is_head: bool) -> None:
-    """Check what holds for any bytes, wherever their segments end."""
-    got = read(split(data, cuts), is_head=is_head)
-    assert got == read(split(data, []), is_head=is_head)
-    assert not (got.is_refused and got.is_complete)
-    if not got.is_complete:
-        assert not got.leaves_connection_reusable
-    if got.head is None:
-        assert (got.body, got.is_complete) == (b"", False)
+    """Check what holds for any bytes, cut at any place."""
+    parsed = parse(split(data, cuts), is_head=is_head)
+    assert parsed == parse(split(data, []), is_head=is_head)
+    assert not (parsed.is_refused and parsed.is_complete)
+    if not parsed.is_complete:
+        assert not parsed.leaves_connection_reusable
+    if parsed.head is None:
+        assert (parsed.body, parsed.is_complete) == (b"", False)
         return
-    assert 200 <= got.head.status <= 999
-    if got.head.length is not None and got.head.has_body and got.is_complete:
-        assert len(got.body) == got.head.length
-    if not got.head.has_body:
-        assert got.body == b""
+    assert 200 <= parsed.head.status <= 999
+    if parsed.head.length is not None and parsed.head.has_body and parsed.is_complete:
+        assert len(parsed.body) == parsed.head.length
+    if not parsed.head.has_body:
+        assert parsed.body == b""
 
 
 @fuzzed
 @given(ANY, SPLITS, st.booleans())
-def test_an_outcome_is_a_response_or_an_error_and_never_both(
+def test_the_result_is_a_response_or_an_error_and_never_both(
     data: bytes, cuts: list[int], is_head: bool
 ) -> None:
-    """The same in whatever segments; nothing follows what is refused, or has no end."""
+    """It is the same however the bytes are cut; nothing follows an error or a part."""
     check(data, cuts, is_head=is_head)
 
 
 @fuzzed
 @given(ANY, st.booleans())
-def test_h11_reads_the_same_response_where_it_reads_one(
+def test_h11_reads_the_same_response_if_it_reads_one(
     data: bytes, is_head: bool
 ) -> None:
-    """Status, fields and body; only what is folded may be unfolded in another way."""
-    ours = read([data] if data else [], is_head=is_head)
-    theirs = response_by_h11(data, method=b"HEAD" if is_head else b"GET")
-    if theirs is None or not ours.is_complete:
+    """Status, fields and body; only folded lines may be joined in another way."""
+    parsed = parse([data] if data else [], is_head=is_head)
+    by_h11 = response_by_h11(data, method=b"HEAD" if is_head else b"GET")
+    if by_h11 is None or not parsed.is_complete:
         return
-    assert ours.head is not None
-    assert theirs.start == (b"%d" % ours.head.status,)
-    assert theirs.body == ours.body
-    assert list(map(plain, ours.head.fields)) == list(map(plain, theirs.fields))
+    assert parsed.head is not None
+    assert by_h11.start == (b"%d" % parsed.head.status,)
+    assert by_h11.body == parsed.body
+    assert list(map(plain, parsed.head.fields)) == list(map(plain, by_h11.fields))
 
 
 @fuzzed
@@ -111,29 +111,31 @@ def test_h11_reads_the_same_response_where_it_reads_one(
     mutated(responses()),
     st.booleans(),
 )
-def test_a_response_leaves_nothing_behind_for_the_next(
-    asked: tuple[bool, bytes], second: bytes, second_is_head: bool
+def test_a_response_leaves_nothing_in_the_parser(
+    request: tuple[bool, bytes], second: bytes, second_is_head: bool
 ) -> None:
-    """Where a connection may go on, it goes on as if it were new."""
-    first_is_head, first = asked
+    """A reusable connection reads the next response as a new one does."""
+    first_is_head, first = request
     parser = ResponseParser()
     parser.expect_response(is_head_request=first_is_head, asks_upgrade=False)
-    if not take(parser, [first], ends=False).leaves_connection_reusable:
+    if not feed(parser, [first], ends=False).leaves_connection_reusable:
         return
     parser.expect_response(is_head_request=second_is_head, asks_upgrade=False)
-    got = take(parser, split(second, []), ends=True)
-    assert got == read(split(second, []), is_head=second_is_head)
+    parsed = feed(parser, split(second, []), ends=True)
+    assert parsed == parse(split(second, []), is_head=second_is_head)
 
 
 def plain(field: Field) -> Field:
-    """Return a field line as h11 gives it: codings in lower case, folds in one blank."""
+    """Return a field line as h11 has it: codings in lower case, folds as one blank."""
     name, value = field[0].lower(), b" ".join(field[1].split())
     return name, value.lower() if name == b"transfer-encoding" else value
 
 
-def pass_on(data: bytes, cuts: list[int], *, is_http_10: bool) -> tuple[Read, Kept]:
-    """Do with a response what a wire and an exchange do; return what went out."""
-    transport = Kept()
+def pass_on(
+    data: bytes, cuts: list[int], *, is_http_10: bool
+) -> tuple[Parsed, RecordingTransport]:
+    """Pass a response on as a connection and an exchange do; return what went out."""
+    transport = RecordingTransport()
     response = Response(
         transport,
         is_http_10=is_http_10,
@@ -141,51 +143,51 @@ def pass_on(data: bytes, cuts: list[int], *, is_http_10: bool) -> tuple[Read, Ke
         must_close=False,
         date=DateField(lambda: 0.0),
     )
-    got = read(split(data, cuts))
-    for interim in got.interims:
+    parsed = parse(split(data, cuts))
+    for interim in parsed.interims:
         response.interim(interim)
-    if got.head is not None:
-        response.begin(got.head)
-        if got.body:
-            response.body_chunks([got.body])
-        if got.is_complete:
-            response.end(got.trailers)
+    if parsed.head is not None:
+        response.begin(parsed.head)
+        if parsed.body:
+            response.body_chunks([parsed.body])
+        if parsed.is_complete:
+            response.end(parsed.trailers)
         else:
             response.abort()
-    return got, transport
+    return parsed, transport
 
 
 @fuzzed
 @given(ANY, SPLITS, st.booleans())
-def test_what_a_client_gets_is_whole_only_if_it_was(
+def test_a_client_gets_a_complete_response_only_of_a_complete_one(
     data: bytes, cuts: list[int], is_http_10: bool
 ) -> None:
-    """And it is the same response then; a broken one looks broken to h11 as well."""
+    """It is the same response then; a broken one is broken to h11 as well."""
     check_onward(data, cuts, is_http_10=is_http_10)
 
 
 def check_onward(data: bytes, cuts: list[int], *, is_http_10: bool) -> None:
-    """Check what a client gets of any bytes of an upstream."""
-    got, transport = pass_on(data, cuts, is_http_10=is_http_10)
-    if got.head is None:
+    """Check what a client gets for any bytes of an upstream."""
+    parsed, transport = pass_on(data, cuts, is_http_10=is_http_10)
+    if parsed.head is None:
         return
     assert transport.written.count(b"\n") == transport.written.count(b"\r\n") or (
-        b"\n" in got.body
+        b"\n" in parsed.body
     )
-    told = response_by_h11(transport.written)
-    if got.is_complete:
-        assert told is not None
-        assert told.start == (b"%d" % got.head.status,)
-        assert told.body == got.body
+    passed_on = response_by_h11(transport.written)
+    if parsed.is_complete:
+        assert passed_on is not None
+        assert passed_on.start == (b"%d" % parsed.head.status,)
+        assert passed_on.body == parsed.body
     elif not transport.was_aborted:
-        assert told is None
+        assert passed_on is None
 
 
 @pytest.mark.parametrize(
     "path", sorted(CORPUS.glob("responses/*")), ids=lambda path: path.name
 )
-def test_the_corpus_of_responses_holds_cut_anywhere(path: Path) -> None:
-    """What has broken one of these properties before stays mended."""
+def test_the_properties_hold_for_the_corpus_of_responses(path: Path) -> None:
+    """Inputs that once broke one, cut at every byte."""
     data = path.read_bytes()
     for cut in range(len(data)):
         check(data, [cut], is_head=False)

@@ -1,4 +1,4 @@
-"""Any bytes as a target: what resolves is forwarded as it is, below the base, to us."""
+"""Any bytes as a target: one that resolves is forwarded unchanged, below the base."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ PARTS = st.sampled_from(
     ]
 )
 TARGETS = st.lists(PARTS | st.binary(max_size=3), max_size=9).map(b"".join)
-"""Hardly one of these resolves."""
+"""Few of these resolve."""
 
 MILD = st.sampled_from(
     [
@@ -75,11 +75,11 @@ SERVED = st.builds(
     st.lists(MILD, max_size=6).map(b"".join)
     | st.lists(MILD | MILD | MILD | PARTS, max_size=6).map(b"".join),
 )
-"""Most of these resolve; a few are spoiled by one part."""
+"""Most of these resolve; one part makes a few invalid."""
 
 
 def resolved(raw: bytes) -> tuple[bytes | None, bytes, Target] | None:
-    """Return what the relay makes of a target: authority, origin form, where to."""
+    """Return a target's authority, its origin form, and what it resolves to."""
     authority, path = origin_form(raw)
     try:
         if authority is not None:
@@ -96,28 +96,28 @@ def resolved(raw: bytes) -> tuple[bytes | None, bytes, Target] | None:
 @example(b"/backend-api/@evil.example/")
 @example(b"/v1/..;/a")
 @example(b"/v1/%2e%2e;a/b")
-def test_what_resolves_is_what_is_forwarded(raw: bytes) -> None:
-    """In its own bytes, to the one authority, below the base, as one word."""
+def test_a_target_that_resolves_is_forwarded_unchanged(raw: bytes) -> None:
+    """To the one authority, below the base, and without a blank."""
     check(raw)
 
 
 def check(raw: bytes) -> None:
     """Check what holds for any target that resolves."""
-    found = resolved(raw)
-    if found is None:
+    resolution = resolved(raw)
+    if resolution is None:
         return
-    authority, path, target = found
-    keeps_its_bytes(path, target)
-    names_no_other_authority(authority, target)
-    climbs_nowhere(target)
+    authority, path, target = resolution
+    check_bytes(path, target)
+    check_authority(authority, target)
+    check_path(target)
     line = b"GET %b%b HTTP/1.1" % (BASE, target.below)
     assert len(line.split()) == 3
     assert all(0x20 <= byte < 0x7F for byte in line)
     assert b"#" not in line
 
 
-def keeps_its_bytes(path: bytes, target: Target) -> None:
-    """All but the alias that it starts with, and the profile that it names."""
+def check_bytes(path: bytes, target: Target) -> None:
+    """Check that only the alias and the profile at its start are replaced."""
     if target.profile is not None:
         path = path.removeprefix(b"/profiles/" + target.profile.encode())
     assert target.below in {
@@ -128,8 +128,8 @@ def keeps_its_bytes(path: bytes, target: Target) -> None:
     assert target.path.encode() == target.below.partition(b"?")[0]
 
 
-def names_no_other_authority(authority: bytes | None, target: Target) -> None:
-    """Neither in its own words, nor joined to the upstream's."""
+def check_authority(authority: bytes | None, target: Target) -> None:
+    """Check that it names no other authority, alone or behind the upstream's."""
     if authority is not None:
         host = re.sub(rb":[0-9]*$", b"", authority).lower().rstrip(b".")
         assert host in LOOPBACK_HOSTS
@@ -138,8 +138,8 @@ def names_no_other_authority(authority: bytes | None, target: Target) -> None:
     assert urlsplit(BASE + target.below).netloc == b""
 
 
-def climbs_nowhere(target: Target) -> None:
-    """Decoded once, or not; with parameters taken off, or not: it stays where it is."""
+def check_path(target: Target) -> None:
+    """Check that it stays below the base: decoded or not, with parameters or without."""
     path = BASE + target.below.partition(b"?")[0]
     bare = b"/".join(part.partition(b";")[0] for part in path.split(b"/"))
     for reading in (path, unquote_to_bytes(path), bare, unquote_to_bytes(bare)):
@@ -148,23 +148,23 @@ def climbs_nowhere(target: Target) -> None:
     assert b"//" not in path
 
 
-def test_the_fuzz_reaches_targets_that_resolve() -> None:
-    """Else all of it would hold for nothing."""
-    reached: list[bytes] = []
+def test_some_targets_resolve() -> None:
+    """Otherwise the properties above would hold for no target."""
+    resolving: list[bytes] = []
 
     @settings(max_examples=100, database=None, deadline=None, derandomize=True)
     @given(TARGETS | SERVED)
     def count(raw: bytes) -> None:
         if resolved(raw) is not None:
-            reached.append(raw)
+            resolving.append(raw)
 
     count()
-    assert len(reached) > 10
+    assert len(resolving) > 10
 
 
 @pytest.mark.parametrize(
     "path", sorted(CORPUS.glob("targets/*")), ids=lambda path: path.name
 )
-def test_the_corpus_of_targets_holds(path: Path) -> None:
-    """What has broken one of these properties before stays mended."""
+def test_the_properties_hold_for_the_corpus_of_targets(path: Path) -> None:
+    """Inputs that once broke one."""
     check(path.read_bytes())

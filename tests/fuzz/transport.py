@@ -1,4 +1,4 @@
-"""A transport that keeps what is written to it, in place of a socket's."""
+"""A transport that records what is written to it, in place of a socket's."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import asyncio
 from typing import Any
 
 
-class Kept(asyncio.Transport):
-    """Owns what was written, and how it ended. It never pushes back."""
+class RecordingTransport(asyncio.Transport):
+    """Owns what was written, and how it ended. Its buffer is never full."""
 
     def __init__(self) -> None:
         super().__init__({"peername": ("127.0.0.1", 1), "sockname": ("127.0.0.1", 2)})
@@ -15,7 +15,7 @@ class Kept(asyncio.Transport):
         self.was_closed = self.was_aborted = False
 
     def write(self, data: Any) -> None:
-        """Keep *data*."""
+        """Record *data*."""
         assert not self.is_closing()
         self.written += bytes(data)
 
