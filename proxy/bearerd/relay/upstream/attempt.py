@@ -7,12 +7,11 @@ When a request is sent a second time: a pooled connection may have been closed b
 upstream while the request was on its way. RFC 9112 section 9.3.1 allows a client to retry
 then. `send_request` does so once, on a new connection, if all of these hold:
 
-1. The connection was lost. A timeout is an answer, and so is a response that breaks rules.
-2. It had carried a request before. A new connection that is lost says that the upstream
-   is down.
+1. The connection was lost. A timeout, or a response that breaks the rules, is final.
+2. It had carried a request before. If a new connection is lost, the upstream is down.
 3. No byte of a response had come.
-4. The method is idempotent (RFC 9110 section 9.2.2), so that it does no harm if the
-   upstream had acted on the request after all.
+4. The method is idempotent (RFC 9110 section 9.2.2): a second request does no harm if
+   the upstream has acted on the first.
 5. The body can be sent again from its start, or there is none.
 """
 

@@ -4,8 +4,8 @@
 2. WAITING: a request is under way, and no byte of its response has come.
 3. RECEIVING: a byte of the response has come. The state lasts, also when the response is
    complete, until the sender of the request releases the connection.
-4. IDLE: the last request was sent whole and its response came whole, and neither said
-   that the connection closes. It takes another request, as in NEW.
+4. IDLE: the last request was sent whole, its response came whole, and the response did
+   not announce a close. The connection takes another request, as in NEW.
 5. TUNNEL: the response was a 101. An `UpgradedConnection` has the transport from now on.
 6. CLOSED: it carries nothing any more. The first error is kept as the reason.
 
@@ -18,7 +18,7 @@
     each of them ----> CLOSED <------------------ TUNNEL
 
 Whether the request has been sent whole is not a state. An upstream may respond before it
-has read everything (RFC 9112 section 9.5), so a flag says it, in WAITING and RECEIVING.
+has read everything (RFC 9112 section 9.5), so WAITING and RECEIVING have a flag for it.
 Only a connection whose request was sent whole may become IDLE.
 """
 
@@ -38,7 +38,7 @@ class ConnectionState(Enum):
     TUNNEL = "tunnel"
     CLOSED = "closed"
 
-    # Each request looks its transitions up; Enum's own hash is that of the name, in Python.
+    # The table is read for each request, and Enum's own hash is a function in Python.
     __hash__ = object.__hash__
 
 
