@@ -28,8 +28,8 @@ from bearerd.relay import access
 from bearerd.relay.access import ListenerRules
 from bearerd.relay.upstream.dial import HttpProxy
 from bearerd.relay.upstream.origin import Origin
-from bearerd.rescue import rescue_place
 from bearerd.settings import ProfileSettings, Settings
+from bearerd.settings.folders import rescue_place
 
 LOCK_GRACE_SECONDS = 15.0
 """How much longer than one call to the authority the lock is waited for."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from bearerd.admin.announcement import LEVELS, NAMES, Level, fields_of, level_of
+from bearerd.admin.event_format import LEVELS, NAMES, Level, fields_of, level_of
 from bearerd.admin.log import EventLog, LogFormat
 from bearerd.clock import Clock
 from bearerd.events import (

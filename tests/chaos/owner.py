@@ -24,8 +24,8 @@ from bearerd.credential.source import CredentialSource
 from bearerd.credential.store.file_store import FileStore
 from bearerd.errors import AuthorityUnavailable, LoginRequired
 from bearerd.events import CredentialRefreshed, Event, LoginNeeded
-from bearerd.rescue import rescue_place
 from bearerd.settings import load_settings
+from bearerd.settings.folders import rescue_place
 from tests.chaos.victim import Spec, settings_of
 from tests.support.daemon import empty_config
 

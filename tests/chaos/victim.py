@@ -24,9 +24,9 @@ from bearerd.credential.store.journal import Journal, JournalEntry
 from bearerd.credential.store.state import StoreState
 from bearerd.credential.token import Credential
 from bearerd.events import CredentialRefreshed, Event
-from bearerd.rescue import rescue_place
 from bearerd.service import Service
 from bearerd.settings import load_settings
+from bearerd.settings.folders import rescue_place
 from bearerd.settings.profile import ProfileSettings
 from tests.support.daemon import empty_config
 

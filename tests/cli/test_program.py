@@ -13,7 +13,7 @@ from bearerd import __version__
 from bearerd.cli import COMMANDS, program
 from bearerd.errors import LoginRequired, StoreError
 from bearerd.settings import describe
-from bearerd.settings.about import About
+from bearerd.settings.metadata import About
 from tests.cli.conftest import Shell
 from tests.support.process import COMMAND, ROOT
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from bearerd.admin.announcement import NAMES
+from bearerd.admin.event_format import NAMES
 from bearerd.admin.health import ServiceStatus, document
 from bearerd.admin.metrics import Metrics
 from bearerd.admin.server import PATHS

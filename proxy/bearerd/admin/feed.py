@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from bearerd.admin.announcement import NAMES, fields_of
+from bearerd.admin.event_format import NAMES, fields_of
 from bearerd.admin.redaction import Redaction
 from bearerd.errors import Overloaded
 from bearerd.events import Event

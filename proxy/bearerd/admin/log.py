@@ -13,7 +13,7 @@ from typing import Any, Literal, TextIO, TypeAlias
 
 import structlog
 
-from bearerd.admin.announcement import LEVELS, NAMES, Level, fields_of, level_of
+from bearerd.admin.event_format import LEVELS, NAMES, Level, fields_of, level_of
 from bearerd.admin.redaction import Redaction
 from bearerd.clock import Clock
 from bearerd.events import Event

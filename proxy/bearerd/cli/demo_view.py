@@ -21,7 +21,7 @@ from bearerd.harness.demo import (
     TokensRevoked,
     TurnFinished,
 )
-from bearerd.harness.tally import Tally
+from bearerd.harness.result import Tally
 
 TITLES: Final[dict[Side, str]] = {
     "without": "Without bearerd: each agent has a copy of one login",

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Final, TypeAlias
 import typer
 
 from bearerd.settings import Settings, describe, load_settings
-from bearerd.settings.about import About
+from bearerd.settings.metadata import About
 
 STORE: Final = ("store", "keys_file", "profiles")
 """What a command needs to find the files that the daemon uses."""

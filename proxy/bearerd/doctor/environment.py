@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
-from bearerd.doctor.finding import Finding, ok, warning
+from bearerd.doctor.findings import Finding, ok, warning
 
 PROXIES = ("https_proxy", "http_proxy", "all_proxy")
 """As curl reads them, in either case."""

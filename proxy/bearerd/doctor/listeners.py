@@ -9,7 +9,7 @@ from contextlib import closing
 from typing import Any, TypeAlias
 
 from bearerd.address import Address
-from bearerd.doctor.finding import Finding, Verdict, failed, ok, warning
+from bearerd.doctor.findings import Finding, Verdict, failed, ok, warning
 
 Ask: TypeAlias = Callable[[Sequence[Address], str], Mapping[str, Any] | None]
 """Asks a daemon's admin listener for a path; None if no daemon answers."""

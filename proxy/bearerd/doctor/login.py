@@ -14,7 +14,7 @@ from bearerd.credential.store.file_store import FileStore
 from bearerd.credential.store.state import Account, StoreState
 from bearerd.credential.token import Credential
 from bearerd.doctor.codex import FIRST_WITH_LOCKS, Version
-from bearerd.doctor.finding import Finding, failed, ok, sign_in_wanted, warning
+from bearerd.doctor.findings import Finding, failed, ok, sign_in_wanted, warning
 from bearerd.errors import LoginRequired
 
 

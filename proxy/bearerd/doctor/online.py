@@ -12,7 +12,7 @@ from typing import Final
 from bearerd.clock import Clock
 from bearerd.credential.authority.client import AuthorityClient
 from bearerd.credential.authority.errors import CallFailed, CallStage
-from bearerd.doctor.finding import Finding, failed, ok, warning
+from bearerd.doctor.findings import Finding, failed, ok, warning
 
 CALL_TIMEOUT_SECONDS: Final = 10.0
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from bearerd.doctor.finding import Finding, ok, warning
+from bearerd.doctor.findings import Finding, ok, warning
 
 
 def check_rescue(rescue: Path) -> Finding:

@@ -10,14 +10,14 @@ from bearerd import __version__
 from bearerd.clock import Clock
 from bearerd.doctor.codex import Version
 from bearerd.doctor.environment import check_surroundings
-from bearerd.doctor.finding import Finding
+from bearerd.doctor.findings import Finding
 from bearerd.doctor.listeners import Ask, check_listeners
 from bearerd.doctor.login import check_login
 from bearerd.doctor.rescue import check_rescue
 from bearerd.doctor.storage import check_place
-from bearerd.rescue import rescue_place
 from bearerd.settings import Settings
-from bearerd.settings.origins import PREFIX
+from bearerd.settings.folders import rescue_place
+from bearerd.settings.sources import PREFIX
 
 NOT_ONLINE = Finding(
     "network",

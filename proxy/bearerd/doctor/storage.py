@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from bearerd.clock import Clock
 from bearerd.credential.store.file_store import FileStore
-from bearerd.doctor.finding import Finding, failed, ok, warning
+from bearerd.doctor.findings import Finding, failed, ok, warning
 from bearerd.errors import StoreError
 from bearerd.files.mounts import file_system_of, is_network
 

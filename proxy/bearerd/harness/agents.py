@@ -13,7 +13,7 @@ from typing import Any, Final, Protocol
 
 import aiohttp
 
-from bearerd.harness.tally import UNAUTHORIZED, TurnResult
+from bearerd.harness.result import UNAUTHORIZED, TurnResult
 
 TURN: Final = {
     "model": "gpt-5.5",

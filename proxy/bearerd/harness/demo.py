@@ -21,7 +21,7 @@ from bearerd.clock import Clock
 from bearerd.files import atomic
 from bearerd.harness.agents import Agent, CopyHolder, KeyHolder, open_session
 from bearerd.harness.daemon import start_daemon
-from bearerd.harness.tally import Tally, TurnResult, revoked_rounds
+from bearerd.harness.result import Tally, TurnResult, revoked_rounds
 from bearerd.sandbox import AuthorityFault, Sandbox, StreamScript
 
 AUTHORITY_SECONDS: Final = 0.2

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 
-from bearerd.harness.tally import TurnResult
+from bearerd.harness.result import TurnResult
 
 
 class Scoreboard:

@@ -6,8 +6,14 @@ from typing import Literal
 
 from pydantic import BaseModel
 
-from bearerd.settings.about import setting
-from bearerd.settings.values import CertificateFile, ProxyUrl, Seconds, Whole, Workers
+from bearerd.settings.metadata import setting
+from bearerd.settings.value_types import (
+    CertificateFile,
+    ProxyUrl,
+    Seconds,
+    Whole,
+    Workers,
+)
 
 
 class ProcessFields(BaseModel):

@@ -7,8 +7,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from bearerd.settings.about import setting
-from bearerd.settings.values import Seconds, ServiceUrl, StorePath, Text, Whole
+from bearerd.settings.metadata import setting
+from bearerd.settings.value_types import Seconds, ServiceUrl, StorePath, Text, Whole
 
 DEFAULT_PROFILE = "default"
 

@@ -27,14 +27,15 @@ from pydantic_settings import (
 )
 
 from bearerd.errors import ConfigurationError
-from bearerd.settings.about import GROUPS, About, about, setting
-from bearerd.settings.checks import (
-    check_distinct,
-    check_open_door,
-    check_stores,
-    explained,
+from bearerd.settings.metadata import GROUPS, About, about, setting
+from bearerd.settings.process import ProcessFields
+from bearerd.settings.profile import (
+    DEFAULT_PROFILE,
+    ProfileFields,
+    ProfileSettings,
+    filled_in,
 )
-from bearerd.settings.origins import (
+from bearerd.settings.sources import (
     CONFIG,
     Origin,
     from_environment,
@@ -44,14 +45,13 @@ from bearerd.settings.origins import (
     with_key_file,
     with_profile_tables,
 )
-from bearerd.settings.process import ProcessFields
-from bearerd.settings.profile import (
-    DEFAULT_PROFILE,
-    ProfileFields,
-    ProfileSettings,
-    filled_in,
+from bearerd.settings.validation import (
+    check_distinct,
+    check_open_door,
+    check_stores,
+    explained,
 )
-from bearerd.settings.values import (
+from bearerd.settings.value_types import (
     Addresses,
     AddressesOrNone,
     ClientKey,

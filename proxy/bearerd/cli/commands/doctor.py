@@ -14,10 +14,10 @@ import typer
 
 from bearerd.cli.flags import with_settings
 from bearerd.settings import Folders, Settings
-from bearerd.settings.origins import CONFIG
+from bearerd.settings.sources import CONFIG
 
 if TYPE_CHECKING:
-    from bearerd.doctor.finding import Finding
+    from bearerd.doctor.findings import Finding
     from bearerd.doctor.runner import Machine
 
 MOUNTS: Final = Path("/proc/self/mounts")
@@ -52,7 +52,7 @@ def doctor(
     code 0: all is well, warnings apart; 1: something has to be mended; 3: a sign-in is
     all that is missing.
     """
-    from bearerd.doctor.finding import exit_code
+    from bearerd.doctor.findings import exit_code
     from bearerd.doctor.runner import examine
 
     findings = asyncio.run(examine(settings, _machine(context), is_online=online))

@@ -23,7 +23,7 @@ from bearerd.credential.store.file_store import FileStore
 from bearerd.credential.store.state import Account, RefusedToken, StoreState
 from bearerd.credential.token import fingerprint
 from bearerd.doctor.codex import installed_version
-from bearerd.doctor.finding import Finding, exit_code, failed, sign_in_wanted, warning
+from bearerd.doctor.findings import Finding, exit_code, failed, sign_in_wanted, warning
 from bearerd.doctor.listeners import check_listeners
 from bearerd.doctor.online import check_online, compare_clocks
 from bearerd.doctor.runner import Machine, examine

@@ -29,7 +29,7 @@ from bearerd.harness.demo import (
     TurnFinished,
     run_demo,
 )
-from bearerd.harness.tally import Tally, TurnResult, revoked_rounds
+from bearerd.harness.result import Tally, TurnResult, revoked_rounds
 
 PLAN = Plan(agents=3, requests=3, rest_seconds=0)
 LOST = Tally(answered=3, failed=6, refreshes=1, reused=2, sign_ins=3)

@@ -14,9 +14,9 @@ import pytest
 
 from bearerd.cli import COMMANDS
 from bearerd.cli.program import run
+from bearerd.harness.result import TurnResult
 from bearerd.harness.scoreboard import Scoreboard
 from bearerd.harness.selftest import SelftestResult
-from bearerd.harness.tally import TurnResult
 from tests.support.process import COMMAND, ROOT, environment
 
 GOOD = SelftestResult(

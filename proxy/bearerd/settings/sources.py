@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from bearerd.errors import ConfigurationError
-from bearerd.settings.report import refused, unknown
+from bearerd.settings.diagnostics import refused, unknown
 
 PREFIX = "BEARERD_"
 CONFIG = "BEARERD_CONFIG"

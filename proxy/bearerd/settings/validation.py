@@ -10,10 +10,10 @@ from pydantic.fields import FieldInfo
 
 from bearerd.address import Address
 from bearerd.errors import ConfigurationError
-from bearerd.settings.about import about
-from bearerd.settings.origins import Origin, origin_of, value_of
+from bearerd.settings.diagnostics import refused
+from bearerd.settings.metadata import about
 from bearerd.settings.profile import ProfileSettings
-from bearerd.settings.report import refused
+from bearerd.settings.sources import Origin, origin_of, value_of
 
 
 def explained(

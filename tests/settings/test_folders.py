@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bearerd.doctor.rescue import check_rescue
-from bearerd.rescue import rescue_place
+from bearerd.settings.folders import rescue_place
 
 
 def test_two_links_to_one_store_have_one_place(
