@@ -1,29 +1,38 @@
-"""Every way in which bearerd says no: one tree, each type with its code and its status.
+"""Every error that bearerd reports: one tree; each type has a code and an HTTP status.
 
-What is known here: what a client is told, with which HTTP status, and which program
-exit code the same fact has on the command line. What must not be known here: how any of
-it came about.
+An error holds what a client is sent, the HTTP status of that response, and the exit code
+of a command that fails with it. Nothing here knows how an error came about.
 
-Rules:
-
-1. A message names the thing, the reason and the remedy, and never a secret.
+1. A message names the thing, the reason and the remedy. It never contains a secret.
 2. The type decides the status. `login_required` and `account_changed` are 401 and never
    503, because agents retry a 503 for minutes (Codex CLI 0.169 sends 30 requests).
-3. A type with `retry_after_seconds` passes; one without stays until somebody acts.
+3. An error with `retry_after_seconds` is temporary. Without it, the error stays until an
+   operator changes something.
 """
 
 from __future__ import annotations
 
+from enum import IntEnum
 from http import HTTPStatus
 from typing import ClassVar
 
 
+class ExitCode(IntEnum):
+    """The exit codes of the command line. Scripts rely on these numbers."""
+
+    OK = 0
+    FAILED = 1
+    USAGE = 2
+    SIGN_IN_NEEDED = 3
+    INTERRUPTED = 130  # 128 and SIGINT, as shells report it
+
+
 class BearerdError(Exception):
-    """The root. Holds what a client or a person at the shell is told."""
+    """The root of the tree. `message` is for a client or for an operator at the shell."""
 
     code: ClassVar[str] = "internal_error"
     status: ClassVar[HTTPStatus] = HTTPStatus.INTERNAL_SERVER_ERROR
-    exit_code: ClassVar[int] = 1
+    exit_code: ClassVar[ExitCode] = ExitCode.FAILED
 
     def __init__(self, message: str, *, retry_after_seconds: int | None = None) -> None:
         super().__init__(message)
@@ -32,14 +41,14 @@ class BearerdError(Exception):
 
 
 class ConfigurationError(BearerdError):
-    """A setting, a flag or the machine around us does not allow the start."""
+    """A setting, a flag or the machine does not allow the start."""
 
     code = "configuration_error"
-    exit_code = 2
+    exit_code = ExitCode.USAGE
 
 
 class StartError(BearerdError):
-    """The settings are good, but the machine refuses: a port is taken, a folder full."""
+    """The settings are valid, but the machine refuses: a port in use, a full disk."""
 
     code = "start_failed"
 
@@ -48,18 +57,18 @@ class StartError(BearerdError):
 
 
 class CredentialError(BearerdError):
-    """There is no valid credential to sign with, and why."""
+    """There is no valid credential to attach to a request."""
 
 
 class LoginRequired(CredentialError):
-    """A person has to sign in: nothing is stored, or the authority refused for good.
+    """A sign-in is needed: nothing is stored, or the authority refused permanently.
 
     *reason* is one of `missing`, `unreadable`, `expired`, `reused`, `revoked`, `other`.
     """
 
     code = "login_required"
     status = HTTPStatus.UNAUTHORIZED
-    exit_code = 3
+    exit_code = ExitCode.SIGN_IN_NEEDED
 
     def __init__(self, message: str, *, reason: str) -> None:
         super().__init__(message)
@@ -71,22 +80,22 @@ class AccountChanged(CredentialError):
 
     code = "account_changed"
     status = HTTPStatus.UNAUTHORIZED
-    exit_code = 3
+    exit_code = ExitCode.SIGN_IN_NEEDED
 
 
 class AuthorityUnavailable(CredentialError):
-    """The authority was not reached, or its response was unclear; worth another try."""
+    """The authority was not reached, or its response was unclear; a retry may succeed."""
 
     code = "authority_unavailable"
     status = HTTPStatus.SERVICE_UNAVAILABLE
 
 
 class RefreshThrottled(AuthorityUnavailable):
-    """The budget of calls to the authority is spent for now."""
+    """The limit on calls to the authority is reached for now."""
 
 
 class StoreError(BearerdError):
-    """The credential file cannot be read or written; the message says which and why."""
+    """The credential file cannot be read or written; the message names it and why."""
 
     code = "store_error"
 
@@ -95,7 +104,7 @@ class StoreError(BearerdError):
 
 
 class UpstreamError(BearerdError):
-    """The upstream gave no response that could be passed on."""
+    """The upstream gave no response that can be passed on."""
 
     status = HTTPStatus.BAD_GATEWAY
 
@@ -107,7 +116,7 @@ class UpstreamUnreachable(UpstreamError):
 
 
 class UpstreamProtocolError(UpstreamError):
-    """The upstream's bytes are no HTTP response that may be passed on."""
+    """The upstream's bytes are not an HTTP response that may be passed on."""
 
     code = "upstream_protocol_error"
 
@@ -123,80 +132,80 @@ class UpstreamTimeout(UpstreamError):
 
 
 class ClientRefused(BearerdError):
-    """The request itself is not one that bearerd serves."""
+    """bearerd does not serve this request."""
 
 
 class ClientKeyRequired(ClientRefused):
-    """No client key came with the request."""
+    """The request has no client key."""
 
     code = "client_key_required"
     status = HTTPStatus.UNAUTHORIZED
 
 
 class ClientKeyInvalid(ClientRefused):
-    """A client key came, and it is not one of ours."""
+    """The request has a client key that is not in the key ring."""
 
     code = "client_key_invalid"
     status = HTTPStatus.UNAUTHORIZED
 
 
 class HostForbidden(ClientRefused):
-    """The Host names another server: DNS rebinding, or a setting that is missing."""
+    """The Host names another server: DNS rebinding, or a missing setting."""
 
     code = "host_forbidden"
     status = HTTPStatus.FORBIDDEN
 
 
 class OriginForbidden(ClientRefused):
-    """A web page sent the request, and its origin is not on the list."""
+    """A web page sent the request, and its origin is not an allowed one."""
 
     code = "origin_forbidden"
     status = HTTPStatus.FORBIDDEN
 
 
 class TargetForbidden(ClientRefused):
-    """The path is ambiguous, foreign, or not open to this client."""
+    """The path is ambiguous, outside the base, or not open to this client."""
 
     code = "target_forbidden"
     status = HTTPStatus.FORBIDDEN
 
 
 class MethodNotAllowed(ClientRefused):
-    """CONNECT, TRACE and TRACK, or a method that the path does not know."""
+    """CONNECT, TRACE or TRACK, or a method that the path does not support."""
 
     code = "method_not_allowed"
     status = HTTPStatus.METHOD_NOT_ALLOWED
 
 
 class LoopDetected(ClientRefused):
-    """The request has come back to where it was sent from."""
+    """The request came back to the bearerd that sent it."""
 
     code = "target_forbidden"
     status = HTTPStatus.LOOP_DETECTED
 
 
 class NotFound(ClientRefused):
-    """No such path here; the message lists the base URLs that are."""
+    """There is no such path; the message lists the valid base URLs."""
 
     code = "not_found"
     status = HTTPStatus.NOT_FOUND
 
 
 class RequestMalformed(ClientRefused):
-    """The request breaks HTTP's own rules."""
+    """The request violates HTTP."""
 
     code = "request_malformed"
     status = HTTPStatus.BAD_REQUEST
 
 
 class TargetTooLong(RequestMalformed):
-    """The request line is longer than we read."""
+    """The request line is longer than the limit."""
 
     status = HTTPStatus.REQUEST_URI_TOO_LONG
 
 
 class FieldsTooLarge(RequestMalformed):
-    """The header section is larger than we read, in one field or in their number."""
+    """The header section is larger than the limit, by one field or by their number."""
 
     status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
 
@@ -209,7 +218,7 @@ class Overloaded(BearerdError):
 
 
 class Draining(BearerdError):
-    """The process is shutting down and takes no new request."""
+    """The process is shutting down and accepts no new request."""
 
     code = "draining"
     status = HTTPStatus.SERVICE_UNAVAILABLE

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from bearerd import __version__
-from bearerd.cli import COMMANDS, program
-from bearerd.errors import LoginRequired, StoreError
+from bearerd.cli import COMMANDS
+from bearerd.errors import ExitCode, LoginRequired, StoreError
 from bearerd.settings import describe
 from bearerd.settings.metadata import About
 from tests.cli.conftest import Shell
@@ -238,6 +238,13 @@ def test_a_defect_shows_its_traceback(tmp_path: Path) -> None:
 
 def test_exit_codes_are_the_published_ones() -> None:
     """Scripts rely on them."""
-    assert (program.FAILED, program.WRONG_USE, program.INTERRUPTED) == (1, 2, 130)
+    codes = {code.name: code.value for code in ExitCode}
+    assert codes == {
+        "OK": 0,
+        "FAILED": 1,
+        "USAGE": 2,
+        "SIGN_IN_NEEDED": 3,
+        "INTERRUPTED": 130,
+    }
     assert LoginRequired("x", reason="missing").exit_code == 3
     assert StoreError("x").exit_code == 1

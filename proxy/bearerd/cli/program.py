@@ -15,15 +15,9 @@ from typing import Annotated, Final, Protocol, runtime_checkable
 import typer
 
 from bearerd import __version__
-from bearerd.errors import BearerdError
+from bearerd.errors import BearerdError, ExitCode
 
 VERSION: Final = f"bearerd {__version__}"
-
-INTERRUPTED: Final = 130
-"""128 and SIGINT, as shells have it."""
-
-FAILED: Final = 1
-WRONG_USE: Final = 2
 
 
 @runtime_checkable
@@ -50,11 +44,11 @@ def run(commands: Mapping[str, str], args: Sequence[str]) -> int:
         complain(error.message)
         return error.exit_code
     except (KeyboardInterrupt, typer.Abort):
-        return INTERRUPTED
+        return ExitCode.INTERRUPTED
     except BrokenPipeError:
         # Whoever read us has left, as `head` does; Python would complain at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return FAILED
+        return ExitCode.FAILED
     except Exception as error:
         if not isinstance(error, WrongUse):
             raise
@@ -98,7 +92,7 @@ def show_help(context: typer.Context) -> None:
     """Explain a group of commands to whoever called it without one: wrong usage."""
     if context.invoked_subcommand is None:
         typer.echo(context.get_help(), err=True)
-        raise typer.Exit(WRONG_USE)
+        raise typer.Exit(ExitCode.USAGE)
 
 
 def _root(

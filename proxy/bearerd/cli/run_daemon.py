@@ -17,8 +17,8 @@ from typing import Final
 from bearerd.admin.health import ServiceStatus
 from bearerd.admin.log import EventLog
 from bearerd.cli.banner import first_words
-from bearerd.cli.program import INTERRUPTED
 from bearerd.clock import Clock
+from bearerd.errors import ExitCode
 from bearerd.keys.ring import KeyRing
 from bearerd.service import Service
 from bearerd.settings import Settings
@@ -60,9 +60,10 @@ class Signals:
             self._stop.set()
 
     @property
-    def exit_code(self) -> int:
+    def exit_code(self) -> ExitCode:
         """Return how the process ends once all is closed."""
-        return INTERRUPTED if self.first == signal.SIGINT else 0
+        is_interrupted = self.first == signal.SIGINT
+        return ExitCode.INTERRUPTED if is_interrupted else ExitCode.OK
 
 
 def run_daemon(settings: Settings) -> int:

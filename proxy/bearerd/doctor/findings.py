@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from bearerd.errors import ExitCode
+
 Verdict: TypeAlias = Literal["ok", "skipped", "warning", "failed"]
 """`warning` is what works now and may not tomorrow, or not everywhere."""
-
-FAILED = 1
-SIGN_IN_NEEDED = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +44,12 @@ def sign_in_wanted(topic: str, said: str, remedy: str) -> Finding:
     return Finding(topic, "failed", said, remedy, wants_sign_in=True)
 
 
-def exit_code(findings: Sequence[Finding]) -> int:
+def exit_code(findings: Sequence[Finding]) -> ExitCode:
     """Return 1 if something failed, 3 if a sign-in is all that is missing, else 0.
 
     In this order, since a sign-in into a store that cannot be written helps nobody.
     """
     bad = [finding for finding in findings if finding.verdict == "failed"]
     if any(not finding.wants_sign_in for finding in bad):
-        return FAILED
-    return SIGN_IN_NEEDED if bad else 0
+        return ExitCode.FAILED
+    return ExitCode.SIGN_IN_NEEDED if bad else ExitCode.OK

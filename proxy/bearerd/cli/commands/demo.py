@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from bearerd.cli.program import FAILED, complain
+from bearerd.cli.program import complain
+from bearerd.errors import ExitCode
 
 if TYPE_CHECKING:
     from bearerd.harness.demo import DemoResult, Plan
@@ -65,7 +66,7 @@ def demo(
     if not result.is_flawless:
         expected = len(result.plan.revocations)
         complain(f"this was to be all answered, with {expected} refreshes and 0 reused")
-    return 0 if result.is_flawless else FAILED
+    return ExitCode.OK if result.is_flawless else ExitCode.FAILED
 
 
 def _play(plan: Plan) -> DemoResult:

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from bearerd.cli.program import INTERRUPTED
-from bearerd.errors import ConfigurationError, StartError
+from bearerd.errors import ConfigurationError, ExitCode, StartError
 
 if TYPE_CHECKING:
     from bearerd.sandbox import Sandbox
@@ -105,7 +104,7 @@ async def _serve(
         announce=announce,
         stop=stop,
     )
-    return INTERRUPTED if came[0] == signal.SIGINT else 0
+    return ExitCode.INTERRUPTED if came[0] == signal.SIGINT else ExitCode.OK
 
 
 def _write(auth_file: Path, running: Sandbox) -> None:

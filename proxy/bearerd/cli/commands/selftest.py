@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bearerd.cli.program import FAILED, complain
-from bearerd.errors import StoreError
+from bearerd.cli.program import complain
+from bearerd.errors import ExitCode, StoreError
 
 if TYPE_CHECKING:
     from bearerd.harness.selftest import SelftestResult
@@ -65,7 +65,7 @@ def selftest(
             "processes on this store do not share one refresh; keep it to one process, "
             f"or move it to a local file system. A daemon said: {result.last_words}"
         )
-    return 0 if result.is_flawless else FAILED
+    return ExitCode.OK if result.is_flawless else ExitCode.FAILED
 
 
 def _run(processes: int, seconds: float, store_dir: Path | None) -> SelftestResult:

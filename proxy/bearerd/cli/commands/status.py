@@ -11,10 +11,8 @@ import typer
 from bearerd.cli.admin_client import ask
 from bearerd.cli.flags import AUTHORITY, STORE, with_settings
 from bearerd.cli.status_text import lines
+from bearerd.errors import ExitCode
 from bearerd.settings import Settings
-
-SIGN_IN_NEEDED: Final = 3
-NOT_WELL: Final = 1
 
 
 def register(program: typer.Typer) -> None:
@@ -78,11 +76,11 @@ def _read(settings: Settings, names: list[str]) -> list[dict[str, Any]]:
 def _verdict(document: dict[str, Any]) -> int:
     profiles = document["profiles"]
     if any(one["state"] in SIGN_IN_STATES or one["message"] for one in profiles):
-        return SIGN_IN_NEEDED
+        return ExitCode.SIGN_IN_NEEDED
     is_well = document["running"] and all(
         one["state"] == "ready" and not one["last_error"] for one in profiles
     )
-    return 0 if is_well else NOT_WELL
+    return ExitCode.OK if is_well else ExitCode.FAILED
 
 
 SIGN_IN_STATES: Final = frozenset({"login_required", "account_changed"})
