@@ -138,7 +138,7 @@ lock: $(VENV)/.project ## write the locks anew from pyproject.toml; LOCK_FLAGS=-
 	@$(PIP) install uv==$(UV_VERSION)
 	@set -eu; index=$${PIP_INDEX_URL:-$$($(PIP) config get global.index-url 2>/dev/null || true)}; \
 	if [ -n "$$index" ]; then UV_DEFAULT_INDEX=$$index; export UV_DEFAULT_INDEX; fi; \
-	$(UV_COMPILE) pyproject.toml --extra redis --group dev --output-file requirements-dev.lock; \
+	$(UV_COMPILE) pyproject.toml --group dev --output-file requirements-dev.lock; \
 	$(UV_COMPILE) pyproject.toml --constraint requirements-dev.lock --output-file requirements.lock; \
 	$(UV_COMPILE) --group build --constraint requirements-dev.lock --output-file requirements-build.lock; \
 	$(UV_COMPILE) tests/clients/requirements.in --output-file tests/clients/requirements.lock

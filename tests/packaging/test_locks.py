@@ -38,7 +38,7 @@ def wanted(pyproject: dict[str, Any], *, groups: bool) -> list[Requirement]:
     """What pyproject.toml asks for; with *groups* also what the extras and tools ask for."""
     asked = list(pyproject["project"]["dependencies"])
     if groups:
-        for extra in pyproject["project"]["optional-dependencies"].values():
+        for extra in pyproject["project"].get("optional-dependencies", {}).values():
             asked += extra
         for group in pyproject["dependency-groups"].values():
             asked += [item for item in group if isinstance(item, str)]

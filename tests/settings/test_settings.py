@@ -42,7 +42,6 @@ DEFAULTS = {
     "drain_seconds": 30,
     "refresh_burst": 5,
     "refresh_interval_seconds": 30,
-    "workers": 1,
     "log_format": "auto",
     "log_level": "info",
 }

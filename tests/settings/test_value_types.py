@@ -44,7 +44,7 @@ BAD_VALUES = [
     ("issuer_url", "http://10.0.0.1", URL),
     ("token_url", "http://10.0.0.1", URL),
     ("client_id", "two words", "visible ASCII characters without spaces"),
-    ("store", "redis://localhost/0", "redis:// stores come in a later version"),
+    ("store", "redis://localhost/0", "a path"),
     ("store", "s3://bucket", "a path"),
     ("store", "~nobody-of-that-name/x", "is not known here"),
     ("require_key", "perhaps", "true, and false where all listeners are loopback"),
@@ -80,8 +80,6 @@ BAD_VALUES = [
     ("refresh_burst", "0", "a number of refreshes from 1 to 1000"),
     ("refresh_burst", "1.5", "a number of refreshes from 1 to 1000"),
     ("refresh_interval_seconds", "0", "a number of seconds from 0.01 to 86400"),
-    ("workers", "2", "1; more than one process comes in a later version"),
-    ("workers", "many", "1; more than one process comes in a later version"),
     ("log_format", "xml", "auto, console or json"),
     ("log_level", "loud", "debug, info, warning or error"),
     ("profiles", "Work", "lower-case letters, digits"),
@@ -177,6 +175,18 @@ def test_an_unknown_name_that_is_near_none_is_answered_with_all(load: Load) -> N
     assert said.startswith("unknown setting server (from file")
     assert "there are: " in said
     assert "upstream_url" in said
+
+
+@pytest.mark.parametrize("value", ["1", "4"])
+def test_a_removed_setting_is_an_unknown_name(
+    load: Load, tmp_path: Path, value: str
+) -> None:
+    """An old file that sets `workers` stops the start, whatever its value was."""
+    said = refusal(load, toml=f"workers = {value}")
+    assert said.startswith(f"unknown setting workers (from file {tmp_path}/")
+    assert refusal(load, environ={"BEARERD_WORKERS": value}).startswith(
+        "unknown setting workers (from environment BEARERD_WORKERS)"
+    )
 
 
 def test_what_only_the_daemon_has_is_unknown_in_a_profile(load: Load) -> None:

@@ -12,7 +12,6 @@ from bearerd.settings.value_types import (
     ProxyUrl,
     Seconds,
     Whole,
-    Workers,
 )
 
 
@@ -102,13 +101,6 @@ class ProcessFields(BaseModel):
         default=30,
         unit="seconds",
         within=(0, 86400),
-    )
-    workers: Workers = setting(
-        "Process",
-        "Processes that share the listener; more than one comes in a later version.",
-        default=1,
-        unit="processes",
-        allowed="1; more than one process comes in a later version",
     )
     log_format: Literal["auto", "console", "json"] = setting(
         "Process",

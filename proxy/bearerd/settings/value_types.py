@@ -68,8 +68,6 @@ def _path(value: object) -> Path:
 
 def _store_path(value: object) -> Path:
     text = str(value)
-    if text.startswith(("redis://", "rediss://")):
-        raise ValueError("a path; redis:// stores come in a later version")
     if "://" in text:
         raise ValueError("a path")
     return _path(value)
@@ -170,12 +168,6 @@ def _strong(key: SecretStr) -> SecretStr:
     return key
 
 
-def _one(count: int) -> int:
-    if count != 1:
-        raise ValueError
-    return count
-
-
 Seconds: TypeAlias = Annotated[float, BeforeValidator(_no_boolean)]
 Whole: TypeAlias = Annotated[int, BeforeValidator(_no_boolean)]
 Addresses: TypeAlias = Annotated[
@@ -195,4 +187,3 @@ Hosts: TypeAlias = Annotated[tuple[str, ...], BeforeValidator(_hosts)]
 Origins: TypeAlias = Annotated[tuple[str, ...], BeforeValidator(_origins)]
 Text: TypeAlias = Annotated[str, AfterValidator(_visible)]
 ClientKey: TypeAlias = Annotated[SecretStr, AfterValidator(_strong)]
-Workers: TypeAlias = Annotated[int, BeforeValidator(_no_boolean), AfterValidator(_one)]
