@@ -29,7 +29,7 @@ from bearerd.relay.access import ListenerRules
 from bearerd.relay.upstream.dial import HttpProxy
 from bearerd.relay.upstream.origin import Origin
 from bearerd.settings import ProfileSettings, Settings
-from bearerd.settings.folders import rescue_place
+from bearerd.settings.folders import rescue_path
 
 LOCK_GRACE_SECONDS = 15.0
 """How much longer than one call to the authority the lock is waited for."""
@@ -62,7 +62,7 @@ async def open_source(
 
 def file_store(profile: ProfileSettings, clock: Clock) -> FileStore:
     """Return the store of one profile, with a rescue place of its own."""
-    return FileStore(profile.store, clock=clock, rescue=rescue_place(profile.store))
+    return FileStore(profile.store, clock=clock, rescue=rescue_path(profile.store))
 
 
 def build_source(

@@ -25,7 +25,7 @@ from bearerd.credential.store.file_store import FileStore
 from bearerd.errors import AuthorityUnavailable, LoginRequired
 from bearerd.events import CredentialRefreshed, Event, LoginNeeded
 from bearerd.settings import load_settings
-from bearerd.settings.folders import rescue_place
+from bearerd.settings.folders import rescue_path
 from tests.chaos.victim import Spec, settings_of
 from tests.support.daemon import empty_config
 
@@ -46,7 +46,7 @@ class RecordingStore(FileStore):
     """A store that writes down when its lock is held, for all owners in one file."""
 
     def __init__(self, path: Path, *, clock: Clock, records: Path) -> None:
-        super().__init__(path, clock=clock, rescue=rescue_place(path))
+        super().__init__(path, clock=clock, rescue=rescue_path(path))
         self._records = os.open(records, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
 
     @asynccontextmanager

@@ -26,7 +26,7 @@ from bearerd.credential.token import Credential
 from bearerd.events import CredentialRefreshed, Event
 from bearerd.service import Service
 from bearerd.settings import load_settings
-from bearerd.settings.folders import rescue_place
+from bearerd.settings.folders import rescue_path
 from bearerd.settings.profile import ProfileSettings
 from tests.support.daemon import empty_config
 
@@ -122,7 +122,7 @@ class MortalStore(FileStore):
     """A store with points around what it does."""
 
     def __init__(self, path: Path, *, clock: Clock, death: Death) -> None:
-        super().__init__(path, clock=clock, rescue=rescue_place(path))
+        super().__init__(path, clock=clock, rescue=rescue_path(path))
         self._death = death
         self.journal = MortalJournal(list(self.journal._places), death)
 

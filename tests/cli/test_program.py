@@ -12,8 +12,7 @@ import pytest
 from bearerd import __version__
 from bearerd.cli import COMMANDS
 from bearerd.errors import ExitCode, LoginRequired, StoreError
-from bearerd.settings import describe
-from bearerd.settings.metadata import About
+from bearerd.settings import list_settings
 from tests.cli.conftest import Shell
 from tests.support.process import COMMAND, ROOT
 
@@ -91,7 +90,7 @@ async def test_a_bad_setting_is_one_line_for_every_command(
     assert (done.code, done.stdout) == (2, "")
     assert done.stderr == (
         'bearerd: setting refresh_window_seconds = "ten" (from environment '
-        "BEARERD_REFRESH_WINDOW_SECONDS): allowed is a number of seconds from 0 to "
+        "BEARERD_REFRESH_WINDOW_SECONDS): expected a number of seconds from 0 to "
         "86400\n"
     )
     config = shell.folder / "bearerd.toml"
@@ -107,15 +106,10 @@ async def test_every_setting_is_a_flag_of_serve(shell: Shell) -> None:
     """With its help, its default and its unit."""
     done = await shell.run("serve", "--help")
     told = " ".join(done.stdout.split())
-    for about in describe():
-        assert f"--{about.name.replace('_', '-')} " in told
-        assert about.help in told
-        assert f"Default: {_default(about)}." in told
-
-
-def _default(about: About) -> str:
-    unit = f" {about.unit}" if about.unit in {"seconds", "bytes"} else ""
-    return f"{about.default}{unit}"
+    for info in list_settings():
+        assert f"--{info.name.replace('_', '-')} " in told
+        assert info.help in told
+        assert f"Default: {info.default_with_unit}." in told
 
 
 async def test_a_flag_beats_the_environment(shell: Shell) -> None:

@@ -19,7 +19,7 @@ from bearerd.cli import COMMANDS
 from bearerd.errors import ConfigurationError
 from bearerd.events import RefreshFailed, RequestFinished
 from bearerd.relay import target
-from bearerd.settings import Folders, Settings, describe, load_settings
+from bearerd.settings import Folders, Settings, list_settings, load_settings
 from bearerd.settings.profile import ProfileFields
 
 FOLDER = Path(__file__).parents[2] / "config"
@@ -99,14 +99,13 @@ def test_the_settings_file_says_default_and_unit(defaults: Settings) -> None:
     text = (FOLDER / "bearerd.toml").read_text()
     document = tomllib.loads(uncommented(text))
     prose = " ".join(line.removeprefix("# ") for line in text.splitlines())
-    for about in describe():
-        unit = f" {about.unit}" if about.unit in {"seconds", "bytes"} else ""
-        assert f"Default: {about.default}{unit}." in prose, about.name
-        if about.name != "profiles":
-            assert about.help in prose, about.name
-        value = document[about.name]
-        if isinstance(value, int | bool) or str(value) == about.default:
-            assert value == getattr(defaults, about.name) or value == about.default
+    for info in list_settings():
+        assert f"Default: {info.default_with_unit}." in prose, info.name
+        if info.name != "profiles":
+            assert info.help in prose, info.name
+        value = document[info.name]
+        if isinstance(value, int | bool) or str(value) == info.default:
+            assert value == getattr(defaults, info.name) or value == info.default
 
 
 def test_the_settings_file_tells_what_a_profile_may_have() -> None:

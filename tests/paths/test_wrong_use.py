@@ -123,7 +123,7 @@ async def test_a_bad_url_is_named_with_what_is_allowed(
     said = await complaint(canary, tmp_path, 2, "serve", upstream_url=url)
     assert said.startswith(f'setting upstream_url = "{url}" ')
     assert "BEARERD_UPSTREAM_URL" in said
-    assert "allowed is " in said
+    assert "expected " in said
 
 
 @pytest.mark.parametrize("args", [["serve"], ["logout"], ["doctor", "--online"]])

@@ -1,6 +1,7 @@
-"""Settings as flags: the one way in which every command takes them.
+"""Settings as flags, for every command in the same way.
 
-A flag is as strong as it gets: flag over environment over file over default.
+A flag has priority over the environment, the environment over the file, and the file over
+the default.
 """
 
 from __future__ import annotations
@@ -13,11 +14,11 @@ from typing import Annotated, Any, Final, TypeAlias
 
 import typer
 
-from bearerd.settings import Settings, describe, load_settings
-from bearerd.settings.metadata import About
+from bearerd.settings import list_settings, load_settings
+from bearerd.settings.metadata import SettingInfo
 
 STORE: Final = ("store", "keys_file", "profiles")
-"""What a command needs to find the files that the daemon uses."""
+"""The settings that a command needs to find the daemon's files."""
 
 AUTHORITY: Final = (
     "issuer_url",
@@ -27,10 +28,10 @@ AUTHORITY: Final = (
     "upstream_proxy",
     "ca_file",
 )
-"""What a command needs to call the authority."""
+"""The settings that a command needs to call the authority."""
 
 Profile: TypeAlias = Annotated[
-    str, typer.Option("--profile", metavar="NAME", help="Which login it is about.")
+    str, typer.Option("--profile", metavar="NAME", help="The profile of the login.")
 ]
 
 Config: TypeAlias = Annotated[
@@ -46,26 +47,26 @@ Config: TypeAlias = Annotated[
 def with_settings(
     *names: str,
 ) -> Callable[[Callable[..., int]], Callable[..., int]]:
-    """Give a command the settings as its first argument, and flags for them.
+    """Pass the settings to a command as its first argument, and add flags for them.
 
-    Flags for *names*, or for all settings if none is named. Whatever has no flag here
-    still comes from the environment and the file.
+    The flags are those of *names*, or of all settings if none is named. A setting without
+    a flag still comes from the environment or the file.
     """
 
     def decorate(command: Callable[..., int]) -> Callable[..., int]:
-        told = [one for one in describe() if not names or one.name in names]
+        infos = [info for info in list_settings() if not names or info.name in names]
         signature = inspect.signature(command, eval_str=True)
         own = list(signature.parameters.values())[1:]
 
         @functools.wraps(command)
-        def run(**given: Any) -> int:
-            config = given.pop("config")
-            flags = {one.name: given.pop(one.name) for one in told}
+        def run(**arguments: Any) -> int:
+            config = arguments.pop("config")
+            flags = {info.name: arguments.pop(info.name) for info in infos}
             flags = {name: value for name, value in flags.items() if value is not None}
-            return command(load_settings(flags, config=config), **given)
+            return command(load_settings(flags, config=config), **arguments)
 
-        parameters = [*own, _parameter("config", Config), *map(_flag, told)]
-        # typer reads the parameters of a command from these two.
+        parameters = [*own, _parameter("config", Config), *map(_flag, infos)]
+        # typer reads the parameters of a command from these two attributes.
         described: Any = run
         described.__signature__ = inspect.Signature(parameters)
         described.__annotations__ = {one.name: one.annotation for one in parameters}
@@ -74,15 +75,14 @@ def with_settings(
     return decorate
 
 
-def _flag(about: About) -> inspect.Parameter:
-    unit = f" {about.unit}" if about.unit in {"seconds", "bytes"} else ""
+def _flag(info: SettingInfo) -> inspect.Parameter:
     option = typer.Option(
-        f"--{about.name.replace('_', '-')}",
-        metavar=_metavar(about),
-        help=f"{about.help} Default: {about.default}{unit}.",
+        f"--{info.name.replace('_', '-')}",
+        metavar=_metavar(info),
+        help=f"{info.help} Default: {info.default_with_unit}.",
         show_default=False,
     )
-    return _parameter(about.name, Annotated[str | None, option])
+    return _parameter(info.name, Annotated[str | None, option])
 
 
 def _parameter(name: str, annotation: object) -> inspect.Parameter:
@@ -91,7 +91,8 @@ def _parameter(name: str, annotation: object) -> inspect.Parameter:
     )
 
 
-def _metavar(about: About) -> str:
+def _metavar(info: SettingInfo) -> str:
+    """Return the placeholder for the flag's value, from the end of the setting's name."""
     by_ending = {
         "listen": "ADDRESS",
         "_url": "URL",
@@ -103,12 +104,9 @@ def _metavar(about: About) -> str:
         "profiles": "NAME,...",
         "_key": "KEY",
     }
-    if about.default == "true":
+    if info.default == "true":
         return "BOOLEAN"
     for ending, metavar in by_ending.items():
-        if about.name.endswith(ending):
+        if info.name.endswith(ending):
             return metavar
-    return about.unit.upper() or "TEXT"
-
-
-__all__ = ["AUTHORITY", "STORE", "Profile", "Settings", "with_settings"]
+    return info.unit.upper() or "TEXT"

@@ -16,7 +16,7 @@ from bearerd.doctor.login import check_login
 from bearerd.doctor.rescue import check_rescue
 from bearerd.doctor.storage import check_place
 from bearerd.settings import Settings
-from bearerd.settings.folders import rescue_place
+from bearerd.settings.folders import rescue_path
 from bearerd.settings.sources import PREFIX
 
 NOT_ONLINE = Finding(
@@ -57,7 +57,7 @@ async def examine(
     )
     for profile in settings.profiles.values():
         found = await check_place(profile.store, machine.clock, machine.mounts)
-        found.append(check_rescue(rescue_place(profile.store)))
+        found.append(check_rescue(rescue_path(profile.store)))
         found += await check_login(
             profile.store, machine.clock, machine.codex, machine.codex_version
         )

@@ -1,7 +1,7 @@
-"""How a bad setting is reported: one line that can be acted on.
+"""The errors for settings: one line each that says what to change.
 
-It has the name, the value unless that is a secret, what is allowed, and where it came
-from. An unknown name is answered with the nearest one there is.
+A line names the setting, its value unless that is a secret, where the value comes from,
+and what was expected. For an unknown name it suggests the nearest known one.
 """
 
 from __future__ import annotations
@@ -10,36 +10,39 @@ import difflib
 import json
 import re
 from collections.abc import Collection, Mapping
+from typing import Final
 
 from bearerd.errors import ConfigurationError
 
-_SHOWN_CHARACTERS = 80
+SHOWN_CHARACTERS: Final = 80
+"""A value is cut off here: a line is enough to recognise it."""
 
 
-def refused(
-    name: str, value: object, allowed: str, where: str, *, secret: bool = False
+def invalid_value(
+    name: str, value: object, expected: str, location: str, *, secret: bool = False
 ) -> ConfigurationError:
-    """Return the error for a bad value."""
-    said = _shown(value, secret=secret)
+    """Return the error for an invalid *value*, which was read from *location*."""
+    shown = _shown(value, secret=secret)
     return ConfigurationError(
-        f"setting {name} = {said} (from {where}): allowed is {allowed}"
+        f"setting {name} = {shown} (from {location}): expected {expected}"
     )
 
 
-def unknown(
-    name: str, names: Collection[str], where: str, *, within: str = ""
+def unknown_setting(
+    name: str, names: Collection[str], location: str, *, table: str = ""
 ) -> ConfigurationError:
-    """Return the error for a name that is none; *within* is a prefix, such as a table.
+    """Return the error for a *name* that is not one of *names*.
 
-    The value is not shown: it may be a secret under a misspelt name.
+    *table* is the prefix of a table in the file, such as `profiles.work.`. The value is
+    not shown: it may be a secret under a misspelt name.
     """
     near = difflib.get_close_matches(name, names, n=1)
     if near:
-        hint = f"did you mean {within}{near[0]}?"
+        hint = f"did you mean {table}{near[0]}?"
     else:
         hint = f"there are: {', '.join(names)}"
     return ConfigurationError(
-        f"unknown setting {within}{_short(name)} (from {where}); {hint}"
+        f"unknown setting {table}{_one_line(name)} (from {location}); {hint}"
     )
 
 
@@ -50,9 +53,9 @@ def _shown(value: object, *, secret: bool) -> str:
         return "(a table)"
     # A user name and password in a URL are a secret in any setting.
     text = re.sub(r"//[^/@\s\"]*@", "//(hidden)@", json.dumps(value, default=str))
-    return _short(text)
+    return _one_line(text)
 
 
-def _short(text: str) -> str:
+def _one_line(text: str) -> str:
     line = "".join(c if c.isprintable() else "?" for c in text)
-    return line if len(line) <= _SHOWN_CHARACTERS else line[:_SHOWN_CHARACTERS] + "..."
+    return line if len(line) <= SHOWN_CHARACTERS else line[:SHOWN_CHARACTERS] + "..."

@@ -1,4 +1,4 @@
-"""What people are told about a setting, kept in the field itself.
+"""The documentation of a setting, kept in the field that declares it.
 
 Help texts, `config/bearerd.toml` and error messages are made from it, so that a name, a
 default or a bound is written once.
@@ -23,78 +23,95 @@ GROUPS = (
     "Process",
     "Profiles",
 )
-"""The order in which people are told."""
+"""The groups of settings, in the order in which help and config file list them."""
 
 
 @dataclass(frozen=True, slots=True)
-class About:
-    """One setting, in words."""
+class SettingInfo:
+    """What is documented of one setting. Each field is text for a reader, `secret` apart.
+
+    `expected` completes the sentence "expected ..." of an error message.
+    """
 
     name: str
     default: str
     unit: str
     help: str
-    allowed: str
+    expected: str
     group: str
     secret: bool
+
+    @property
+    def default_with_unit(self) -> str:
+        """The default, followed by its unit if that is one of time or size."""
+        has_unit = self.unit in {"seconds", "bytes"}
+        return f"{self.default} {self.unit}" if has_unit else self.default
 
 
 def setting(
     group: str,
-    text: str,
+    help_text: str,
     *,
     default: object = None,
-    derive: Callable[[dict[str, Any]], object] | None = None,
-    shown: str | None = None,
-    allowed: str = "",
+    default_from: Callable[[dict[str, Any]], object] | None = None,
+    default_text: str | None = None,
+    expected: str = "",
     unit: str = "",
-    within: tuple[float, float] | None = None,
+    bounds: tuple[float, float] | None = None,
     secret: bool = False,
 ) -> Any:
-    """Return a field of *group* that is explained by *text*.
+    """Return the pydantic field of a setting in *group*, documented by *help_text*.
 
-    It is `Any`, as pydantic's own `Field`, for it stands where a value of any type may.
-    *derive* makes the default from the settings above it; *shown* is how a default is
-    shown that is not its own best text; *within* are the bounds of a number of *unit*.
+    *default_from* computes the default from the settings declared before this one.
+    *default_text* describes a default whose `str` is not what a reader wants to see.
+    *bounds* are the lowest and highest value of a number of *unit*; they also make
+    *expected*. The result is `Any`, as that of pydantic's `Field`, because it is assigned
+    to attributes of every type.
     """
-    if shown is None:
-        shown = _plain(default)
-    bounds: dict[str, Any] = {}
-    if within is not None:
-        bounds = {"ge": within[0], "le": within[1], "allow_inf_nan": False}
-        allowed = f"a number of {unit} from {within[0]} to {within[1]}"
-    told: JsonDict = {
-        "default": shown,
+    if default_text is None:
+        default_text = _toml_text(default)
+    limits: dict[str, Any] = {}
+    if bounds is not None:
+        limits = {"ge": bounds[0], "le": bounds[1], "allow_inf_nan": False}
+        expected = f"a number of {unit} from {bounds[0]} to {bounds[1]}"
+    extra: JsonDict = {
+        "default": default_text,
         "unit": unit,
-        "allowed": allowed,
+        "expected": expected,
         "group": group,
         "secret": secret,
     }
     source: dict[str, Any] = (
-        {"default": default} if derive is None else {"default_factory": derive}
+        {"default": default}
+        if default_from is None
+        else {"default_factory": default_from}
     )
     return Field(
-        description=text, repr=not secret, json_schema_extra=told, **source, **bounds
+        description=help_text,
+        repr=not secret,
+        json_schema_extra=extra,
+        **source,
+        **limits,
     )
 
 
-def _plain(default: object) -> str:
+def _toml_text(default: object) -> str:
     if isinstance(default, bool):
-        return str(default).lower()  # as TOML has it
+        return str(default).lower()
     return "none" if default is None else str(default)
 
 
-def about(name: str, field: FieldInfo) -> About:
-    """Return what people are told about the field *name*."""
-    told = field.json_schema_extra
-    if not isinstance(told, Mapping):
+def setting_info(name: str, field: FieldInfo) -> SettingInfo:
+    """Return the documentation of the field *name*, which `setting` has made."""
+    extra = field.json_schema_extra
+    if not isinstance(extra, Mapping):
         raise TypeError(name)
-    return About(
+    return SettingInfo(
         name=name,
-        default=str(told["default"]),
-        unit=str(told["unit"]),
+        default=str(extra["default"]),
+        unit=str(extra["unit"]),
         help=field.description or "",
-        allowed=str(told["allowed"]),
-        group=str(told["group"]),
-        secret=bool(told["secret"]),
+        expected=str(extra["expected"]),
+        group=str(extra["group"]),
+        secret=bool(extra["secret"]),
     )

@@ -1,4 +1,4 @@
-"""What a profile may have of its own: its login, its authority and its upstream."""
+"""The settings that a profile may have of its own: login, authority and upstream."""
 
 from __future__ import annotations
 
@@ -8,14 +8,20 @@ from typing import Any
 from pydantic import BaseModel
 
 from bearerd.settings.metadata import setting
-from bearerd.settings.value_types import Seconds, ServiceUrl, StorePath, Text, Whole
+from bearerd.settings.value_types import (
+    Integer,
+    Seconds,
+    ServiceUrl,
+    StorePath,
+    VisibleText,
+)
 
 DEFAULT_PROFILE = "default"
 
 CODEX_CLIENT_ID = "app_EMoamEEZ73f0CkXaXp7hrann"
-"""Codex's public client id (openai/codex, codex-rs/login); logins for it are ours too."""
+"""Codex's public client id (openai/codex, codex-rs/login). bearerd can share its logins."""
 
-_URL = "an https:// URL; http:// for a loopback host only"
+_URL = "an https:// URL, or an http:// URL of a loopback host"
 
 
 class ProfileFields(
@@ -29,82 +35,85 @@ class ProfileFields(
 
     store: StorePath = setting(
         "Credential",
-        "The credential file, in the form of Codex's auth.json.",
-        shown="auth.json in the user data directory",
-        allowed="a path",
+        "The credential file, in the format of Codex's auth.json.",
+        default_text="auth.json in the user data directory",
+        expected="a path",
     )
     upstream_url: ServiceUrl = setting(
         "Upstream and authority",
-        "Where requests go.",
+        "The URL that requests are sent to.",
         default="https://chatgpt.com/backend-api",
-        allowed=_URL,
+        expected=_URL,
     )
     issuer_url: ServiceUrl = setting(
         "Upstream and authority",
-        "The authority; login, refresh and revoke live under it.",
+        "The authority; sign-in, refresh and revocation are below this URL.",
         default="https://auth.openai.com",
-        allowed=_URL,
+        expected=_URL,
     )
     token_url: ServiceUrl = setting(
         "Upstream and authority",
-        "Where credentials are refreshed.",
-        derive=lambda above: f"{above['issuer_url']}/oauth/token",
-        shown="{issuer_url}/oauth/token",
-        allowed=_URL,
+        "The URL that refreshes are sent to.",
+        default_from=lambda above: f"{above['issuer_url']}/oauth/token",
+        default_text="{issuer_url}/oauth/token",
+        expected=_URL,
     )
-    client_id: Text = setting(
+    client_id: VisibleText = setting(
         "Upstream and authority",
         "The OAuth client that the login belongs to; the default is Codex's.",
         default=CODEX_CLIENT_ID,
-        allowed="visible ASCII characters without spaces",
+        expected="visible ASCII characters without spaces",
     )
     refresh_window_seconds: Seconds = setting(
         "Credential",
         "Refresh this long before the access token expires, with jitter.",
         default=300,
         unit="seconds",
-        within=(0, 86400),
+        bounds=(0, 86400),
     )
     authority_timeout_seconds: Seconds = setting(
         "Upstream and authority",
-        "The longest a call to the authority may take, as a whole.",
+        "The longest that one call to the authority may take.",
         default=30,
         unit="seconds",
-        within=(0.1, 600),
+        bounds=(0.1, 600),
     )
-    refresh_burst: Whole = setting(
+    refresh_burst: Integer = setting(
         "Credential",
-        "So many refreshes may follow each other at once, then one each interval.",
+        "The number of refreshes that may follow each other without a pause; after "
+        "these, one in each interval.",
         default=5,
         unit="refreshes",
-        within=(1, 1000),
+        bounds=(1, 1000),
     )
     refresh_interval_seconds: Seconds = setting(
         "Credential",
-        "Once the burst is spent, one refresh in each interval of this length.",
+        "After the burst, one refresh is allowed in each interval of this length.",
         default=30,
         unit="seconds",
-        within=(0.01, 86400),
+        bounds=(0.01, 86400),
     )
 
 
 class ProfileSettings(ProfileFields):
-    """The settings that hold for one profile."""
+    """The settings of one profile."""
 
     name: str
 
 
-def filled_in(
+def profile_values(
     name: str, shared: Mapping[str, Any], own: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Return the raw settings of the profile *name*: its *own* over the *shared* ones.
+    """Return the raw values of the profile *name*: its *own* over the *shared* ones.
 
-    A profile without a store of its own has one in a folder of its own, since two logins
-    in one folder would wait for one lock of Codex's.
+    1. A profile without a store of its own gets one in a folder of its own, because two
+       logins in one folder would wait for one lock of Codex's.
+    2. A profile with an issuer of its own does not inherit `token_url`, because another
+       authority's refresh token must not be sent to the shared one.
     """
-    filled = {**shared, **own, "name": name}
-    if "store" not in own and name != DEFAULT_PROFILE:
-        filled["store"] = shared["store"].parent / "profiles" / name / "auth.json"
-    if "issuer_url" in own and "token_url" not in own:
-        del filled["token_url"]  # another authority's refreshes are not sent to ours
-    return filled
+    values = {**shared, **own, "name": name}
+    if "store" not in own and name != DEFAULT_PROFILE:  # 1
+        values["store"] = shared["store"].parent / "profiles" / name / "auth.json"
+    if "issuer_url" in own and "token_url" not in own:  # 2
+        del values["token_url"]
+    return values

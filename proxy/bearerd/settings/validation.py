@@ -1,8 +1,8 @@
-"""What is wrong with settings: each by itself, as pydantic found, and among each other."""
+"""Turns pydantic's errors into bearerd's, and checks settings that depend on each other."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -10,61 +10,70 @@ from pydantic.fields import FieldInfo
 
 from bearerd.address import Address
 from bearerd.errors import ConfigurationError
-from bearerd.settings.diagnostics import refused
-from bearerd.settings.metadata import about
+from bearerd.settings.diagnostics import invalid_value
+from bearerd.settings.metadata import setting_info
 from bearerd.settings.profile import ProfileSettings
-from bearerd.settings.sources import Origin, origin_of, value_of
+from bearerd.settings.sources import Source, raw_value, source_of
 
 
-def explained(
-    error: ValidationError, found: list[Origin], fields: Mapping[str, FieldInfo]
+def first_error(
+    error: ValidationError, sources: Sequence[Source], fields: Mapping[str, FieldInfo]
 ) -> ConfigurationError:
-    """Return the first refusal that pydantic found, in our words."""
+    """Return the first of pydantic's errors as the line that an operator reads.
+
+    A `ValueError` of a type's own check says what was expected; otherwise the setting's
+    documentation does.
+    """
     first = error.errors(include_url=False)[0]
-    parts = [str(part) for part in first["loc"]]
-    name = ".".join(parts)
-    told = about(parts[-1], fields[parts[-1]])
-    own_words = str(first.get("ctx", {}).get("error", ""))
-    origin = origin_of(name, found)
-    value = value_of(name, origin)
-    allowed = own_words or told.allowed
-    return refused(name, value, allowed, origin.where(name), secret=told.secret)
+    keys = [str(key) for key in first["loc"]]
+    name = ".".join(keys)
+    info = setting_info(keys[-1], fields[keys[-1]])
+    source = source_of(name, sources)
+    return invalid_value(
+        name,
+        raw_value(name, source),
+        str(first.get("ctx", {}).get("error", "")) or info.expected,
+        source.location(name),
+        secret=info.secret,
+    )
 
 
-def check_open_door(listen: Iterable[Address], where: str) -> None:
-    """Refuse `require_key = false` where others than this machine can come in."""
+def check_key_requirement(listen: Iterable[Address], location: str) -> None:
+    """Raise if `require_key = false` is combined with a listener open to other machines.
+
+    *location* is where `require_key` is set.
+    """
     for address in listen:
         if not address.is_loopback:
             raise ConfigurationError(
-                f"setting require_key = false (from {where}): allowed only while all of "
-                f"listen is loopback or a unix socket, and {address} is neither"
+                f"setting require_key = false (from {location}): expected true, unless "
+                "every address of listen is loopback or a unix socket; "
+                f"{address} is neither"
             )
 
 
-def check_distinct(
-    listen: Iterable[Address], admin_listen: Iterable[Address], where: str
+def check_distinct_addresses(
+    listen: Iterable[Address], admin_listen: Iterable[Address], location: str
 ) -> None:
-    """Refuse an address for both listeners; port 0 is another port each time."""
-    both = set(listen) & set(admin_listen)
-    for address in both:
+    """Raise if both listeners have the same address. Port 0 is a new port each time."""
+    for address in set(listen) & set(admin_listen):
         if address.kind == "unix" or address.port:
-            raise ConfigurationError(
-                f'setting admin_listen = "{address}" (from {where}): allowed is an '
-                "address that listen does not have"
+            raise invalid_value(
+                "admin_listen",
+                str(address),
+                "an address that is not in listen",
+                location,
             )
 
 
-def check_stores(
-    profiles: Iterable[ProfileSettings], where: Callable[[str], str]
+def check_distinct_stores(
+    profiles: Iterable[ProfileSettings], location: Callable[[str], str]
 ) -> None:
-    """Refuse two profiles on one store: they would log each other out."""
+    """Raise if two profiles have the same store: each would spend the other's token."""
     owners: dict[Path, str] = {}
     for profile in profiles:
-        path = profile.store.resolve()
-        owner = owners.setdefault(path, profile.name)
+        owner = owners.setdefault(profile.store.resolve(), profile.name)
         if owner != profile.name:
             name = f"profiles.{profile.name}.store"
-            raise ConfigurationError(
-                f'setting {name} = "{profile.store}" (from {where(name)}): allowed is a '
-                f"store of its own, and profile {owner} has this one"
-            )
+            expected = f"a store of its own; profile {owner} has this one"
+            raise invalid_value(name, profile.store, expected, location(name))

@@ -1,7 +1,7 @@
-"""What the value of a setting may be: types that parse, check and put into one form.
+"""The types of settings: each parses a raw value, checks it, and normalises it.
 
-A `ValueError` from here says what is allowed, as the end of `allowed is ...`. Knows no
-setting by its name, and none of the places where a value may come from.
+The text of a `ValueError` completes "expected ..."; without a text, the documentation of
+the setting does. No type knows a setting by its name, or where a value comes from.
 """
 
 from __future__ import annotations
@@ -20,25 +20,24 @@ _HOST = re.compile(r"\[[0-9a-f:.]+\]|[a-z0-9_.-]+")
 _VISIBLE = re.compile(r"[!-~]+")
 
 
-def _no_boolean(value: object) -> object:
-    """Refuse true and false for a number: Python counts them as 1 and 0."""
+def _not_boolean(value: object) -> object:
+    """Return *value* if it is not a boolean, which Python would take for 1 or 0."""
     if isinstance(value, bool):
-        raise ValueError  # noqa: TRY004  # what pydantic collects is a ValueError
+        raise ValueError  # noqa: TRY004  # pydantic collects ValueErrors only
     return value
 
 
-def _words(value: object) -> object:
-    """Split a comma-separated string; an array comes as it is."""
+def _items(value: object) -> tuple[str, ...]:
+    """Return the items of an array, or of a string of items separated by commas."""
     if isinstance(value, str):
-        return tuple(word.strip() for word in value.split(",") if word.strip())
-    return value
+        return tuple(item.strip() for item in value.split(",") if item.strip())
+    if isinstance(value, (tuple, list)):
+        return tuple(map(str, value))
+    raise ValueError
 
 
 def _addresses(value: object) -> tuple[Address, ...]:
-    words = _words(value)
-    if not isinstance(words, (tuple, list)):
-        raise ValueError  # noqa: TRY004
-    addresses = tuple(parse_address(str(word)) for word in words)
+    addresses = tuple(map(parse_address, _items(value)))
     fixed = [address for address in addresses if address.kind == "unix" or address.port]
     if len(set(fixed)) < len(fixed):
         raise ValueError("each address once")
@@ -61,15 +60,12 @@ def _path(value: object) -> Path:
     try:
         return Path(value).expanduser().absolute()
     except RuntimeError as error:  # there is no such user, or no home folder
-        raise ValueError(
-            "a path; the home folder behind `~` is not known here"
-        ) from error
+        raise ValueError("a path whose `~` is a known home folder") from error
 
 
 def _store_path(value: object) -> Path:
-    text = str(value)
-    if "://" in text:
-        raise ValueError("a path")
+    if "://" in str(value):
+        raise ValueError
     return _path(value)
 
 
@@ -78,14 +74,14 @@ def _certificates(path: Path) -> Path:
         content = path.read_bytes()
     except OSError as error:
         raise ValueError(
-            f"a readable file of PEM certificates, and here: {error.strerror}"
+            f"a readable file of PEM certificates ({error.strerror})"
         ) from error
     if b"-----BEGIN CERTIFICATE-----" not in content:
-        raise ValueError("a file of PEM certificates, and this one holds none")
+        raise ValueError("a file of PEM certificates; this file has none")
     return path
 
 
-def _split(value: object) -> SplitResult:
+def _url_parts(value: object) -> SplitResult:
     text = str(value)
     if _VISIBLE.fullmatch(text) is None or "\\" in text:
         raise ValueError("a URL of visible ASCII characters")
@@ -93,10 +89,10 @@ def _split(value: object) -> SplitResult:
     if not parts.hostname:
         raise ValueError("a URL with a host")
     try:
-        port = parts.port
-    except ValueError as error:
-        raise ValueError("a URL whose port is from 1 to 65535") from error
-    if port == 0:
+        is_valid_port = parts.port != 0
+    except ValueError:  # above 65535
+        is_valid_port = False
+    if not is_valid_port:
         raise ValueError("a URL whose port is from 1 to 65535")
     return parts
 
@@ -108,23 +104,23 @@ def _origin(parts: SplitResult) -> str:
 
 
 def _service_url(value: object) -> str:
-    """Put the URL of an outside service into one form: without a slash at its end."""
-    parts = _split(value)
+    """Return the URL of an outside service, normalised: no slash at its end."""
+    parts = _url_parts(value)
     if parts.scheme != "https" and not (
         parts.scheme == "http" and is_loopback_host(parts.hostname or "")
     ):
-        raise ValueError("an https:// URL; http:// for a loopback host only")
+        raise ValueError("an https:// URL, or an http:// URL of a loopback host")
     if "@" in parts.netloc:
-        raise ValueError("a URL without a user name and password")
+        raise ValueError("a URL without a user name or a password")
     if "?" in str(value) or "#" in str(value):
-        raise ValueError("a URL without a query and a fragment")
+        raise ValueError("a URL without a query or a fragment")
     if any(part in {".", ".."} for part in parts.path.split("/")):
-        raise ValueError("a URL whose path has no . or .. in it")
+        raise ValueError("a URL without . or .. in its path")
     return _origin(parts) + parts.path.rstrip("/")
 
 
 def _proxy_url(value: object) -> str:
-    parts = _split(value)
+    parts = _url_parts(value)
     if parts.scheme != "http":
         raise ValueError("an http:// URL of a proxy, such as http://proxy.example:3128")
     if parts.path not in {"", "/"} or parts.query or parts.fragment:
@@ -133,43 +129,36 @@ def _proxy_url(value: object) -> str:
 
 
 def _hosts(value: object) -> tuple[str, ...]:
-    words = _words(value)
-    if not isinstance(words, (tuple, list)):
-        raise ValueError  # noqa: TRY004
-    hosts = tuple(str(word).lower() for word in words)
+    hosts = tuple(item.lower() for item in _items(value))
     if not all(_HOST.fullmatch(host) for host in hosts):
         raise ValueError
     return hosts
 
 
 def _origins(value: object) -> tuple[str, ...]:
-    words = _words(value)
-    if not isinstance(words, (tuple, list)):
-        raise ValueError  # noqa: TRY004
-    origins = []
-    for word in words:
-        parts = _split(str(word).lower())
-        if parts.scheme not in {"http", "https"} or _origin(parts) != str(word).lower():
+    origins = tuple(item.lower() for item in _items(value))
+    for origin in origins:
+        parts = _url_parts(origin)
+        if parts.scheme not in {"http", "https"} or _origin(parts) != origin:
             raise ValueError
-        origins.append(_origin(parts))
-    return tuple(origins)
+    return origins
 
 
-def _visible(text: str) -> str:
+def _visible_text(text: str) -> str:
     if _VISIBLE.fullmatch(text) is None:
         raise ValueError
     return text
 
 
-def _strong(key: SecretStr) -> SecretStr:
+def _strong_key(key: SecretStr) -> SecretStr:
     weakness = shape.weakness(key.get_secret_value())
     if weakness is not None:
         raise ValueError(weakness)
     return key
 
 
-Seconds: TypeAlias = Annotated[float, BeforeValidator(_no_boolean)]
-Whole: TypeAlias = Annotated[int, BeforeValidator(_no_boolean)]
+Seconds: TypeAlias = Annotated[float, BeforeValidator(_not_boolean)]
+Integer: TypeAlias = Annotated[int, BeforeValidator(_not_boolean)]
 Addresses: TypeAlias = Annotated[
     tuple[Address, ...], BeforeValidator(_addresses), AfterValidator(_at_least_one)
 ]
@@ -185,5 +174,5 @@ ServiceUrl: TypeAlias = Annotated[str, BeforeValidator(_service_url)]
 ProxyUrl: TypeAlias = Annotated[str, BeforeValidator(_proxy_url)]
 Hosts: TypeAlias = Annotated[tuple[str, ...], BeforeValidator(_hosts)]
 Origins: TypeAlias = Annotated[tuple[str, ...], BeforeValidator(_origins)]
-Text: TypeAlias = Annotated[str, AfterValidator(_visible)]
-ClientKey: TypeAlias = Annotated[SecretStr, AfterValidator(_strong)]
+VisibleText: TypeAlias = Annotated[str, AfterValidator(_visible_text)]
+ClientKey: TypeAlias = Annotated[SecretStr, AfterValidator(_strong_key)]

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from bearerd.cli.flags import with_settings
-from bearerd.settings import Folders, Settings
-from bearerd.settings.sources import CONFIG
+from bearerd.settings import Settings, config_path
 
 if TYPE_CHECKING:
     from bearerd.doctor.findings import Finding
@@ -77,22 +76,13 @@ def _machine(context: typer.Context) -> Machine:
 
     return Machine(
         environ=os.environ,
-        config=_config(context),
+        config=config_path(context.params.get("config"), os.environ),
         codex=codex_file(os.environ.get("CODEX_HOME"), Path.home()),
         mounts=MOUNTS,
         clock=Clock(),
         ask=ask,
         codex_version=installed_version(os.environ.get("PATH")),
     )
-
-
-def _config(context: typer.Context) -> Path | None:
-    """Return the file that the settings were read from, if there was one."""
-    named = context.params.get("config") or os.environ.get(CONFIG)
-    usual = Folders().config / "bearerd.toml"
-    if named:
-        return Path(named)
-    return usual if usual.exists() else None
 
 
 def _lines(findings: Sequence[Finding]) -> Iterator[str]:

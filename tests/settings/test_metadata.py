@@ -1,0 +1,48 @@
+"""The documentation that each setting has."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from bearerd.settings import Settings, list_settings
+from bearerd.settings.metadata import GROUPS, SettingInfo
+
+EVERY_SETTING = pytest.mark.parametrize(
+    "info", list_settings(), ids=lambda info: info.name
+)
+
+
+@EVERY_SETTING
+def test_a_setting_is_documented(info: SettingInfo) -> None:
+    """Help in whole sentences, a default, and what is expected."""
+    assert info.help.endswith(".")
+    assert info.default
+    assert info.expected
+    assert info.group in GROUPS
+
+
+@EVERY_SETTING
+def test_a_number_with_a_unit_has_the_unit_in_its_name_and_bounds(
+    info: SettingInfo,
+) -> None:
+    """Seconds and bytes; both bounds are in the text of an error."""
+    if info.name.endswith(("_seconds", "_bytes")):
+        assert info.name.endswith(info.unit)
+        assert info.default_with_unit == f"{info.default} {info.unit}"
+        assert re.search(r"from [\d.]+ to [\d.e+]+", info.expected)
+
+
+def test_settings_are_listed_by_group() -> None:
+    """Each once, and the groups in their order."""
+    infos = list_settings()
+    assert {info.name for info in infos} == set(Settings.model_fields)
+    ranks = [GROUPS.index(info.group) for info in infos]
+    assert ranks == sorted(ranks)
+
+
+def test_secrets_are_marked() -> None:
+    """Their values are in no error and in no `repr`."""
+    secrets = {info.name for info in list_settings() if info.secret}
+    assert secrets == {"client_key", "upstream_proxy"}
