@@ -1,6 +1,6 @@
-"""How commands use a credential without a daemon: the source, opened for one question.
+"""Runs one coroutine as a whole command, alone or with a profile's credential source.
 
-Loads what talks to the authority, so it is imported by a command when it is called.
+Loads the client of the authority, so a command imports this module when it is called.
 """
 
 from __future__ import annotations
@@ -11,11 +11,30 @@ from typing import Any, TypeVar
 
 from bearerd.builders import open_source
 from bearerd.cli.program import complain
+from bearerd.cli.signals import handle_signals
 from bearerd.credential.source import CredentialSource
 from bearerd.events import CredentialHeldInMemory, Event
 from bearerd.settings import Settings
 
 T = TypeVar("T")
+
+
+def run_async(work: Coroutine[Any, Any, T]) -> T:
+    """Return the result of *work*. Ctrl-C, SIGTERM and SIGHUP cancel it.
+
+    Raises:
+        KeyboardInterrupt: a signal cancelled it, and its cleanup is done.
+    """
+
+    async def cancelled_by_signals() -> T:
+        task = asyncio.ensure_future(work)
+        handle_signals(lambda _: task.cancel())
+        return await task
+
+    try:
+        return asyncio.run(cancelled_by_signals())
+    except asyncio.CancelledError:
+        raise KeyboardInterrupt from None
 
 
 def with_source(

@@ -12,56 +12,51 @@ import signal
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Final
 
 from bearerd.admin.health import ServiceStatus
 from bearerd.admin.log import EventLog
 from bearerd.cli.banner import first_words
+from bearerd.cli.signals import handle_signals
 from bearerd.clock import Clock
 from bearerd.errors import ExitCode
 from bearerd.keys.ring import KeyRing
 from bearerd.service import Service
 from bearerd.settings import Settings
 
-SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-"""By a supervisor, by Ctrl-C, and by a terminal that is closed."""
 
+class ShutdownSignals:
+    """Turns signals into the steps of a shutdown. Owns the number of the first signal.
 
-class Signals:
-    """What ends the daemon. Owns the number of the first signal that came."""
+    1. The first signal sets *stop*: the daemon drains, and requests in flight may end.
+    2. The second sets *force*: these requests are aborted. A refresh in progress still
+       completes and is stored.
+    3. The third ends the process at once, with the exit code of a process killed by it.
+    """
 
     def __init__(
         self,
         stop: asyncio.Event,
-        hurry: asyncio.Event,
-        leave: Callable[[int], None],
+        force: asyncio.Event,
+        exit_now: Callable[[int], None],
     ) -> None:
         self._stop = stop
-        self._hurry = hurry
-        self._leave = leave
+        self._force = force
+        self._exit_now = exit_now
         self.first: int | None = None
 
-    def install(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Have *loop* tell us of each signal."""
-        for number in SIGNALS:
-            loop.add_signal_handler(number, self.came, number)
-
-    def came(self, number: int) -> None:
-        """Begin to drain at the first signal, and break it off at the second.
-
-        A refresh under way lands even then; only a third signal leaves at once.
-        """
-        if self._hurry.is_set():
-            self._leave(128 + number)
-        elif self.first is not None:
-            self._hurry.set()
-        else:
+    def on_signal(self, number: int) -> None:
+        """Take the next step."""
+        if self._force.is_set():  # 3
+            self._exit_now(128 + number)
+        elif self.first is not None:  # 2
+            self._force.set()
+        else:  # 1
             self.first = number
             self._stop.set()
 
     @property
     def exit_code(self) -> ExitCode:
-        """Return how the process ends once all is closed."""
+        """The exit code of a process that ends in order after these signals."""
         is_interrupted = self.first == signal.SIGINT
         return ExitCode.INTERRUPTED if is_interrupted else ExitCode.OK
 
@@ -94,10 +89,10 @@ def run_daemon(settings: Settings) -> int:
 
     async def serve() -> int:
         stop = asyncio.Event()
-        hurry = asyncio.Event()
-        signals = Signals(stop, hurry, os._exit)
-        signals.install(asyncio.get_running_loop())
-        await Service(settings, observe=log, clock=clock).run(stop, started, hurry)
+        force = asyncio.Event()
+        signals = ShutdownSignals(stop, force, os._exit)
+        handle_signals(signals.on_signal)
+        await Service(settings, observe=log, clock=clock).run(stop, started, force)
         return signals.exit_code
 
     raise_descriptor_limit()

@@ -74,7 +74,7 @@ def _play(plan: Plan) -> DemoResult:
     from rich.live import Live
 
     from bearerd.cli.demo_view import Board, plain
-    from bearerd.cli.interruptible import run
+    from bearerd.cli.one_shot import run_async
     from bearerd.clock import Clock
     from bearerd.harness.demo import run_demo
 
@@ -85,7 +85,7 @@ def _play(plan: Plan) -> DemoResult:
         tempfile.TemporaryDirectory(prefix="bearerd-demo-") as folder,
         live if console.is_terminal else nullcontext(),
     ):
-        return run(
+        return run_async(
             run_demo(plan, Path(folder), os.environ, clock=Clock(), notify=notify)
         )
 

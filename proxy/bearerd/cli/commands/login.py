@@ -61,13 +61,13 @@ def login(
     on the profile belongs to the account that signed in. A running daemon uses the login
     without a restart. The previous login is revoked, unless Codex has it too.
     """
-    from bearerd.cli.interruptible import run
+    from bearerd.cli.one_shot import run_async
     from bearerd.cli.sign_in import RevokePrevious, sign_in
 
     chosen = settings.profile(profile)
     flow = _by_device if device else _by_browser(opens_browser=not no_browser)
     policy = RevokePrevious.ALWAYS if revoke_previous else RevokePrevious.UNLESS_SHARED
-    credential = run(sign_in(settings, chosen, flow, policy))
+    credential = run_async(sign_in(settings, chosen, flow, policy))
     account = credential.account_id or "an account that its token does not name"
     typer.echo(f"profile {profile} is signed in to {account}: {chosen.store}")
     return 0

@@ -22,11 +22,11 @@ def logout(settings: Settings, *, profile: Profile = "default") -> int:
     Codex where the store is Codex's file. Client keys stay, and the profile still belongs
     to its account.
     """
-    from bearerd.cli.interruptible import run
+    from bearerd.cli.one_shot import run_async
     from bearerd.cli.sign_in import sign_out
 
     chosen = settings.profile(profile)
-    if run(sign_out(settings, chosen)):
+    if run_async(sign_out(settings, chosen)):
         typer.echo(f"profile {profile} is signed out; {chosen.store} is removed")
     else:
         typer.echo(f"profile {profile} was not signed in", err=True)

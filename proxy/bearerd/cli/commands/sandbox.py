@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from bearerd.cli.signals import handle_signals
 from bearerd.errors import ConfigurationError, ExitCode, StartError
 
 if TYPE_CHECKING:
@@ -89,14 +90,13 @@ async def _serve(
     from bearerd.sandbox import serve_sandbox
 
     stop = asyncio.Event()
-    came: list[int] = []
+    received: list[int] = []
 
-    def end(number: int) -> None:
-        came.append(number)
+    def on_signal(number: int) -> None:
+        received.append(number)
         stop.set()
 
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        asyncio.get_running_loop().add_signal_handler(number, end, number)
+    handle_signals(on_signal)
     await serve_sandbox(
         authority_port=authority_port,
         upstream_port=upstream_port,
@@ -104,7 +104,7 @@ async def _serve(
         announce=announce,
         stop=stop,
     )
-    return ExitCode.INTERRUPTED if came[0] == signal.SIGINT else ExitCode.OK
+    return ExitCode.INTERRUPTED if received[0] == signal.SIGINT else ExitCode.OK
 
 
 def _write(auth_file: Path, running: Sandbox) -> None:

@@ -71,7 +71,7 @@ def selftest(
 def _run(processes: int, seconds: float, store_dir: Path | None) -> SelftestResult:
     from rich.console import Console
 
-    from bearerd.cli.interruptible import run
+    from bearerd.cli.one_shot import run_async
     from bearerd.clock import Clock
     from bearerd.harness.selftest import run_selftest
 
@@ -84,7 +84,7 @@ def _run(processes: int, seconds: float, store_dir: Path | None) -> SelftestResu
             ) as folder,
             status if console.is_terminal else nullcontext(),
         ):
-            return run(
+            return run_async(
                 run_selftest(
                     Path(folder),
                     os.environ,
