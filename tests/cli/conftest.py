@@ -1,4 +1,4 @@
-"""Commands in processes of their own, and a sandbox for them to talk to."""
+"""Commands over one store, a sandbox for them to talk to, and daemons beside them."""
 
 from __future__ import annotations
 
@@ -8,15 +8,19 @@ from pathlib import Path
 
 import pytest
 
+from bearerd.clock import Clock
 from bearerd.sandbox import Sandbox
 from tests.support import (
     Canary,
+    Daemon,
     Finished,
     Launch,
     ServeProcess,
-    run_command,
+    Start,
+    run_in_process,
     write_login,
 )
+from tests.support.daemon import A_LOGIN, running_daemon
 from tests.support.process import serving
 
 
@@ -31,16 +35,15 @@ class Shell:
 
     async def run(self, *args: str, **settings: object) -> Finished:
         """Run `bearerd ARGS` to its end, with these settings in its environment."""
-        self.home.mkdir(exist_ok=True)
         given = {"store": self.store, "admin_listen": "none", **settings}
-        finished = await run_command(self.home, *args, settings=given)
+        finished = await run_in_process(self.home, *args, settings=given)
         self._canary.saw(f"the stderr of {args}", finished.stderr)
         return finished
 
 
 @pytest.fixture
 def shell(tmp_path: Path, canary: Canary) -> Shell:
-    """A shell over a store that is not there yet."""
+    """A shell over a store that does not exist yet."""
     return Shell(tmp_path, canary)
 
 
@@ -54,16 +57,43 @@ async def sandbox(canary: Canary) -> AsyncIterator[Sandbox]:
 
 @pytest.fixture
 def signed_in(shell: Shell, sandbox: Sandbox) -> Mapping[str, object]:
-    """A login in the store; gives the settings that lead to its authority."""
+    """The settings that lead to the sandbox, with a login of it in the shell's store."""
     write_login(shell.store, sandbox.auth_document())
     return {"issuer_url": sandbox.issuer_url, "upstream_url": sandbox.upstream_url}
+
+
+@pytest.fixture
+async def start(sandbox: Sandbox, canary: Canary, shell: Shell) -> AsyncIterator[Start]:
+    """Start a daemon in this process over the shell's store, as it is by default."""
+    async with AsyncExitStack() as stack:
+
+        async def started(
+            *,
+            login: Mapping[str, object] | None = None,
+            clock: Clock | None = None,
+            folder: Path | None = None,
+            **settings: object,
+        ) -> Daemon:
+            document = sandbox.auth_document() if login is A_LOGIN else login
+            return await stack.enter_async_context(
+                running_daemon(
+                    folder or shell.folder,
+                    sandbox,
+                    canary,
+                    login=document,
+                    clock=clock,
+                    **settings,
+                )
+            )
+
+        yield started
 
 
 @pytest.fixture
 async def launch(
     sandbox: Sandbox, canary: Canary, shell: Shell
 ) -> AsyncIterator[Launch]:
-    """Start `bearerd serve` as a process over the shell's store."""
+    """Start `bearerd serve` as a process of its own over the shell's store."""
     async with AsyncExitStack() as stack:
 
         async def launched(

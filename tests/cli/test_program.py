@@ -1,19 +1,22 @@
-"""The frame around every command: help, wrong use, errors and exit codes."""
+"""What all commands share: help, wrong usage, errors, and exit codes."""
 
 from __future__ import annotations
 
 import asyncio
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import pytest
+import typer
 
 from bearerd import __version__
 from bearerd.cli import COMMANDS
-from bearerd.errors import ExitCode, LoginRequired, StoreError
+from bearerd.errors import ConfigurationError, ExitCode, LoginRequired, StoreError
 from bearerd.settings import list_settings
 from tests.cli.conftest import Shell
+from tests.support import Finished, call_command
 from tests.support.process import COMMAND, ROOT
 
 
@@ -23,41 +26,41 @@ async def test_the_version_is_printed(shell: Shell) -> None:
     assert (done.code, done.stdout, done.stderr) == (0, f"bearerd {__version__}\n", "")
 
 
-async def test_help_names_every_command(shell: Shell) -> None:
+@pytest.mark.parametrize("flag", ["--help", "-h"])
+async def test_help_lists_every_command(shell: Shell, flag: str) -> None:
     """Each with its line, on stdout."""
-    for flag in ("--help", "-h"):
-        done = await shell.run(flag)
-        assert (done.code, done.stderr) == (0, "")
-        for name, line in COMMANDS.items():
-            assert f"  {name} " in done.stdout
-            assert line in " ".join(done.stdout.split())
+    done = await shell.run(flag)
+    assert (done.code, done.stderr) == (0, "")
+    for name, line in COMMANDS.items():
+        assert f"  {name} " in done.stdout
+        assert line in " ".join(done.stdout.split())
 
 
-async def test_no_command_is_wrong_use(shell: Shell) -> None:
-    """The overview goes to stderr then, since it is no response."""
-    for args in ((), ("key",)):
-        done = await shell.run(*args)
-        assert (done.code, done.stdout) == (2, "")
-        assert "Usage: bearerd" in done.stderr
+@pytest.mark.parametrize("args", [(), ("key",)])
+async def test_a_missing_command_is_wrong_usage(
+    shell: Shell, args: tuple[str, ...]
+) -> None:
+    """The help goes to stderr then, because it is no result."""
+    done = await shell.run(*args)
+    assert (done.code, done.stdout) == (2, "")
+    assert "Usage: bearerd" in done.stderr
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-async def test_every_command_explains_itself_with_an_example(
-    shell: Shell, name: str
-) -> None:
-    """Without a look at settings, which may be what is wrong."""
+async def test_every_command_has_help_with_an_example(shell: Shell, name: str) -> None:
+    """It works without valid settings, which may be what the user is looking for."""
     done = await shell.run(name, "--help", nonsense=1)
     assert (done.code, done.stderr) == (0, "")
     if name == "key":
         for part in ("create", "list", "revoke"):
-            told = await shell.run(name, part, "--help", nonsense=1)
-            assert f"Example: bearerd key {part}" in told.stdout
+            done = await shell.run(name, part, "--help", nonsense=1)
+            assert f"Example: bearerd key {part}" in done.stdout
     else:
         assert f"bearerd {name}" in done.stdout.partition("Example")[2]
 
 
 @pytest.mark.parametrize(
-    ("args", "said"),
+    ("args", "reason"),
     [
         (("stats",), "No such command 'stats'. Did you mean 'status'?"),
         (("status", "--jsn"), "No such option: --jsn"),
@@ -65,33 +68,34 @@ async def test_every_command_explains_itself_with_an_example(
         (("status", "extra"), "Got unexpected extra argument"),
         (("key", "create"), "Missing argument 'NAME'"),
         (("serve", "--listen"), "requires an argument"),
+        (("demo", "--agents", "1"), "Invalid value for '--agents'"),
     ],
 )
-async def test_wrong_use_is_one_line(
-    shell: Shell, args: tuple[str, ...], said: str
+async def test_wrong_usage_is_one_line(
+    shell: Shell, args: tuple[str, ...], reason: str
 ) -> None:
-    """In the program's name, with where to look, and exit code 2."""
+    """With the program's name, the reason, and where to read on; exit code 2."""
     done = await shell.run(*args)
     assert (done.code, done.stdout) == (2, "")
     (line,) = done.stderr.splitlines()
     assert line.startswith("bearerd: ")
-    assert said in line
+    assert reason in line
     assert line.endswith("see `bearerd --help`")
 
 
 @pytest.mark.parametrize(
-    "args", [("serve",), ("status",), ("token",), ("adopt",), ("key", "list")]
+    "args",
+    [("serve",), ("status",), ("token",), ("adopt",), ("doctor",), ("key", "list")],
 )
-async def test_a_bad_setting_is_one_line_for_every_command(
+async def test_an_invalid_setting_is_one_line_in_every_command(
     shell: Shell, args: tuple[str, ...]
 ) -> None:
-    """From wherever it comes; exit code 2."""
+    """From the environment and from a file; exit code 2."""
     done = await shell.run(*args, refresh_window_seconds="ten")
     assert (done.code, done.stdout) == (2, "")
     assert done.stderr == (
         'bearerd: setting refresh_window_seconds = "ten" (from environment '
-        "BEARERD_REFRESH_WINDOW_SECONDS): expected a number of seconds from 0 to "
-        "86400\n"
+        "BEARERD_REFRESH_WINDOW_SECONDS): expected a number of seconds from 0 to 86400\n"
     )
     config = shell.folder / "bearerd.toml"
     config.write_text("lisen = 'x'")
@@ -105,25 +109,27 @@ async def test_a_bad_setting_is_one_line_for_every_command(
 async def test_every_setting_is_a_flag_of_serve(shell: Shell) -> None:
     """With its help, its default and its unit."""
     done = await shell.run("serve", "--help")
-    told = " ".join(done.stdout.split())
+    text = " ".join(done.stdout.split())
     for info in list_settings():
-        assert f"--{info.name.replace('_', '-')} " in told
-        assert info.help in told
-        assert f"Default: {info.default_with_unit}." in told
+        assert f"--{info.name.replace('_', '-')} " in text
+        assert info.help in text
+        assert f"Default: {info.default_with_unit}." in text
 
 
-async def test_a_flag_beats_the_environment(shell: Shell) -> None:
-    """Spelled with hyphens or as the setting is."""
-    for flag in ("--keys-file", "--keys_file"):
-        done = await shell.run("key", "list", flag, "/nowhere/of/flag", keys_file="/")
-        assert (done.code, done.stdout) == (0, "")
-        done = await shell.run("key", "list", keys_file="/")
-        assert done.code == 1
-        assert done.stderr.startswith("bearerd: /: the client keys cannot be read")
+@pytest.mark.parametrize("flag", ["--keys-file", "--keys_file"])
+async def test_a_flag_beats_the_environment(shell: Shell, flag: str) -> None:
+    """With hyphens, or spelled as the setting is."""
+    done = await shell.run("key", "list", keys_file="/")
+    assert done.code == 1
+    assert done.stderr.startswith("bearerd: /: the client keys cannot be read")
+    done = await shell.run("key", "list", flag, "/nowhere/of/flag", keys_file="/")
+    assert (done.code, done.stdout) == (0, "")
 
 
-async def test_a_reader_that_leaves_gets_no_complaint(shell: Shell) -> None:
-    """`bearerd status | head -0` says nothing of broken pipes."""
+async def test_a_closed_pipe_is_no_error_message(shell: Shell) -> None:
+    """`bearerd status | head -0` prints nothing about the pipe. A process of its own:
+    the interpreter's end is a part of it.
+    """
     process = await asyncio.create_subprocess_exec(
         *COMMAND,
         "status",
@@ -135,11 +141,11 @@ async def test_a_reader_that_leaves_gets_no_complaint(shell: Shell) -> None:
     assert process.stdout is not None
     process.stdout._transport.close()  # type: ignore[attr-defined]
     assert process.stderr is not None
-    said = await process.stderr.read()
-    assert (await process.wait(), said) == (1, b"")
+    stderr = await process.stderr.read()
+    assert (await process.wait(), stderr) == (1, b"")
 
 
-LIGHT = """
+LOADED = """
 import sys
 from bearerd.cli import COMMANDS
 from bearerd.cli.program import run
@@ -158,10 +164,12 @@ print(sorted(heavy & set(sys.modules)), file=sys.stderr)
         (["status", "--help"], "['asyncio', 'pydantic']"),
     ],
 )
-def test_what_is_not_wanted_is_not_loaded(args: list[str], loaded: str) -> None:
-    """Help comes at once, and a command loads what it uses."""
+def test_a_command_loads_only_the_libraries_that_it_uses(
+    args: list[str], loaded: str
+) -> None:
+    """In a new interpreter, which has loaded nothing yet."""
     done = subprocess.run(
-        [sys.executable, "-c", LIGHT, *args],
+        [sys.executable, "-c", LOADED, *args],
         capture_output=True,
         text=True,
         cwd=ROOT,
@@ -171,66 +179,55 @@ def test_what_is_not_wanted_is_not_loaded(args: list[str], loaded: str) -> None:
     assert done.stderr.splitlines()[-1] == loaded
 
 
-def commands(tmp_path: Path, error: str) -> str:
-    """Return a program whose one command raises *error*."""
-    module = tmp_path / "failing.py"
-    module.write_text(
-        f"""
-import sys, types
-from bearerd.cli import program
-from bearerd.errors import *
+def run_failing_command(
+    home: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> Finished:
+    """Run a program whose one command raises *error*."""
 
-def fail() -> int:
-    raise {error}
+    def fail() -> int:
+        raise error
 
-module = types.ModuleType("bearerd.cli.commands.failing")
-module.register = lambda app: app.command("failing")(fail)
-sys.modules["bearerd.cli.commands.failing"] = module
-sys.exit(program.run({{"failing": "Fail."}}, ["failing"]))
-"""
-    )
-    return str(module)
+    def register(program: typer.Typer) -> None:
+        program.command("failing")(fail)
+
+    name = "bearerd.cli.commands.failing"
+    module = types.ModuleType(name)
+    module.register = register  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, name, module)
+    return call_command(home, "failing", commands={"failing": "Fail."})
 
 
 @pytest.mark.parametrize(
     ("error", "code", "stderr"),
     [
-        ("LoginRequired('sign in', reason='missing')", 3, "bearerd: sign in\n"),
-        ("StoreError('two\\nlines')", 1, "bearerd: two lines\n"),
-        ("ConfigurationError('wrong')", 2, "bearerd: wrong\n"),
-        ("KeyboardInterrupt", 130, ""),
+        (LoginRequired("sign in", reason="missing"), 3, "bearerd: sign in\n"),
+        (StoreError("two\nlines"), 1, "bearerd: two lines\n"),
+        (ConfigurationError("wrong"), 2, "bearerd: wrong\n"),
+        (KeyboardInterrupt(), 130, ""),
     ],
 )
-def test_an_error_is_one_line_and_its_exit_code(
-    tmp_path: Path, error: str, code: int, stderr: str
+def test_an_error_is_one_line_and_an_exit_code(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    error: BaseException,
+    code: int,
+    stderr: str,
 ) -> None:
-    """Without a traceback, whichever of ours it is; Ctrl-C says nothing."""
-    done = subprocess.run(
-        [sys.executable, commands(tmp_path, error)],
-        capture_output=True,
-        text=True,
-        env={"PYTHONPATH": str(ROOT)},
-        timeout=60,
-        check=False,
-    )
-    assert (done.returncode, done.stdout, done.stderr) == (code, "", stderr)
+    """Without a traceback; Ctrl-C prints nothing."""
+    done = run_failing_command(tmp_path, monkeypatch, error)
+    assert (done.code, done.stdout, done.stderr) == (code, "", stderr)
 
 
-def test_a_defect_shows_its_traceback(tmp_path: Path) -> None:
-    """It is ours to mend, and nothing is hidden then."""
-    done = subprocess.run(
-        [sys.executable, commands(tmp_path, "ZeroDivisionError")],
-        capture_output=True,
-        text=True,
-        env={"PYTHONPATH": str(ROOT)},
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 1
+def test_a_defect_shows_its_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An exception that is none of bearerd's errors is not caught."""
+    done = run_failing_command(tmp_path, monkeypatch, ZeroDivisionError())
+    assert done.code == 1
     assert "Traceback" in done.stderr
 
 
-def test_exit_codes_are_the_published_ones() -> None:
+def test_the_exit_codes_are_the_published_ones() -> None:
     """Scripts rely on them."""
     codes = {code.name: code.value for code in ExitCode}
     assert codes == {
@@ -240,5 +237,3 @@ def test_exit_codes_are_the_published_ones() -> None:
         "SIGN_IN_NEEDED": 3,
         "INTERRUPTED": 130,
     }
-    assert LoginRequired("x", reason="missing").exit_code == 3
-    assert StoreError("x").exit_code == 1

@@ -30,7 +30,7 @@ from bearerd.doctor.runner import Machine, examine
 from bearerd.files.mounts import file_system_of, is_network
 from bearerd.sandbox import Sandbox
 from bearerd.settings import Folders, load_settings
-from tests.support import Canary, run_command, tokens_of, write_login
+from tests.support import tokens_of, write_login
 
 MOUNTS = "/dev/sda1 / ext4 rw 0 0\n"
 Topics = dict[str, list[Finding]]
@@ -392,49 +392,3 @@ def test_what_has_to_be_mended_first_is_the_exit_code(
 ) -> None:
     """A sign-in into a broken store helps nobody."""
     assert exit_code(findings) == code
-
-
-async def test_the_command_says_what_to_do(tmp_path: Path) -> None:
-    """In lines for a person, and as JSON for a program."""
-    plain = await run_command(tmp_path, "doctor", "--listen", "127.0.0.1:0")
-    assert plain.code == 3
-    assert "to do: bearerd login" in plain.stdout
-    response = await run_command(tmp_path, "doctor", "--json", "--admin-listen", "none")
-    document = json.loads(response.stdout)
-    assert document["exit_code"] == response.code == 3
-    assert {"topic", "verdict", "said", "remedy", "wants_sign_in", "profile"} == set(
-        document["findings"][0]
-    )
-
-
-async def test_the_command_goes_online_when_it_is_told_to(
-    tmp_path: Path, canary: Canary
-) -> None:
-    """Each authority and upstream is asked once, without a token."""
-    async with Sandbox() as sandbox:
-        canary.watches(sandbox)
-        write_login(tmp_path / "auth.json", sandbox.auth_document())
-        settings = {
-            "store": tmp_path / "auth.json",
-            "issuer_url": sandbox.issuer_url,
-            "upstream_url": sandbox.upstream_url,
-            "listen": "127.0.0.1:0",
-            "profiles": "work",
-        }
-        response = await run_command(tmp_path, "doctor", "--online", settings=settings)
-        (asked,) = sandbox.upstream.records
-    canary.saw("stdout", response.stdout)
-    assert asked.method == "HEAD"
-    assert asked.header(b"authorization") == []
-    assert f"{sandbox.issuer_url} answers" in response.stdout
-    assert "ok       default: login" in response.stdout
-    assert "failed   work: login" in response.stdout
-    assert response.code == 3
-
-
-async def test_a_bad_setting_is_one_line(tmp_path: Path) -> None:
-    """Nothing can be looked at before it is mended."""
-    response = await run_command(tmp_path, "doctor", settings={"listen": "nonsense"})
-    assert response.code == 2
-    assert "BEARERD_LISTEN" in response.stderr
-    assert len(response.stderr.splitlines()) == 1

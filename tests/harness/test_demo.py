@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,9 +11,7 @@ import pytest
 from rich.console import Console
 from rich.live import Live
 
-from bearerd.cli import COMMANDS
 from bearerd.cli.demo_view import Board, plain, table
-from bearerd.cli.program import run
 from bearerd.clock import Clock
 from bearerd.errors import StartError
 from bearerd.harness import daemon as exercise_daemon
@@ -74,31 +71,6 @@ def test_anything_but_the_exact_numbers_is_a_flaw(through: Tally) -> None:
 def test_tokens_die_at_each_third(rounds: int, revoked: tuple[int, ...]) -> None:
     """And at least once, however few rounds there are."""
     assert revoked_rounds(rounds) == revoked
-
-
-def test_the_command_prints_the_numbers_as_json(
-    capfd: pytest.CaptureFixture[str],
-) -> None:
-    """Progress is on stderr, so that stdout is one JSON document."""
-    asked = ["demo", "--agents", "2", "--requests", "1", "--json"]
-    assert run(COMMANDS, asked) == 0
-    result = capfd.readouterr()
-    document = json.loads(result.out)
-    assert document["ok"] is True
-    assert document["without"]["reused"] == 1
-    assert document["through"] == {
-        "answered": 2,
-        "failed": 0,
-        "refreshes": 1,
-        "reused": 0,
-        "sign_ins": 0,
-    }
-    assert "agent 2 is signed out: refresh_token_reused" in result.err
-
-
-def test_too_few_agents_to_race_are_wrong_usage() -> None:
-    """One agent alone shows nothing."""
-    assert run(COMMANDS, ["demo", "--agents", "1"]) == 2
 
 
 def test_the_board_has_a_row_for_each_agent_that_fits() -> None:

@@ -23,7 +23,7 @@ from tests.support import (
     Launch,
     Start,
     read_login,
-    run_command,
+    run_in_process,
     tokens_of,
     write_login,
 )
@@ -255,7 +255,9 @@ async def test_status_asks_the_running_daemon(
         "admin_listen": daemon.admin_url.removeprefix("http://"),
         "issuer_url": sandbox.issuer_url,
     }
-    done = await run_command(tmp_path, "status", "--json", "--check", settings=settings)
+    done = await run_in_process(
+        tmp_path, "status", "--json", "--check", settings=settings
+    )
     told = json.loads(done.stdout)
     assert (done.code, done.stderr, told["running"]) == (0, "", True)
     assert (
@@ -265,7 +267,9 @@ async def test_status_asks_the_running_daemon(
     sandbox.authority.fault(AuthorityFault("refuse"))
     sandbox.revoke_access_tokens()
     assert (await daemon.client.send()).status == 401
-    done = await run_command(tmp_path, "status", "--json", "--check", settings=settings)
+    done = await run_in_process(
+        tmp_path, "status", "--json", "--check", settings=settings
+    )
     (profile,) = json.loads(done.stdout)["profiles"]
     assert (done.code, profile["state"]) == (3, "login_required")
 
@@ -282,7 +286,7 @@ async def test_token_and_daemon_share_one_refresh(
     daemon = await launch()
     await sandbox.authority.wait_for_waiting(1)
     settings = {"store": store, "issuer_url": sandbox.issuer_url}
-    asking = asyncio.create_task(run_command(tmp_path, "token", settings=settings))
+    asking = asyncio.create_task(run_in_process(tmp_path, "token", settings=settings))
     asked = asyncio.create_task(daemon.client.send())
     async with asyncio.timeout(10):
         waiters = 0
@@ -295,7 +299,7 @@ async def test_token_and_daemon_share_one_refresh(
     assert done.code == 0
     assert done.stdout.strip() == tokens_of(read_login(store))["access_token"]
     assert (sandbox.authority.calls, sandbox.authority.reused) == (1, 0)
-    done = await run_command(tmp_path, "token", "--json", settings=settings)
+    done = await run_in_process(tmp_path, "token", "--json", settings=settings)
     assert json.loads(done.stdout)["account_id"] == "acct-sandbox-1"
     assert sandbox.authority.calls == 1
 
@@ -313,7 +317,7 @@ async def test_a_key_is_bound_to_its_profile(
 ) -> None:
     """It needs no path to get there, and no path leads it elsewhere."""
     keys = two.settings.keys_file
-    done = await run_command(
+    done = await run_in_process(
         keys.parent,
         *("key", "create", "worker", "--profile", "work"),
         settings={"store": two.store, "profiles": "work"},

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import Canary, run_command
+from tests.support import Canary, run_in_process
 from tests.support.daemon import client_key
 
 HERE = "127.0.0.1:0"
@@ -22,7 +22,7 @@ async def complaint(
 ) -> str:
     """Return the one line that `bearerd ARGS` ends with; its exit code is *code*."""
     given = {"store": folder / "auth.json", "listen": HERE, "admin_listen": "none"}
-    done = await run_command(folder, *args, settings={**given, **settings})
+    done = await run_in_process(folder, *args, settings={**given, **settings})
     canary.saw("stderr of a command", done.stderr)
     assert (done.code, done.stdout) == (code, "")
     (line,) = done.stderr.splitlines()

@@ -8,6 +8,7 @@ Nothing waits by sleeping: what a test waits for rings a bell, or is a line that
 from tests.support.canary import Canary
 from tests.support.client import Client, Reply
 from tests.support.clock import HandClock
+from tests.support.command import call_command, run_in_process
 from tests.support.daemon import Daemon, Start
 from tests.support.login import opaque_login, read_login, tokens_of, write_login
 from tests.support.process import Finished, Launch, ServeProcess, run_command
@@ -22,9 +23,11 @@ __all__ = [
     "Reply",
     "ServeProcess",
     "Start",
+    "call_command",
     "opaque_login",
     "read_login",
     "run_command",
+    "run_in_process",
     "tokens_of",
     "write_login",
 ]

@@ -1,18 +1,21 @@
-"""`bearerd key`: made, listed, revoked; shown once."""
+"""`bearerd key`: keys are created, listed and revoked."""
 
 from __future__ import annotations
 
 import json
+import time
+
+import pytest
 
 from bearerd.keys.ring import KeyRing
 from tests.cli.conftest import Shell
-from tests.support import Canary
+from tests.support import Canary, Client, Start
 
 
 async def test_a_key_is_printed_once_and_listed_by_name(
     shell: Shell, canary: Canary
 ) -> None:
-    """Alone on stdout, so that a script can take it; the list holds no key."""
+    """Alone on stdout, so that a script can read it; the list contains no key."""
     made = await shell.run("key", "create", "laptop")
     assert made.code == 0
     key = made.stdout.strip()
@@ -30,7 +33,7 @@ async def test_a_key_is_printed_once_and_listed_by_name(
 
 
 async def test_keys_are_listed_as_json(shell: Shell) -> None:
-    """An empty list when there is none; the profile is the one that was asked for."""
+    """An empty list if there is none; a key has the profile that was given."""
     assert (await shell.run("key", "list", "--json")).stdout == "[]\n"
     await shell.run("key", "create", "ci", "--profile", "work", profiles="work")
     (key,) = json.loads((await shell.run("key", "list", "--json")).stdout)
@@ -38,15 +41,15 @@ async def test_keys_are_listed_as_json(shell: Shell) -> None:
     assert (key["name"], key["profile"], key["may"]) == ("ci", "work", ["relay"])
 
 
-async def test_no_key_is_said_on_stderr(shell: Shell) -> None:
-    """With what makes one; the response itself is empty."""
+async def test_an_empty_list_explains_itself_on_stderr(shell: Shell) -> None:
+    """With the command that creates a key; stdout is empty."""
     done = await shell.run("key", "list")
     assert (done.code, done.stdout) == (0, "")
     assert "bearerd key create NAME" in done.stderr
 
 
-async def test_a_revoked_key_is_gone(shell: Shell) -> None:
-    """And revoking it again is wrong use."""
+async def test_a_revoked_key_is_removed(shell: Shell) -> None:
+    """To revoke it again is wrong usage."""
     await shell.run("key", "create", "laptop")
     assert (await shell.run("key", "revoke", "laptop")).code == 0
     assert (await shell.run("key", "list")).stdout == ""
@@ -55,8 +58,8 @@ async def test_a_revoked_key_is_gone(shell: Shell) -> None:
     assert again.stderr == "bearerd: there is no key named laptop; there are: none\n"
 
 
-async def test_wrong_names_are_one_line(shell: Shell) -> None:
-    """A name that is taken, one that cannot be, a profile that is not there."""
+async def test_an_invalid_name_is_one_line(shell: Shell) -> None:
+    """A name that exists, one that is not allowed, and an unknown profile."""
     await shell.run("key", "create", "laptop")
     for args, said in (
         (("laptop",), "there is a key named laptop already"),
@@ -67,3 +70,21 @@ async def test_wrong_names_are_one_line(shell: Shell) -> None:
         assert (done.code, done.stdout) == (2, "")
         (line,) = done.stderr.splitlines()
         assert said in line
+
+
+@pytest.mark.usefixtures("signed_in")
+async def test_a_running_daemon_uses_the_keys_as_they_are_now(
+    shell: Shell, start: Start, canary: Canary
+) -> None:
+    """A new key works at once; a revoked one is refused within two seconds."""
+    daemon = await start()
+    key = (await shell.run("key", "create", "ci")).stdout.strip()
+    canary.knows("a created key", key)
+    async with Client(daemon.client.base_url, key, canary) as client:
+        assert (await client.get()).status == 200
+        await shell.run("key", "revoke", "ci")
+        # The daemon looks at the file when a request arrives, so requests have to.
+        began = time.monotonic()
+        while (await client.get()).code != "client_key_invalid":
+            assert time.monotonic() - began < 2
+    assert (await daemon.client.get()).status == 200

@@ -1,4 +1,4 @@
-"""`bearerd sandbox`: a process that tests of anybody can use."""
+"""`bearerd sandbox`: a process that other programs' tests can use."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from tests.support import Canary, read_login, run_command, tokens_of
+from tests.support import Canary, call_command, read_login, tokens_of
 from tests.support.process import COMMAND, ROOT, environment
 
 
 @asynccontextmanager
 async def sandbox(home: Path, *args: str) -> AsyncIterator[asyncio.subprocess.Process]:
-    """Run the command with *args*; kill it if the test does not end it."""
+    """Run the command with *args*; kill it at the end if it still runs."""
     process = await asyncio.create_subprocess_exec(
         *(*COMMAND, "sandbox", *args),
         cwd=ROOT,
@@ -37,7 +37,7 @@ async def sandbox(home: Path, *args: str) -> AsyncIterator[asyncio.subprocess.Pr
 
 
 async def line_of(process: asyncio.subprocess.Process) -> str:
-    """Return the next line on stdout."""
+    """Return the next line of stdout."""
     assert process.stdout is not None
     async with asyncio.timeout(20):
         return (await process.stdout.readline()).decode()
@@ -46,15 +46,15 @@ async def line_of(process: asyncio.subprocess.Process) -> str:
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)]
 )
-async def test_it_serves_until_a_signal_ends_it(
+async def test_it_serves_until_a_signal(
     tmp_path: Path, canary: Canary, number: int, code: int
 ) -> None:
-    """Addresses as JSON, a login in a private file, and a report over HTTP."""
+    """It prints JSON, writes a private file, and reports what it was sent."""
     login = tmp_path / "auth.json"
     async with sandbox(tmp_path, "--json", "--auth-file", str(login)) as process:
-        said = await line_of(process)
-        canary.saw("stdout", said)
-        addresses = json.loads(said)
+        line = await line_of(process)
+        canary.saw("stdout", line)
+        addresses = json.loads(line)
         tokens = tokens_of(read_login(login))
         async with aiohttp.ClientSession() as session:
             async with session.get(
@@ -73,8 +73,8 @@ async def test_it_serves_until_a_signal_ends_it(
     assert login.stat().st_mode & 0o777 == 0o600
 
 
-async def test_a_shell_can_read_the_addresses(tmp_path: Path) -> None:
-    """Settings on stdout, and how to go on from there on stderr."""
+async def test_a_shell_can_evaluate_stdout(tmp_path: Path) -> None:
+    """Settings on stdout, and the next steps on stderr."""
     async with sandbox(tmp_path) as process:
         first, second = await line_of(process), await line_of(process)
         process.terminate()
@@ -85,21 +85,21 @@ async def test_a_shell_can_read_the_addresses(tmp_path: Path) -> None:
     assert b"revoke_access_tokens" in advice
 
 
-async def test_a_login_that_is_there_is_left_alone(tmp_path: Path) -> None:
-    """It might be a real one."""
+def test_an_existing_file_is_not_overwritten(tmp_path: Path) -> None:
+    """It might be a real login."""
     login = tmp_path / "auth.json"
     login.write_text("mine")
-    ended = await run_command(tmp_path, "sandbox", "--auth-file", str(login))
-    assert ended.code == 2
-    assert str(login) in ended.stderr
+    done = call_command(tmp_path, "sandbox", "--auth-file", str(login))
+    assert done.code == 2
+    assert str(login) in done.stderr
     assert login.read_text() == "mine"
 
 
-async def test_a_taken_port_is_one_line(tmp_path: Path) -> None:
+def test_a_port_in_use_is_one_line(tmp_path: Path) -> None:
     """With the reason and the remedy."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = str(server.getsockname()[1])
-        ended = await run_command(tmp_path, "sandbox", "--upstream-port", port)
-    assert ended.code == 1
-    assert len(ended.stderr.splitlines()) == 1
-    assert "choose other ports" in ended.stderr
+        done = call_command(tmp_path, "sandbox", "--upstream-port", port)
+    assert done.code == 1
+    assert len(done.stderr.splitlines()) == 1
+    assert "choose other ports" in done.stderr

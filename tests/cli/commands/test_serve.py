@@ -1,4 +1,7 @@
-"""`bearerd serve` as a process: its start, its first key, its signals, its refusals."""
+"""`bearerd serve`: its start, its first key, its signals, and why it may not start.
+
+Signals, exit codes and the terminal belong to the process, so those tests start one.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +12,13 @@ import pty
 import signal
 import socket
 import stat
-import sys
 import time
-from collections.abc import Mapping
 from pathlib import Path
 
 import aiohttp
 import pytest
 
+from bearerd.events import LoginRestored
 from bearerd.sandbox import Sandbox
 from tests.cli.conftest import Shell
 from tests.support import (
@@ -24,38 +26,42 @@ from tests.support import (
     Client,
     Launch,
     ServeProcess,
+    Start,
     read_login,
     tokens_of,
     write_login,
 )
 from tests.support.process import COMMAND, ROOT, environment
 
+OPERATOR_KEY = "9f2c7a5be4d84e1fa3306b72"
+
 
 def read_key(path: str) -> tuple[str, int]:
-    """Return the key in a plain file, and the file's permissions."""
+    """Return the key in a file, and the permissions of the file."""
     return Path(path).read_text().strip(), stat.S_IMODE(Path(path).stat().st_mode)
 
 
-async def test_it_runs_without_a_login_and_takes_one_up(
-    shell: Shell, launch: Launch, sandbox: Sandbox
+async def test_it_starts_without_a_login_and_uses_one_that_appears(
+    shell: Shell, start: Start, sandbox: Sandbox
 ) -> None:
-    """Unready with the remedy, and ready without a restart once the file is there."""
-    daemon = await launch()
+    """Not ready, with the remedy; and ready without a restart once the file exists."""
+    daemon = await start()
     status, text = await daemon.admin("/readyz")
     assert status == 503
     assert "bearerd login" in text
     refused = await daemon.client.get()
     assert (refused.status, refused.code) == (401, "login_required")
     write_login(shell.store, sandbox.auth_document())
-    await daemon.wait_for("login.restored")
+    await daemon.wait_for(LoginRestored)
     assert (await daemon.admin("/readyz"))[0] == 200
     assert (await daemon.client.get()).status == 200
 
 
-async def test_the_first_key_is_made_and_can_be_read(
-    shell: Shell, signed_in: Mapping[str, object], launch: Launch, canary: Canary
+@pytest.mark.usefixtures("signed_in")
+async def test_it_creates_the_first_key(
+    shell: Shell, launch: Launch, canary: Canary
 ) -> None:
-    """Once, in a private file that the log names; it opens the relay."""
+    """Once, in a private file that the log names; the relay accepts the key."""
     keys_file = shell.folder / "made" / "keys.json"
     daemon = await launch(keys_file=keys_file)
     line = await daemon.wait_for("key.created")
@@ -70,71 +76,50 @@ async def test_the_first_key_is_made_and_can_be_read(
     again = await launch(keys_file=keys_file)
     assert not [one for one in again.lines if one["event"] == "key.created"]
     assert read_key(line["path"]) == (key, mode)
-    assert signed_in
 
 
-async def test_keys_come_and_go_without_a_restart(
-    shell: Shell, signed_in: Mapping[str, object], launch: Launch, canary: Canary
+@pytest.mark.usefixtures("signed_in")
+async def test_an_operators_key_replaces_the_first_key(
+    shell: Shell, launch: Launch, canary: Canary
 ) -> None:
-    """A new one counts at once; a revoked one is dead within two seconds."""
-    daemon = await launch()
-    key = (await shell.run("key", "create", "ci")).stdout.strip()
-    canary.knows("a made key", key)
-    async with Client(daemon.client.base_url, key, canary) as client:
-        assert (await client.get()).status == 200
-        await shell.run("key", "revoke", "ci")
-        # Asked again and again, so that the file is looked at on the way of hits too.
-        began = time.monotonic()
-        while (await client.get()).code != "client_key_invalid":
-            assert time.monotonic() - began < 2
-    assert (await daemon.client.get()).status == 200
-    assert signed_in
-
-
-async def test_the_operators_own_key_opens_the_relay(
-    shell: Shell, signed_in: Mapping[str, object], launch: Launch, canary: Canary
-) -> None:
-    """From a secret mount; no other key is made then."""
-    own = "9f2c7a5be4d84e1fa3306b72"
-    canary.knows("the operator's key", own)
+    """From a secret mount; no key file is created then."""
+    canary.knows("the operator's key", OPERATOR_KEY)
     mount = shell.folder / "client_key"
-    mount.write_text(f"{own}\n")
+    mount.write_text(f"{OPERATOR_KEY}\n")
     keys_file = shell.folder / "none" / "keys.json"
     daemon = await launch(client_key_file=mount, keys_file=keys_file)
-    async with Client(daemon.client.base_url, own, canary) as client:
+    async with Client(daemon.client.base_url, OPERATOR_KEY, canary) as client:
         assert (await client.get()).status == 200
     assert not keys_file.parent.exists()
     line = await daemon.wait_for("request.finished", status=200)
     assert line["client"] == "operator"
-    assert signed_in
 
 
-async def test_a_signal_lets_requests_in_flight_end(
-    signed_in: Mapping[str, object], launch: Launch, sandbox: Sandbox
-) -> None:
-    """SIGTERM: the response is delivered whole, then the process ends with 0."""
+@pytest.mark.usefixtures("signed_in")
+async def test_the_first_signal_drains(launch: Launch, sandbox: Sandbox) -> None:
+    """The response is delivered whole, then the process ends with 0."""
     daemon = await launch(drain_seconds=20)
     sandbox.upstream.hold.close()
-    asked = asyncio.create_task(daemon.client.send())
+    sending = asyncio.create_task(daemon.client.send())
     await sandbox.upstream.wait_for_waiting(1)
     daemon.terminate()
     await daemon.wait_for("service.stopping")
     assert json.loads((await daemon.admin("/api/status"))[1])["draining"] is True
     assert (await daemon.admin("/readyz"))[0] == 503
     sandbox.upstream.hold.open()
-    assert (await asked).status == 200
+    assert (await sending).status == 200
     assert await daemon.ended() == 0
     assert (await daemon.wait_for("service.stopped"))["aborted"] == 0
-    assert signed_in
 
 
-async def test_a_second_signal_breaks_requests_off(
-    signed_in: Mapping[str, object], launch: Launch, sandbox: Sandbox
+@pytest.mark.usefixtures("signed_in")
+async def test_the_second_signal_aborts_requests(
+    launch: Launch, sandbox: Sandbox
 ) -> None:
-    """However long the drain may take; the end is in order all the same."""
+    """However long the drain may take; the process still ends in order."""
     daemon = await launch(drain_seconds=3600)
     sandbox.upstream.hold.close()
-    asked = asyncio.create_task(daemon.client.send())
+    sending = asyncio.create_task(daemon.client.send())
     await sandbox.upstream.wait_for_waiting(1)
     daemon.terminate()
     await daemon.wait_for("service.stopping")
@@ -142,82 +127,81 @@ async def test_a_second_signal_breaks_requests_off(
     assert await daemon.ended() == 0
     assert (await daemon.wait_for("service.stopped"))["aborted"] == 1
     with pytest.raises(aiohttp.ClientError):
-        await asked
-    assert signed_in
+        await sending
 
 
-async def spend_under_way(launch: Launch, sandbox: Sandbox) -> ServeProcess:
-    """Return a daemon asked to end twice whose token is spent, and not yet answered."""
+async def stopped_during_a_refresh(launch: Launch, sandbox: Sandbox) -> ServeProcess:
+    """Return a daemon that got two signals while its refresh awaits a response."""
     daemon = await launch(drain_seconds=3600)
     sandbox.authority.holds_after_rotation = True
     sandbox.authority.hold.close()
     sandbox.revoke_access_tokens()
-    asked = asyncio.create_task(daemon.client.send())
+    sending = asyncio.create_task(daemon.client.send())
     await sandbox.authority.wait_for_waiting(1)
     for _ in range(2):
         daemon.terminate()
         await daemon.wait_for("service.stopping")
     with pytest.raises(aiohttp.ClientError):
-        await asked  # broken off by the second signal
+        await sending  # aborted by the second signal
     return daemon
 
 
-async def test_a_second_signal_lets_a_refresh_land(
-    shell: Shell, signed_in: Mapping[str, object], launch: Launch, sandbox: Sandbox
+@pytest.mark.usefixtures("signed_in")
+async def test_the_second_signal_lets_a_refresh_complete(
+    shell: Shell, launch: Launch, sandbox: Sandbox
 ) -> None:
-    """Its token is spent: the response is waited for, and stored."""
-    daemon = await spend_under_way(launch, sandbox)
+    """Its token is spent: the response is awaited and stored."""
+    daemon = await stopped_during_a_refresh(launch, sandbox)
     assert daemon.process.returncode is None
     sandbox.authority.hold.open()
     assert await daemon.ended() == 0
     stored = tokens_of(read_login(shell.store))
     assert sandbox.tokens.introspect(stored["access_token"]).state == "live"
     assert sandbox.authority.refreshes == 1
-    assert signed_in
 
 
-async def test_a_third_signal_ends_it_at_once(
-    signed_in: Mapping[str, object], launch: Launch, sandbox: Sandbox
+@pytest.mark.usefixtures("signed_in")
+async def test_the_third_signal_ends_it_at_once(
+    launch: Launch, sandbox: Sandbox
 ) -> None:
-    """Whatever that may cost."""
-    daemon = await spend_under_way(launch, sandbox)
+    """Also during a refresh, with the exit code of a process killed by the signal."""
+    daemon = await stopped_during_a_refresh(launch, sandbox)
     daemon.terminate()
     assert await daemon.ended() == 128 + signal.SIGTERM
     sandbox.authority.hold.open()
-    assert signed_in
 
 
 @pytest.mark.parametrize(
     ("number", "code"),
     [(signal.SIGTERM, 0), (signal.SIGHUP, 0), (signal.SIGINT, 130)],
 )
-async def test_a_signal_ends_an_idle_daemon_quietly(
+async def test_each_signal_ends_an_idle_daemon(
     launch: Launch, number: signal.Signals, code: int
 ) -> None:
-    """By a supervisor, a closed terminal, or Ctrl-C; the log ends in order."""
+    """From a supervisor, a closed terminal, or Ctrl-C; the last event is logged."""
     daemon = await launch()
     daemon.process.send_signal(number)
     assert await daemon.ended() == code
     assert daemon.lines[-1]["event"] == "service.stopped"
 
 
-async def test_a_taken_port_is_one_line(shell: Shell) -> None:
-    """With the setting that moves it; exit code 1."""
+@pytest.mark.parametrize("name", ["listen", "admin_listen"])
+async def test_a_port_in_use_is_one_line(shell: Shell, name: str) -> None:
+    """With the setting to change; exit code 1."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
-        for name in ("listen", "admin_listen"):
-            given: dict[str, object] = {"listen": "127.0.0.1:0", name: address}
-            done = await shell.run("serve", **given, log_level="error")
-            assert done.code == 1
-            line = done.stderr.splitlines()[-1]
-            assert line.startswith("bearerd: ")
-            assert address in line
-            assert name in line
-            assert "Traceback" not in done.stderr
+        given: dict[str, object] = {"listen": "127.0.0.1:0", name: address}
+        done = await shell.run("serve", **given, log_level="error")
+    assert done.code == 1
+    line = done.stderr.splitlines()[-1]
+    assert line.startswith("bearerd: ")
+    assert address in line
+    assert name in line
+    assert "Traceback" not in done.stderr
 
 
 async def test_a_folder_that_cannot_be_written_is_one_line(shell: Shell) -> None:
-    """Named, before anything listens; exit code 1."""
+    """Before any listener is open; exit code 1."""
     (shell.folder / "file").write_text("not a folder")
     store = shell.folder / "file" / "auth.json"
     done = await shell.run("serve", store=store, listen="127.0.0.1:0")
@@ -227,8 +211,8 @@ async def test_a_folder_that_cannot_be_written_is_one_line(shell: Shell) -> None
     assert str(store.parent) in line
 
 
-async def test_broken_keys_are_one_line(shell: Shell) -> None:
-    """A daemon that let nobody in would be a riddle; exit code 1."""
+async def test_an_invalid_key_file_is_one_line(shell: Shell) -> None:
+    """A daemon that accepts no client would be hard to understand; exit code 1."""
     keys = shell.folder / "keys.json"
     keys.write_text("{")
     done = await shell.run("serve", listen="127.0.0.1:0")
@@ -240,10 +224,8 @@ async def test_broken_keys_are_one_line(shell: Shell) -> None:
     assert keys.read_text() == "{"
 
 
-async def test_on_a_terminal_it_says_what_to_do_next(
-    shell: Shell, canary: Canary
-) -> None:
-    """Where it listens, the base URLs, where the first key is, and what is missing."""
+async def test_a_terminal_shows_a_banner(shell: Shell, canary: Canary) -> None:
+    """The addresses, the file of the first key, and the profile without a login."""
     master, slave = pty.openpty()
     shell.home.mkdir()
     settings = {
@@ -260,25 +242,20 @@ async def test_on_a_terminal_it_says_what_to_do_next(
         stderr=slave,
     )
     os.close(slave)
-    said = ""
+    text = ""
     async with asyncio.timeout(20):
-        while "needs a sign-in" not in said:
-            said += (await asyncio.to_thread(os.read, master, 65536)).decode()
+        while "  profile default" not in text:
+            text += (await asyncio.to_thread(os.read, master, 65536)).decode()
         process.terminate()
         assert await process.wait() == 0
     os.close(master)
-    canary.saw("the terminal", said)
-    assert "listens on 127.0.0.1:" in said
-    assert "/v1" in said
-    assert "/backend-api" in said
-    assert f"cat {shell.folder}/client-key" in said
-    assert "status page" in said
-    assert f"{shell.store}: there is no credential file" in said
+    canary.saw("the terminal", text)
+    assert "listens on 127.0.0.1:" in text
+    assert f"cat {shell.folder}/client-key" in text
 
 
-async def test_it_starts_within_a_second_or_so(launch: Launch) -> None:
-    """From the command to open listeners, with room for a busy machine."""
+async def test_it_listens_within_a_few_seconds(launch: Launch) -> None:
+    """It takes about one; the limit leaves room for a busy machine."""
     began = time.monotonic()
     await launch()
     assert time.monotonic() - began < 5
-    assert sys.version_info >= (3, 11)

@@ -1,4 +1,4 @@
-"""`bearerd status` and `bearerd adopt`, with a daemon and without."""
+"""`bearerd status`, with a daemon and without one."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from bearerd.events import RefreshFailed
 from bearerd.sandbox import AuthorityFault, Sandbox
 from tests.cli.conftest import Shell
-from tests.support import Launch, ServeProcess, write_login
+from tests.support import Daemon, Start, write_login
 
 
-def admin_of(daemon: ServeProcess) -> str:
+def admin_of(daemon: Daemon) -> str:
     """Return the address of a daemon's admin listener."""
     return urlsplit(daemon.admin_url).netloc
 
@@ -22,7 +23,7 @@ def admin_of(daemon: ServeProcess) -> str:
 async def test_without_a_daemon_the_store_is_read(
     shell: Shell, signed_in: Mapping[str, object], sandbox: Sandbox
 ) -> None:
-    """It says so; `--check` is 1, for agents get nothing."""
+    """`--check` is 1, because no agent is served. The authority is not called."""
     done = await shell.run("status", **signed_in)
     assert done.code == 0
     assert done.stdout.startswith("bearerd is not running")
@@ -35,8 +36,8 @@ async def test_without_a_daemon_the_store_is_read(
     assert sandbox.authority.calls == 0
 
 
-async def test_without_a_login_the_remedy_is_named(shell: Shell) -> None:
-    """`--check` is 3 then; the status itself was told, so that is 0."""
+async def test_without_a_login_the_remedy_is_printed(shell: Shell) -> None:
+    """`--check` is 3. Without it the exit code is 0, because the status was printed."""
     done = await shell.run("status")
     assert (done.code, done.stderr) == (0, "")
     assert "default: login required (missing)" in done.stdout
@@ -45,11 +46,11 @@ async def test_without_a_login_the_remedy_is_named(shell: Shell) -> None:
     assert (checked.code, checked.stdout) == (3, done.stdout)
 
 
-async def test_the_daemon_is_asked_if_it_runs(
-    shell: Shell, signed_in: Mapping[str, object], launch: Launch
+async def test_a_running_daemon_is_asked(
+    shell: Shell, signed_in: Mapping[str, object], start: Start
 ) -> None:
-    """What it holds, not what the file says; `--check` is 0."""
-    daemon = await launch()
+    """The status is that of the daemon, not of the file; `--check` is 0."""
+    daemon = await start()
     given = {**signed_in, "admin_listen": admin_of(daemon)}
     done = await shell.run("status", "--check", **given)
     assert (done.code, done.stderr) == (0, "")
@@ -62,35 +63,37 @@ async def test_the_daemon_is_asked_if_it_runs(
     assert (profile["state"], profile["generation"]) == ("ready", 1)
 
 
-async def test_a_daemon_without_a_login_is_3(shell: Shell, launch: Launch) -> None:
-    """For whoever watches it."""
-    daemon = await launch()
+async def test_check_is_3_for_a_daemon_without_a_login(
+    shell: Shell, start: Start
+) -> None:
+    """The remedy is printed as well."""
+    daemon = await start()
     done = await shell.run("status", "--check", admin_listen=admin_of(daemon))
     assert done.code == 3
     assert "bearerd login" in done.stdout
 
 
-async def test_a_daemon_that_waits_for_an_authority_is_1(
-    shell: Shell, sandbox: Sandbox, launch: Launch
+async def test_check_is_1_for_a_daemon_whose_authority_fails(
+    shell: Shell, sandbox: Sandbox, start: Start
 ) -> None:
-    """That passes by itself, so it is no 3."""
+    """A sign-in would not help."""
     sandbox.tokens.access_lifetime_seconds = -60
     write_login(shell.store, sandbox.auth_document())
     sandbox.authority.fault(
         AuthorityFault("answer", status=500, body="oops"), times=100
     )
-    daemon = await launch()
-    await daemon.wait_for("refresh.failed")
+    daemon = await start()
+    await daemon.wait_for(RefreshFailed)
     done = await shell.run("status", "--check", admin_listen=admin_of(daemon))
     assert done.code == 1
     assert "last error" in done.stdout
 
 
-async def test_one_profile_can_be_asked_for(
-    shell: Shell, signed_in: Mapping[str, object], launch: Launch
+async def test_the_status_can_be_limited_to_one_profile(
+    shell: Shell, signed_in: Mapping[str, object], start: Start
 ) -> None:
-    """What ails another one does not count then."""
-    daemon = await launch(profiles="work")
+    """`--check` then ignores the other profiles; an unknown one is wrong usage."""
+    daemon = await start(profiles="work")
     given = {**signed_in, "admin_listen": admin_of(daemon), "profiles": "work"}
     assert (await shell.run("status", "--check", **given)).code == 3
     done = await shell.run("status", "--check", "--profile", "default", **given)
@@ -99,71 +102,46 @@ async def test_one_profile_can_be_asked_for(
     assert (await shell.run("status", "--profile", "home", **given)).code == 2
 
 
-async def test_a_unix_socket_is_asked_too(
-    shell: Shell, signed_in: Mapping[str, object], launch: Launch
+async def test_a_daemon_is_asked_by_its_unix_socket(
+    shell: Shell, signed_in: Mapping[str, object], start: Start
 ) -> None:
-    """The first address that answers is enough."""
+    """As by any other address of its admin listener."""
     path = shell.folder / "a.sock"
     if len(str(path).encode()) > 100:
         pytest.skip("the folder's path is too long for a socket")
-    await launch(admin_listen=f"127.0.0.1:0,unix:{path}")
+    await start(admin_listen=f"127.0.0.1:0,unix:{path}")
     done = await shell.run(
         "status", "--check", **signed_in, admin_listen=f"unix:{path}"
     )
     assert done.code == 0
 
 
-async def test_another_program_on_the_port_is_no_daemon(
-    shell: Shell, signed_in: Mapping[str, object]
+@pytest.mark.parametrize(
+    "response",
+    [
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}",
+        b"HTTP/1.1 200 OK\r\nServer: bearerd\r\nContent-Length: 2\r\n\r\n[]",
+        b"HTTP/1.1 200 OK\r\nServer: bearerd\r\nContent-Length: 4\r\n\r\noops",
+        b"220 mail.example ESMTP\r\n",
+        b"",
+    ],
+    ids=["another server", "no object", "no JSON", "no HTTP", "nothing"],
+)
+async def test_another_program_on_the_port_is_not_taken_for_a_daemon(
+    shell: Shell, signed_in: Mapping[str, object], response: bytes
 ) -> None:
-    """Whatever it answers, the store is read."""
+    """Whatever it responds, the store is read."""
 
-    async def response(
+    async def respond(
         reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         await reader.readuntil(b"\r\n\r\n")
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+        writer.write(response)
         writer.close()
 
-    async with await asyncio.start_server(response, "127.0.0.1", 0) as server:
+    async with await asyncio.start_server(respond, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
         given = {**signed_in, "admin_listen": f"127.0.0.1:{port}"}
         done = await shell.run("status", **given)
     assert done.code == 0
     assert done.stdout.startswith("bearerd is not running")
-
-
-async def test_another_account_is_served_once_it_is_adopted(
-    shell: Shell, signed_in: Mapping[str, object], sandbox: Sandbox
-) -> None:
-    """Until then it is refused with the command that says it is meant."""
-    assert (await shell.run("token", **signed_in)).code == 0
-    write_login(shell.store, sandbox.auth_document("acct-sandbox-2"))
-    refused = await shell.run("token", **signed_in)
-    assert refused.code == 3
-    assert "bearerd adopt" in refused.stderr
-    done = await shell.run("adopt", **signed_in)
-    assert (done.code, done.stderr) == (0, "")
-    assert "acct-sandbox-2" in done.stdout
-    assert (await shell.run("token", **signed_in)).code == 0
-
-
-async def test_nothing_can_be_adopted_where_there_is_nothing(shell: Shell) -> None:
-    """A sign-in is what is needed then."""
-    done = await shell.run("adopt")
-    assert (done.code, done.stdout) == (3, "")
-    assert len(done.stderr.splitlines()) == 1
-
-
-async def test_a_running_daemon_follows_an_adoption(
-    shell: Shell, signed_in: Mapping[str, object], sandbox: Sandbox, launch: Launch
-) -> None:
-    """Without a restart, as it follows a login."""
-    daemon = await launch()
-    assert (await daemon.client.get()).status == 200
-    write_login(shell.store, sandbox.auth_document("acct-sandbox-2"))
-    await daemon.wait_for("login.needed", code="account_changed")
-    assert (await daemon.client.get()).code == "account_changed"
-    assert (await shell.run("adopt", **signed_in)).code == 0
-    await daemon.wait_for("login.restored")
-    assert (await daemon.client.get()).status == 200

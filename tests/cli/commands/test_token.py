@@ -1,4 +1,4 @@
-"""`bearerd token`: a valid access token, refreshed first if it has to be."""
+"""`bearerd token`: a valid access token, refreshed first if necessary."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.support import read_login, tokens_of, write_login
 async def test_the_token_is_printed_alone(
     shell: Shell, signed_in: Mapping[str, object], sandbox: Sandbox
 ) -> None:
-    """The one in the store while it is good; the authority is not asked."""
+    """The stored one while it is valid; the authority is not called."""
     done = await shell.run("token", **signed_in)
     assert (done.code, done.stderr) == (0, "")
     access_token = tokens_of(read_login(shell.store))["access_token"]
@@ -24,7 +24,7 @@ async def test_the_token_is_printed_alone(
 async def test_json_has_account_and_expiry(
     shell: Shell, signed_in: Mapping[str, object]
 ) -> None:
-    """For programs that send the account along."""
+    """For programs that send the account with each request."""
     done = await shell.run("token", "--json", **signed_in)
     document = json.loads(done.stdout)
     assert set(document) == {"profile", "access_token", "account_id", "expires_at"}
@@ -35,7 +35,7 @@ async def test_json_has_account_and_expiry(
 async def test_an_expired_token_is_refreshed_and_stored(
     shell: Shell, sandbox: Sandbox
 ) -> None:
-    """Once, under the lock that a daemon uses too."""
+    """Once, under the lock that a daemon uses as well."""
     sandbox.tokens.access_lifetime_seconds = -60
     write_login(shell.store, sandbox.auth_document())
     before = tokens_of(read_login(shell.store))
@@ -47,7 +47,7 @@ async def test_an_expired_token_is_refreshed_and_stored(
     assert sandbox.authority.refreshes == 1
 
 
-async def test_no_login_is_exit_code_3(shell: Shell) -> None:
+async def test_a_missing_login_is_exit_code_3(shell: Shell) -> None:
     """One line that names the file and the remedy; nothing on stdout."""
     done = await shell.run("token")
     assert (done.code, done.stdout) == (3, "")
@@ -56,8 +56,10 @@ async def test_no_login_is_exit_code_3(shell: Shell) -> None:
     assert "bearerd login" in line
 
 
-async def test_a_dead_login_is_exit_code_3(shell: Shell, sandbox: Sandbox) -> None:
-    """Refused for good by the authority."""
+async def test_a_login_that_the_authority_refuses_is_exit_code_3(
+    shell: Shell, sandbox: Sandbox
+) -> None:
+    """Only a sign-in helps."""
     sandbox.tokens.access_lifetime_seconds = -60
     write_login(shell.store, sandbox.auth_document())
     sandbox.tokens.revoke_refresh_tokens()
@@ -66,10 +68,10 @@ async def test_a_dead_login_is_exit_code_3(shell: Shell, sandbox: Sandbox) -> No
     assert len(done.stderr.splitlines()) == 1
 
 
-async def test_an_authority_in_trouble_is_exit_code_1(
+async def test_an_authority_that_fails_is_exit_code_1(
     shell: Shell, sandbox: Sandbox
 ) -> None:
-    """No sign-in helps against that, and the file stays as it is."""
+    """A sign-in would not help; the file is not changed."""
     sandbox.tokens.access_lifetime_seconds = -60
     write_login(shell.store, sandbox.auth_document())
     before = shell.store.read_bytes()
@@ -80,10 +82,10 @@ async def test_an_authority_in_trouble_is_exit_code_1(
     assert shell.store.read_bytes() == before
 
 
-async def test_a_profile_has_a_token_of_its_own(
+async def test_the_token_is_that_of_the_profile(
     shell: Shell, signed_in: Mapping[str, object], sandbox: Sandbox
 ) -> None:
-    """From its own store; one that is not there is wrong use."""
+    """From the store of the profile; an unknown profile is wrong usage."""
     work = shell.folder / "profiles" / "work" / "auth.json"
     write_login(work, sandbox.auth_document("acct-sandbox-2"))
     given = {**signed_in, "profiles": "work"}
