@@ -1,6 +1,6 @@
-"""Agents at the sandbox: what `bearerd demo` shows, and `bearerd selftest` proves.
+"""Agents, daemons and the sandbox, run together by `bearerd demo` and `bearerd selftest`.
 
-Everything is real but the account: agents, daemons and stand-ins talk through sockets,
-and each daemon is a process of its own that runs `bearerd serve`. What happens is told
-to a callable; how it looks is the command's business.
+Only the account is made up: agents, daemons and stand-ins talk through sockets, and each
+daemon is a process that runs `bearerd serve`. Progress is passed to a callable; how it is
+shown is decided by the command.
 """

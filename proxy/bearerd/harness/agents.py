@@ -1,19 +1,20 @@
-"""Two kinds of agent: one with a copy of the login, as today, and one with a key.
+"""Two kinds of agent: one with a copy of the login, and one with a client key.
 
-Rule: both send the same request, so that a difference in what they get is due to who
-looks after the login.
+Both send the same request, so that a difference in their results has one cause: which
+program refreshes the login.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final, Protocol
 
 import aiohttp
 
-from bearerd.harness.result import UNAUTHORIZED, TurnResult
+from bearerd.harness.result import TurnResult
 
 TURN: Final = {
     "model": "gpt-5.5",
@@ -22,11 +23,11 @@ TURN: Final = {
     "store": False,
 }
 TURN_TIMEOUT_SECONDS: Final = 15.0
-"""A response takes milliseconds here; what takes longer hangs."""
+"""A response takes milliseconds here; after this time it never comes."""
 
 LAST_EVENT: Final = b"event: response.completed"
-SIGNED_OUT: Final = frozenset({"login_required", "account_changed"})
-CLIENT_ID: Final = "app_exercise"
+SIGN_IN_CODES: Final = frozenset({"login_required", "account_changed"})
+CLIENT_ID: Final = "app_harness"
 
 
 def open_session() -> aiohttp.ClientSession:
@@ -39,16 +40,16 @@ def open_session() -> aiohttp.ClientSession:
 
 
 class Agent(Protocol):
-    """Somebody with work for a model. `signed_out` says why it can go on no more."""
+    """A client of a model. `signed_out` is why no request can succeed any more, or None."""
 
     signed_out: str | None
 
-    async def ask(self) -> TurnResult:
-        """Send one request, do about a 401 what such an agent does, and end."""
+    async def send_turn(self) -> TurnResult:
+        """Send one request, and handle a 401 as such an agent does."""
 
 
-class KeyHolder:
-    """An agent behind bearerd: it has a base URL and a client key, and no login."""
+class KeyAgent:
+    """An agent that uses bearerd: it has a base URL and a client key, and no login."""
 
     def __init__(
         self, session: aiohttp.ClientSession, *, base_url: str, key: str
@@ -58,19 +59,20 @@ class KeyHolder:
         self._base_url = base_url
         self._key = key
 
-    async def ask(self) -> TurnResult:
-        """Send one request. See `Agent.ask`."""
-        result = await send(self._session, self._base_url, self._key)
-        self.signed_out = result.code if result.code in SIGNED_OUT else None
+    async def send_turn(self) -> TurnResult:
+        """Send one request. See `Agent.send_turn`."""
+        result = await post_turn(self._session, self._base_url, self._key)
+        self.signed_out = result.code if result.code in SIGN_IN_CODES else None
         return result
 
 
-class CopyHolder:
-    """An agent with an `auth.json` of its own in *folder*, a copy of everybody's login.
+class CopyAgent:
+    """An agent with an `auth.json` of its own in *folder*, a copy of a shared login.
 
-    It does what Codex CLI does: on a 401 it refreshes by itself, stores what it gets,
-    and sends once more; what the authority refuses for good, it does not ask again.
-    *refreshed* is called when that went well.
+    It does what Codex CLI does. On a 401 it refreshes the login by itself, stores the new
+    tokens, and sends the request once more. After the authority has refused the refresh
+    token permanently, it does not call the authority again. *on_refreshed* is called
+    after each successful refresh.
     """
 
     def __init__(
@@ -80,29 +82,29 @@ class CopyHolder:
         *,
         base_url: str,
         token_url: str,
-        refreshed: Callable[[], None],
+        on_refreshed: Callable[[], None],
     ) -> None:
         self.signed_out: str | None = None
         self._session = session
         self._file = folder / "auth.json"
         self._base_url = base_url
         self._token_url = token_url
-        self._refreshed = refreshed
+        self._on_refreshed = on_refreshed
 
-    async def ask(self) -> TurnResult:
-        """Send one request. See `Agent.ask`."""
+    async def send_turn(self) -> TurnResult:
+        """Send one request. See `Agent.send_turn`."""
         document = self._read()
         access_token = document["tokens"]["access_token"]
-        result = await send(self._session, self._base_url, access_token)
-        if result.status != UNAUTHORIZED or self.signed_out is not None:
+        result = await post_turn(self._session, self._base_url, access_token)
+        if result.status != HTTPStatus.UNAUTHORIZED or self.signed_out is not None:
             return result
         access_token = await self._refresh(document)
         if access_token is None:
             return result
-        return await send(self._session, self._base_url, access_token)
+        return await post_turn(self._session, self._base_url, access_token)
 
     async def _refresh(self, document: dict[str, Any]) -> str | None:
-        """Spend the refresh token of this copy; None if it was refused for good."""
+        """Spend the refresh token of this copy; return None if it was refused."""
         body = {
             "client_id": CLIENT_ID,
             "grant_type": "refresh_token",
@@ -117,7 +119,7 @@ class CopyHolder:
             name: content[name] for name in ("access_token", "refresh_token")
         }
         self._file.write_text(json.dumps(document), encoding="utf-8")
-        self._refreshed()
+        self._on_refreshed()
         access_token: str = content["access_token"]
         return access_token
 
@@ -126,11 +128,11 @@ class CopyHolder:
         return document
 
 
-async def send(
-    session: aiohttp.ClientSession, base_url: str, bearer: str
+async def post_turn(
+    session: aiohttp.ClientSession, base_url: str, bearer_token: str
 ) -> TurnResult:
     """Send one turn to *base_url* and read the response to its end."""
-    headers = {"Authorization": f"Bearer {bearer}"}
+    headers = {"Authorization": f"Bearer {bearer_token}"}
     try:
         async with session.post(
             f"{base_url}/codex/responses", json=TURN, headers=headers
@@ -138,6 +140,6 @@ async def send(
             content = await response.read()
     except (aiohttp.ClientError, TimeoutError) as error:
         return TurnResult(0, type(error).__name__)
-    if response.status != 200:  # noqa: PLR2004 - RFC 9110 section 15.3.1
+    if response.status != HTTPStatus.OK:
         return TurnResult(response.status, response.headers.get("x-bearerd-error", ""))
     return TurnResult(response.status, "" if LAST_EVENT in content else "cut_off")

@@ -1,7 +1,7 @@
 """A daemon as a process of its own: `bearerd serve`, started and stopped by its pid.
 
-It sees none of this user's settings: no variable of ours, and an empty config file. Its
-log is read as it comes, for the address that it listens on and for what went wrong.
+It has none of this user's settings: no `BEARERD_` variable, and an empty config file. Its
+log is read while it runs, for the address that it listens on and for its last line.
 """
 
 from __future__ import annotations
@@ -28,29 +28,29 @@ LINE_LIMIT_BYTES: Final = 1 << 20
 
 
 class Daemon:
-    """One process. Owns it, and the memory of the last lines of its log."""
+    """Owns one process, and the last lines of its log."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
         self._lines: deque[str] = deque(maxlen=20)
         self._base_url: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        self._reading = asyncio.create_task(self._read())
+        self._log_reader = asyncio.create_task(self._read_log())
 
     @property
     def pid(self) -> int:
-        """Return the id of the process."""
+        """The id of the process."""
         return self._process.pid
 
     @property
-    def last_words(self) -> str:
-        """Return the last line of the log."""
-        return self._lines[-1] if self._lines else "it said nothing"
+    def last_log_line(self) -> str:
+        """The last line of the log."""
+        return self._lines[-1] if self._lines else "(no output)"
 
     async def base_url(self) -> str:
-        """Return the base URL for ChatGPT clients, once the daemon listens.
+        """Wait until the daemon listens; return the base URL for ChatGPT clients.
 
         Raises:
-            StartError: it ended, or took too long.
+            StartError: it ended, or did not listen within `START_SECONDS`.
         """
         try:
             async with asyncio.timeout(START_SECONDS):
@@ -58,11 +58,11 @@ class Daemon:
         except TimeoutError:
             raise StartError(
                 f"bearerd serve (pid {self.pid}) did not listen after "
-                f"{START_SECONDS:.0f} s; its last line was: {self.last_words}"
+                f"{START_SECONDS:.0f} s; the last line of its log: {self.last_log_line}"
             ) from None
 
     async def stop(self) -> None:
-        """End the process, kindly at first, and return when it is gone."""
+        """Terminate the process, kill it after `STOP_SECONDS`, and wait for its end."""
         with suppress(ProcessLookupError):
             self._process.terminate()
         try:
@@ -72,10 +72,10 @@ class Daemon:
             with suppress(ProcessLookupError):
                 self._process.kill()
         await self._process.wait()
-        await self._reading
+        await self._log_reader
         self._base_url.cancel()
 
-    async def _read(self) -> None:
+    async def _read_log(self) -> None:
         assert self._process.stderr is not None  # noqa: S101 - started with a pipe
         async for line in self._process.stderr:
             text = line.decode(errors="replace").strip()
@@ -85,22 +85,23 @@ class Daemon:
                 self._base_url.set_result(f"http://{event['relay'][0]}/backend-api")
         if not self._base_url.done():
             self._base_url.set_exception(
-                StartError(f"bearerd serve did not start: {self.last_words}")
+                StartError(f"bearerd serve did not start: {self.last_log_line}")
             )
-            self._base_url.exception()  # seen, whether somebody waits or not
+            self._base_url.exception()  # marks it as retrieved, for asyncio's warning
 
 
 @asynccontextmanager
 async def start_daemon(
     store: Path, settings: Mapping[str, str], environ: Mapping[str, str]
 ) -> AsyncIterator[Daemon]:
-    """Run `bearerd serve` on *store*, with *settings* by name, for the context's time.
+    """Run `bearerd serve` on *store* with *settings*, and stop it at the end.
 
-    *environ* is this process's environment. Any free ports; use `Daemon.base_url`.
+    *environ* is the environment of this process. The ports are any free ones; see
+    `Daemon.base_url`.
     """
     config = store.with_name("empty.toml")
     config.touch()
-    given = {
+    values = {
         "config": str(config),
         "store": str(store),
         "listen": "127.0.0.1:0",
@@ -114,7 +115,7 @@ async def start_daemon(
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,
-        env=child_environment(environ, given),
+        env=child_environment(environ, values),
         limit=LINE_LIMIT_BYTES,
     )
     daemon = Daemon(process)
@@ -127,15 +128,15 @@ async def start_daemon(
 def child_environment(
     environ: Mapping[str, str], settings: Mapping[str, str]
 ) -> dict[str, str]:
-    """Return *environ* with these settings alone, and with this very code on the path.
+    """Return *environ* with these settings and no others, and this code on the path.
 
-    Settings travel here and not as flags, since everybody may read a command line.
+    Settings are passed here and not as flags, because any user can read a command line.
     """
     kept = {k: v for k, v in environ.items() if not k.startswith("BEARERD_")}
-    here = str(Path(bearerd.__file__).parent.parent)
-    paths = [here, *filter(None, [kept.get("PYTHONPATH")])]
-    ours = {f"BEARERD_{name.upper()}": value for name, value in settings.items()}
-    return kept | ours | {"PYTHONPATH": os.pathsep.join(paths)}
+    source_root = str(Path(bearerd.__file__).parent.parent)
+    paths = [source_root, *filter(None, [kept.get("PYTHONPATH")])]
+    given = {f"BEARERD_{name.upper()}": value for name, value in settings.items()}
+    return kept | given | {"PYTHONPATH": os.pathsep.join(paths)}
 
 
 def _event(text: str) -> dict[str, Any]:

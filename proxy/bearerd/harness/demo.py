@@ -1,7 +1,8 @@
-"""The same work twice: agents with copies of one login, then agents behind bearerd.
+"""The same work twice: by agents with copies of one login, then by agents behind bearerd.
 
-In rounds: in each, every agent sends one request, all at once. Before some rounds the
-upstream stops taking the access tokens given so far, which is what starts the race.
+The work is done in rounds. In each, every agent sends one request, all at the same time.
+Before some rounds the upstream revokes all access tokens, which starts the race between
+the copies.
 """
 
 from __future__ import annotations
@@ -19,50 +20,54 @@ import aiohttp
 
 from bearerd.clock import Clock
 from bearerd.files import atomic
-from bearerd.harness.agents import Agent, CopyHolder, KeyHolder, open_session
+from bearerd.harness.agents import Agent, CopyAgent, KeyAgent, open_session
 from bearerd.harness.daemon import start_daemon
-from bearerd.harness.result import Tally, TurnResult, revoked_rounds
+from bearerd.harness.result import RunCounts, TurnResult
 from bearerd.sandbox import AuthorityFault, Sandbox, StreamScript
 
-AUTHORITY_SECONDS: Final = 0.2
-"""A real authority takes about as long; meanwhile everybody else wants a refresh too."""
+REFRESH_SECONDS: Final = 0.2
+"""A real authority takes about as long. All other agents want a refresh in that time."""
 
 DELTA_SECONDS: Final = 0.03
 
 Side: TypeAlias = Literal["without", "through"]
+"""One of the two runs: without bearerd, or through it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """How much is done on each side, and how long it rests between two rounds."""
+class DemoPlan:
+    """The work of each run: so many agents, with so many requests each.
+
+    `pause_seconds` is the pause after each round.
+    """
 
     agents: int
     requests: int
-    rest_seconds: float
+    pause_seconds: float
 
     @property
     def revocations(self) -> tuple[int, ...]:
-        """Return the rounds before which the access tokens are revoked."""
-        return revoked_rounds(self.requests)
+        """The rounds before which the access tokens are revoked: after each third."""
+        return tuple(sorted({self.requests // 3, 2 * self.requests // 3}))
 
 
 @dataclass(frozen=True, slots=True)
-class SideBegan:
-    """The agents of one side are ready."""
+class RunStarted:
+    """The agents of one run are ready."""
 
     side: Side
 
 
 @dataclass(frozen=True, slots=True)
 class TokensRevoked:
-    """The upstream takes none of the access tokens that were given so far."""
+    """The upstream rejects all access tokens that were issued so far."""
 
     side: Side
 
 
 @dataclass(frozen=True, slots=True)
 class TurnFinished:
-    """One request is over. Agents are counted from 0."""
+    """One request of an agent has ended. Agents are numbered from 0."""
 
     side: Side
     agent: int
@@ -79,58 +84,62 @@ class AgentRefreshed:
 
 @dataclass(frozen=True, slots=True)
 class AgentSignedOut:
-    """An agent can go on no more; `reason` is what it was told."""
+    """No request of this agent can succeed any more; `reason` is the error code."""
 
     side: Side
     agent: int
     reason: str
 
 
-Scene: TypeAlias = (
-    SideBegan | TokensRevoked | TurnFinished | AgentRefreshed | AgentSignedOut
+DemoEvent: TypeAlias = (
+    RunStarted | TokensRevoked | TurnFinished | AgentRefreshed | AgentSignedOut
 )
-Notify: TypeAlias = Callable[[Scene], None]
+Notify: TypeAlias = Callable[[DemoEvent], None]
 
 
 @dataclass(frozen=True, slots=True)
 class DemoResult:
-    """Both sides, and what the second was to be."""
+    """The counts of both runs."""
 
-    plan: Plan
-    without: Tally
-    through: Tally
+    plan: DemoPlan
+    without: RunCounts
+    through: RunCounts
 
     @property
     def is_flawless(self) -> bool:
-        """True when bearerd answered all, with one refresh for each revocation."""
+        """Return True if, through bearerd, every request succeeded and every revocation
+        led to exactly one refresh.
+        """
         requests = self.plan.agents * self.plan.requests
         refreshes = len(self.plan.revocations)
         return self.through.is_flawless(requests=requests, refreshes=refreshes)
 
 
 async def run_demo(
-    plan: Plan,
+    plan: DemoPlan,
     folder: Path,
     environ: Mapping[str, str],
     *,
     clock: Clock,
     notify: Notify,
 ) -> DemoResult:
-    """Run both sides in *folder*, which is empty and private, and return the numbers.
+    """Run both sides in *folder*, which is empty and private, and return the counts.
 
     Raises:
         StartError: the daemon did not start.
     """
-    without = await _without(plan, folder / "without", clock, notify)
-    through = await _through(plan, folder / "through", environ, clock, notify)
+    without = await _run_without(plan, folder / "without", clock, notify)
+    through = await _run_through(plan, folder / "through", environ, clock, notify)
     return DemoResult(plan, without, through)
 
 
-async def _without(plan: Plan, folder: Path, clock: Clock, notify: Notify) -> Tally:
+async def _run_without(
+    plan: DemoPlan, folder: Path, clock: Clock, notify: Notify
+) -> RunCounts:
     async with _sandbox() as sandbox, open_session() as session:
         document = json.dumps(sandbox.auth_document()).encode()
         agents = [
-            _copy_holder(
+            _copy_agent(
                 folder / f"agent-{number + 1}",
                 document,
                 session,
@@ -139,14 +148,18 @@ async def _without(plan: Plan, folder: Path, clock: Clock, notify: Notify) -> Ta
             )
             for number in range(plan.agents)
         ]
-        return await _run(
+        return await _run_rounds(
             "without", plan, agents, sandbox=sandbox, clock=clock, notify=notify
         )
 
 
-async def _through(
-    plan: Plan, folder: Path, environ: Mapping[str, str], clock: Clock, notify: Notify
-) -> Tally:
+async def _run_through(
+    plan: DemoPlan,
+    folder: Path,
+    environ: Mapping[str, str],
+    clock: Clock,
+    notify: Notify,
+) -> RunCounts:
     store, key = folder / "auth.json", secrets.token_urlsafe(32)
     async with _sandbox() as sandbox, open_session() as session:
         atomic.replace(store, json.dumps(sandbox.auth_document()).encode())
@@ -158,69 +171,69 @@ async def _through(
         async with start_daemon(store, settings, environ) as daemon:
             base_url = await daemon.base_url()
             agents = [
-                KeyHolder(session, base_url=base_url, key=key)
+                KeyAgent(session, base_url=base_url, key=key)
                 for _ in range(plan.agents)
             ]
-            return await _run(
+            return await _run_rounds(
                 "through", plan, agents, sandbox=sandbox, clock=clock, notify=notify
             )
 
 
-async def _run(
+async def _run_rounds(
     side: Side,
-    plan: Plan,
+    plan: DemoPlan,
     agents: Sequence[Agent],
     *,
     sandbox: Sandbox,
     clock: Clock,
     notify: Notify,
-) -> Tally:
-    """Send all rounds; count at the agents and at the authority."""
-    answers: list[TurnResult] = []
+) -> RunCounts:
+    """Run all rounds of one side, and count at the agents and at the authority."""
+    results: list[TurnResult] = []
 
-    async def ask(number: int, agent: Agent) -> None:
+    async def send_turn(number: int, agent: Agent) -> None:
         was_signed_out = agent.signed_out
-        result = await agent.ask()
-        answers.append(result)
+        result = await agent.send_turn()
+        results.append(result)
         notify(TurnFinished(side, number, result))
         if agent.signed_out is not None and was_signed_out is None:
             notify(AgentSignedOut(side, number, agent.signed_out))
 
-    notify(SideBegan(side))
+    notify(RunStarted(side))
     for turn in range(plan.requests):
         if turn in plan.revocations and sandbox.revoke_access_tokens():
             notify(TokensRevoked(side))
-        await asyncio.gather(*(ask(*one) for one in enumerate(agents)))
-        await clock.sleep(plan.rest_seconds)
-    answered = sum(result.is_good for result in answers)
-    return Tally(
+        await asyncio.gather(*(send_turn(*one) for one in enumerate(agents)))
+        await clock.sleep(plan.pause_seconds)
+    answered = sum(result.is_success for result in results)
+    return RunCounts(
         answered=answered,
-        failed=len(answers) - answered,
+        failed=len(results) - answered,
         refreshes=sandbox.authority.refreshes,
         reused=sandbox.authority.reused,
         sign_ins=sum(agent.signed_out is not None for agent in agents),
     )
 
 
-def _copy_holder(
+def _copy_agent(
     folder: Path,
     document: bytes,
     session: aiohttp.ClientSession,
     sandbox: Sandbox,
-    refreshed: Callable[[], None],
-) -> CopyHolder:
+    on_refreshed: Callable[[], None],
+) -> CopyAgent:
     atomic.replace(folder / "auth.json", document)
-    return CopyHolder(
+    return CopyAgent(
         session,
         folder,
         base_url=sandbox.upstream_url,
         token_url=sandbox.token_url,
-        refreshed=refreshed,
+        on_refreshed=on_refreshed,
     )
 
 
 def _sandbox() -> Sandbox:
     sandbox = Sandbox()
-    sandbox.authority.fault(AuthorityFault("delay", delay_seconds=AUTHORITY_SECONDS))
+    sandbox.authority.fault(AuthorityFault("delay", delay_seconds=REFRESH_SECONDS))
     sandbox.upstream.streams.script = StreamScript(interval_seconds=DELTA_SECONDS)
     return sandbox

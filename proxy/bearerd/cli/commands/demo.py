@@ -1,4 +1,4 @@
-"""`bearerd demo`: what happens to agents that share a login, without and with us."""
+"""`bearerd demo`: agents that share a login, without bearerd and through it."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from bearerd.cli.program import complain
 from bearerd.errors import ExitCode
 
 if TYPE_CHECKING:
-    from bearerd.harness.demo import DemoResult, Plan
+    from bearerd.harness.demo import DemoPlan, DemoResult
 
-REST_SECONDS: Final = 0.25
-"""Between two rounds, so that a person can follow."""
+PAUSE_SECONDS: Final = 0.25
+"""The pause between two rounds: long enough for a reader to follow."""
 
-NEXT: Final = (
-    "Next, with your own account: `bearerd login`, then `bearerd serve`; it says which "
-    "base URL and key to give to your agents."
+NEXT_STEPS: Final = (
+    "Next, with your own account: `bearerd login`, then `bearerd serve`, which prints the "
+    "base URL and the key for your agents."
 )
 
 
@@ -36,51 +36,54 @@ def register(program: typer.Typer) -> None:
 def demo(
     *,
     agents: Annotated[
-        int, typer.Option(min=2, max=100, help="How many agents share one login.")
+        int, typer.Option(min=2, max=100, help="The number of agents.")
     ] = 8,
     requests: Annotated[
-        int, typer.Option(min=1, max=30, help="How many requests each of them sends.")
+        int, typer.Option(min=1, max=30, help="The number of requests of each agent.")
     ] = 6,
     json: Annotated[
-        bool, typer.Option("--json", help="Print the numbers as JSON.")
+        bool, typer.Option("--json", help="Print the counts as JSON.")
     ] = False,
 ) -> int:
-    """Show agents that share one login: first as today, then through bearerd.
+    """Show agents that share one login: first without bearerd, then through it.
 
-    It needs no account and no network: the authority and the upstream are stand-ins on
-    this machine, and all tokens are made up. Twice while the agents work, the upstream
-    revokes every access token. Exit code 0 means that bearerd answered every request
-    with one refresh for each revocation.
+    The demo needs no account and no network. Authority and upstream are stand-ins on this
+    machine, and all tokens are made up. While the agents work, the upstream revokes every
+    access token twice. The exit code is 0 if bearerd answered every request with one
+    refresh for each revocation.
     """
     from rich.console import Console
 
-    from bearerd.cli.demo_view import table
-    from bearerd.harness.demo import Plan
+    from bearerd.cli.demo_view import result_table
+    from bearerd.harness.demo import DemoPlan
 
-    result = _play(Plan(agents, requests, REST_SECONDS))
+    result = _run(DemoPlan(agents, requests, PAUSE_SECONDS))
     if json:
         typer.echo(json_text.dumps(_document(result), indent=2))
     else:
-        Console().print(table(result))
-        typer.echo(f"\n{NEXT}", err=True)
+        Console().print(result_table(result))
+        typer.echo(f"\n{NEXT_STEPS}", err=True)
     if not result.is_flawless:
-        expected = len(result.plan.revocations)
-        complain(f"this was to be all answered, with {expected} refreshes and 0 reused")
+        refreshes = len(result.plan.revocations)
+        complain(
+            f"through bearerd, every request should be answered, with {refreshes} "
+            "refreshes and no refresh_token_reused"
+        )
     return ExitCode.OK if result.is_flawless else ExitCode.FAILED
 
 
-def _play(plan: Plan) -> DemoResult:
+def _run(plan: DemoPlan) -> DemoResult:
     from rich.console import Console
     from rich.live import Live
 
-    from bearerd.cli.demo_view import Board, plain
+    from bearerd.cli.demo_view import LiveView, line_view
     from bearerd.cli.one_shot import run_async
     from bearerd.clock import Clock
     from bearerd.harness.demo import run_demo
 
     console = Console(stderr=True)
     live = Live(console=console)
-    notify = Board(plan, live) if console.is_terminal else plain(console)
+    notify = LiveView(plan, live) if console.is_terminal else line_view(console)
     with (
         tempfile.TemporaryDirectory(prefix="bearerd-demo-") as folder,
         live if console.is_terminal else nullcontext(),

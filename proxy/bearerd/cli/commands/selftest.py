@@ -1,8 +1,7 @@
-"""`bearerd selftest`: single-flight, proved on the machine where it has to hold."""
+"""`bearerd selftest`: verifies single-flight on the machine and the file system at hand."""
 
 from __future__ import annotations
 
-import dataclasses
 import json as json_text
 import os
 import tempfile
@@ -22,48 +21,50 @@ if TYPE_CHECKING:
 
 def register(program: typer.Typer) -> None:
     """Add the command to *program*."""
-    epilog = "Example, for the volume that the store is to be on: bearerd selftest --store-dir /data"
+    epilog = "Example, for a volume that a store will be on: bearerd selftest --store-dir /data"
     program.command("selftest", epilog=epilog)(selftest)
 
 
 def selftest(
     *,
     processes: Annotated[
-        int, typer.Option(min=1, max=32, help="How many daemons share the store.")
+        int, typer.Option(min=1, max=32, help="The number of daemons on one store.")
     ] = 4,
     seconds: Annotated[
-        float, typer.Option(min=0, max=600, help="How long tokens keep dying.")
+        float, typer.Option(min=0, max=600, help="How long tokens are revoked.")
     ] = 5,
     store_dir: Annotated[
         Path | None,
         typer.Option(
             "--store-dir",
             metavar="DIR",
-            help="A folder on the file system to test; the system's temporary folder if "
-            "not given. A folder of our own is made in it, and removed at the end.",
+            help="A folder on the file system to test; by default the system's folder "
+            "for temporary files. The selftest works in a new folder below it, which it "
+            "removes at the end.",
         ),
     ] = None,
     json: Annotated[
-        bool, typer.Option("--json", help="Print the numbers as JSON.")
+        bool, typer.Option("--json", help="Print the counts as JSON.")
     ] = False,
 ) -> int:
-    """Prove that processes on one store refresh once, on this machine.
+    """Verify that processes on one store refresh only once, on this machine.
 
-    It needs no account and no network, and leaves your login alone: authority and
-    upstream are stand-ins, and tokens are made up. While agents keep all daemons busy,
-    the upstream revokes every access token again and again; each time exactly one
-    refresh must follow, and every request must be answered. Exit code 0 means so.
+    The selftest needs no account and no network, and does not use your login: authority
+    and upstream are stand-ins, and all tokens are made up. While agents send requests to
+    all daemons, the upstream revokes every access token over and over. Each time there
+    must be exactly one refresh, and every request must be answered. The exit code is 0 if
+    that is so.
     """
     result = _run(processes, seconds, store_dir)
     if json:
-        document = dataclasses.asdict(result) | {"ok": result.is_flawless}
-        typer.echo(json_text.dumps(document, indent=2))
+        typer.echo(json_text.dumps(_document(result), indent=2))
     else:
         typer.echo("\n".join(_lines(result)))
     if not result.is_flawless:
         complain(
-            "processes on this store do not share one refresh; keep it to one process, "
-            f"or move it to a local file system. A daemon said: {result.last_words}"
+            "processes on this store do not share one refresh; let only one process use "
+            "it, or move it to a local file system. The last line of a daemon's log: "
+            f"{result.last_log_line}"
         )
     return ExitCode.OK if result.is_flawless else ExitCode.FAILED
 
@@ -96,9 +97,24 @@ def _run(processes: int, seconds: float, store_dir: Path | None) -> SelftestResu
             )
     except OSError as error:
         raise StoreError(
-            f"{store_dir or tempfile.gettempdir()}: no store can be made there: "
+            f"{store_dir or tempfile.gettempdir()}: no store can be created there: "
             f"{error.strerror or error}; name a folder that this user may write to"
         ) from error
+
+
+def _document(result: SelftestResult) -> dict[str, object]:
+    return {
+        "processes": result.processes,
+        "answered": result.answered,
+        "failures": dict(result.failures),
+        "revocations": result.revocations,
+        "refreshes": result.refreshes,
+        "reused": result.reused,
+        "overlapping": result.overlapping,
+        "stuck": result.is_stuck,
+        "last_words": result.last_log_line,
+        "ok": result.is_flawless,
+    }
 
 
 def _lines(result: SelftestResult) -> Iterator[str]:
@@ -113,6 +129,6 @@ def _lines(result: SelftestResult) -> Iterator[str]:
     }
     for name, value in rows.items():
         yield f"{name:26}{value}"
-    for what, count in result.failures.items():
-        yield f"  {count} failed with {what}"
+    for reason, count in result.failures.items():
+        yield f"  {count} failed with {reason}"
     yield "single-flight holds" if result.is_flawless else "single-flight does NOT hold"
