@@ -1,7 +1,7 @@
-"""A question to the daemon that runs here, by its admin listener.
+"""A client of the admin listener of a daemon on this machine.
 
-With the standard library's client: it loads in a tenth of the time of a better one, and
-picks up no proxy of the environment.
+Uses the standard library's HTTP client: it loads in a tenth of the time of aiohttp, and
+takes no proxy from the environment.
 """
 
 from __future__ import annotations
@@ -15,19 +15,22 @@ from bearerd.address import Address
 from bearerd.json_object import json_object
 
 RESPONSE_TIMEOUT_SECONDS: Final = 2.0
-"""A daemon on this machine answers in milliseconds; one that is stuck, never."""
+"""A daemon on this machine responds in milliseconds; one that hangs, never."""
 
 
-def ask(addresses: Iterable[Address], path: str) -> dict[str, Any] | None:
-    """Return the JSON object that the daemon answers *path* with; None if none does."""
+def get_json(addresses: Iterable[Address], path: str) -> dict[str, Any] | None:
+    """Return the JSON object at *path* of the daemon that listens on *addresses*.
+
+    Return None if no daemon responds on any of them.
+    """
     for address in addresses:
-        answer = _ask(address, path)
-        if answer is not None:
-            return answer
+        document = _get_json(address, path)
+        if document is not None:
+            return document
     return None
 
 
-def _ask(address: Address, path: str) -> dict[str, Any] | None:
+def _get_json(address: Address, path: str) -> dict[str, Any] | None:
     connection = _connection(address)
     try:
         connection.request("GET", path)
@@ -44,7 +47,7 @@ def _ask(address: Address, path: str) -> dict[str, Any] | None:
 def _connection(address: Address) -> http.client.HTTPConnection:
     if address.kind == "unix":
         return _UnixConnection(address.path)
-    # A daemon on all addresses is also on loopback.
+    # A daemon that listens on all addresses listens on loopback too.
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address.host, address.host)  # noqa: S104
     return http.client.HTTPConnection(
         host, address.port, timeout=RESPONSE_TIMEOUT_SECONDS
@@ -59,7 +62,7 @@ class _UnixConnection(http.client.HTTPConnection):
         self._path = path
 
     def connect(self) -> None:
-        """Connect to the path in place of a host and a port."""
+        """Connect to the socket, in place of a host and a port."""
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(RESPONSE_TIMEOUT_SECONDS)
         self.sock.connect(self._path)

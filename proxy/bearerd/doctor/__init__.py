@@ -1,5 +1,5 @@
-"""What `bearerd doctor` looks at: each check returns findings, and mends nothing.
+"""The checks of `bearerd doctor`. Each returns findings and changes nothing.
 
-Knows settings, the store and the machine; asks nobody outside of it unless it is told
-to be online. A finding that is not good names the remedy.
+They look at the settings, the stores and this machine, and contact no other machine
+unless the user asks for it. A finding that is not ok has a remedy.
 """

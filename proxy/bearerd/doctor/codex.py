@@ -1,4 +1,4 @@
-"""Which Codex is installed here. From 0.169 on it locks its file around its writes."""
+"""The version of Codex on this machine. From 0.169 on it locks its file for its writes."""
 
 from __future__ import annotations
 
@@ -12,11 +12,14 @@ Version: TypeAlias = tuple[int, int, int]
 FIRST_WITH_LOCKS: Version = (0, 169, 0)
 """Observed: 0.169 takes flocks and replaces the file; 0.130 and 0.98 write in place."""
 
-RESPONSE_TIMEOUT_SECONDS = 5.0
+VERSION_TIMEOUT_SECONDS = 5.0
 
 
 def installed_version(path: str | None) -> Version | None:
-    """Return the version of the `codex` that is found on *path*, or None."""
+    """Return the version of the first `codex` in the folders of *path*, or None.
+
+    *path* is in the form of the environment variable PATH.
+    """
     program = shutil.which("codex", path=path)
     if program is None:
         return None
@@ -24,11 +27,11 @@ def installed_version(path: str | None) -> Version | None:
         done = subprocess.run(  # noqa: S603 - the user's own program, by its full path
             [program, "--version"],
             capture_output=True,
-            timeout=RESPONSE_TIMEOUT_SECONDS,
+            timeout=VERSION_TIMEOUT_SECONDS,
             stdin=subprocess.DEVNULL,
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
-    said = re.search(rb"(\d+)\.(\d+)\.(\d+)", done.stdout)
-    return (int(said[1]), int(said[2]), int(said[3])) if said else None
+    match = re.search(rb"(\d+)\.(\d+)\.(\d+)", done.stdout)
+    return (int(match[1]), int(match[2]), int(match[3])) if match else None

@@ -1,4 +1,4 @@
-"""Where the settings come from, and what of the environment is left unused. Pure."""
+"""Checks the environment: where settings come from, and proxies that are not used."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from pathlib import Path
 
 from bearerd.doctor.findings import Finding, ok, warning
 
-PROXIES = ("https_proxy", "http_proxy", "all_proxy")
-"""As curl reads them, in either case."""
+PROXY_VARIABLES = ("https_proxy", "http_proxy", "all_proxy")
+"""The variables that curl reads, in lower or upper case."""
 
 
-def check_surroundings(
+def check_environment(
     environ: Mapping[str, str],
     names: Collection[str],
     *,
@@ -19,9 +19,10 @@ def check_surroundings(
     config: Path | None,
     has_proxy: bool,
 ) -> Iterator[Finding]:
-    """Name the origins of settings, and proxies that are set and not used.
+    """Name the sources of settings, and warn of proxy variables without an effect.
 
-    *names* are those of all settings; *config* is the file that was read, if any.
+    *names* are all settings, and *prefix* is that of their variables. *config* is the
+    file that was read, if any. *has_proxy* is True if `upstream_proxy` is set.
     """
     variables = sorted(
         variable
@@ -29,14 +30,16 @@ def check_surroundings(
         if variable.startswith(prefix)
         and variable.removeprefix(prefix).lower() in names
     )
-    origins = [f"file {config}" if config else "no file"]
-    origins.append(f"environment {', '.join(variables)}" if variables else "defaults")
-    yield ok("settings", f"loaded: {'; '.join(origins)}")
-    proxies = [name for name in environ if name.lower() in PROXIES and environ[name]]
+    sources = [f"file {config}" if config else "no file"]
+    sources.append(f"environment {', '.join(variables)}" if variables else "defaults")
+    yield ok("settings", f"loaded: {'; '.join(sources)}")
+    proxies = [
+        name for name in environ if name.lower() in PROXY_VARIABLES and environ[name]
+    ]
     if proxies and not has_proxy:
         yield warning(
             "proxy",
-            f"{', '.join(sorted(proxies))} is set and not used: bearerd goes straight "
-            "out, unless upstream_proxy says otherwise",
-            "nothing, if the network lets it; `bearerd doctor --online` tells",
+            f"{', '.join(sorted(proxies))} is set and has no effect: bearerd connects "
+            "directly, unless upstream_proxy is set",
+            "none, if the network allows it; `bearerd doctor --online` checks that",
         )

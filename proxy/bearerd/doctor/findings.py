@@ -1,55 +1,63 @@
-"""What a check has found, and what all findings come to. Pure."""
+"""The findings of checks, and the exit code that they lead to."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from bearerd.errors import ExitCode
 
 Verdict: TypeAlias = Literal["ok", "skipped", "warning", "failed"]
-"""`warning` is what works now and may not tomorrow, or not everywhere."""
+"""`warning`: it works now, but may not work tomorrow, or not on every machine."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One fact. `wants_sign_in` marks a failure that only a sign-in mends."""
+    """One fact. `needs_sign_in` marks a failure that a sign-in is the remedy for."""
 
     topic: str
     verdict: Verdict
-    said: str
+    message: str
     remedy: str = ""
-    wants_sign_in: bool = False
+    needs_sign_in: bool = False
     profile: str | None = None
 
 
-def ok(topic: str, said: str) -> Finding:
-    """Return a finding that is as it should be."""
-    return Finding(topic, "ok", said)
+def ok(topic: str, message: str) -> Finding:
+    """Return a finding that needs no action."""
+    return Finding(topic, "ok", message)
 
 
-def warning(topic: str, said: str, remedy: str) -> Finding:
-    """Return a finding that is worth a person's thought."""
-    return Finding(topic, "warning", said, remedy)
+def skipped(topic: str, message: str) -> Finding:
+    """Return a finding that something was not checked, and why."""
+    return Finding(topic, "skipped", message)
 
 
-def failed(topic: str, said: str, remedy: str) -> Finding:
-    """Return a finding that stops bearerd from working."""
-    return Finding(topic, "failed", said, remedy)
+def warning(topic: str, message: str, remedy: str) -> Finding:
+    """Return a finding that an operator should look at."""
+    return Finding(topic, "warning", message, remedy)
 
 
-def sign_in_wanted(topic: str, said: str, remedy: str) -> Finding:
-    """Return a failure that a sign-in mends, and nothing else."""
-    return Finding(topic, "failed", said, remedy, wants_sign_in=True)
+def failed(topic: str, message: str, remedy: str) -> Finding:
+    """Return a finding that keeps bearerd from working."""
+    return Finding(topic, "failed", message, remedy)
 
 
-def exit_code(findings: Sequence[Finding]) -> ExitCode:
-    """Return 1 if something failed, 3 if a sign-in is all that is missing, else 0.
+def sign_in_needed(topic: str, message: str, remedy: str) -> Finding:
+    """Return a failure whose remedy is a sign-in."""
+    return Finding(topic, "failed", message, remedy, needs_sign_in=True)
 
-    In this order, since a sign-in into a store that cannot be written helps nobody.
+
+def exit_code(findings: Iterable[Finding]) -> ExitCode:
+    """Return the exit code of a command that has these findings.
+
+    1. A failure that needs more than a sign-in comes first: a sign-in into a store that
+       cannot be written does not help.
+    2. A failure that only needs a sign-in.
+    3. No failure.
     """
-    bad = [finding for finding in findings if finding.verdict == "failed"]
-    if any(not finding.wants_sign_in for finding in bad):
+    failures = [finding for finding in findings if finding.verdict == "failed"]
+    if any(not finding.needs_sign_in for finding in failures):  # 1
         return ExitCode.FAILED
-    return ExitCode.SIGN_IN_NEEDED if bad else ExitCode.OK
+    return ExitCode.SIGN_IN_NEEDED if failures else ExitCode.OK  # 2, 3

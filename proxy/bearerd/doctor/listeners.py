@@ -1,4 +1,4 @@
-"""The daemon and its ports: does it run, is it this version, and who has its places?"""
+"""Checks the daemon and its addresses: does it run, in this version, and on its ports?"""
 
 from __future__ import annotations
 
@@ -9,45 +9,49 @@ from contextlib import closing
 from typing import Any, TypeAlias
 
 from bearerd.address import Address
-from bearerd.doctor.findings import Finding, Verdict, failed, ok, warning
+from bearerd.doctor.findings import Finding, Verdict, failed, ok, skipped, warning
 
-Ask: TypeAlias = Callable[[Sequence[Address], str], Mapping[str, Any] | None]
-"""Asks a daemon's admin listener for a path; None if no daemon answers."""
+GetJson: TypeAlias = Callable[[Sequence[Address], str], Mapping[str, Any] | None]
+"""Returns the JSON object at a path of a daemon's admin listener; None without a daemon."""
 
 
 def check_listeners(
-    listen: Sequence[Address], admin: Sequence[Address], version: str, ask: Ask
+    listen: Sequence[Address],
+    admin_listen: Sequence[Address],
+    version: str,
+    get_json: GetJson,
 ) -> Iterator[Finding]:
-    """Ask the daemon, and try the addresses that it does not have.
+    """Ask the daemon for its status, and bind to the addresses that it does not have.
 
     *version* is that of this program.
     """
-    status = ask(admin, "/api/status")
-    ours = _ours(status)
-    yield _daemon(status, version, is_askable=bool(admin))
-    for address in (*listen, *admin):
-        if str(address) in ours:
-            yield ok("listener", f"{address} is the daemon's")
+    status = get_json(admin_listen, "/api/status")
+    yield _daemon(status, version, has_admin=bool(admin_listen))
+    bound = _addresses(status)
+    for address in (*listen, *admin_listen):
+        if str(address) in bound:
+            yield ok("listener", f"the daemon listens on {address}")
         elif address.kind == "unix" or address.port:
-            yield _try(address, "failed" if admin else "warning")
+            # Without an admin listener, the daemon itself may have the address.
+            yield _bind(address, "failed" if admin_listen else "warning")
 
 
-def _ours(status: Mapping[str, Any] | None) -> frozenset[str]:
+def _addresses(status: Mapping[str, Any] | None) -> frozenset[str]:
     if status is None:
         return frozenset()
     return frozenset((*status.get("relay", ()), *status.get("admin", ())))
 
 
 def _daemon(
-    status: Mapping[str, Any] | None, version: str, *, is_askable: bool
+    status: Mapping[str, Any] | None, version: str, *, has_admin: bool
 ) -> Finding:
-    if not is_askable:
-        return Finding(
-            "daemon", "skipped", "admin_listen is off, so it cannot be asked"
-        )
+    if not has_admin:
+        return skipped("daemon", "admin_listen is none, so a daemon cannot be asked")
     if status is None:
         return warning(
-            "daemon", "it does not run here, or with other settings", "bearerd serve"
+            "daemon",
+            "no daemon runs here, or it has other settings",
+            "bearerd serve",
         )
     if status.get("version") != version:
         return warning(
@@ -58,42 +62,42 @@ def _daemon(
     return ok("daemon", f"version {version} runs")
 
 
-def _try(address: Address, verdict_if_taken: Verdict) -> Finding:
-    """Bind to *address*, and let go at once."""
+def _bind(address: Address, verdict_if_used: Verdict) -> Finding:
+    """Bind to *address* and release it at once."""
     if address.kind == "unix":
-        return _try_unix(address, verdict_if_taken)
+        return _connect_unix(address, verdict_if_used)
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     with closing(socket.socket(family, socket.SOCK_STREAM)) as probe:
-        # As servers do: a connection that ended a moment ago is no obstacle.
+        # As servers do: the remains of an ended connection do not block the port.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((address.host, address.port))
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
-                return _taken(address, verdict_if_taken)
+                return _in_use(address, verdict_if_used)
             return failed(
                 "listener",
-                f"{address} cannot be had: {error.strerror}",
+                f"{address} cannot be used: {error.strerror}",
                 "set `listen` and `admin_listen` to addresses of this machine, with "
                 "ports above 1023",
             )
     return ok("listener", f"{address} is free")
 
 
-def _try_unix(address: Address, verdict_if_taken: Verdict) -> Finding:
+def _connect_unix(address: Address, verdict_if_used: Verdict) -> Finding:
     with closing(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)) as probe:
         try:
             probe.connect(address.path)
         except OSError:
             return ok("listener", f"{address} is free")
-    return _taken(address, verdict_if_taken)
+    return _in_use(address, verdict_if_used)
 
 
-def _taken(address: Address, verdict: Verdict) -> Finding:
-    whose = "another program has" if verdict == "failed" else "somebody has"
+def _in_use(address: Address, verdict: Verdict) -> Finding:
+    program = "another program" if verdict == "failed" else "a program"
     return Finding(
         "listener",
         verdict,
-        f"{whose} {address}",
+        f"{program} uses {address}",
         "end that program, or choose another address with `listen` or `admin_listen`",
     )

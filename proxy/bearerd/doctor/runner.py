@@ -1,53 +1,52 @@
-"""The whole examination: all checks, in the order in which one would mend things."""
+"""Runs all checks, in the order in which their remedies are best applied."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bearerd import __version__
 from bearerd.clock import Clock
 from bearerd.doctor.codex import Version
-from bearerd.doctor.environment import check_surroundings
-from bearerd.doctor.findings import Finding
-from bearerd.doctor.listeners import Ask, check_listeners
+from bearerd.doctor.environment import check_environment
+from bearerd.doctor.findings import Finding, skipped
+from bearerd.doctor.listeners import GetJson, check_listeners
 from bearerd.doctor.login import check_login
-from bearerd.doctor.rescue import check_rescue
-from bearerd.doctor.storage import check_place
+from bearerd.doctor.storage import check_storage
+from bearerd.files.mounts import Mount
 from bearerd.settings import Settings
 from bearerd.settings.folders import rescue_path
 from bearerd.settings.sources import PREFIX
 
-NOT_ONLINE = Finding(
-    "network",
-    "skipped",
-    "nothing beyond this machine was asked; `bearerd doctor --online` does",
+NOT_ONLINE = skipped(
+    "network", "no other machine was contacted; `bearerd doctor --online` does that"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What lies around us. *codex* is Codex's file, *mounts* the table of mounts.
+    """What the checks need to know of this machine.
 
-    *codex_version* is that of the Codex installed here, None where there is none.
+    *config* is the config file that was read, if any; *codex* is the path of Codex's own
+    `auth.json`; *codex_version* is None if Codex is not installed.
     """
 
     environ: Mapping[str, str]
     config: Path | None
     codex: Path
-    mounts: Path
+    mounts: Sequence[Mount]
     clock: Clock
-    ask: Ask
+    get_json: GetJson
     codex_version: Version | None = None
 
 
-async def examine(
+async def run_checks(
     settings: Settings, machine: Machine, *, is_online: bool
 ) -> list[Finding]:
-    """Run all checks and return what they find."""
+    """Run all checks and return their findings, those of the network if *is_online*."""
     findings = list(
-        check_surroundings(
+        check_environment(
             machine.environ,
             Settings.model_fields,
             prefix=PREFIX,
@@ -56,21 +55,23 @@ async def examine(
         )
     )
     for profile in settings.profiles.values():
-        found = await check_place(profile.store, machine.clock, machine.mounts)
-        found.append(check_rescue(rescue_path(profile.store)))
+        rescue = rescue_path(profile.store)
+        found = await check_storage(
+            profile.store, rescue, machine.clock, machine.mounts
+        )
         found += await check_login(
             profile.store, machine.clock, machine.codex, machine.codex_version
         )
         findings += [replace(finding, profile=profile.name) for finding in found]
     findings += check_listeners(
-        settings.listen, settings.admin_listen, __version__, machine.ask
+        settings.listen, settings.admin_listen, __version__, machine.get_json
     )
     findings += await _online(settings, machine.clock) if is_online else [NOT_ONLINE]
     return findings
 
 
 async def _online(settings: Settings, clock: Clock) -> list[Finding]:
-    """Call each pair of authority and upstream once, however many profiles have it."""
+    """Contact each pair of authority and upstream once, however many profiles have it."""
     # The HTTP client takes as long to load as all of the other checks take to run.
     from bearerd.builders import authority_client, tls_context  # noqa: PLC0415
     from bearerd.doctor.online import check_online  # noqa: PLC0415

@@ -1,128 +1,160 @@
-"""The place of a store: can its file be read and replaced, and does its lock exclude?"""
+"""Checks where a login is stored: file, folder, lock, file system, and rescue file."""
 
 from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
+from typing import Final
 
 from bearerd.clock import Clock
 from bearerd.credential.store.file_store import FileStore
 from bearerd.doctor.findings import Finding, failed, ok, warning
 from bearerd.errors import StoreError
-from bearerd.files.mounts import file_system_of, is_network
+from bearerd.files.mounts import Mount, file_system_of, is_network
 
-OTHERS = 0o077
+GROUP_AND_OTHERS: Final = 0o077
 
 
-async def check_place(path: Path, clock: Clock, mounts: Path) -> list[Finding]:
-    """Look at the store's file, its folder, its lock and its file system.
+async def check_storage(
+    store: Path, rescue: Path, clock: Clock, mounts: Sequence[Mount]
+) -> list[Finding]:
+    """Check the place of *store*, and the *rescue* file that belongs to it.
 
-    *mounts* is the kernel's table. Nothing is left behind but the lock file.
+    Creates nothing but the lock file, which is never removed.
     """
-    is_in_place = FileStore(path, clock=clock).is_written_in_place
-    findings = [*_file(path, is_in_place=is_in_place)]
-    findings.append(_folder(path, is_in_place=is_in_place))
-    if findings[-1].verdict != "failed" and path.parent.is_dir():
-        findings.append(await _lock(path, clock))
-    findings.extend(_file_system(path, mounts))
+    is_in_place = FileStore(store, clock=clock).is_written_in_place
+    findings = [*_check_file(store, is_in_place=is_in_place)]
+    folder = _check_folder(store, is_in_place=is_in_place)
+    findings.append(folder)
+    if folder.verdict != "failed" and store.parent.is_dir():
+        findings.append(await _check_lock(store, clock))
+    findings.extend(_check_file_system(store, mounts))
+    findings.append(check_rescue(rescue))
     return findings
 
 
-def _file(path: Path, *, is_in_place: bool) -> Iterator[Finding]:
-    """Say who may read the file; that it is missing is told where the login is."""
+def _check_file(store: Path, *, is_in_place: bool) -> Iterator[Finding]:
+    """Check who can read the file. A missing file is reported with the login."""
     try:
-        status = path.stat()
+        status = store.stat()
     except FileNotFoundError:
         return
     except OSError as error:
-        yield failed(
-            "file", f"{path}: {error.strerror}", "let this user into its folder"
-        )
+        remedy = "give this user access to its folder"
+        yield failed("file", f"{store}: {error.strerror}", remedy)
         return
     mode = stat.S_IMODE(status.st_mode)
-    if not os.access(path, os.R_OK):
-        yield failed("file", f"{path} cannot be read", "give it to the user of bearerd")
-    elif mode & OTHERS:
+    if not os.access(store, os.R_OK):
+        remedy = "give it to the user that runs bearerd"
+        yield failed("file", f"{store} cannot be read", remedy)
+    elif mode & GROUP_AND_OTHERS:
         yield warning(
-            "file", f"{path} is open to others (mode {mode:04o})", f"chmod 600 {path}"
+            "file",
+            f"{store} is open to other users (mode {mode:04o})",
+            f"chmod 600 {store}",
         )
     else:
-        yield ok("file", f"{path} is private (mode {mode:04o})")
+        yield ok("file", f"{store} is private (mode {mode:04o})")
     if is_in_place:
         yield warning(
             "file",
-            f"{path} is mounted as a single file, so it is written in place: a crash "
-            "at that moment tears it until bearerd starts again",
+            f"{store} is mounted as a single file, so it is written in place: a crash "
+            "during a write leaves a torn file until bearerd starts again",
             "mount its folder instead of the file",
         )
 
 
-def _folder(path: Path, *, is_in_place: bool) -> Finding:
-    target = path.resolve()
-    folder = target.parent
-    while not folder.exists() and folder != folder.parent:
-        folder = folder.parent
-    there = target.parent.is_dir()
+def _check_folder(store: Path, *, is_in_place: bool) -> Finding:
+    target = store.resolve()
+    folder = _existing_folder(target.parent)
     if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
         if is_in_place:
             return warning(
                 "folder",
-                f"{folder} cannot be written, so notes and journal are not kept there",
-                "mount the folder, and let the user of bearerd write to it",
+                f"{folder} cannot be written, so the state and the journal are not "
+                "kept there",
+                "mount the folder, and make it writable for the user that runs bearerd",
             )
         return failed(
             "folder",
             f"{folder} cannot be written, so no refresh can be stored",
-            "make it writable for the user of bearerd, or set `store` to another place",
+            "make it writable for the user that runs bearerd, or set `store` to "
+            "another place",
         )
-    if not there:
-        return ok("folder", f"{target.parent} is not there yet, and can be made")
+    if folder != target.parent:
+        return ok("folder", f"{target.parent} does not exist yet and can be created")
     return ok("folder", f"{folder} can be written")
 
 
-async def _lock(path: Path, clock: Clock) -> Finding:
-    """Take the lock, and try to take it once more by another descriptor."""
+async def _check_lock(store: Path, clock: Clock) -> Finding:
+    """Take the lock, and check that it cannot be taken a second time."""
     try:
-        async with FileStore(path, clock=clock).lock(0):
-            if not await _is_taken(path, clock):
+        async with FileStore(store, clock=clock).lock(0):
+            if not await _is_locked(store, clock):
                 return failed(
                     "lock",
-                    "the lock beside the store was given to two at once",
-                    "move the store to a local file system; until then one process may "
-                    "use it",
+                    "the lock beside the store was granted twice at the same time",
+                    "move the store to a local file system; until then, let only one "
+                    "process use it",
                 )
     except TimeoutError:
         return ok("lock", "another process holds it at this moment")
     except StoreError as error:
-        return failed("lock", error.message, "give the folder to the user of bearerd")
-    return ok("lock", "can be taken, and keeps others out")
+        remedy = "give the folder to the user that runs bearerd"
+        return failed("lock", error.message, remedy)
+    return ok("lock", "it can be taken, and excludes others")
 
 
-async def _is_taken(path: Path, clock: Clock) -> bool:
+async def _is_locked(store: Path, clock: Clock) -> bool:
     try:
-        async with FileStore(path, clock=clock).lock(0):
+        async with FileStore(store, clock=clock).lock(0):
             return False
     except TimeoutError:
         return True
 
 
-def _file_system(path: Path, mounts: Path) -> Iterator[Finding]:
-    target = path.resolve()
-    try:
-        table = mounts.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return  # no Linux
-    kind = file_system_of(PurePosixPath(target), table)
-    if kind is None:
+def _check_file_system(store: Path, mounts: Sequence[Mount]) -> Iterator[Finding]:
+    target = store.resolve()
+    file_system = file_system_of(PurePosixPath(target), mounts)
+    if file_system is None:
         return
-    if is_network(kind):
+    if is_network(file_system):
         yield warning(
             "file system",
-            f"{target.parent} is on {kind}, where locks may not hold between machines",
-            f"prove it with `bearerd selftest --store-dir {target.parent}`, and let "
-            "bearerd run on one machine only",
+            f"{target.parent} is on {file_system}, where a lock may not exclude other "
+            "machines",
+            f"verify it with `bearerd selftest --store-dir {target.parent}`, and run "
+            "bearerd on one machine only",
         )
     else:
-        yield ok("file system", kind)
+        yield ok("file system", file_system)
+
+
+def check_rescue(rescue: Path) -> Finding:
+    """Check the file that keeps a new login while the store's folder is unwritable."""
+    if rescue.exists():
+        return warning(
+            "rescue",
+            f"{rescue} has the record of a refresh that could not be written to the "
+            "store's folder, and perhaps a new login",
+            "make the store's folder writable and run bearerd; never delete the record "
+            "by hand",
+        )
+    if not os.access(_existing_folder(rescue.parent), os.W_OK | os.X_OK):
+        return warning(
+            "rescue",
+            f"{rescue.parent} cannot be written, so a new login that cannot be stored "
+            "is in memory only",
+            "make it writable for the user that runs bearerd, or set XDG_STATE_HOME to "
+            "another folder",
+        )
+    return ok("rescue", f"what cannot be stored is kept in {rescue}")
+
+
+def _existing_folder(folder: Path) -> Path:
+    """Return *folder*, or the closest folder above it that exists."""
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    return folder

@@ -119,25 +119,6 @@ async def in_thread(
         raise
 
 
-def is_mount_point(path: Path) -> bool:
-    """Say whether *path* itself is mounted, as a single file is into a container.
-
-    From /proc/self/mountinfo (proc_pid_mountinfo(5)), since such a file may lie on the
-    same device as its folder. Where there is none, nothing is known to be mounted.
-    """
-    wanted = str(real_path(path))
-    try:
-        lines = Path("/proc/self/mountinfo").read_text(errors="replace").splitlines()
-    except OSError:
-        return False
-    return any(_unescaped(line.split()[4]) == wanted for line in lines if line)
-
-
-def _unescaped(mount_point: str) -> str:
-    """Undo the octal escapes in which mountinfo writes blanks and backslashes."""
-    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), mount_point)
-
-
 def _sync_folder(folder: Path) -> None:
     # Some file systems refuse to sync a folder; the rename has happened all the same.
     with suppress(OSError):

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from bearerd.cli.admin_client import ask
+from bearerd.cli.admin_client import get_json
 from bearerd.cli.flags import AUTHORITY, STORE, with_settings
 from bearerd.cli.status_text import lines
 from bearerd.errors import ExitCode
@@ -44,7 +44,7 @@ def status(
     The daemon is asked by its admin listener. If none answers, the store is read.
     """
     names = [settings.profile(profile).name] if profile else list(settings.profiles)
-    document = ask(settings.admin_listen, "/api/status")
+    document = get_json(settings.admin_listen, "/api/status")
     if document is None:
         document = {"running": False, "profiles": _read(settings, names)}
     else:

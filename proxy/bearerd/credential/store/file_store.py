@@ -24,6 +24,7 @@ from bearerd.credential.token import Credential
 from bearerd.errors import LoginRequired, StoreError
 from bearerd.files import atomic
 from bearerd.files.flock import flock
+from bearerd.files.mounts import is_mount_point
 
 TORN_READ_TRIES = 6
 TORN_READ_WAIT_SECONDS = 0.05
@@ -131,7 +132,7 @@ class FileStore:
     @property
     def is_written_in_place(self) -> bool:
         """Say whether the file is a mount point, which no rename can replace."""
-        return atomic.is_mount_point(self._path)
+        return is_mount_point(self._path)
 
     @property
     def _is_place_gone(self) -> bool:
