@@ -14,9 +14,9 @@ from typing import Any
 
 from bearerd import __version__
 from bearerd.admin.feed import EventFeed
-from bearerd.admin.health import ServiceStatus
 from bearerd.admin.metrics import Metrics
 from bearerd.admin.server import AdminServer
+from bearerd.admin.status import ServiceStatus
 from bearerd.builders import (
     Stores,
     authority_client,
@@ -118,7 +118,7 @@ class Service:
         return ServiceStatus(
             version=__version__,
             started_at=self._started_at,
-            draining=relay.is_draining if relay else False,
+            is_draining=relay.is_draining if relay else False,
             relay=tuple(map(str, listener.addresses)) if listener else (),
             admin=tuple(map(str, admin.addresses)) if admin else (),
             sources=tuple(source.status() for source in self._sources),

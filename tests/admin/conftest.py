@@ -1,4 +1,4 @@
-"""Made-up statuses, one of each event, and secrets that must not get out."""
+"""Made-up statuses, events of every class, and secrets that must not be emitted."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any, Final, get_args
 
 import pytest
 
-from bearerd.admin.health import ServiceStatus
+from bearerd.admin.status import ServiceStatus
 from bearerd.credential.status import SourceStatus
 from bearerd.events import Event
 
 NOW: Final = 1_800_000_000.0
 
 SECRETS: Final = (
-    # An access token, whole and cut off.
+    # An access token, complete and cut off.
     "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJtYWRlLXVwIn0.c2lnbmF0dXJlLW1hZGUtdXA",
     "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJtYW",
     # Refresh tokens, and the sandbox's.
@@ -30,8 +30,8 @@ OPERATOR_KEY: Final = "9f2c7a5be4d84e1fa3306b72"
 
 
 def source(**changes: Any) -> SourceStatus:
-    """Return the status of a profile that is well, but for *changes*."""
-    well = SourceStatus(
+    """Return the status of a profile with a valid login, but for *changes*."""
+    valid = SourceStatus(
         profile="default",
         store="/data/auth.json",
         state="ready",
@@ -45,12 +45,12 @@ def source(**changes: Any) -> SourceStatus:
         in_memory_only=False,
         last_error=None,
     )
-    return dataclasses.replace(well, **changes)
+    return dataclasses.replace(valid, **changes)
 
 
 def missing(**changes: Any) -> SourceStatus:
-    """Return the status of a profile that has no credential."""
-    nothing = source(
+    """Return the status of a profile without a login, but for *changes*."""
+    empty = source(
         state="login_required",
         reason="missing",
         message="/data/auth.json: there is no credential file; sign in",
@@ -60,15 +60,15 @@ def missing(**changes: Any) -> SourceStatus:
         refresh_at=None,
         last_refreshed_at=None,
     )
-    return dataclasses.replace(nothing, **changes)
+    return dataclasses.replace(empty, **changes)
 
 
 def service(*sources: SourceStatus, **changes: Any) -> ServiceStatus:
-    """Return the status of a daemon with these profiles."""
+    """Return the status of a daemon with these profiles, but for *changes*."""
     status = ServiceStatus(
         version="1.2.3",
         started_at=NOW - 7200,
-        draining=False,
+        is_draining=False,
         relay=("127.0.0.1:8787",),
         admin=("127.0.0.1:8788",),
         sources=sources or (source(),),
@@ -79,7 +79,7 @@ def service(*sources: SourceStatus, **changes: Any) -> ServiceStatus:
 
 
 def example(kind: type, text: str) -> Event:
-    """Return an event of *kind* whose texts are *text* and whose numbers are 1."""
+    """Return an event of *kind* whose strings are *text* and whose numbers are 1."""
     hints = typing.get_type_hints(kind)
     values: dict[str, Any] = {}
     for name, hint in hints.items():
@@ -100,6 +100,6 @@ KINDS: Final = get_args(Event)
 
 @pytest.fixture(params=KINDS, ids=lambda kind: kind.__name__)
 def kind(request: pytest.FixtureRequest) -> type:
-    """Every kind of event, one after the other."""
-    found: type = request.param
-    return found
+    """Every class of events, one after the other."""
+    event_class: type = request.param
+    return event_class

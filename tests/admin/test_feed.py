@@ -1,4 +1,4 @@
-"""The event stream's source: bounded, and nobody waits for a listener."""
+"""The event stream: each subscriber gets the events, and none delays the daemon."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ async def read(subscription: Subscription) -> tuple[str, dict[str, object]]:
 
 
 async def test_each_subscriber_gets_each_event() -> None:
-    """From when it came to when it leaves."""
+    """From its subscription on."""
     feed = EventFeed()
     feed(ClockJumped(1.0))
     with feed.subscribe() as one, feed.subscribe() as other:
@@ -33,8 +33,8 @@ async def test_each_subscriber_gets_each_event() -> None:
         assert await read(other) == ("clock.jumped", {"seconds": 2.0})
 
 
-async def test_a_slow_subscriber_loses_events_and_is_told() -> None:
-    """Its queue is bounded, and the others miss nothing."""
+async def test_a_slow_subscriber_loses_events_and_gets_their_number() -> None:
+    """Its queue is bounded; the other subscribers lose nothing."""
     feed = EventFeed()
     with feed.subscribe() as slow:
         for number in range(QUEUE_LIMIT + 5):
@@ -49,8 +49,8 @@ async def test_a_slow_subscriber_loses_events_and_is_told() -> None:
         assert await read(slow) == ("clock.jumped", {"seconds": -2.0})
 
 
-async def test_subscribers_are_bounded() -> None:
-    """One more is refused for a while; one that leaves makes room."""
+async def test_the_number_of_subscribers_is_bounded() -> None:
+    """One that ends makes room for another."""
     feed = EventFeed()
     with ExitStack() as stack:
         for _ in range(SUBSCRIBER_LIMIT):
@@ -62,14 +62,14 @@ async def test_subscribers_are_bounded() -> None:
         pass
 
 
-async def test_the_end_is_told_to_all() -> None:
-    """To those with a full queue, and to those who come late."""
+async def test_closing_ends_every_stream() -> None:
+    """One with a full queue, and one that is opened later."""
     feed = EventFeed()
     with feed.subscribe() as full, feed.subscribe() as empty:
         for _ in range(QUEUE_LIMIT):
             feed(ClockJumped(1.0))
         assert await empty.next() is not None
-        feed.end()
+        feed.close()
         frames = [await full.next() for _ in range(QUEUE_LIMIT)]
         assert frames[-1] is None
     with feed.subscribe() as late:
@@ -78,7 +78,7 @@ async def test_the_end_is_told_to_all() -> None:
 
 @pytest.mark.parametrize("secret", [*SECRETS, OPERATOR_KEY])
 async def test_no_secret_is_in_any_frame(kind: type, secret: str) -> None:
-    """The stream goes through the same redaction as the log."""
+    """The stream has the same redaction as the log."""
     feed = EventFeed([OPERATOR_KEY])
     with feed.subscribe() as subscription:
         feed(example(kind, f"before {secret} after"))

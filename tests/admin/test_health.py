@@ -1,4 +1,4 @@
-"""Alive, ready, well: which statuses make which answer."""
+"""Readiness and health: which status leads to which."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bearerd.admin import health
+from bearerd.admin.health import check_health, check_readiness, remedy
 from tests.admin.conftest import missing, service, source
 
 EXPIRED = source(state="expired", last_error="undelivered: connection refused")
@@ -17,7 +17,7 @@ CHANGED = source(state="account_changed", message="run `bearerd adopt`")
     ("sources", "ready"),
     [
         ([source()], True),
-        # The authority is away: taking the daemon out of service mends nothing.
+        # The authority is not reached: taking the daemon out of service does not help.
         ([EXPIRED], True),
         ([source(last_error="unclear: timeout")], True),
         ([source(in_memory_only=True)], True),
@@ -28,76 +28,54 @@ CHANGED = source(state="account_changed", message="run `bearerd adopt`")
         ([missing(), CHANGED], False),
     ],
 )
-def test_ready_is_who_can_sign_for_somebody(sources: list[Any], *, ready: bool) -> None:
-    """One usable credential is enough; trouble that passes changes nothing."""
-    response = health.readyz(service(*sources))
-    assert response.status == (200 if ready else 503)
-    assert response.document["status"] == ("ready" if ready else "unready")
+def test_a_daemon_with_one_usable_profile_is_ready(
+    sources: list[Any], ready: bool
+) -> None:
+    """Temporary failures change nothing."""
+    readiness = check_readiness(service(*sources))
+    assert readiness.is_ready is ready
+    assert readiness.reason == (None if ready else "login_required")
 
 
-def test_what_is_missing_is_said_with_its_remedy() -> None:
-    """For each profile that cannot serve, whether the whole is ready or not."""
-    wanted = {
-        "profile": "default",
-        "state": "login_required",
-        "reason": "missing",
-        "store": "/data/auth.json",
-        "remedy": "/data/auth.json: there is no credential file; sign in",
-    }
-    alone = health.readyz(service(missing()))
-    assert alone.document["missing"] == [wanted]
-    assert alone.document["why"] == "login_required"
-    beside = health.readyz(service(source(profile="work"), missing()))
-    assert beside.document["missing"] == [wanted]
-    assert health.healthz(service(missing())).document["missing"] == [wanted]
-
-
-def test_a_problem_without_words_still_has_a_remedy() -> None:
-    """Nobody is left with a state alone."""
-    assert "bearerd login" in health.remedy(missing(message=None))
+def test_readiness_lists_the_profiles_that_are_not_usable() -> None:
+    """Whether the daemon as a whole is ready or not."""
+    assert check_readiness(service(missing())).unusable == (missing(),)
+    beside = check_readiness(service(source(profile="work"), missing()))
+    assert beside.is_ready
+    assert beside.unusable == (missing(),)
 
 
 def test_a_draining_daemon_is_not_ready() -> None:
-    """However well its login is."""
-    response = health.readyz(service(draining=True))
-    assert (response.status, response.document["why"]) == (503, "draining")
-
-
-def test_whoever_answers_is_alive() -> None:
-    """A login that is missing is no reason to be killed."""
-    assert health.livez().status == 200
+    """Even if its login is valid."""
+    assert check_readiness(service(is_draining=True)).reason == "draining"
 
 
 @pytest.mark.parametrize(
-    ("status", "word"),
+    ("status", "ok"),
     [
-        (service(), "ok"),
-        (service(missing()), "degraded"),
-        (service(source(message="sign in soon", reason="reused")), "degraded"),
-        (service(source(last_error="unclear: timeout")), "degraded"),
-        (service(source(in_memory_only=True)), "degraded"),
-        (service(draining=True), "degraded"),
+        (service(), True),
+        (service(missing()), False),
+        (service(source(message="sign in soon", reason="reused")), False),
+        (service(source(last_error="unclear: timeout")), False),
+        (service(source(in_memory_only=True)), False),
+        (service(is_draining=True), False),
     ],
 )
-def test_health_tells_what_to_look_at(status: Any, word: str) -> None:
-    """With 200 always, since a restart mends none of it."""
-    response = health.healthz(status)
-    assert (response.status, response.document["status"]) == (200, word)
+def test_health_is_ok_if_there_is_nothing_to_look_at(status: Any, ok: bool) -> None:
+    """It reports more than readiness does."""
+    assert check_health(status).is_ok is ok
 
 
-def test_the_document_has_everything_that_is_known() -> None:
-    """It is what other programs read: the daemon's fields, and the profiles."""
-    document = health.document(service(source(), missing(profile="work")))
-    assert set(document) == {
-        "version",
-        "started_at",
-        "draining",
-        "relay",
-        "admin",
-        "profiles",
-        "requests_in_flight",
-        "streams_active",
-    }
-    first, second = document["profiles"]  # type: ignore[misc]
-    assert (first["profile"], first["state"]) == ("default", "ready")  # type: ignore[has-type]
-    assert (second["profile"], second["reason"]) == ("work", "missing")  # type: ignore[has-type]
+def test_health_lists_profiles_by_what_is_wrong() -> None:
+    """A profile may be in several lists."""
+    failing = source(profile="work", last_error="x", in_memory_only=True)
+    health = check_health(service(missing(), failing))
+    assert health.needing_person == (missing(),)
+    assert health.failing == (failing,)
+    assert health.unsaved == (failing,)
+
+
+def test_a_profile_without_a_message_has_a_remedy() -> None:
+    """A state alone would not help the operator."""
+    assert remedy(missing()).endswith("sign in")
+    assert "bearerd login" in remedy(missing(message=None))

@@ -1,4 +1,4 @@
-"""The metrics that dashboards rely on: names, labels, and what each counts."""
+"""The metrics: names, labels, and what each of them counts."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def request(
     code: str | None = None,
     overhead_seconds: float | None = 0.0002,
 ) -> RequestFinished:
-    """Return the end of a request."""
+    """Return the event of a finished request."""
     return RequestFinished(
         "laptop", "default", method, "/x", status, 1, code, overhead_seconds, 1.0
     )
@@ -55,7 +55,7 @@ def metrics() -> Metrics:
 
 
 def samples(metrics: Metrics) -> dict[tuple[str, ...], float]:
-    """Return what a scrape gives: by name, and values of labels in their names' order."""
+    """Return the samples of a scrape, by name and the values of the sorted labels."""
     found = {}
     for family in text_string_to_metric_families(metrics.text().decode()):
         for one in family.samples:
@@ -65,7 +65,7 @@ def samples(metrics: Metrics) -> dict[tuple[str, ...], float]:
 
 
 def test_the_metrics_are_the_published_ones(metrics: Metrics) -> None:
-    """No other name, type or label; each once."""
+    """No other name, type or label, and each family once."""
     for event in (
         request(code="overloaded"),
         RecoveryFinished("default", "reload", "recovered", 1, 0.1),
@@ -82,7 +82,7 @@ def test_the_metrics_are_the_published_ones(metrics: Metrics) -> None:
 
 
 def test_requests_are_counted_by_client_method_and_status(metrics: Metrics) -> None:
-    """A method that is none of HTTP's is `other`, so that nobody can invent labels."""
+    """An unknown method is `other`, so that a client cannot add values of a label."""
     for event in (request(), request(), request("GET", 499), request("BREW", 405)):
         metrics(event)
     found = samples(metrics)
@@ -91,8 +91,8 @@ def test_requests_are_counted_by_client_method_and_status(metrics: Metrics) -> N
     assert found["bearerd_requests_total", "laptop", "other", "405"] == 1
 
 
-def test_our_own_responses_are_counted_by_code(metrics: Metrics) -> None:
-    """And what the upstream answered is not among them."""
+def test_errors_of_bearerd_are_counted_by_code(metrics: Metrics) -> None:
+    """The errors of the upstream are not among them."""
     for event in (
         request(status=401, code="login_required"),
         request(),
@@ -105,8 +105,8 @@ def test_our_own_responses_are_counted_by_code(metrics: Metrics) -> None:
     assert codes == {("bearerd_refused_total", "login_required"): 1}
 
 
-def test_overhead_is_a_histogram_that_adds_up(metrics: Metrics) -> None:
-    """A value on a bound is in its bucket; one without an upstream is not counted."""
+def test_overhead_is_a_histogram(metrics: Metrics) -> None:
+    """A value on a bound is in its bucket. Without an upstream there is no overhead."""
     for seconds in (0.0001, 0.0002, 100.0, None):
         metrics(request(overhead_seconds=seconds))
     found = samples(metrics)
@@ -122,7 +122,7 @@ def test_overhead_is_a_histogram_that_adds_up(metrics: Metrics) -> None:
 def test_refreshes_and_recoveries_are_counted_by_how_they_ended(
     metrics: Metrics,
 ) -> None:
-    """Good ends and bad ones under the same name; a 401 without a step is `none`."""
+    """Success and failure under one name; a recovery without a step is `none`."""
     metrics(CredentialRefreshed("default", "expiring", "adopted", 2, 0.1, None))
     metrics(RefreshFailed("default", "refused", "unclear", "timeout", 2, 30.0))
     metrics(RecoveryFinished("default", "reload, refresh", "recovered", 2, 0.3))
@@ -138,8 +138,8 @@ def test_refreshes_and_recoveries_are_counted_by_how_they_ended(
     assert found[("bearerd_replay_abandoned_total",)] == 1
 
 
-def test_what_can_be_asked_is_asked_when_it_is_wanted(metrics: Metrics) -> None:
-    """A profile without a credential has no expiry, and needs somebody."""
+def test_the_gauges_are_read_at_each_scrape(metrics: Metrics) -> None:
+    """A profile without a credential has no expiry, and needs a sign-in."""
     found = samples(metrics)
     assert found[("bearerd_streams_active",)] == 7
     assert found[("bearerd_refresh_waiters",)] == 3
@@ -149,8 +149,8 @@ def test_what_can_be_asked_is_asked_when_it_is_wanted(metrics: Metrics) -> None:
     assert found["bearerd_login_required", "work"] == 1
 
 
-def test_a_sign_in_that_is_coming_is_wanted_already() -> None:
-    """While the access token lives on, and its refresh token is dead."""
+def test_a_sign_in_is_required_before_the_access_token_expires() -> None:
+    """From the moment on that the refresh token is refused."""
     dying = source(reason="reused", message="sign in before the access token ends")
     metrics = Metrics(
         streams_active=lambda: 0, refresh_waiters=lambda: 0, sources=lambda: [dying]
@@ -158,7 +158,7 @@ def test_a_sign_in_that_is_coming_is_wanted_already() -> None:
     assert samples(metrics)["bearerd_login_required", "default"] == 1
 
 
-def test_every_kind_of_event_can_be_counted(metrics: Metrics, kind: type) -> None:
-    """Those that no metric is about are let pass."""
+def test_every_class_of_events_is_accepted(metrics: Metrics, kind: type) -> None:
+    """Those without a metric change nothing."""
     metrics(example(kind, "x"))
     assert samples(metrics)

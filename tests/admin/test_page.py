@@ -1,4 +1,4 @@
-"""The status page: what a person reads, and what a browser may do with it."""
+"""The status page: its text, and what a browser may do with it."""
 
 from __future__ import annotations
 
@@ -7,14 +7,12 @@ import hashlib
 import re
 from html.parser import HTMLParser
 
-import pytest
-
 from bearerd.admin import page
 from tests.admin.conftest import NOW, missing, service, source
 
 
 class Reader(HTMLParser):
-    """Reads a page as a browser would: its tags, and its text."""
+    """Reads a page as a browser does: its tags, and its text."""
 
     VOID = frozenset({"meta"})
 
@@ -41,11 +39,11 @@ class Reader(HTMLParser):
             self.text += f" {data}"
 
 
-def test_a_daemon_that_is_well_says_so() -> None:
-    """State, account, expiry, generation, last refresh and store, with times in words."""
+def test_the_page_shows_the_daemon_and_each_profile() -> None:
+    """State, account, expiry, generation, last refresh and store."""
     reader = Reader(page.render(service(), NOW))
     assert reader.open == []
-    for words in (
+    for text in (
         "bearerd 1.2.3",
         "state ready",
         "default:  ready",
@@ -57,30 +55,30 @@ def test_a_daemon_that_is_well_says_so() -> None:
         "/data/auth.json",
         "requests in flight 4",
     ):
-        assert words in reader.text, words
+        assert text in reader.text, text
     assert "sign in" not in reader.text
 
 
-def test_what_is_missing_stands_there_with_its_remedy() -> None:
-    """For each profile by itself."""
+def test_a_profile_that_needs_a_person_is_shown_with_its_remedy() -> None:
+    """The others are not."""
     status = service(source(), missing(profile="work"))
     reader = Reader(page.render(status, NOW))
-    assert "state sign-in needed" in reader.text
+    assert "state action required" in reader.text
     assert "work:  login required (missing)" in reader.text
     assert "there is no credential file; sign in" in reader.text
 
 
-def test_trouble_that_passes_stands_there_too() -> None:
-    """An authority that is not reached, a store that cannot be written, a drain."""
-    trouble = source(last_error="undelivered: refused", in_memory_only=True)
-    reader = Reader(page.render(service(trouble, draining=True), NOW))
+def test_a_failure_and_a_drain_are_shown() -> None:
+    """An authority that is not reached, and a store that cannot be written."""
+    failing = source(last_error="undelivered: refused", in_memory_only=True)
+    reader = Reader(page.render(service(failing, is_draining=True), NOW))
     assert "last error undelivered: refused" in reader.text
     assert "the store could not be written" in reader.text
     assert "state stopping" in reader.text
 
 
-def test_nothing_of_anybodys_making_becomes_markup() -> None:
-    """Names, paths and messages are text."""
+def test_no_value_becomes_markup() -> None:
+    """Names, paths and messages are escaped."""
     evil = "<script>alert(1)</script>\"'&"
     status = service(
         missing(profile=evil, store=evil, message=evil, reason=evil, last_error=evil),
@@ -93,33 +91,19 @@ def test_nothing_of_anybodys_making_becomes_markup() -> None:
 
 
 def test_the_page_loads_nothing() -> None:
-    """No script, no image, no frame; links lead nowhere else."""
+    """No script, no image, no frame; links stay on this listener."""
     reader = Reader(page.render(service(), NOW))
     assert not reader.tags & {"script", "img", "link", "iframe", "form", "object"}
     assert reader.links
     assert all(re.fullmatch(r"/[a-z/]*", link) for link in reader.links)
 
 
-def test_the_policy_allows_the_pages_own_style_alone() -> None:
-    """By its digest, so that a style of somebody else's does nothing either."""
+def test_the_policy_allows_only_the_style_of_the_page() -> None:
+    """By its digest, so that an injected style has no effect either."""
     (style,) = re.findall(
         r"<style>(.*)</style>", page.render(service(), NOW), re.DOTALL
     )
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    assert page.policy().startswith(
+    assert page.content_security_policy().startswith(
         f"default-src 'none'; style-src 'sha256-{digest}'; "
     )
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [(0, "0 s"), (59.9, "59 s"), (61, "1 min 1 s"), (90061, "1 d 1 h"), (3600, "1 h")],
-)
-def test_a_span_is_told_in_its_two_largest_units(seconds: float, words: str) -> None:
-    """More is noise."""
-    assert page.span(seconds) == words
-
-
-def test_a_time_that_nobody_knows_is_unknown() -> None:
-    """And not the first of January 1970."""
-    assert page.moment(None, NOW) == "unknown"

@@ -1,4 +1,4 @@
-"""What is taken out of a text, and what is left in."""
+"""What is removed from a text, and what is kept."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ REDACTION = Redaction([OPERATOR_KEY, "short"])
     "around",
     ["{}", "got {} there", '"{}"', "Bearer {}", "url?x={}&y=1", "a={},b", "\n{}\n"],
 )
-def test_a_secret_is_found_by_its_shape(secret: str, around: str) -> None:
-    """Wherever it stands in a text, and nothing of it is left."""
+def test_a_secret_is_recognised_by_its_shape(secret: str, around: str) -> None:
+    """At any place of a text; no part of it is left."""
     clean = REDACTION.text(around.format(secret))
     assert secret not in clean
     assert HIDDEN in clean
@@ -37,7 +37,7 @@ def test_a_secret_is_found_by_its_shape(secret: str, around: str) -> None:
         ("http://user:pass@proxy:3128/", f"http://{HIDDEN}@proxy:3128/"),
     ],
 )
-def test_a_secret_is_found_by_what_names_it(text: str, clean: str) -> None:
+def test_a_secret_is_recognised_by_its_name(text: str, clean: str) -> None:
     """In JSON, forms, queries, headers and URLs."""
     assert REDACTION.text(text) == clean
 
@@ -59,13 +59,13 @@ def test_a_secret_is_found_by_what_names_it(text: str, clean: str) -> None:
         "at-once",
     ],
 )
-def test_plain_words_are_left_in(text: str) -> None:
-    """A log that hides everything says nothing."""
+def test_ordinary_text_is_kept(text: str) -> None:
+    """A log without text is of no use."""
     assert REDACTION.text(text) == text
 
 
 def test_a_field_is_hidden_by_its_name_at_any_depth() -> None:
-    """Whatever its value looks like; names that only resemble one are left."""
+    """Whatever its value is. A similar name is no reason."""
     fields = {
         "access_token": "x",
         "authorization": ["x"],
@@ -88,8 +88,8 @@ def test_a_field_is_hidden_by_its_name_at_any_depth() -> None:
     }
 
 
-def test_what_is_no_text_is_looked_into() -> None:
-    """Bytes, sets, exceptions and other objects, by what they would print."""
+def test_values_that_are_no_text_are_searched_too() -> None:
+    """Bytes, sets, exceptions and other objects, as they would be printed."""
     secret = SECRETS[0]
     fields = {
         "bytes": secret.encode(),
@@ -104,7 +104,7 @@ def test_what_is_no_text_is_looked_into() -> None:
 
 
 @given(st.text(max_size=60))
-def test_redaction_is_done_once_for_all(text: str) -> None:
-    """What is clean stays as it is; a stream can go through it twice."""
+def test_redacted_text_is_not_changed_again(text: str) -> None:
+    """So a line may pass through it twice."""
     once = REDACTION.text(text)
     assert REDACTION.text(once) == once

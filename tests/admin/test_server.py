@@ -1,4 +1,4 @@
-"""The admin listener through real sockets: who gets in, and what it answers."""
+"""The admin listener, over real sockets: access, responses, and the event stream."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ import pytest
 
 from bearerd.address import Address, parse_address
 from bearerd.admin.feed import SUBSCRIBER_LIMIT, EventFeed
-from bearerd.admin.health import ServiceStatus
 from bearerd.admin.metrics import Metrics
 from bearerd.admin.server import PATHS, AdminServer
+from bearerd.admin.status import ServiceStatus
 from bearerd.clock import Clock
 from bearerd.errors import StartError
 from bearerd.events import LoginNeeded
@@ -25,7 +25,7 @@ from tests.admin.conftest import NOW, SECRETS, missing, service
 
 
 class Daemon:
-    """What the admin listener is given, with a status that a test can change."""
+    """What the admin listener needs, with a status that a test can change."""
 
     def __init__(self) -> None:
         self.status: ServiceStatus = service()
@@ -55,7 +55,7 @@ class Daemon:
 
 @asynccontextmanager
 async def running(server: AdminServer) -> AsyncIterator[tuple[Address, ...]]:
-    """Run *server*; give the addresses it has."""
+    """Run *server*; yield its addresses."""
     addresses = await server.start()
     try:
         yield addresses
@@ -65,7 +65,7 @@ async def running(server: AdminServer) -> AsyncIterator[tuple[Address, ...]]:
 
 @pytest.fixture
 def daemon() -> Daemon:
-    """A daemon that is well."""
+    """A daemon with a valid login."""
     return Daemon()
 
 
@@ -88,7 +88,7 @@ async def http() -> AsyncIterator[aiohttp.ClientSession]:
 async def test_every_path_answers_get_and_head(
     base: str, http: aiohttp.ClientSession, path: str
 ) -> None:
-    """The same head for both, with what keeps browsers from keeping or framing it."""
+    """Both have the same head, with the fields that restrict a browser."""
     async with http.get(base + path) as got:
         assert got.status == 200
     async with http.head(base + path) as head:
@@ -106,7 +106,7 @@ async def test_every_path_answers_get_and_head(
 async def test_other_methods_are_refused(
     base: str, http: aiohttp.ClientSession, method: str
 ) -> None:
-    """Nothing can be changed here."""
+    """This listener changes nothing."""
     for path in (*PATHS, "/nowhere"):
         async with http.request(method, base + path) as response:
             assert response.status == 405
@@ -114,10 +114,10 @@ async def test_other_methods_are_refused(
             assert response.headers["x-bearerd-error"] == "method_not_allowed"
 
 
-async def test_an_unknown_path_is_answered_with_those_there_are(
+async def test_an_unknown_path_is_a_404_that_lists_the_paths(
     base: str, http: aiohttp.ClientSession
 ) -> None:
-    """In the shape in which all of bearerd's own responses are."""
+    """In the form of all of bearerd's errors."""
     async with http.get(f"{base}/v1/models") as response:
         assert response.status == 404
         error = (await response.json())["error"]
@@ -129,7 +129,7 @@ async def test_an_unknown_path_is_answered_with_those_there_are(
 async def test_health_follows_the_status(
     base: str, http: aiohttp.ClientSession, daemon: Daemon
 ) -> None:
-    """Ready with a login; without one 503 with the remedy, alive all the same."""
+    """Without a login it is not ready, and still alive."""
 
     async def ask(path: str) -> tuple[int, dict[str, object]]:
         async with http.get(base + path) as response:
@@ -150,7 +150,7 @@ async def test_health_follows_the_status(
 async def test_the_page_is_html_with_a_policy(
     base: str, http: aiohttp.ClientSession
 ) -> None:
-    """Which the browser loads anew by itself."""
+    """The browser reloads it by itself."""
     async with http.get(base) as response:
         assert response.content_type == "text/html"
         assert "style-src 'sha256-" in response.headers["Content-Security-Policy"]
@@ -174,10 +174,10 @@ async def test_metrics_are_prometheus_text(
     "host",
     ["localhost", "LOCALHOST:8788", "127.0.0.1", "127.0.0.1:1", "[::1]:8788", "[::1]"],
 )
-async def test_loopbacks_names_are_good(
+async def test_a_loopback_name_is_allowed(
     base: str, http: aiohttp.ClientSession, host: str
 ) -> None:
-    """With any port: a forwarded one is another."""
+    """With any port: a forwarded port is another one."""
     async with http.get(f"{base}/livez", headers={"Host": host}) as response:
         assert response.status == 200
 
@@ -196,17 +196,17 @@ async def test_loopbacks_names_are_good(
 async def test_another_name_is_refused_on_loopback(
     base: str, http: aiohttp.ClientSession, host: str
 ) -> None:
-    """A page may have its own name resolve to 127.0.0.1, and cannot hide that name."""
+    """A web page can make its name resolve to 127.0.0.1, but it cannot hide the name."""
     for path in PATHS:
         async with http.get(base + path, headers={"Host": host}) as response:
             assert response.status == 403
             assert response.headers["x-bearerd-error"] == "host_forbidden"
 
 
-async def test_a_name_on_the_list_is_good(
+async def test_an_allowed_name_is_accepted(
     daemon: Daemon, http: aiohttp.ClientSession
 ) -> None:
-    """Behind a reverse proxy that passes the name on."""
+    """As a reverse proxy sends it."""
     server = daemon.server("127.0.0.1:0", allowed_hosts=("bearerd.example",))
     async with running(server) as (address,):
         for host in ("bearerd.example", "Bearerd.Example:443"):
@@ -215,10 +215,10 @@ async def test_a_name_on_the_list_is_good(
                 assert response.status == 200
 
 
-async def test_a_listener_for_others_takes_any_name(
+async def test_a_listener_open_to_other_machines_accepts_any_name(
     daemon: Daemon, http: aiohttp.ClientSession
 ) -> None:
-    """By which of its names they reach it, it cannot know."""
+    """It cannot know by which name they reach it."""
     async with running(daemon.server("0.0.0.0:0")) as (address,):
         headers = {"Host": "pod.example"}
         async with http.get(f"{address.base_url}/livez", headers=headers) as response:
@@ -228,10 +228,10 @@ async def test_a_listener_for_others_takes_any_name(
 @pytest.mark.parametrize(
     "origin", ["https://evil.example", "null", "http://localhost:1"]
 )
-async def test_another_sites_page_is_refused(
+async def test_a_page_of_another_site_is_refused(
     base: str, http: aiohttp.ClientSession, origin: str
 ) -> None:
-    """It could not read the response; it gets none either."""
+    """The browser would not let it read a response anyway."""
     for path in PATHS:
         async with http.get(base + path, headers={"Origin": origin}) as response:
             assert response.status == 403
@@ -240,42 +240,40 @@ async def test_another_sites_page_is_refused(
         assert response.status == 200
 
 
-async def test_events_come_as_they_happen(
+async def test_events_are_streamed_as_they_happen(
     base: str, http: aiohttp.ClientSession, daemon: Daemon
 ) -> None:
-    """As an event stream, without secrets; it ends when the listener does."""
+    """Without secrets. The stream ends with the listener."""
     async with http.get(f"{base}/api/events") as response:
         assert response.content_type == "text/event-stream"
-        assert await response.content.readuntil(b"\n\n") == (
-            b": the events of bearerd, as they happen\n\n"
-        )
+        assert await response.content.readuntil(b"\n\n") == (b": events of bearerd\n\n")
         daemon.feed(LoginNeeded("default", "login_required", "reused", SECRETS[0]))
         frame = await response.content.readuntil(b"\n\n")
         name, data = frame.decode().strip().split("\n")
         assert name == "event: login.needed"
         fields = json.loads(data.removeprefix("data: "))
         assert (fields["reason"], fields["message"]) == ("reused", "(hidden)")
-        daemon.feed.end()
+        daemon.feed.close()
         assert await response.content.read() == b""
 
 
-async def test_a_silent_stream_is_kept_open(
+async def test_an_idle_stream_is_kept_open(
     daemon: Daemon, http: aiohttp.ClientSession
 ) -> None:
-    """By comments, so that no proxy on the way takes it for dead."""
+    """By comments, so that no proxy closes it."""
     async with (
         running(daemon.server("127.0.0.1:0", ping_seconds=0.01)) as (address,),
         http.get(f"{address.base_url}/api/events") as response,
     ):
         await response.content.readuntil(b"\n\n")
         for _ in range(3):
-            assert await response.content.readuntil(b"\n\n") == b": still here\n\n"
+            assert await response.content.readuntil(b"\n\n") == b": keep-alive\n\n"
 
 
-async def test_a_listener_that_leaves_makes_room(
+async def test_one_subscriber_too_many_gets_a_503(
     base: str, http: aiohttp.ClientSession
 ) -> None:
-    """One too many gets 503 with Retry-After."""
+    """With Retry-After."""
     async with AsyncExitStack() as stack:
         for _ in range(SUBSCRIBER_LIMIT):
             response = await stack.enter_async_context(http.get(f"{base}/api/events"))
@@ -286,10 +284,10 @@ async def test_a_listener_that_leaves_makes_room(
             assert int(response.headers["Retry-After"]) > 0
 
 
-async def test_stopping_waits_for_no_subscriber(
+async def test_stop_does_not_wait_for_subscribers(
     daemon: Daemon, http: aiohttp.ClientSession
 ) -> None:
-    """A stream that nobody reads would otherwise hold up the end."""
+    """An unread stream would otherwise delay the end of the process."""
     server = daemon.server("127.0.0.1:0")
     (address,) = await server.start()
     async with http.get(f"{address.base_url}/api/events") as response:
@@ -299,10 +297,10 @@ async def test_stopping_waits_for_no_subscriber(
     assert server.addresses == ()
 
 
-async def test_several_addresses_at_once(
+async def test_several_addresses_are_served_at_once(
     daemon: Daemon, http: aiohttp.ClientSession, tmp_path: Path
 ) -> None:
-    """Loopback of both families where there are two, and a unix socket."""
+    """IPv4, a name, a unix socket, and IPv6 where the machine has it."""
     path = tmp_path / "admin.sock"
     texts = ["127.0.0.1:0", "localhost:0", f"unix:{path}"]
     if _has_ipv6():
@@ -316,13 +314,13 @@ async def test_several_addresses_at_once(
         connector = aiohttp.UnixConnector(str(path))
         async with (
             aiohttp.ClientSession(connector=connector) as unix,
-            unix.get("http://whatever.example/livez") as response,
+            unix.get("http://other.example/livez") as response,
         ):
             assert response.status == 200
 
 
-async def test_a_taken_port_is_named(daemon: Daemon) -> None:
-    """With the setting that moves it; nothing is left open."""
+async def test_a_port_in_use_is_an_error_with_the_setting(daemon: Daemon) -> None:
+    """No other address stays open."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         server = daemon.server("127.0.0.1:0", address)
@@ -332,10 +330,10 @@ async def test_a_taken_port_is_named(daemon: Daemon) -> None:
     assert server.addresses == ()
 
 
-async def test_a_socket_in_use_is_not_taken_over(
+async def test_a_socket_in_use_is_not_replaced(
     daemon: Daemon, http: aiohttp.ClientSession, tmp_path: Path
 ) -> None:
-    """One that a dead process left behind is."""
+    """One that a dead process has left is."""
     path = tmp_path / "admin.sock"
     async with running(daemon.server(f"unix:{path}")):
         with pytest.raises(StartError, match="another process listens there"):
@@ -348,8 +346,8 @@ async def test_a_socket_in_use_is_not_taken_over(
     assert not http.closed
 
 
-async def test_what_is_not_http_does_no_harm(base: str) -> None:
-    """It gets 400, and the next client is served."""
+async def test_bytes_that_are_not_http_get_a_400(base: str) -> None:
+    """The next client is served."""
     port = int(base.rpartition(":")[2])
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(b"\x16\x03\x01 not http\r\n\r\n")

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from bearerd.admin.health import ServiceStatus
+from bearerd.admin.status import ServiceStatus
 from bearerd.clock import Clock
 from bearerd.credential.store.file_store import FileStore
 from bearerd.credential.store.journal import Journal, JournalEntry

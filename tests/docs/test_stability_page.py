@@ -8,10 +8,10 @@ from collections.abc import Iterator
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from bearerd.admin.event_format import NAMES
-from bearerd.admin.health import ServiceStatus, document
+from bearerd.admin.event_format import EVENT_NAMES
 from bearerd.admin.metrics import Metrics
 from bearerd.admin.server import PATHS
+from bearerd.admin.status import ServiceStatus, status_document
 from bearerd.cli import COMMANDS
 from bearerd.credential.status import SourceStatus
 from bearerd.errors import BearerdError
@@ -104,7 +104,7 @@ def test_every_metric_is_listed_with_its_type_and_labels() -> None:
 
 def test_every_event_is_listed() -> None:
     """The log and the event stream are read by their names."""
-    assert set(rows("## Events")) == set(NAMES.values())
+    assert set(rows("## Events")) == set(EVENT_NAMES.values())
 
 
 def test_every_command_is_listed() -> None:
@@ -117,10 +117,10 @@ def test_every_path_and_key_of_the_admin_listener_is_listed() -> None:
     text = section(PAGE, "## Admin listener")
     paths = re.findall(r"`(/[\w/]*)`", text.partition("Paths: ")[2].partition(".")[0])
     assert paths == list(PATHS)
-    status = ServiceStatus("0", 0.0, draining=False, relay=(), admin=(), sources=(),
+    status = ServiceStatus("0", 0.0, is_draining=False, relay=(), admin=(), sources=(),
                            requests_in_flight=0, streams_active=0)  # fmt: skip
     daemon, profile = re.findall(r"^\| (?:the daemon|each of `profiles`) \| (.+) \|$",
                                  text, re.MULTILINE)  # fmt: skip
-    assert set(CODE.findall(daemon)) == set(document(status))
+    assert set(CODE.findall(daemon)) == set(status_document(status))
     fields = {field.name for field in dataclasses.fields(SourceStatus)}
     assert set(CODE.findall(profile)) == fields

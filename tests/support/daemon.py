@@ -11,8 +11,8 @@ from typing import Any, Protocol, TypeVar
 
 import aiohttp
 
-from bearerd.admin.health import ServiceStatus
 from bearerd.admin.log import EventLog
+from bearerd.admin.status import ServiceStatus
 from bearerd.clock import Clock
 from bearerd.events import Event, RequestFinished
 from bearerd.keys.ring import KeyRing

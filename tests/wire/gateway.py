@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from bearerd.admin.health import ServiceStatus
+from bearerd.admin.status import ServiceStatus
 from bearerd.events import Event, RequestFinished
 from bearerd.service import Service
 from bearerd.settings import load_settings

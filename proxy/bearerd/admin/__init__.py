@@ -1,1 +1,1 @@
-"""What operators see: log, metrics, health, status page. Nobody imports it but above."""
+"""What operators see: log, metrics, health, status page. Only `cli` and `service` import it."""

@@ -1,6 +1,6 @@
-"""How an event is spelled for people and programs: a name, a level and plain fields.
+"""The form of an event in the log and in the event stream: name, level and fields.
 
-`CredentialRefreshed` is `credential.refreshed`, in the log and in the event stream.
+`CredentialRefreshed` is `credential.refreshed`, in both.
 """
 
 from __future__ import annotations
@@ -24,24 +24,24 @@ from bearerd.events import (
 Level: TypeAlias = Literal["debug", "info", "warning", "error"]
 
 LEVELS: dict[Level, int] = {"debug": 10, "info": 20, "warning": 30, "error": 40}
-"""The numbers are those of the standard library's logging."""
+"""The levels, with the numbers of the standard library's logging."""
 
 _WORD = re.compile(r"[A-Z][a-z0-9]*")
 
 SERVER_ERROR = 500
-"""From here on it is not the client's own doing."""
+"""The first status that is not the client's fault (RFC 9110 section 15.6)."""
 
 
-def name_of(kind: type) -> str:
-    """Return an event's name: its first word, a dot, and what happened to it."""
+def event_name(kind: type) -> str:
+    """Return the name of a class of events: its first word, a dot, and the others."""
     subject, *happened = _WORD.findall(kind.__name__)
     return f"{subject}.{'_'.join(happened)}".lower()
 
 
-NAMES: dict[type, str] = {kind: name_of(kind) for kind in get_args(Event)}
+EVENT_NAMES: dict[type, str] = {kind: event_name(kind) for kind in get_args(Event)}
 
 
-def fields_of(event: Event) -> dict[str, object]:
+def event_fields(event: Event) -> dict[str, object]:
     """Return the fields of *event*; durations to the microsecond."""
     return {
         field.name: _rounded(getattr(event, field.name))
@@ -49,15 +49,15 @@ def fields_of(event: Event) -> dict[str, object]:
     }
 
 
-def level_of(event: Event) -> Level:
-    """Return how much an operator wants to see *event*; what is not named is info."""
+def event_level(event: Event) -> Level:
+    """Return the level of *event*; it is info unless the table says otherwise."""
     match event:
         case RequestFinished():
-            return _of_request(event)
+            return _request_level(event)
         case RecoveryFinished():
             is_well = event.outcome in {"recovered", "resource"}
             return "info" if is_well else "warning"
-        # As long as a login is held in memory only, this process must not end.
+        # A login in memory only is lost if this process ends.
         case LoginNeeded() | CredentialHeldInMemory():
             return "error"
         case RefreshFailed() | StoreTroubled():
@@ -68,8 +68,8 @@ def level_of(event: Event) -> Level:
             return "info"
 
 
-def _of_request(event: RequestFinished) -> Level:
-    """A request is every day's; one that bearerd answered itself is worth a line."""
+def _request_level(event: RequestFinished) -> Level:
+    """Return debug for a relayed request, and more for one that bearerd answered."""
     if event.status >= SERVER_ERROR:
         return "warning"
     return "debug" if event.code is None else "info"

@@ -1,7 +1,7 @@
-"""The event stream: what happens now, for whoever listens on `/api/events`.
+"""The event stream of `/api/events`: each event, for each of its subscribers.
 
-Each subscriber has a bounded queue. One that does not keep up loses events and is told
-how many; nobody waits for it.
+Each subscriber has a bounded queue. A subscriber that does not keep up loses events, and
+then gets an event with their number; it never delays the daemon.
 """
 
 from __future__ import annotations
@@ -12,26 +12,26 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from bearerd.admin.event_format import NAMES, fields_of
+from bearerd.admin.event_format import EVENT_NAMES, event_fields
 from bearerd.admin.redaction import Redaction
 from bearerd.errors import Overloaded
 from bearerd.events import Event
 
 QUEUE_LIMIT: Final = 256
-"""Events that may wait for one subscriber: some seconds of a busy daemon."""
+"""The events in the queue of one subscriber: some seconds of a busy daemon."""
 
 SUBSCRIBER_LIMIT: Final = 32
-"""Enough for every operator's terminal; a leak of connections stops here."""
+"""Enough for the terminals of operators; it bounds a leak of connections."""
 
 
 class Subscription:
-    """One listener's queue, and the count of what did not fit."""
+    """The queue of one subscriber. Owns the number of events that did not fit."""
 
     def __init__(self) -> None:
         self._queue: asyncio.Queue[bytes | None] = asyncio.Queue(QUEUE_LIMIT)
         self._lost = 0
 
-    def offer(self, frame: bytes) -> None:
+    def put(self, frame: bytes) -> None:
         """Queue *frame*, or count it as lost."""
         try:
             if self._lost:
@@ -41,8 +41,8 @@ class Subscription:
         except asyncio.QueueFull:
             self._lost += 1
 
-    def end(self) -> None:
-        """Let the listener go: `next` gives None from now on."""
+    def close(self) -> None:
+        """End the stream: `next` returns None from now on."""
         while self._queue.full():
             self._queue.get_nowait()
         self._queue.put_nowait(None)
@@ -53,49 +53,52 @@ class Subscription:
 
 
 class EventFeed:
-    """An observer that hands each event to all subscribers. Owns who they are."""
+    """An observer that passes each event to all subscribers. Owns their set.
 
-    def __init__(self, known: Iterable[str] = ()) -> None:
-        self._redaction = Redaction(known)
+    *secrets* are hidden in every field, beside what looks like a secret.
+    """
+
+    def __init__(self, secrets: Iterable[str] = ()) -> None:
+        self._redaction = Redaction(secrets)
         self._subscriptions: set[Subscription] = set()
-        self._is_over = False
+        self._is_closed = False
 
     def __call__(self, event: Event) -> None:
-        """Hand *event* on, as one frame of an event stream."""
+        """Pass *event* on, as one frame of an event stream."""
         if self._subscriptions:
-            fields = self._redaction.fields(fields_of(event))
-            frame = _frame(NAMES[type(event)], fields)
+            fields = self._redaction.fields(event_fields(event))
+            frame = _frame(EVENT_NAMES[type(event)], fields)
             for subscription in self._subscriptions:
-                subscription.offer(frame)
+                subscription.put(frame)
 
     @contextmanager
     def subscribe(self) -> Iterator[Subscription]:
-        """Listen for as long as the context lasts.
+        """Subscribe for the time of the context.
 
         Raises:
-            Overloaded: there are as many subscribers as may be.
+            Overloaded: there are `SUBSCRIBER_LIMIT` subscribers already.
         """
         if len(self._subscriptions) >= SUBSCRIBER_LIMIT:
             raise Overloaded(
-                f"{SUBSCRIBER_LIMIT} clients listen to the events already; close one",
+                f"{SUBSCRIBER_LIMIT} clients read the events already; close one of them",
                 retry_after_seconds=10,
             )
         subscription = Subscription()
-        if self._is_over:
-            subscription.end()
+        if self._is_closed:
+            subscription.close()
         self._subscriptions.add(subscription)
         try:
             yield subscription
         finally:
             self._subscriptions.discard(subscription)
 
-    def end(self) -> None:
-        """Let all subscribers go, and those who still come."""
-        self._is_over = True
+    def close(self) -> None:
+        """End all streams, and at once each one that is still opened."""
+        self._is_closed = True
         for subscription in self._subscriptions:
-            subscription.end()
+            subscription.close()
 
 
 def _frame(name: str, fields: dict[str, object]) -> bytes:
-    """Return a frame as the HTML standard has it, section 9.2.6 (event streams)."""
+    """Return a frame of an event stream (HTML standard, section 9.2.6)."""
     return f"event: {name}\ndata: {json.dumps(fields)}\n\n".encode()

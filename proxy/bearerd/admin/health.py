@@ -1,114 +1,81 @@
-"""Is it alive, can it serve, and what is missing: answers made of values. No I/O.
+"""Readiness and health, derived from the status. No I/O.
 
-`/livez` asks whether the process answers, `/readyz` whether requests can be signed, and
-`/healthz` what an operator should look at. Trouble that passes by itself, such as an
-authority that is not reached, does not make a daemon unready: taking it out of service
-would not mend that, and the token that it holds may be good for days.
+`/livez` says that the process responds, `/readyz` that requests can be served, and
+`/healthz` what an operator should look at. A temporary failure, such as an authority that
+is not reached, does not make a daemon unready: taking it out of service would not help,
+and its access token may be valid for days.
 """
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Mapping
 from dataclasses import dataclass
-from http import HTTPStatus
+from typing import Final, Literal, TypeAlias
 
+from bearerd.admin.status import ServiceStatus
 from bearerd.credential.status import SourceStatus
 
-SIGN_IN = "sign in with `bearerd login`"
+SIGN_IN_REMEDY: Final = "sign in with `bearerd login`"
+
+UnreadyReason: TypeAlias = Literal["draining", "login_required"]
 
 
 @dataclass(frozen=True, slots=True)
-class ServiceStatus:
-    """The whole daemon at one moment. `started_at` is epoch seconds."""
+class Readiness:
+    """Whether requests can be served. `reason` is None if they can.
 
-    version: str
-    started_at: float
-    draining: bool
-    relay: tuple[str, ...]
-    admin: tuple[str, ...]
-    sources: tuple[SourceStatus, ...]
-    requests_in_flight: int
-    streams_active: int
+    `unusable` are the profiles without a usable credential, whether the daemon as a whole
+    is ready or not.
+    """
+
+    reason: UnreadyReason | None
+    unusable: tuple[SourceStatus, ...]
+
+    @property
+    def is_ready(self) -> bool:
+        """Return True if requests can be served."""
+        return self.reason is None
 
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """A response: its HTTP status and its JSON document."""
+    """What an operator should look at: profiles by what is wrong with them."""
 
-    status: HTTPStatus
-    document: Mapping[str, object]
+    is_draining: bool
+    needing_person: tuple[SourceStatus, ...]
+    failing: tuple[SourceStatus, ...]
+    unsaved: tuple[SourceStatus, ...]
 
-
-def is_usable(source: SourceStatus) -> bool:
-    """True when requests of this profile can be signed, or a refresh may mend it."""
-    return source.state in {"ready", "expired"}
-
-
-def needs_person(source: SourceStatus) -> bool:
-    """True when somebody has to act, now or before the access token ends."""
-    return not is_usable(source) or source.message is not None
-
-
-def livez() -> Health:
-    """Whoever can ask gets this response."""
-    return Health(HTTPStatus.OK, {"status": "ok"})
+    @property
+    def is_ok(self) -> bool:
+        """Return True if there is nothing to look at."""
+        return not (
+            self.is_draining or self.needing_person or self.failing or self.unsaved
+        )
 
 
-def readyz(status: ServiceStatus) -> Health:
-    """Ready while one profile at least can serve, and the process is not stopping."""
-    missing = [_missing(source) for source in status.sources if not is_usable(source)]
-    if status.draining:
-        return _unready("draining", missing)
-    if len(missing) == len(status.sources):
-        return _unready("login_required", missing)
-    return Health(HTTPStatus.OK, {"status": "ready", "missing": missing})
+def check_readiness(status: ServiceStatus) -> Readiness:
+    """Return whether the daemon is ready: one profile at least is usable, and it does not
+    drain.
+    """
+    unusable = tuple(source for source in status.sources if not source.is_usable)
+    if status.is_draining:
+        return Readiness("draining", unusable)
+    if len(unusable) == len(status.sources):
+        return Readiness("login_required", unusable)
+    return Readiness(None, unusable)
 
 
-def healthz(status: ServiceStatus) -> Health:
-    """Always 200, since a restart mends nothing that is reported here."""
-    wanting = [_missing(source) for source in status.sources if needs_person(source)]
-    passing = {
-        source.profile: source.last_error
-        for source in status.sources
-        if source.last_error is not None
-    }
-    unsaved = [source.profile for source in status.sources if source.in_memory_only]
-    good = not (wanting or passing or unsaved or status.draining)
+def check_health(status: ServiceStatus) -> Health:
+    """Return what an operator should look at."""
+    sources = status.sources
     return Health(
-        HTTPStatus.OK,
-        {
-            "status": "ok" if good else "degraded",
-            "draining": status.draining,
-            "missing": wanting,
-            "last_errors": passing,
-            "in_memory_only": unsaved,
-        },
+        is_draining=status.is_draining,
+        needing_person=tuple(one for one in sources if one.needs_person),
+        failing=tuple(one for one in sources if one.last_error is not None),
+        unsaved=tuple(one for one in sources if one.in_memory_only),
     )
 
 
-def document(status: ServiceStatus) -> dict[str, object]:
-    """Return *status* as `/api/status` and `bearerd status --json` show it."""
-    fields = dataclasses.asdict(status)
-    fields["profiles"] = fields.pop("sources")
-    return fields
-
-
 def remedy(source: SourceStatus) -> str:
-    """Return the sentence that says what to do."""
-    return source.message or SIGN_IN
-
-
-def _missing(source: SourceStatus) -> dict[str, object]:
-    return {
-        "profile": source.profile,
-        "state": source.state,
-        "reason": source.reason,
-        "store": source.store,
-        "remedy": remedy(source),
-    }
-
-
-def _unready(why: str, missing: list[dict[str, object]]) -> Health:
-    body = {"status": "unready", "why": why, "missing": missing}
-    return Health(HTTPStatus.SERVICE_UNAVAILABLE, body)
+    """Return what to do for a profile that needs an operator."""
+    return source.message or SIGN_IN_REMEDY

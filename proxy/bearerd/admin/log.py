@@ -1,7 +1,7 @@
 """The log: one line for each event, on a stream such as stderr.
 
 Console lines on a terminal, JSON otherwise. Redaction is the last processor before the
-line is rendered, so that nothing added on the way can carry a secret past it.
+renderer, so that no other processor can add a secret after it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,13 @@ from typing import Any, Literal, TextIO, TypeAlias
 
 import structlog
 
-from bearerd.admin.event_format import LEVELS, NAMES, Level, fields_of, level_of
+from bearerd.admin.event_format import (
+    EVENT_NAMES,
+    LEVELS,
+    Level,
+    event_fields,
+    event_level,
+)
 from bearerd.admin.redaction import Redaction
 from bearerd.clock import Clock
 from bearerd.events import Event
@@ -28,8 +34,8 @@ Processor: TypeAlias = Callable[
 class EventLog:
     """An observer that writes each event of at least *level* as one line.
 
-    Owns its chain of processors; nothing is configured for the process as a whole.
-    *known* are secrets to be hidden wherever they turn up, such as the operator's key.
+    Owns its chain of processors; structlog's global configuration is not changed.
+    *secrets*, such as the operator's client key, are hidden wherever they occur.
     """
 
     def __init__(
@@ -39,13 +45,13 @@ class EventLog:
         clock: Clock,
         log_format: LogFormat = "auto",
         level: Level = "info",
-        known: Iterable[str] = (),
+        secrets: Iterable[str] = (),
     ) -> None:
-        self._least = LEVELS[level]
-        redaction = Redaction(known)
+        self._lowest = LEVELS[level]
+        redaction = Redaction(secrets)
         chain: list[Processor] = [
             structlog.processors.format_exc_info,
-            _stamp(clock),
+            _timestamp(clock),
             _redact(redaction),
             _renderer(stream, log_format),
         ]
@@ -56,23 +62,23 @@ class EventLog:
         )
 
     def __call__(self, event: Event) -> None:
-        """Write *event*, if its level is wanted."""
-        level = level_of(event)
-        if LEVELS[level] >= self._least:
-            self.write(level, NAMES[type(event)], **fields_of(event))
+        """Write *event*, if its level is high enough."""
+        level = event_level(event)
+        if LEVELS[level] >= self._lowest:
+            self.write(level, EVENT_NAMES[type(event)], **event_fields(event))
 
     def write(self, level: Level, name: str, /, **fields: object) -> None:
-        """Write one line, if *level* is wanted."""
-        if LEVELS[level] >= self._least:
+        """Write one line, if *level* is high enough."""
+        if LEVELS[level] >= self._lowest:
             self._logger.msg(name, level=level, **fields)
 
     def handler(self) -> logging.Handler:
-        """Return a handler for the standard library's logging, for what others say."""
+        """Return a handler that writes the log records of libraries as lines here."""
         return _Handler(self)
 
 
 class _Handler(logging.Handler):
-    """Hands warnings of libraries, such as asyncio's, to the event log."""
+    """Writes the warnings of libraries, such as asyncio's, to the event log."""
 
     def __init__(self, log: EventLog) -> None:
         super().__init__(logging.WARNING)
@@ -80,14 +86,16 @@ class _Handler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         level: Level = "error" if record.levelno >= logging.ERROR else "warning"
-        said = record.getMessage()
+        message = record.getMessage()
         info = record.exc_info if record.exc_info and record.exc_info[0] else None
         fields: dict[str, object] = {"exc_info": info} if info else {}
-        self._log.write(level, "library.said", logger=record.name, said=said, **fields)
+        self._log.write(
+            level, "library.said", logger=record.name, said=message, **fields
+        )
 
 
-def _stamp(clock: Clock) -> Processor:
-    def stamp(
+def _timestamp(clock: Clock) -> Processor:
+    def timestamp(
         _: Any,
         __: str,
         line: MutableMapping[str, Any],
@@ -100,7 +108,7 @@ def _stamp(clock: Clock) -> Processor:
             **line,
         }
 
-    return stamp
+    return timestamp
 
 
 def _redact(redaction: Redaction) -> Processor:

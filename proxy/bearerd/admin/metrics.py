@@ -1,8 +1,8 @@
-"""The numbers: an observer that counts, and a collector that Prometheus can read.
+"""The metrics: an observer that counts events, and a collector for Prometheus.
 
-Counting happens on the path of every request, so it is an addition in a dictionary;
-families are built when somebody asks. Labels have few values: a method that is none of
-HTTP's is `other`, and clients are known by the names of their keys.
+Events are counted on the path of every request, so counting is an addition in a
+dictionary; metric families are built for each scrape. A label has few values: a method
+that is not HTTP's is `other`, and a client has the name of its key.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
-from bearerd.admin.health import needs_person
 from bearerd.credential.status import SourceStatus
 from bearerd.events import (
     CredentialRefreshed,
@@ -37,21 +36,21 @@ METHODS = frozenset(
     {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE"}
 )
 
-# Our own share of a request is some ten microseconds; a recovery takes seconds.
+# bearerd's own share of a request is some ten microseconds; a recovery takes seconds.
 OVERHEAD_BUCKETS = (
     *(0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025),
     *(0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0),
 )
-# A lock is free, or its holder waits for an authority.
+# A lock is free, or its holder waits for the authority.
 LOCK_BUCKETS = (0.001, 0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
 
-Tally: TypeAlias = Counter[tuple[str, ...]]
-"""Counts by the values of labels."""
+LabelCounts: TypeAlias = Counter[tuple[str, ...]]
+"""Counts by the values of the labels."""
 
 
 class Histogram:
-    """Counts of values by bucket. Owns its sum and its counts."""
+    """The counts of values by bucket. Owns the counts and the sum."""
 
     def __init__(self, bounds: tuple[float, ...]) -> None:
         self._bounds = bounds
@@ -59,23 +58,25 @@ class Histogram:
         self._sum = 0.0
 
     def add(self, value: float) -> None:
-        """Count *value* in the first bucket whose bound is not below it."""
+        """Count *value* in the first bucket whose bound is at least as large."""
         self._counts[bisect_left(self._bounds, value)] += 1
         self._sum += value
 
-    def family(self, name: str, text: str) -> Metric:
-        """Return the counts as Prometheus wants them: each with all before it."""
+    def family(self, name: str, help_text: str) -> Metric:
+        """Return the metric family. Each bucket of Prometheus includes those before."""
         buckets, total = [], 0
         for bound, count in zip((*self._bounds, "+Inf"), self._counts, strict=True):
             total += count
             buckets.append((str(bound), total))
-        return HistogramMetricFamily(name, text, buckets=buckets, sum_value=self._sum)
+        return HistogramMetricFamily(
+            name, help_text, buckets=buckets, sum_value=self._sum
+        )
 
 
 class Metrics(Collector):
-    """An observer, and the collector of what it has counted.
+    """An observer that counts events, and the collector of its counts.
 
-    What can be asked for is asked when it is wanted, by the callables given here.
+    Values that exist without counting are read by these callables at each scrape.
     """
 
     def __init__(
@@ -88,10 +89,10 @@ class Metrics(Collector):
         self._streams_active = streams_active
         self._refresh_waiters = refresh_waiters
         self._sources = sources
-        self._requests: Tally = Counter()
-        self._recoveries: Tally = Counter()
-        self._refreshes: Tally = Counter()
-        self._refused: Tally = Counter()
+        self._requests: LabelCounts = Counter()
+        self._recoveries: LabelCounts = Counter()
+        self._refreshes: LabelCounts = Counter()
+        self._refused: LabelCounts = Counter()
         self._abandoned = 0
         self._overhead = Histogram(OVERHEAD_BUCKETS)
         self._lock_wait = Histogram(LOCK_BUCKETS)
@@ -119,72 +120,73 @@ class Metrics(Collector):
         return generate_latest(self._registry)
 
     def collect(self) -> Iterator[Metric]:
-        """Give each family once; prometheus-client calls this."""
+        """Yield each metric family. Called by prometheus-client for each scrape."""
         yield _counter(
             "bearerd_requests",
-            "Requests that are over, by client key, method and status.",
+            "Finished requests, by client key, method and status.",
             ("client", "method", "status"),
             self._requests,
         )
         yield self._overhead.family(
             "bearerd_request_overhead_seconds",
-            "Our own share of a request, until the head of its answer went out.",
+            "bearerd's own share of the time until the head of the response is sent.",
         )
         yield GaugeMetricFamily(
             "bearerd_streams_active",
-            "Answers that are streaming now.",
+            "Responses that are streaming now.",
             self._streams_active(),
         )
         yield _counter(
             "bearerd_recoveries",
-            "What followed a 401 of the upstream.",
+            "Recoveries from a 401 of the upstream, by what was done and how it ended.",
             ("path", "outcome"),
             self._recoveries,
         )
         yield _counter(
             "bearerd_refreshes",
-            "Refreshes, by what asked for them and how they ended.",
+            "Refreshes, by what triggered them and how they ended.",
             ("profile", "trigger", "outcome"),
             self._refreshes,
         )
         yield GaugeMetricFamily(
             "bearerd_refresh_waiters",
-            "Requests that wait for a refresh now.",
+            "Requests that are waiting for a refresh now.",
             self._refresh_waiters(),
         )
         yield self._lock_wait.family(
-            "bearerd_lock_wait_seconds", "Waits for the lock beside a store."
+            "bearerd_lock_wait_seconds",
+            "Time spent waiting for the lock beside a store.",
         )
         yield from self._credentials()
         yield _counter(
             "bearerd_refused",
-            "Requests that bearerd answered itself, by error code.",
+            "Requests that bearerd answered with an error of its own, by code.",
             ("code",),
             self._refused,
         )
         yield CounterMetricFamily(
             "bearerd_replay_abandoned",
-            "Request bodies too large to be sent again after a 401.",
+            "Request bodies that were too large to be kept for a replay.",
             self._abandoned,
         )
 
     def _credentials(self) -> Iterator[Metric]:
         expires = GaugeMetricFamily(
             "bearerd_credential_expires_at_seconds",
-            "When the access token ends, in epoch seconds.",
+            "When the access token expires, in epoch seconds.",
             labels=("profile",),
         )
-        wanted = GaugeMetricFamily(
+        required = GaugeMetricFamily(
             "bearerd_login_required",
-            "1 when a person has to act for this profile, else 0.",
+            "1 if an operator has to act for this profile, else 0.",
             labels=("profile",),
         )
         for source in self._sources():
             if source.expires_at is not None:
                 expires.add_metric((source.profile,), source.expires_at)
-            wanted.add_metric((source.profile,), float(needs_person(source)))
+            required.add_metric((source.profile,), float(source.needs_person))
         yield expires
-        yield wanted
+        yield required
 
     def _count_request(self, event: RequestFinished) -> None:
         method = event.method if event.method in METHODS else "other"
@@ -195,8 +197,10 @@ class Metrics(Collector):
             self._refused[(event.code,)] += 1
 
 
-def _counter(name: str, text: str, labels: tuple[str, ...], counts: Tally) -> Metric:
-    family = CounterMetricFamily(name, text, labels=labels)
+def _counter(
+    name: str, help_text: str, labels: tuple[str, ...], counts: LabelCounts
+) -> Metric:
+    family = CounterMetricFamily(name, help_text, labels=labels)
     for values, count in counts.items():
         family.add_metric(values, count)
     return family

@@ -1,7 +1,7 @@
-"""The status page: the daemon at one moment, for a person. Pure.
+"""The status page: the daemon at one moment, as HTML for an operator. No I/O.
 
-Plain HTML from the server, without a script; it loads itself anew by a header, and the
-policy that goes with it lets the browser load nothing else.
+The server makes plain HTML without a script. The browser reloads it because of a header
+field, and may load nothing else because of the page's policy.
 """
 
 from __future__ import annotations
@@ -9,11 +9,17 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Iterable
-from datetime import UTC, datetime
 from html import escape
 from typing import Final
 
-from bearerd.admin.health import ServiceStatus, is_usable, needs_person, remedy
+from bearerd.admin.health import remedy
+from bearerd.admin.status import ServiceStatus
+from bearerd.admin.status_text import (
+    headline,
+    service_rows,
+    source_rows,
+    source_state,
+)
 from bearerd.credential.status import SourceStatus
 
 RELOAD_SECONDS: Final = 10
@@ -48,8 +54,8 @@ _LINKS: Final = " &middot; ".join(
 )
 
 
-def policy() -> str:
-    """Return the Content-Security-Policy of the page: its own style and nothing else."""
+def content_security_policy() -> str:
+    """Return the Content-Security-Policy of the page: it may use its own style only."""
     digest = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
     return (
         f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; "
@@ -63,82 +69,26 @@ def render(status: ServiceStatus, now: float) -> str:
         "<!doctype html>",
         '<html lang="en"><head><meta charset="utf-8">',
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
-        f"<title>bearerd: {escape(_headline(status))}</title>",
+        f"<title>bearerd: {escape(headline(status))}</title>",
         f"<style>{_STYLE}</style></head><body>",
         f"<h1>bearerd {escape(status.version)}</h1>",
-        _table(_of_service(status, now)),
+        _table(service_rows(status, now)),
         *(_profile(source, now) for source in status.sources),
         f"<p>{_LINKS}</p></body></html>",
     ]
     return "\n".join(parts) + "\n"
 
 
-def moment(seconds: float | None, now: float) -> str:
-    """Return a time, and how far it is from *now*, in words; `unknown` for None."""
-    if seconds is None:
-        return "unknown"
-    text = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-    away = span(abs(seconds - now))
-    return f"{text} ({f'in {away}' if seconds > now else f'{away} ago'})"
-
-
-def span(seconds: float) -> str:
-    """Return a span of time in its two largest units, such as `2 d 4 h`."""
-    rest = int(seconds)
-    words = []
-    for unit, length in (("d", 86400), ("h", 3600), ("min", 60), ("s", 1)):
-        count, rest = divmod(rest, length)
-        if count:
-            words.append(f"{count} {unit}")
-    return " ".join(words[:2]) or "0 s"
-
-
-def _headline(status: ServiceStatus) -> str:
-    if status.draining:
-        return "stopping"
-    if any(needs_person(source) for source in status.sources):
-        return "sign-in needed"
-    return "ready"
-
-
-def _of_service(status: ServiceStatus, now: float) -> list[tuple[str, str]]:
-    rows = [
-        ("state", _headline(status)),
-        ("running since", moment(status.started_at, now)),
-        ("requests in flight", str(status.requests_in_flight)),
-        ("streams", str(status.streams_active)),
-    ]
-    rows += [("relay", address) for address in status.relay]
-    rows += [("admin", address) for address in status.admin]
-    return rows
-
-
 def _profile(source: SourceStatus, now: float) -> str:
-    usable, wanting = is_usable(source), needs_person(source)
-    mark = "bad" if not usable else "warn" if wanting else "good"
-    rows = [
-        ("account", source.account_id or "unknown"),
-        ("access token expires", moment(source.expires_at, now)),
-        ("next refresh", moment(source.refresh_at, now)),
-        ("last refresh", _last(source.last_refreshed_at, now)),
-        ("generation", str(source.generation)),
-        ("store", source.store),
-    ]
-    if source.in_memory_only:
-        rows.append(("saved", "no: the store could not be written"))
-    if source.last_error is not None:
-        rows.append(("last error", source.last_error))
-    state = source.state.replace("_", " ")
-    reason = f" ({source.reason})" if source.reason else ""
+    mark = "bad" if not source.is_usable else "warn" if source.needs_person else "good"
     title = (
-        f'<h2>{escape(source.profile)}: <span class="{mark}">{escape(state + reason)}'
+        f"<h2>{escape(source.profile)}: "
+        f'<span class="{mark}">{escape(source_state(source))}</span></h2>'
     )
-    box = f'<p class="remedy">{escape(remedy(source))}</p>' if wanting else ""
-    return f"{title}</span></h2>{box}{_table(rows)}"
-
-
-def _last(seconds: float | None, now: float) -> str:
-    return "none since the start" if seconds is None else moment(seconds, now)
+    box = (
+        f'<p class="remedy">{escape(remedy(source))}</p>' if source.needs_person else ""
+    )
+    return f"{title}{box}{_table(source_rows(source, now))}"
 
 
 def _table(rows: Iterable[tuple[str, str]]) -> str:

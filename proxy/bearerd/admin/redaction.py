@@ -1,7 +1,7 @@
-"""Takes secrets out of what the program emits. Pure.
+"""Removes secrets from what the program emits. Pure.
 
-The last line of defence: values that hold secrets do not print them in the first place.
-What is hidden here is told by its field's name, by its shape, or by being known.
+The last line of defence: a value that has a secret does not print it. A secret is
+recognised by the name of its field, by its shape, or because it is a known one.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from typing import Final
 
 HIDDEN: Final = "(hidden)"
 
-SHORTEST_KNOWN_CHARACTERS: Final = 8
-"""A known secret shorter than this would tear holes into innocent words."""
+SHORTEST_SECRET_CHARACTERS: Final = 8
+"""A shorter known secret is not searched for: it may be a part of ordinary words."""
 
 _SECRET_FIELD: Final = re.compile(
     r"(?:^|[_-])(?:(?:access|refresh|id|bearer|auth)[_-]?token|token|secret|password"
@@ -25,13 +25,13 @@ _SECRET_FIELD: Final = re.compile(
 _TOKEN = r"[A-Za-z0-9._~+/=-]"  # RFC 6750 section 2.1: b64token  # noqa: S105
 
 _SHAPES: Final = (
-    # A JWT, whole or cut off: its header begins with {" in base64url.
+    # A JWT, complete or cut off: its header begins with {" in base64url.
     (re.compile(r"\beyJ[A-Za-z0-9_-]{6,}(?:\.[A-Za-z0-9_-]*){0,4}"), HIDDEN),
     (re.compile(rf"\b(bearer|basic)\s+{_TOKEN}{{6,}}", re.IGNORECASE), rf"\1 {HIDDEN}"),
-    # OpenAI's refresh tokens and opaque access tokens, and our sandbox's.
+    # OpenAI's refresh tokens and opaque access tokens, and the sandbox's.
     (re.compile(rf"\b(?:sandbox-)?(?:rt|at)[._-](?=\S*\d){_TOKEN}{{6,}}"), HIDDEN),
     (re.compile(r"\b(?:sk|sess)-[A-Za-z0-9_-]{12,}"), HIDDEN),
-    # A field of a JSON text, of a form, or of a query.
+    # A field of JSON, of a form, or of a query.
     (
         re.compile(
             r"([\"']?\b(?:access_token|refresh_token|id_token|client_secret|client_key"
@@ -48,24 +48,24 @@ _SHAPES: Final = (
 
 
 class Redaction:
-    """Hides secrets, among them the *known* ones, in values of any depth."""
+    """Replaces secrets, the *known* ones among them, in text and in nested values."""
 
     def __init__(self, known: Iterable[str] = ()) -> None:
-        long_enough = {s for s in known if len(s) >= SHORTEST_KNOWN_CHARACTERS}
+        long_enough = {s for s in known if len(s) >= SHORTEST_SECRET_CHARACTERS}
         # The longest first: one secret may be a part of another.
-        words = sorted(map(re.escape, long_enough), key=len, reverse=True)
-        self._known = re.compile("|".join(words)) if words else None
+        patterns = sorted(map(re.escape, long_enough), key=len, reverse=True)
+        self._known = re.compile("|".join(patterns)) if patterns else None
 
     def text(self, text: str) -> str:
         """Return *text* without secrets."""
         if self._known is not None:
             text = self._known.sub(HIDDEN, text)
-        for shape, instead in _SHAPES:
-            text = shape.sub(instead, text)
+        for shape, replacement in _SHAPES:
+            text = shape.sub(replacement, text)
         return text
 
     def fields(self, fields: Mapping[str, object]) -> dict[str, object]:
-        """Return *fields* without secrets, whatever they are nested in."""
+        """Return *fields* without secrets, at any depth."""
         return {name: self._field(name, value) for name, value in fields.items()}
 
     def _field(self, name: str, value: object) -> object:

@@ -1,4 +1,4 @@
-"""The responses of the admin listener: what each kind of them has in its head."""
+"""The responses of the admin listener: their header fields, and their JSON."""
 
 from __future__ import annotations
 
@@ -9,14 +9,16 @@ from typing import Final
 from aiohttp import web
 
 from bearerd.admin import guard, page
-from bearerd.admin.health import Health
+from bearerd.admin.health import Health, Readiness, remedy
+from bearerd.admin.status import ServiceStatus, status_document
+from bearerd.credential.status import SourceStatus
 from bearerd.errors import BearerdError
 
 METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
-"""Of Prometheus' text format, whoever asks."""
+"""Prometheus' text format, whatever Accept asks for."""
 
-# What each response says, so that a browser neither keeps, frames nor guesses at it.
-SAFETY: Final = {
+# In every response: a browser neither stores it, nor frames it, nor guesses its type.
+SAFETY_FIELDS: Final = {
     "Server": "bearerd",
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
@@ -26,32 +28,66 @@ SAFETY: Final = {
 }
 
 
-def of_page(text: str) -> web.Response:
+def page_response(text: str) -> web.Response:
     """Return the status page."""
     headers = {
-        **SAFETY,
-        "Content-Security-Policy": page.policy(),
+        **SAFETY_FIELDS,
+        "Content-Security-Policy": page.content_security_policy(),
         "Refresh": str(page.RELOAD_SECONDS),
     }
     return web.Response(text=text, content_type="text/html", headers=headers)
 
 
-def of_metrics(text: bytes) -> web.Response:
+def metrics_response(text: bytes) -> web.Response:
     """Return the metrics."""
-    return web.Response(body=text, headers={**SAFETY, "Content-Type": METRICS_TYPE})
+    return web.Response(
+        body=text, headers={**SAFETY_FIELDS, "Content-Type": METRICS_TYPE}
+    )
 
 
-def of_stream() -> web.StreamResponse:
-    """Return the head of an event stream."""
-    return web.StreamResponse(headers={**SAFETY, "Content-Type": "text/event-stream"})
+def event_stream_response() -> web.StreamResponse:
+    """Return an event stream, to which nothing is written yet."""
+    return web.StreamResponse(
+        headers={**SAFETY_FIELDS, "Content-Type": "text/event-stream"}
+    )
 
 
-def of_health(response: Health) -> web.Response:
-    """Return the response of a health check."""
-    return of_document(response.status, response.document)
+def livez_response() -> web.Response:
+    """Return that the process responds."""
+    return json_response(HTTPStatus.OK, {"status": "ok"})
 
 
-def of_document(
+def readyz_response(readiness: Readiness) -> web.Response:
+    """Return *readiness*, with 503 if the daemon is not ready."""
+    missing = [_missing(source) for source in readiness.unusable]
+    if readiness.is_ready:
+        return json_response(HTTPStatus.OK, {"status": "ready", "missing": missing})
+    return json_response(
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        {"status": "unready", "why": readiness.reason, "missing": missing},
+    )
+
+
+def healthz_response(health: Health) -> web.Response:
+    """Return *health*, always with 200: a restart would repair nothing of it."""
+    return json_response(
+        HTTPStatus.OK,
+        {
+            "status": "ok" if health.is_ok else "degraded",
+            "draining": health.is_draining,
+            "missing": [_missing(source) for source in health.needing_person],
+            "last_errors": {one.profile: one.last_error for one in health.failing},
+            "in_memory_only": [one.profile for one in health.unsaved],
+        },
+    )
+
+
+def status_response(status: ServiceStatus) -> web.Response:
+    """Return *status*."""
+    return json_response(HTTPStatus.OK, status_document(status))
+
+
+def json_response(
     status: HTTPStatus, document: object, headers: dict[str, str] | None = None
 ) -> web.Response:
     """Return *document* as JSON."""
@@ -60,12 +96,12 @@ def of_document(
         status=status,
         text=text,
         content_type="application/json",
-        headers={**SAFETY, **(headers or {})},
+        headers={**SAFETY_FIELDS, **(headers or {})},
     )
 
 
-def of_refusal(error: BearerdError) -> web.Response:
-    """Return *error* in the shape in which all of bearerd's own responses are."""
+def error_response(error: BearerdError) -> web.Response:
+    """Return *error* in the form that all of bearerd's error responses have."""
     headers = {"x-bearerd-error": error.code}
     if error.status is HTTPStatus.METHOD_NOT_ALLOWED:
         headers["Allow"] = ", ".join(guard.METHODS)
@@ -77,4 +113,14 @@ def of_refusal(error: BearerdError) -> web.Response:
         "code": error.code,
         "param": None,
     }
-    return of_document(error.status, {"error": told}, headers)
+    return json_response(error.status, {"error": told}, headers)
+
+
+def _missing(source: SourceStatus) -> dict[str, object]:
+    return {
+        "profile": source.profile,
+        "state": source.state,
+        "reason": source.reason,
+        "store": source.store,
+        "remedy": remedy(source),
+    }

@@ -1,7 +1,7 @@
 """The admin listener: status page, health, metrics and events, for GET and HEAD.
 
-Knows what to answer from callables and values that it is given; holds no credential and
-starts nothing. Accesses are logged nowhere.
+Its responses are made from the values and callables that it is given. It has no
+credential, and keeps no access log.
 """
 
 from __future__ import annotations
@@ -10,16 +10,16 @@ import asyncio
 import os
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import suppress
-from http import HTTPStatus
 from typing import Final, TypeAlias
 
 from aiohttp import web
 
 from bearerd.address import Address, is_loopback_host
-from bearerd.admin import guard, health, page, responses
+from bearerd.admin import guard, page, responses
 from bearerd.admin.feed import EventFeed
-from bearerd.admin.health import ServiceStatus
+from bearerd.admin.health import check_health, check_readiness
 from bearerd.admin.metrics import Metrics
+from bearerd.admin.status import ServiceStatus
 from bearerd.clock import Clock
 from bearerd.errors import BearerdError, NotFound, StartError
 
@@ -34,16 +34,16 @@ PATHS: Final = (
 )
 
 PING_SECONDS: Final = 15.0
-"""A comment in a silent event stream, so that proxies on the way keep it open."""
+"""The interval of comments in an idle event stream: proxies close a silent one."""
 
 STOP_SECONDS: Final = 1.0
-"""How long answers may take once the listener closes; none is worth waiting for."""
+"""How long responses may take after the listener has closed."""
 
 Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class AdminServer:
-    """One listener, on one address or several. Owns its sockets and nothing else."""
+    """One listener, on one or several addresses. Owns its sockets and nothing else."""
 
     def __init__(
         self,
@@ -68,23 +68,18 @@ class AdminServer:
 
     @property
     def addresses(self) -> tuple[Address, ...]:
-        """The addresses that are open, with the ports that the system chose."""
+        """The open addresses, with the ports that the system chose."""
         return self._bound
 
     async def start(self) -> tuple[Address, ...]:
         """Open all addresses and return them with their ports.
 
         Raises:
-            StartError: one of them cannot be had; none is open then.
+            StartError: one of them cannot be opened; then none is open.
         """
         app = web.Application(middlewares=[self._respond])
-        app.router.add_get("/", self._page)
-        app.router.add_get("/livez", self._livez)
-        app.router.add_get("/readyz", self._readyz)
-        app.router.add_get("/healthz", self._healthz)
-        app.router.add_get("/metrics", self._metrics_text)
-        app.router.add_get("/api/status", self._status_document)
-        app.router.add_get("/api/events", self._events)
+        for path, handler in zip(PATHS, self._handlers(), strict=True):
+            app.router.add_get(path, handler)
         runner = self._runner = web.AppRunner(
             app, access_log=None, handle_signals=False, shutdown_timeout=STOP_SECONDS
         )
@@ -96,9 +91,21 @@ class AdminServer:
             raise
         return self._bound
 
+    def _handlers(self) -> tuple[Handler, ...]:
+        """Return the handler of each of `PATHS`."""
+        return (
+            self._page,
+            self._livez,
+            self._readyz,
+            self._healthz,
+            self._metrics_text,
+            self._status_document,
+            self._events,
+        )
+
     async def stop(self) -> None:
-        """Close all addresses and let the subscribers of events go."""
-        self._feed.end()
+        """Close all addresses and end the event streams."""
+        self._feed.close()
         runner, self._runner = self._runner, None
         self._bound = ()
         if runner is not None:
@@ -113,22 +120,23 @@ class AdminServer:
                 method=request.method,
                 host=request.headers.get("Host", ""),
                 origin=request.headers.get("Origin"),
-                is_loopback=self._came_by_loopback(request),
+                is_loopback=self._is_loopback(request),
                 allowed_hosts=self._allowed_hosts,
             )
             return await handler(request)
         except BearerdError as error:
-            return responses.of_refusal(error)
+            return responses.error_response(error)
         except web.HTTPNotFound:
             paths = ", ".join(PATHS)
-            return responses.of_refusal(
-                NotFound(f"{request.path}: not here; there are: {paths}")
+            return responses.error_response(
+                NotFound(f"{request.path}: no such path; there are: {paths}")
             )
 
-    def _came_by_loopback(self, request: web.Request) -> bool:
-        """True when the listener it came by is open to this machine alone.
+    def _is_loopback(self, request: web.Request) -> bool:
+        """Return True if the request's listener is open to this machine only.
 
-        A listener on all addresses is reached by loopback too, from a reverse proxy.
+        A connection to a listener on all addresses may use loopback as well, for instance
+        from a reverse proxy; such a listener is not meant for this machine only.
         """
         here = request.transport and request.transport.get_extra_info("sockname")
         if not isinstance(here, tuple):
@@ -140,36 +148,36 @@ class AdminServer:
         return is_loopback_host(here[0]) and not is_wide
 
     async def _page(self, _: web.Request) -> web.Response:
-        return responses.of_page(page.render(self._status(), self._clock.now()))
+        return responses.page_response(page.render(self._status(), self._clock.now()))
 
     async def _livez(self, _: web.Request) -> web.Response:
-        return responses.of_health(health.livez())
+        return responses.livez_response()
 
     async def _readyz(self, _: web.Request) -> web.Response:
-        return responses.of_health(health.readyz(self._status()))
+        return responses.readyz_response(check_readiness(self._status()))
 
     async def _healthz(self, _: web.Request) -> web.Response:
-        return responses.of_health(health.healthz(self._status()))
+        return responses.healthz_response(check_health(self._status()))
 
     async def _metrics_text(self, _: web.Request) -> web.Response:
-        return responses.of_metrics(self._metrics.text())
+        return responses.metrics_response(self._metrics.text())
 
     async def _status_document(self, _: web.Request) -> web.Response:
-        return responses.of_document(HTTPStatus.OK, health.document(self._status()))
+        return responses.status_response(self._status())
 
     async def _events(self, request: web.Request) -> web.StreamResponse:
         with self._feed.subscribe() as subscription:
-            response = responses.of_stream()
+            response = responses.event_stream_response()
             await response.prepare(request)
             if request.method == "HEAD":
                 return response
-            await response.write(b": the events of bearerd, as they happen\n\n")
+            await response.write(b": events of bearerd\n\n")
             while True:
                 try:
                     async with asyncio.timeout(self._ping_seconds):
                         frame = await subscription.next()
                 except TimeoutError:
-                    frame = b": still here\n\n"
+                    frame = b": keep-alive\n\n"
                 if frame is None:
                     return response
                 await response.write(frame)

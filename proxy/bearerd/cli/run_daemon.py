@@ -13,9 +13,9 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 
-from bearerd.admin.health import ServiceStatus
 from bearerd.admin.log import EventLog
-from bearerd.cli.banner import first_words
+from bearerd.admin.status import ServiceStatus
+from bearerd.cli.banner import banner
 from bearerd.cli.signals import handle_signals
 from bearerd.clock import Clock
 from bearerd.errors import ExitCode
@@ -74,7 +74,7 @@ def run_daemon(settings: Settings) -> int:
         clock=clock,
         log_format=settings.log_format,
         level=settings.log_level,
-        known=[secret for secret in (own, settings.upstream_proxy) if secret],
+        secrets=[secret for secret in (own, settings.upstream_proxy) if secret],
     )
     logging.getLogger().addHandler(log.handler())
 
@@ -85,7 +85,7 @@ def run_daemon(settings: Settings) -> int:
         if made is not None:
             log.write("info", "key.created", name="default", path=str(made))
         if settings.log_format != "json" and sys.stderr.isatty():
-            sys.stderr.write(first_words(status, keys, settings) + "\n")
+            sys.stderr.write(banner(status, keys, settings) + "\n")
 
     async def serve() -> int:
         stop = asyncio.Event()

@@ -1,42 +1,36 @@
-"""The status as lines for a person. Pure."""
+"""The output of `bearerd status`, as lines."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator
 
-from bearerd.admin.page import moment
+from bearerd.admin.health import remedy
+from bearerd.admin.status import ServiceStatus
+from bearerd.admin.status_text import Rows, service_rows, source_rows, source_state
+from bearerd.credential.status import SourceStatus
+
+LABEL_WIDTH = 20
 
 
-def lines(document: Mapping[str, Any], now: float) -> Iterator[str]:
-    """Give the lines of a status document. *now* is epoch seconds."""
-    if document["running"]:
-        version, since = document["version"], moment(document["started_at"], now)
-        yield f"bearerd {version} is {'stopping' if document['draining'] else 'running'}"
-        yield f"  since          {since}"
-        yield f"  relay          {', '.join(document['relay'])}"
-        yield f"  requests       {document['requests_in_flight']} in flight"
-        yield f"  streams        {document['streams_active']}"
+def status_lines(
+    status: ServiceStatus | None, sources: Iterable[SourceStatus], now: float
+) -> Iterator[str]:
+    """Yield the lines for a daemon, and for the profiles that were asked for.
+
+    *status* is None if no daemon runs. *now* is epoch seconds.
+    """
+    if status is None:
+        yield "bearerd is not running; this is the login in the store"
     else:
-        yield "bearerd is not running; this is what the store holds"
-    for profile in document["profiles"]:
-        yield from _profile(profile, now)
+        yield f"bearerd {status.version} is running"
+        yield from _lines(service_rows(status, now))
+    for source in sources:
+        yield f"{source.profile}: {source_state(source)}"
+        if source.needs_person:
+            yield from _lines([("to do", remedy(source))])
+        yield from _lines(source_rows(source, now))
 
 
-def _profile(profile: Mapping[str, Any], now: float) -> Iterator[str]:
-    reason = f" ({profile['reason']})" if profile["reason"] else ""
-    yield f"{profile['profile']}: {profile['state'].replace('_', ' ')}{reason}"
-    if profile["message"]:
-        yield f"  to do          {profile['message']}"
-    if profile["account_id"]:
-        yield f"  account        {profile['account_id']}"
-    for name, key in (("expires", "expires_at"), ("next refresh", "refresh_at")):
-        if profile[key] is not None:
-            yield f"  {name:14} {moment(profile[key], now)}"
-    if profile["last_refreshed_at"] is not None:
-        yield f"  last refresh   {moment(profile['last_refreshed_at'], now)}"
-    if profile["in_memory_only"]:
-        yield "  saved          no: the store could not be written"
-    if profile["last_error"]:
-        yield f"  last error     {profile['last_error']}"
-    yield f"  store          {profile['store']}"
+def _lines(rows: Rows) -> Iterator[str]:
+    for label, value in rows:
+        yield f"  {label:{LABEL_WIDTH}} {value}"

@@ -35,6 +35,24 @@ class SourceStatus:
     in_memory_only: bool
     last_error: str | None
 
+    @property
+    def is_ready(self) -> bool:
+        """Return True if requests get the credential that is cached now."""
+        return self.state == "ready"
+
+    @property
+    def is_usable(self) -> bool:
+        """Return True if requests get a credential, perhaps after a refresh."""
+        return self.state in {"ready", "expired"}
+
+    @property
+    def needs_person(self) -> bool:
+        """Return True if an operator has to act, now or before the token expires.
+
+        The one rule behind health, status page, metrics and `bearerd status --check`.
+        """
+        return not self.is_usable or self.message is not None
+
 
 def described(
     profile: str,

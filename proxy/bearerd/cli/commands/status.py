@@ -1,16 +1,18 @@
-"""`bearerd status`: how the login is, and whether the daemon runs."""
+"""`bearerd status`: the state of the login and of the daemon."""
 
 from __future__ import annotations
 
-import dataclasses
 import json as json_text
-from typing import Annotated, Any, Final
+from collections.abc import Sequence
+from typing import Annotated
 
 import typer
 
+from bearerd.admin.status import ServiceStatus, parse_status, source_document
 from bearerd.cli.admin_client import get_json
 from bearerd.cli.flags import AUTHORITY, STORE, with_settings
-from bearerd.cli.status_text import lines
+from bearerd.cli.status_text import status_lines
+from bearerd.credential.status import SourceStatus
 from bearerd.errors import ExitCode
 from bearerd.settings import Settings
 
@@ -27,60 +29,64 @@ def status(
     *,
     profile: Annotated[
         str | None,
-        typer.Option("--profile", metavar="NAME", help="One login; all if not given."),
+        typer.Option("--profile", metavar="NAME", help="Only this profile."),
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print the status as JSON.")
+    ] = False,
     check: Annotated[
         bool,
         typer.Option(
             "--check",
-            help="Exit with 0 if all is well, 3 if a sign-in is needed, 1 if the daemon "
-            "does not run or waits for an authority.",
+            help="Exit with 0 if all is well, with 3 if a sign-in is needed, and with 1 "
+            "if the daemon does not run or the authority fails.",
         ),
     ] = False,
 ) -> int:
-    """Say how the login is, and whether the daemon runs.
+    """Show the state of the login and of the daemon.
 
-    The daemon is asked by its admin listener. If none answers, the store is read.
+    The daemon is asked through its admin listener. If it does not run, the login in the
+    store is shown.
     """
     names = [settings.profile(profile).name] if profile else list(settings.profiles)
     document = get_json(settings.admin_listen, "/api/status")
     if document is None:
-        document = {"running": False, "profiles": _read(settings, names)}
+        daemon, sources = None, _read_stores(settings, names)
+        document = {
+            "running": False,
+            "profiles": [source_document(source) for source in sources],
+        }
     else:
-        kept = [one for one in document["profiles"] if one["profile"] in names]
-        document = {"running": True, **document, "profiles": kept}
+        profiles = document.get("profiles", [])
+        shown = [one for one in profiles if one.get("profile") in names]
+        document = {"running": True, **document, "profiles": shown}
+        daemon = parse_status(document)
+        sources = daemon.sources
     if json:
         typer.echo(json_text.dumps(document, indent=2))
     else:
         from time import time
 
-        typer.echo("\n".join(lines(document, time())))
-    return _verdict(document) if check else 0
+        typer.echo("\n".join(status_lines(daemon, sources, time())))
+    return _verdict(daemon, sources) if check else ExitCode.OK
 
 
-def _read(settings: Settings, names: list[str]) -> list[dict[str, Any]]:
-    """Return what the stores of the profiles hold."""
+def _read_stores(settings: Settings, names: Sequence[str]) -> tuple[SourceStatus, ...]:
+    """Return the status of the logins in the stores of these profiles."""
     from bearerd.cli.one_shot import with_source
     from bearerd.credential.source import CredentialSource
-    from bearerd.credential.status import SourceStatus
 
-    async def look(source: CredentialSource) -> SourceStatus:
+    async def read(source: CredentialSource) -> SourceStatus:
         await source.reload_if_changed()
         return source.status()
 
-    found = [with_source(settings, name, look) for name in names]
-    return [dataclasses.asdict(one) for one in found]
+    return tuple(with_source(settings, name, read) for name in names)
 
 
-def _verdict(document: dict[str, Any]) -> int:
-    profiles = document["profiles"]
-    if any(one["state"] in SIGN_IN_STATES or one["message"] for one in profiles):
+def _verdict(daemon: ServiceStatus | None, sources: Sequence[SourceStatus]) -> ExitCode:
+    if any(source.needs_person for source in sources):
         return ExitCode.SIGN_IN_NEEDED
-    is_well = document["running"] and all(
-        one["state"] == "ready" and not one["last_error"] for one in profiles
+    is_well = daemon is not None and all(
+        source.is_ready and not source.last_error for source in sources
     )
     return ExitCode.OK if is_well else ExitCode.FAILED
-
-
-SIGN_IN_STATES: Final = frozenset({"login_required", "account_changed"})
