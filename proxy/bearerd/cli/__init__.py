@@ -1,7 +1,6 @@
-"""The command line: `bearerd COMMAND`. One file a command: parse, call, print.
+"""The command line: `bearerd COMMAND`. One file for each command, in `commands`.
 
-Exit codes: 0 done, 1 failed, 2 wrong usage, 3 a sign-in is needed, 130 interrupted.
-Answers go to stdout, everything else to stderr.
+`errors.ExitCode` has the exit codes. Results go to stdout, everything else to stderr.
 """
 
 from __future__ import annotations
@@ -12,21 +11,21 @@ from typing import Final
 from bearerd.cli.program import run
 
 COMMANDS: Final = {
-    "serve": "Run the daemon that agents talk to.",
-    "login": "Sign in, and keep the login in this profile's store.",
-    "logout": "Sign the login out, and remove its file.",
-    "status": "Say how the login is, and whether the daemon runs.",
+    "serve": "Run the daemon that agents connect to.",
+    "login": "Sign in, and store the login of a profile.",
+    "logout": "Sign out, and remove the stored login.",
+    "status": "Show the state of the login and of the daemon.",
     "token": "Print a valid access token.",
-    "key": "Make, list and revoke client keys.",
-    "adopt": "Go on with the account that the store holds now.",
-    "doctor": "Look at settings, store, login and ports; say what to do.",
+    "key": "Create, list and revoke client keys.",
+    "adopt": "Confirm the account that the store has now.",
+    "doctor": "Check settings, store, login and ports, and suggest remedies.",
     "demo": "Show agents that share one login, without bearerd and through it.",
-    "selftest": "Prove that processes on one store refresh once, on this machine.",
-    "sandbox": "Run a stand-in authority and upstream, for tests of your own.",
+    "selftest": "Verify that processes on one store refresh once, on this machine.",
+    "sandbox": "Run a stand-in authority and upstream, for your own tests.",
 }
-"""Each command and its line of help; the command is `register` of its module here."""
+"""Each command and its line of help. The module of that name has its `register`."""
 
 
 def main() -> int:
-    """Run the command that this process was started with; return its exit code."""
+    """Run the command line of this process and return its exit code."""
     return run(COMMANDS, sys.argv[1:])

@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from bearerd.builders import open_source
-from bearerd.cli.program import complain
+from bearerd.cli.program import print_stderr
 from bearerd.cli.signals import handle_signals
 from bearerd.credential.source import CredentialSource
 from bearerd.events import CredentialHeldInMemory, Event
@@ -37,30 +37,30 @@ def run_async(work: Coroutine[Any, Any, T]) -> T:
         raise KeyboardInterrupt from None
 
 
-def with_source(
+def run_with_source(
     settings: Settings,
     profile: str,
-    ask: Callable[[CredentialSource], Coroutine[Any, Any, T]],
+    use: Callable[[CredentialSource], Coroutine[Any, Any, T]],
 ) -> T:
-    """Return what *ask* makes of the profile's source.
+    """Open the credential source of *profile*, and return the result of *use*.
 
-    A refresh that it began lands and is stored before this returns.
+    A refresh that *use* starts is stored before this returns.
 
     Raises:
-        BearerdError: as *ask* does; ConfigurationError if there is no such profile.
+        BearerdError: as *use* does; ConfigurationError if there is no such profile.
     """
 
     async def opened() -> T:
-        async with open_source(settings, profile, tell) as source:
-            return await ask(source)
+        async with open_source(settings, profile, _print_event) as source:
+            return await use(source)
 
     return asyncio.run(opened())
 
 
-def tell(event: Event) -> None:
-    """Say what a person must know and no error says."""
+def _print_event(event: Event) -> None:
+    """Print the one event that no error reports: a new login that could not be stored."""
     if isinstance(event, CredentialHeldInMemory):
-        complain(
+        print_stderr(
             f"the new login of profile {event.profile} could not be stored and is lost "
-            f"with this command: {event.reason}"
+            f"when this command ends: {event.reason}"
         )

@@ -1,6 +1,6 @@
-"""The daemon's process: its loop, its signals, its log, and its first words.
+"""Runs the daemon in this process: its event loop, its signals, its log and its banner.
 
-Loads the whole of the daemon, so it is imported by the command when it is called.
+Loads all of the daemon, so the command imports this module when it is called.
 """
 
 from __future__ import annotations
@@ -61,38 +61,43 @@ class ShutdownSignals:
         return ExitCode.INTERRUPTED if is_interrupted else ExitCode.OK
 
 
-def run_daemon(settings: Settings) -> int:
-    """Serve until a signal ends it; return the exit code.
+def run_daemon(settings: Settings) -> ExitCode:
+    """Serve until a signal, and return the exit code.
 
     Raises:
-        BearerdError: it could not be started.
+        BearerdError: the daemon cannot start.
     """
     clock = Clock()
-    own = settings.client_key.get_secret_value() if settings.client_key else None
+    operator_key = (
+        settings.client_key.get_secret_value() if settings.client_key else None
+    )
     log = EventLog(
         sys.stderr,
         clock=clock,
         log_format=settings.log_format,
         level=settings.log_level,
-        secrets=[secret for secret in (own, settings.upstream_proxy) if secret],
+        secrets=[
+            secret for secret in (operator_key, settings.upstream_proxy) if secret
+        ],
     )
     logging.getLogger().addHandler(log.handler())
 
-    def started(status: ServiceStatus) -> None:
-        # Not before: where the port is taken, nothing is made.
-        keys = KeyRing.load(settings.keys_file, clock=clock, operator_key=own)
-        made = keys.create_first()
-        if made is not None:
-            log.write("info", "key.created", name="default", path=str(made))
+    def on_started(status: ServiceStatus) -> None:
+        # The listeners are open: if a port is in use, no key file is created.
+        keys = KeyRing.load(settings.keys_file, clock=clock, operator_key=operator_key)
+        key_file = keys.create_first()
+        if key_file is not None:
+            log.write("info", "key.created", name="default", path=str(key_file))
         if settings.log_format != "json" and sys.stderr.isatty():
             sys.stderr.write(banner(status, keys, settings) + "\n")
 
-    async def serve() -> int:
+    async def serve() -> ExitCode:
         stop = asyncio.Event()
         force = asyncio.Event()
         signals = ShutdownSignals(stop, force, os._exit)
         handle_signals(signals.on_signal)
-        await Service(settings, observe=log, clock=clock).run(stop, started, force)
+        service = Service(settings, observe=log, clock=clock)
+        await service.run(stop, on_started, force)
         return signals.exit_code
 
     raise_descriptor_limit()
@@ -101,21 +106,21 @@ def run_daemon(settings: Settings) -> int:
 
 
 def raise_descriptor_limit() -> None:
-    """Allow as many open connections as the system lets us: a stream takes two.
+    """Raise the limit on open files to the highest allowed: a stream takes two of them.
 
-    The soft limit is 1024 in most places, for the sake of programs that use select(2).
+    The soft limit is 1024 on most systems, because select(2) can handle no more.
     """
     try:
         import resource
     except ImportError:
-        return  # not on Windows, where there is no such limit
+        return  # Windows, which has no such limit
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """Return uvloop's, or None for asyncio's own where there is no uvloop."""
+    """Return uvloop's factory, or None for asyncio's own if uvloop is not installed."""
     try:
         import uvloop
     except ImportError:

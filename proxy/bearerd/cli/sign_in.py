@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from bearerd.builders import LOCK_GRACE_SECONDS, authority_client, tls_context
-from bearerd.cli.program import complain
+from bearerd.cli.program import print_stderr
 from bearerd.clock import Clock
 from bearerd.credential.authority.client import AuthorityClient
 from bearerd.credential.authority.errors import CallFailed, RevocationFailed
@@ -61,7 +61,7 @@ async def sign_in(
             return credential
         is_shared = sharing(profile.store, previous, _codex_file()) != "none"
         if is_shared and revoke_previous is RevokePrevious.UNLESS_SHARED:
-            complain("the previous login was not revoked, because Codex has it too")
+            print_stderr("the previous login was not revoked, because Codex has it too")
         else:
             await _revoke(client, previous)
         return credential
@@ -94,7 +94,7 @@ async def _revoke(client: AuthorityClient, login: Credential) -> None:
     try:
         await revoke(client, login)
     except (CallFailed, RevocationFailed) as failure:
-        complain(
+        print_stderr(
             "warning: the previous login is not revoked and stays valid at the "
             f"authority: {failure.message}"
         )

@@ -1,6 +1,6 @@
-"""What a sign-in needs of the terminal: lines that are typed, and a browser.
+"""The terminal of a sign-in: typed lines, and a browser.
 
-Both wait in threads that nobody waits for, so that the command can end at any time.
+Both block in daemon threads, so that the command can end at any time.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ CHUNK_BYTES: Final = 4096
 
 
 async def typed_lines(descriptor: int) -> AsyncIterator[str]:
-    """Give each line that comes by *descriptor*, until its end."""
+    """Yield each line that is read from *descriptor*, until its end."""
     loop = asyncio.get_running_loop()
     chunks: asyncio.Queue[bytes] = asyncio.Queue()
 
     def read() -> None:
-        # By the descriptor: the lock of sys.stdin would be held at the program's end.
+        # Not by sys.stdin: this thread would hold its lock when the interpreter ends.
         chunk = b"-"
         while chunk:
             try:
@@ -41,20 +41,24 @@ async def typed_lines(descriptor: int) -> AsyncIterator[str]:
 
 
 def open_browser(url: str) -> None:
-    """Open *url*, without waiting for what comes of it."""
+    """Open *url* in a browser, and return without waiting for it."""
     threading.Thread(
         target=webbrowser.open, args=(url,), daemon=True, name="browser"
     ).start()
 
 
 def has_browser(environ: Mapping[str, str], platform: str) -> bool:
-    """Say whether a browser would show where this person sits.
+    """Return True if a browser would open on the screen of this user.
 
-    Not over ssh; and on systems with X11 or Wayland only where one of them is, since a
-    browser in the terminal would take it away from us. *platform* as in `sys.platform`.
+    1. Not over ssh: it would open on another machine.
+    2. On macOS and Windows there is a screen.
+    3. Elsewhere only with X11 or Wayland: a browser in the terminal would take the
+       terminal from the command.
+
+    *platform* is `sys.platform`.
     """
-    if environ.get("SSH_CONNECTION") or environ.get("SSH_TTY"):
+    if environ.get("SSH_CONNECTION") or environ.get("SSH_TTY"):  # 1
         return False
-    if platform in {"darwin", "win32"}:
+    if platform in {"darwin", "win32"}:  # 2
         return True
-    return bool(environ.get("DISPLAY") or environ.get("WAYLAND_DISPLAY"))
+    return bool(environ.get("DISPLAY") or environ.get("WAYLAND_DISPLAY"))  # 3

@@ -1,11 +1,11 @@
-"""`bearerd adopt`: yes, this other account is the one."""
+"""`bearerd adopt`: confirms that a profile now belongs to another account."""
 
 from __future__ import annotations
 
 import typer
 
 from bearerd.cli.flags import AUTHORITY, STORE, Profile, with_settings
-from bearerd.errors import StoreError
+from bearerd.errors import ExitCode, StoreError
 from bearerd.settings import Settings
 
 
@@ -16,20 +16,20 @@ def register(program: typer.Typer) -> None:
 
 @with_settings(*STORE, *AUTHORITY)
 def adopt(settings: Settings, *, profile: Profile = "default") -> int:
-    """Go on with the account that the store holds now.
+    """Confirm the account that the store has now.
 
-    A profile belongs to one account. When its file suddenly holds another, requests are
-    answered `account_changed`, because agents would write into somebody else's account.
-    This command says that the change is meant.
+    A profile belongs to one account. If its file suddenly has another one, requests get
+    `account_changed`: otherwise agents would write into a wrong account. This command
+    confirms that the change is intended.
     """
-    from bearerd.cli.one_shot import with_source
+    from bearerd.cli.one_shot import run_with_source
 
     try:
-        credential = with_source(settings, profile, lambda source: source.adopt())
+        credential = run_with_source(settings, profile, lambda source: source.adopt())
     except TimeoutError as error:
         raise StoreError(
             f"{error}: another process has held this lock for too long; try again"
         ) from error
     account = credential.account_id or "an account that its token does not name"
     typer.echo(f"profile {profile} now belongs to {account}")
-    return 0
+    return ExitCode.OK

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from bearerd.cli.program import complain
+from bearerd.cli.program import print_stderr
 from bearerd.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def demo(
         typer.echo(f"\n{NEXT_STEPS}", err=True)
     if not result.is_flawless:
         refreshes = len(result.plan.revocations)
-        complain(
+        print_stderr(
             f"through bearerd, every request should be answered, with {refreshes} "
             "refreshes and no refresh_token_reused"
         )

@@ -1,4 +1,4 @@
-"""`bearerd key`: the keys that let clients in."""
+"""`bearerd key`: creates, lists and revokes client keys."""
 
 from __future__ import annotations
 
@@ -9,20 +9,21 @@ from typing import Annotated
 import typer
 
 from bearerd.cli.flags import STORE, Profile, with_settings
-from bearerd.cli.program import show_help
+from bearerd.cli.program import require_subcommand
+from bearerd.errors import ExitCode
 from bearerd.keys.ring import KeyRing
 from bearerd.settings import Settings
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="The client that has it.")]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="The name of the client.")]
 
 
 def register(program: typer.Typer) -> None:
-    """Add the command and its three parts to *program*."""
+    """Add the command and its three subcommands to *program*."""
     group = typer.Typer(
         rich_markup_mode=None,
-        help="Make, list and revoke client keys. A running daemon follows by itself.",
+        help="Create, list and revoke client keys. A running daemon needs no restart.",
     )
-    group.callback(invoke_without_command=True)(show_help)
+    group.callback(invoke_without_command=True)(require_subcommand)
     group.command("create", epilog="Example: bearerd key create laptop")(create)
     group.command("list", epilog="Example: bearerd key list --json")(list_)
     group.command("revoke", epilog="Example: bearerd key revoke laptop")(revoke)
@@ -31,50 +32,58 @@ def register(program: typer.Typer) -> None:
 
 @with_settings(*STORE)
 def create(settings: Settings, name: Name, *, profile: Profile = "default") -> int:
-    """Make a key for the client NAME and print it. It is not shown again."""
+    """Create a key for the client NAME, and print it. It cannot be shown again."""
     settings.profile(profile)
-    key = ring(settings).create(name, profile)
-    typer.echo(f"the key of {name}; only its SHA-256 is kept:", err=True)
+    key = load_keys(settings).create(name, profile)
+    typer.echo(f"the key of {name}; only its SHA-256 is stored:", err=True)
     typer.echo(key)
-    return 0
+    return ExitCode.OK
 
 
 @with_settings(*STORE)
 def list_(
     settings: Settings,
     *,
-    json: Annotated[bool, typer.Option("--json", help="Print them as JSON.")] = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print the list as JSON.")
+    ] = False,
 ) -> int:
-    """List the keys: names, profiles, rights and dates."""
-    keys = [
-        {
-            "name": entry.name,
-            "profile": entry.profile,
-            "may": sorted(entry.may),
-            "created_at": entry.created_at,
-        }
-        for entry in ring(settings).entries()
-    ]
+    """List the keys: names, profiles, permissions and dates."""
+    entries = list(load_keys(settings).entries())
     if json:
-        typer.echo(json_text.dumps(keys, indent=2))
-        return 0
-    if not keys:
-        typer.echo("there is no key; make one with `bearerd key create NAME`", err=True)
-    for entry in ring(settings).entries():
-        made = datetime.fromtimestamp(entry.created_at, UTC).strftime("%Y-%m-%d %H:%M")
-        may = ",".join(sorted(entry.may))
-        typer.echo(f"{entry.name:24} {entry.profile:12} {may:8} {made} UTC")
-    return 0
+        document = [
+            {
+                "name": entry.name,
+                "profile": entry.profile,
+                "may": sorted(entry.may),
+                "created_at": entry.created_at,
+            }
+            for entry in entries
+        ]
+        typer.echo(json_text.dumps(document, indent=2))
+        return ExitCode.OK
+    if not entries:
+        typer.echo(
+            "there is no key; create one with `bearerd key create NAME`", err=True
+        )
+    for entry in entries:
+        created = datetime.fromtimestamp(entry.created_at, UTC)
+        permissions = ",".join(sorted(entry.may))
+        typer.echo(
+            f"{entry.name:24} {entry.profile:12} {permissions:8} "
+            f"{created:%Y-%m-%d %H:%M} UTC"
+        )
+    return ExitCode.OK
 
 
 @with_settings(*STORE)
 def revoke(settings: Settings, name: Name) -> int:
-    """Make the key of NAME good for nothing, in a running daemon too."""
-    ring(settings).revoke(name)
+    """Make the key of NAME invalid, in a running daemon too."""
+    load_keys(settings).revoke(name)
     typer.echo(f"the key of {name} is revoked", err=True)
-    return 0
+    return ExitCode.OK
 
 
-def ring(settings: Settings) -> KeyRing:
-    """Return the keys that these settings speak of."""
+def load_keys(settings: Settings) -> KeyRing:
+    """Return the client keys of these settings."""
     return KeyRing.load(settings.keys_file)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from bearerd.cli.flags import AUTHORITY, STORE, Profile, with_settings
-from bearerd.cli.program import complain
+from bearerd.cli.program import print_stderr
+from bearerd.errors import ExitCode
 from bearerd.settings import Settings
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def login(
     credential = run_async(sign_in(settings, chosen, flow, policy))
     account = credential.account_id or "an account that its token does not name"
     typer.echo(f"profile {profile} is signed in to {account}: {chosen.store}")
-    return 0
+    return ExitCode.OK
 
 
 async def _by_device(client: AuthorityClient) -> Credential:
@@ -100,7 +101,7 @@ def _by_browser(
             client,
             show_page=show_page,
             pasted_lines=typed_lines(STDIN),
-            on_mismatch=lambda why: complain(
+            on_mismatch=lambda why: print_stderr(
                 f"this is not the URL at which this sign-in ends: {why}"
             ),
         )

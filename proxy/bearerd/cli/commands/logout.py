@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from bearerd.cli.flags import AUTHORITY, STORE, Profile, with_settings
+from bearerd.errors import ExitCode
 from bearerd.settings import Settings
 
 
@@ -30,4 +31,4 @@ def logout(settings: Settings, *, profile: Profile = "default") -> int:
         typer.echo(f"profile {profile} is signed out; {chosen.store} is removed")
     else:
         typer.echo(f"profile {profile} was not signed in", err=True)
-    return 0
+    return ExitCode.OK

@@ -1,4 +1,4 @@
-"""`bearerd sandbox`: the stand-in authority and upstream by themselves."""
+"""`bearerd sandbox`: the stand-in authority and upstream, without a daemon."""
 
 from __future__ import annotations
 
@@ -19,9 +19,11 @@ if TYPE_CHECKING:
 
 LAST_PORT: Final = 65535
 TEN_DAYS_SECONDS: Final = 864000.0
-"""About what the real authority gives."""
+"""About as long as the real authority's tokens live."""
 
-Port = Annotated[int, typer.Option(min=0, max=LAST_PORT, help="0: any free port.")]
+Port = Annotated[
+    int, typer.Option(min=0, max=LAST_PORT, help="The port; 0 is any free one.")
+]
 
 
 def register(program: typer.Typer) -> None:
@@ -38,40 +40,41 @@ def sandbox(
     authority_port: Port = 0,
     upstream_port: Port = 0,
     access_lifetime_seconds: Annotated[
-        float, typer.Option(min=1, help="How long an access token lives.")
+        float, typer.Option(min=1, help="The lifetime of an access token.")
     ] = TEN_DAYS_SECONDS,
     auth_file: Annotated[
         Path | None,
         typer.Option(
             "--auth-file",
             metavar="PATH",
-            help="Write a made-up login there, as Codex's auth.json has it. A file that "
-            "is there already is left alone.",
+            help="Write a made-up login to this file, in the format of Codex's auth.json. "
+            "An existing file is not overwritten.",
         ),
     ] = None,
     json: Annotated[
         bool, typer.Option("--json", help="Print the addresses as one line of JSON.")
     ] = False,
 ) -> int:
-    """Run a stand-in authority and upstream, for tests of your own.
+    """Run a stand-in authority and upstream, for your own tests.
 
-    They listen on loopback, and all their tokens are made up. A refresh token is good
-    once; spending it twice revokes the login, as at the real authority. Ctrl-C ends it.
+    They listen on loopback, and all their tokens are made up. A refresh token can be
+    used once; using it twice revokes the login, as the real authority does. Ctrl-C ends
+    the sandbox.
     """
     if auth_file is not None and auth_file.exists():
         raise ConfigurationError(
-            f"--auth-file {auth_file}: is there already, and might be a real login; "
-            "name a file that is not there yet"
+            f"--auth-file {auth_file}: this file exists and may be a real login; name a "
+            "file that does not exist"
         )
 
-    def announce(running: Sandbox) -> None:
+    def on_started(running: Sandbox) -> None:
         if auth_file is not None:
-            _write(auth_file, running)
-        _say(running, auth_file, as_json=json)
+            _write_login(auth_file, running)
+        _print_addresses(running, auth_file, as_json=json)
 
     try:
         return asyncio.run(
-            _serve(announce, authority_port, upstream_port, access_lifetime_seconds)
+            _serve(on_started, authority_port, upstream_port, access_lifetime_seconds)
         )
     except OSError as error:
         raise StartError(
@@ -81,12 +84,12 @@ def sandbox(
 
 
 async def _serve(
-    announce: Callable[[Sandbox], None],
+    on_started: Callable[[Sandbox], None],
     authority_port: int,
     upstream_port: int,
     access_lifetime_seconds: float,
 ) -> int:
-    """Serve until a signal comes; return the exit code."""
+    """Serve until a signal, and return the exit code."""
     from bearerd.sandbox import serve_sandbox
 
     stop = asyncio.Event()
@@ -101,21 +104,23 @@ async def _serve(
         authority_port=authority_port,
         upstream_port=upstream_port,
         access_lifetime_seconds=access_lifetime_seconds,
-        announce=announce,
+        announce=on_started,
         stop=stop,
     )
     return ExitCode.INTERRUPTED if received[0] == signal.SIGINT else ExitCode.OK
 
 
-def _write(auth_file: Path, running: Sandbox) -> None:
+def _write_login(auth_file: Path, running: Sandbox) -> None:
     from bearerd.files import atomic
 
     document = json_text.dumps(running.auth_document(), indent=2)
     atomic.replace(auth_file, document.encode() + b"\n")
 
 
-def _say(running: Sandbox, auth_file: Path | None, *, as_json: bool) -> None:
-    """Print the addresses to stdout, as JSON or for a shell, and the rest to stderr."""
+def _print_addresses(
+    running: Sandbox, auth_file: Path | None, *, as_json: bool
+) -> None:
+    """Print the addresses on stdout, as JSON or for a shell, and the rest on stderr."""
     addresses = {
         "issuer_url": running.issuer_url,
         "token_url": running.token_url,
@@ -136,9 +141,9 @@ def _say(running: Sandbox, auth_file: Path | None, *, as_json: bool) -> None:
     typer.echo(
         f"\na made-up login   {login}\n"
         f"bearerd on it     bearerd serve --store {file}, with the lines above set\n"
-        f"what happened     curl -s {running.issuer_url}/sandbox/report\n"
-        f"what shall        curl -s {running.issuer_url}/sandbox/control {control}\n"
-        f"                  (a wrong name is answered with all names)\n"
-        f"the end           Ctrl-C",
+        f"a report          curl -s {running.issuer_url}/sandbox/report\n"
+        f"an action         curl -s {running.issuer_url}/sandbox/control {control}\n"
+        f"                  (the response to an unknown name lists all names)\n"
+        f"to stop it        Ctrl-C",
         err=True,
     )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bearerd.cli.program import complain
+from bearerd.cli.program import print_stderr
 from bearerd.errors import ExitCode, StoreError
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def selftest(
     else:
         typer.echo("\n".join(_lines(result)))
     if not result.is_flawless:
-        complain(
+        print_stderr(
             "processes on this store do not share one refresh; let only one process use "
             "it, or move it to a local file system. The last line of a daemon's log: "
             f"{result.last_log_line}"

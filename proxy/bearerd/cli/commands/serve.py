@@ -13,18 +13,19 @@ def register(program: typer.Typer) -> None:
     epilog = (
         "Example: bearerd serve --listen '127.0.0.1:8787, unix:/run/bearerd.sock'. "
         "Each flag is also an environment variable, BEARERD_NAME, and a key in the TOML "
-        "file; a flag beats the environment, and that beats the file."
+        "file. A flag overrides the environment, and the environment overrides the file."
     )
     program.command("serve", epilog=epilog)(serve)
 
 
 @with_settings()
 def serve(settings: Settings) -> int:
-    """Run the daemon that agents talk to.
+    """Run the daemon that agents connect to.
 
-    It makes a first client key if there is none, and says where. Without a credential it
-    runs and waits for one. SIGTERM and Ctrl-C let the requests in flight end; a second
-    signal breaks them off, and only a third a refresh that is under way.
+    It creates a first client key if there is none, and prints its place. It also starts
+    without a login, and uses one as soon as it appears. SIGTERM, SIGHUP and Ctrl-C let
+    the requests in flight end. A second signal aborts them, and a third also aborts a
+    refresh in progress.
     """
     from bearerd.cli.run_daemon import run_daemon
 

@@ -73,14 +73,14 @@ def status(
 
 def _read_stores(settings: Settings, names: Sequence[str]) -> tuple[SourceStatus, ...]:
     """Return the status of the logins in the stores of these profiles."""
-    from bearerd.cli.one_shot import with_source
+    from bearerd.cli.one_shot import run_with_source
     from bearerd.credential.source import CredentialSource
 
     async def read(source: CredentialSource) -> SourceStatus:
         await source.reload_if_changed()
         return source.status()
 
-    return tuple(with_source(settings, name, read) for name in names)
+    return tuple(run_with_source(settings, name, read) for name in names)
 
 
 def _verdict(daemon: ServiceStatus | None, sources: Sequence[SourceStatus]) -> ExitCode:

@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 
 from bearerd.cli.flags import AUTHORITY, STORE, Profile, with_settings
-from bearerd.cli.program import complain
+from bearerd.cli.program import print_stderr
+from bearerd.errors import ExitCode
 from bearerd.settings import Settings
 
 
@@ -29,16 +30,16 @@ def token(
 ) -> int:
     """Print a valid access token on stdout.
 
-    It is refreshed first if it has to be, under the lock that a running daemon uses too.
-    Agents that can set a base URL are better off with the relay and a client key: they
-    then hold nothing that is worth stealing.
+    The token is refreshed first if necessary, under the lock that a running daemon uses
+    as well. An agent with a configurable base URL should use the relay and a client key
+    instead: it then has nothing that is worth stealing.
     """
-    from bearerd.cli.one_shot import with_source
+    from bearerd.cli.one_shot import run_with_source
 
     settings.profile(profile)
     if sys.stdout.isatty():
-        complain("what follows is a secret; whoever has it can use the account")
-    credential = with_source(settings, profile, lambda source: source.current())
+        print_stderr("the next line is a secret: it gives access to the account")
+    credential = run_with_source(settings, profile, lambda source: source.current())
     if json:
         document = {
             "profile": profile,
@@ -49,4 +50,4 @@ def token(
         typer.echo(json_text.dumps(document, indent=2))
     else:
         typer.echo(credential.access_token)
-    return 0
+    return ExitCode.OK
