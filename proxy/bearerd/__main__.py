@@ -1,4 +1,4 @@
-"""`python -m bearerd` is `bearerd`, for where scripts are not on the path."""
+"""`python -m bearerd` runs `bearerd`, where the script is not on the path."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Builds a profile's parts from settings, for the daemon and for commands alike."""
+"""Builds the parts of a profile from settings, for the daemon and for commands."""
 
 from __future__ import annotations
 
@@ -26,27 +26,29 @@ from bearerd.errors import ConfigurationError
 from bearerd.events import LockWaited, Observer
 from bearerd.relay import access
 from bearerd.relay.access import ListenerRules
+from bearerd.relay.upstream.cookies import CookieJar
 from bearerd.relay.upstream.dial import HttpProxy
 from bearerd.relay.upstream.origin import Origin
+from bearerd.relay.upstream.pool import UpstreamPool
 from bearerd.settings import ProfileSettings, Settings
 from bearerd.settings.folders import rescue_path
 
 LOCK_GRACE_SECONDS = 15.0
-"""How much longer than one call to the authority the lock is waited for."""
+"""How much longer to wait for the lock than one call to the authority may take."""
 
 USER_AGENT = f"bearerd/{__version__}"
 """How the authority sees us: under our own name."""
 
-Stores: TypeAlias = Callable[[ProfileSettings, Clock], FileStore]
+StoreFactory: TypeAlias = Callable[[ProfileSettings, Clock], FileStore]
 
 
 @asynccontextmanager
 async def open_source(
     settings: Settings, profile: str, observe: Observer
 ) -> AsyncIterator[CredentialSource]:
-    """Give a command the source of *profile*, without a listener or upkeep.
+    """Yield the source of *profile*, without a listener and without background refresh.
 
-    A refresh that is under way when the command is done lands before it ends.
+    At the end it waits for a refresh in progress.
     """
     clock = Clock()
     chosen = settings.profile(profile)
@@ -61,7 +63,7 @@ async def open_source(
 
 
 def file_store(profile: ProfileSettings, clock: Clock) -> FileStore:
-    """Return the store of one profile, with a rescue place of its own."""
+    """Return the store of one profile, with a rescue file of its own."""
     return FileStore(profile.store, clock=clock, rescue=rescue_path(profile.store))
 
 
@@ -72,7 +74,7 @@ def build_source(
     clock: Clock,
     observe: Observer,
 ) -> CredentialSource:
-    """Return the source of one profile, over *store*."""
+    """Return the source of one profile, which owns the credential of *store*."""
     refresher = Refresher(
         store=store,
         authority=RefreshGrant(client, received=store.journal.spool.write),
@@ -97,8 +99,25 @@ def build_source(
     )
 
 
+def build_upstream(
+    settings: Settings, profile: ProfileSettings, clock: Clock, tls: ssl.SSLContext
+) -> UpstreamPool:
+    """Return the connections to the upstream of one profile."""
+    return UpstreamPool(
+        Origin.from_url(profile.upstream_url),
+        connect_timeout_seconds=settings.upstream_connect_timeout_seconds,
+        idle_timeout_seconds=settings.upstream_idle_timeout_seconds,
+        tls_timeout_seconds=settings.upstream_tls_timeout_seconds,
+        first_byte_timeout_seconds=settings.upstream_first_byte_timeout_seconds,
+        tls=tls,
+        proxy=outgoing_proxy(settings),
+        cookies=CookieJar(clock.monotonic),
+        says_via=settings.via,
+    )
+
+
 def listener_rules(settings: Settings, address: Address) -> ListenerRules:
-    """Return what the listener on *address* asks of its clients."""
+    """Return the rules for clients of the listener on *address*."""
     return access.listener_rules(
         is_loopback=address.is_loopback,
         is_unix=address.kind == "unix",
@@ -153,15 +172,15 @@ async def authority_client(
 
 
 def refuse_loop(settings: Settings) -> None:
-    """Raise if an upstream is one of our own listeners.
+    """Raise if the upstream of a profile is one of bearerd's own listeners.
 
     Raises:
-        ConfigurationError: requests would go round in a circle.
+        ConfigurationError: a request would be sent to itself, in a loop.
     """
-    own = {address.port for address in settings.listen if address.kind == "tcp"}
+    own_ports = {address.port for address in settings.listen if address.kind == "tcp"}
     for name, profile in settings.profiles.items():
         origin = Origin.from_url(profile.upstream_url)
-        if origin.port in own and is_loopback_host(origin.host):
+        if origin.port in own_ports and is_loopback_host(origin.host):
             raise ConfigurationError(
                 f"upstream_url = {profile.upstream_url} (profile {name}) is bearerd's "
                 "own listener; set it to the upstream"
@@ -169,6 +188,6 @@ def refuse_loop(settings: Settings) -> None:
 
 
 def outgoing_proxy(settings: Settings) -> HttpProxy | None:
-    """Return the proxy on the way out, if one is set; the environment's do not count."""
+    """Return the proxy for outgoing connections, if `upstream_proxy` is set."""
     url = settings.upstream_proxy
     return HttpProxy.from_url(url) if url is not None else None

@@ -1,9 +1,11 @@
-"""The facts that bearerd announces, as frozen values.
+"""The events that bearerd emits, as frozen values.
 
-Whoever does something tells an `Observer`; whoever wants to know (log, metrics, status)
-is one. Nobody on the way back is asked anything, and an event never holds a secret.
+The code that does something calls an `Observer`; log, metrics and event stream are
+observers. An observer returns nothing, and an event never contains a secret.
 
-Names are in the past tense: `CredentialRefreshed` is logged as `credential.refreshed`.
+A name is in the past tense: `CredentialRefreshed` is logged as `credential.refreshed`.
+Times are epoch seconds, durations are seconds. `generation` numbers the credentials that
+this process has cached for a profile, from 1 on.
 """
 
 from __future__ import annotations
@@ -13,23 +15,23 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 Trigger: TypeAlias = Literal["expiring", "expired", "refused", "asked", "interrupted"]
-"""Why a refresh ran: inside the window, past expiry, after a 401, by command, or because
-a process died while it presented the token."""
+"""Why a refresh ran: within the refresh window, after expiry, after a 401, by a command,
+or because a process ended while it presented the token."""
 
 RefreshOutcome: TypeAlias = Literal[
-    "renewed",  # the authority gave a new credential
-    "adopted",  # another process, or a person, had just stored one
-    "refused",  # for good: expired, reused, revoked, other
+    "renewed",  # the authority returned a new credential
+    "adopted",  # another process, or a sign-in, had just stored one
+    "refused",  # permanently: expired, reused, revoked, other
     "undelivered",  # the authority was not reached
-    "unclear",  # it may have acted, and we do not know
-    "throttled",  # the budget is spent; nothing was sent
+    "unclear",  # the authority may have rotated the token, but the response is unclear
+    "throttled",  # the limit on refreshes is reached; nothing was sent
     "blocked",  # the store holds another account, or nothing
 ]
 
 
 @dataclass(frozen=True, slots=True)
 class CredentialLoaded:
-    """The store gave a credential that this process did not hold yet."""
+    """A credential was read from the store that this process had not cached."""
 
     profile: str
     generation: int
@@ -39,7 +41,7 @@ class CredentialLoaded:
 
 @dataclass(frozen=True, slots=True)
 class CredentialRefreshed:
-    """A refresh ended well: `outcome` is `renewed` or `adopted`."""
+    """A refresh succeeded: `outcome` is `renewed` or `adopted`."""
 
     profile: str
     trigger: Trigger
@@ -51,7 +53,7 @@ class CredentialRefreshed:
 
 @dataclass(frozen=True, slots=True)
 class RefreshFailed:
-    """A refresh ended without a new credential. `reason` is a code, never a body."""
+    """A refresh gave no new credential. `reason` is a code, never a response body."""
 
     profile: str
     trigger: Trigger
@@ -63,7 +65,7 @@ class RefreshFailed:
 
 @dataclass(frozen=True, slots=True)
 class LockWaited:
-    """The lock beside the store was taken after `duration_seconds`."""
+    """The lock beside the store was taken after a wait of `duration_seconds`."""
 
     profile: str
     duration_seconds: float
@@ -71,7 +73,7 @@ class LockWaited:
 
 @dataclass(frozen=True, slots=True)
 class LoginNeeded:
-    """A person has to act; said once until the credential changes.
+    """An operator has to act. Emitted once, until the credential changes.
 
     `code` is `login_required` or `account_changed`; `message` names the remedy.
     """
@@ -84,7 +86,7 @@ class LoginNeeded:
 
 @dataclass(frozen=True, slots=True)
 class LoginRestored:
-    """A usable credential is back after `LoginNeeded`."""
+    """There is a usable credential again, after `LoginNeeded`."""
 
     profile: str
     generation: int
@@ -92,7 +94,7 @@ class LoginRestored:
 
 @dataclass(frozen=True, slots=True)
 class CredentialHeldInMemory:
-    """A new credential could not be written; the login lives in this process only."""
+    """A new credential could not be stored: the login is in this process only."""
 
     profile: str
     reason: str
@@ -100,14 +102,14 @@ class CredentialHeldInMemory:
 
 @dataclass(frozen=True, slots=True)
 class CredentialSaved:
-    """A credential that lived in memory only has reached the store after all."""
+    """A credential that was in memory only is in the store now."""
 
     profile: str
 
 
 @dataclass(frozen=True, slots=True)
 class StoreTroubled:
-    """The store cannot be read; what is held is served meanwhile."""
+    """The store cannot be read. The cached credential stays in use."""
 
     profile: str
     reason: str
@@ -115,7 +117,7 @@ class StoreTroubled:
 
 @dataclass(frozen=True, slots=True)
 class ClockJumped:
-    """Wall clock and monotonic clock disagree: suspend, or somebody set the time."""
+    """Wall clock and monotonic clock differ: the machine slept, or its time was set."""
 
     seconds: float
 
@@ -138,10 +140,12 @@ class RecoveryFinished:
 
 @dataclass(frozen=True, slots=True)
 class RequestFinished:
-    """One exchange is over. `status` is what the client saw, 499 when it left first.
+    """A request is finished.
 
-    `overhead_seconds` is our own share until the response's head went out, or None when
-    no upstream was asked; `code` is the error's code when bearerd itself answered.
+    `client` is the name of its key. `status` is that of the response, or 499 if the
+    client left first. `code` is set if bearerd itself answered, with an error.
+    `overhead_seconds` is bearerd's own share of the time until the head of the response
+    was sent, or None if no upstream was asked.
     """
 
     client: str
@@ -157,7 +161,7 @@ class RequestFinished:
 
 @dataclass(frozen=True, slots=True)
 class ReplayAbandoned:
-    """A request body outgrew what may be kept; a 401 can no longer be replayed."""
+    """A request body exceeds a limit, so the request cannot be replayed after a 401."""
 
     profile: str
     reason: Literal["request_limit", "total_limit"]
@@ -165,7 +169,7 @@ class ReplayAbandoned:
 
 @dataclass(frozen=True, slots=True)
 class ServiceStarted:
-    """The listeners are open."""
+    """The listeners are open. `relay` and `admin` are their addresses."""
 
     relay: tuple[str, ...]
     admin: str | None
@@ -174,7 +178,7 @@ class ServiceStarted:
 
 @dataclass(frozen=True, slots=True)
 class ServiceStopping:
-    """Draining has begun; `seconds` is how long requests in flight may still take."""
+    """The drain has begun; `seconds` is how long requests in flight may take."""
 
     reason: str
     seconds: float
@@ -182,7 +186,7 @@ class ServiceStopping:
 
 @dataclass(frozen=True, slots=True)
 class ServiceStopped:
-    """Everything is closed; `aborted` counts requests that did not end in time."""
+    """Everything is closed; `aborted` counts the requests that did not end in time."""
 
     aborted: int
 

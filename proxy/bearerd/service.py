@@ -1,7 +1,7 @@
-"""Builds the rooms from settings, starts them, and stops them in reverse order.
+"""The daemon: builds its parts from settings, starts them, and stops them in reverse.
 
-The one place that knows every room. On the way down the relay drains before the
-flights land: a refresh under way always finishes, whoever has left.
+The only module that knows all parts. When the daemon stops, the relay drains first, and
+then each source completes its refresh in progress, even if no client waits for it.
 """
 
 from __future__ import annotations
@@ -18,18 +18,19 @@ from bearerd.admin.metrics import Metrics
 from bearerd.admin.server import AdminServer
 from bearerd.admin.status import ServiceStatus
 from bearerd.builders import (
-    Stores,
+    StoreFactory,
     authority_client,
     build_source,
+    build_upstream,
     file_store,
     listener_rules,
-    outgoing_proxy,
     refuse_loop,
     tls_context,
 )
 from bearerd.clock import Clock
 from bearerd.credential.background import BackgroundRefresh
 from bearerd.credential.source import CredentialSource
+from bearerd.credential.store.file_store import FileStore
 from bearerd.events import (
     Event,
     Observer,
@@ -42,20 +43,17 @@ from bearerd.relay.access import AccessPolicy
 from bearerd.relay.body import ReplayMemory
 from bearerd.relay.handler import RelayHandler, Route
 from bearerd.relay.listener import Listener
-from bearerd.relay.upstream.cookies import CookieJar
-from bearerd.relay.upstream.origin import Origin
-from bearerd.relay.upstream.pool import UpstreamPool
 from bearerd.settings import Settings
-from bearerd.settings.profile import ProfileSettings
 
 ANONYMOUS = Client(name="anonymous", profile="default", allowed=frozenset({"relay"}))
-"""Who comes without a key, where none is required."""
+"""The client of a request without a key, on a listener that requires none."""
 
 
 class Service:
-    """The daemon. Owns every room from `run` on; *observe* hears all that happens.
+    """The daemon. Owns all of its parts while `run` runs.
 
-    *stores* makes the store of a profile; a file, unless told otherwise.
+    *observe* is called with every event. *stores* makes the store of a profile; by
+    default it is a file.
     """
 
     def __init__(
@@ -64,12 +62,12 @@ class Service:
         *,
         observe: Observer,
         clock: Clock | None = None,
-        stores: Stores | None = None,
+        stores: StoreFactory | None = None,
     ) -> None:
         self._settings = settings
         self._stores = stores or file_store
         self._clock = clock or Clock()
-        self._tell = observe
+        self._observe = observe
         self._feed = EventFeed()
         self._sources: list[CredentialSource] = []
         self._relay: RelayHandler | None = None
@@ -85,35 +83,36 @@ class Service:
     async def run(
         self,
         stop: asyncio.Event,
-        started: Callable[[ServiceStatus], None] = lambda _: None,
-        hurry: asyncio.Event | None = None,
+        on_started: Callable[[ServiceStatus], None] = lambda _: None,
+        force: asyncio.Event | None = None,
     ) -> None:
-        """Serve until *stop* is set, then drain. *started* learns the real addresses.
+        """Serve until *stop* is set, then drain.
 
-        *hurry* cuts the draining short; a refresh under way lands even then, within the
-        authority's deadline.
+        *on_started* gets the status once the listeners are open, with their addresses.
+        *force* ends the drain; a refresh in progress still completes, within the
+        authority's timeout.
 
         Raises:
-            StartError, StoreError, ConfigurationError: it could not be started.
+            StartError, StoreError, ConfigurationError: it cannot start.
         """
         refuse_loop(self._settings)
         async with AsyncExitStack() as stack:
             tls = tls_context(self._settings)
             await self._open_admin(stack)
             routes = await self._routes(stack, tls)
-            # Before any store is looked at: where the port is taken, a daemon runs.
+            # Before any store is read: if the port is in use, another daemon runs.
             await self._open_relay(routes)
             await self._start(stack, routes, stop)
-            self._announce(started)
+            self._emit_started(on_started)
             await stop.wait()
             seconds = self._settings.drain_seconds
-            self._observe(ServiceStopping("asked to", seconds))
+            self._emit(ServiceStopping("asked to", seconds))
             assert self._listener is not None  # noqa: S101 - opened above
-            aborted = await self._listener.close(seconds, hurry)
-        self._observe(ServiceStopped(aborted))
+            aborted = await self._listener.close(seconds, force)
+        self._emit(ServiceStopped(aborted))
 
     def status(self) -> ServiceStatus:
-        """Return what operators are told."""
+        """Return the status of the daemon now."""
         relay, listener, admin = self._relay, self._listener, self._admin
         return ServiceStatus(
             version=__version__,
@@ -126,26 +125,25 @@ class Service:
             streams_active=relay.streams_active if relay else 0,
         )
 
-    def _observe(self, event: Event) -> None:
+    def _emit(self, event: Event) -> None:
+        """Pass *event* to every observer."""
         self._metrics(event)
         self._feed(event)
-        self._tell(event)
+        self._observe(event)
 
     async def _routes(
         self, stack: AsyncExitStack, tls: ssl.SSLContext
     ) -> dict[str, Route]:
-        """Build every profile: its source, and its upstream."""
+        """Build the source and the upstream of each profile."""
         routes = {}
         for name, profile in self._settings.profiles.items():
             store = self._stores(profile, self._clock)
-            with suppress(TimeoutError):
-                async with store.lock(0):
-                    pass  # the place for the lock is there; who holds it is no matter
+            await require_lockable(store)
             client = await stack.enter_async_context(
                 authority_client(self._settings, profile, tls)
             )
-            source = build_source(profile, store, client, self._clock, self._observe)
-            upstream = self._upstream(profile, tls)
+            source = build_source(profile, store, client, self._clock, self._emit)
+            upstream = build_upstream(self._settings, profile, self._clock, tls)
             stack.callback(upstream.close_connections)
             stack.push_async_callback(source.close)
             self._sources.append(source)
@@ -155,30 +153,17 @@ class Service:
     async def _start(
         self, stack: AsyncExitStack, routes: dict[str, Route], stop: asyncio.Event
     ) -> None:
-        """Take up what is stored, and keep it fresh from now on."""
+        """Load each credential, and keep it fresh in the background."""
         for route in routes.values():
             await route.source.start()
             background = BackgroundRefresh(
-                route.source, clock=self._clock, observe=self._observe
+                route.source, clock=self._clock, observe=self._emit
             )
             await stack.enter_async_context(running(background.run(), stop))
             await stack.enter_async_context(running(route.upstream.run_expiry(), stop))
 
-    def _upstream(self, profile: ProfileSettings, tls: ssl.SSLContext) -> UpstreamPool:
-        return UpstreamPool(
-            Origin.from_url(profile.upstream_url),
-            connect_timeout_seconds=self._settings.upstream_connect_timeout_seconds,
-            idle_timeout_seconds=self._settings.upstream_idle_timeout_seconds,
-            tls_timeout_seconds=self._settings.upstream_tls_timeout_seconds,
-            first_byte_timeout_seconds=self._settings.upstream_first_byte_timeout_seconds,
-            tls=tls,
-            proxy=outgoing_proxy(self._settings),
-            cookies=CookieJar(self._clock.monotonic),
-            says_via=self._settings.via,
-        )
-
     async def _open_admin(self, stack: AsyncExitStack) -> None:
-        """Open the listener for operators; it closes last, so that draining shows."""
+        """Open the admin listener. It closes last, so that it shows the drain."""
         settings = self._settings
         if settings.admin_listen:
             self._admin = AdminServer(
@@ -193,7 +178,7 @@ class Service:
             stack.push_async_callback(self._admin.stop)
 
     async def _open_relay(self, routes: dict[str, Route]) -> None:
-        """Open the listeners for agents."""
+        """Open the relay's listeners."""
         settings = self._settings
         operator_key = settings.client_key
         keys = KeyRing.load(
@@ -208,7 +193,7 @@ class Service:
             replay_limit_bytes=settings.replay_limit_bytes,
             request_limit=settings.max_requests,
             clock=self._clock,
-            observe=self._observe,
+            observe=self._emit,
         )
         self._listener = Listener(
             self._relay, connection_limit=settings.max_connections
@@ -220,22 +205,35 @@ class Service:
             ]
         )
 
-    def _announce(self, started: Callable[[ServiceStatus], None]) -> None:
+    def _emit_started(self, on_started: Callable[[ServiceStatus], None]) -> None:
         status = self.status()
         admin = ", ".join(status.admin) or None
-        self._observe(
-            ServiceStarted(status.relay, admin, tuple(self._settings.profiles))
-        )
-        started(status)
+        profiles = tuple(self._settings.profiles)
+        self._emit(ServiceStarted(status.relay, admin, profiles))
+        on_started(status)
+
+
+async def require_lockable(store: FileStore) -> None:
+    """Raise if the lock of *store* cannot be created, before a refresh needs it.
+
+    A lock that another process holds is no error.
+
+    Raises:
+        StoreError: for instance, its folder cannot be written.
+    """
+    with suppress(TimeoutError):
+        async with store.lock(0):
+            pass
 
 
 @asynccontextmanager
 async def running(
     work: Coroutine[Any, Any, None], stop: asyncio.Event
 ) -> AsyncIterator[None]:
-    """Run *work* beside the body, and cancel it at the end.
+    """Run *work* as a task during the context, and cancel it at the end.
 
-    Work that ends by itself has failed: that sets *stop*, and the body's end raises it.
+    The work never ends by itself unless it fails. That sets *stop*, and the end of the
+    context raises its exception.
     """
     task = asyncio.create_task(work)
     task.add_done_callback(lambda _: stop.set())
