@@ -121,6 +121,11 @@ class Metrics(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Yield each metric family. Called by prometheus-client for each scrape."""
+        yield from self._request_families()
+        yield from self._refresh_families()
+        yield from self._credential_families()
+
+    def _request_families(self) -> Iterator[Metric]:
         yield _counter(
             "bearerd_requests",
             "Finished requests, by client key, method and status.",
@@ -136,6 +141,19 @@ class Metrics(Collector):
             "Responses that are streaming now.",
             self._streams_active(),
         )
+        yield _counter(
+            "bearerd_refused",
+            "Requests that bearerd answered with an error of its own, by code.",
+            ("code",),
+            self._refused,
+        )
+        yield CounterMetricFamily(
+            "bearerd_replay_abandoned",
+            "Request bodies that were too large to be kept for a replay.",
+            self._abandoned,
+        )
+
+    def _refresh_families(self) -> Iterator[Metric]:
         yield _counter(
             "bearerd_recoveries",
             "Recoveries from a 401 of the upstream, by what was done and how it ended.",
@@ -157,20 +175,8 @@ class Metrics(Collector):
             "bearerd_lock_wait_seconds",
             "Time spent waiting for the lock beside a store.",
         )
-        yield from self._credentials()
-        yield _counter(
-            "bearerd_refused",
-            "Requests that bearerd answered with an error of its own, by code.",
-            ("code",),
-            self._refused,
-        )
-        yield CounterMetricFamily(
-            "bearerd_replay_abandoned",
-            "Request bodies that were too large to be kept for a replay.",
-            self._abandoned,
-        )
 
-    def _credentials(self) -> Iterator[Metric]:
+    def _credential_families(self) -> Iterator[Metric]:
         expires = GaugeMetricFamily(
             "bearerd_credential_expires_at_seconds",
             "When the access token expires, in epoch seconds.",

@@ -10,7 +10,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 
 from bearerd.admin.log import EventLog
@@ -71,16 +71,7 @@ def run_daemon(settings: Settings) -> ExitCode:
     operator_key = (
         settings.client_key.get_secret_value() if settings.client_key else None
     )
-    log = EventLog(
-        sys.stderr,
-        clock=clock,
-        log_format=settings.log_format,
-        level=settings.log_level,
-        secrets=[
-            secret for secret in (operator_key, settings.upstream_proxy) if secret
-        ],
-    )
-    logging.getLogger().addHandler(log.handler())
+    log = _open_log(settings, clock, (operator_key, settings.upstream_proxy))
 
     def on_started(status: ServiceStatus) -> None:
         # The listeners are open: if a port is in use, no key file is created.
@@ -103,6 +94,21 @@ def run_daemon(settings: Settings) -> ExitCode:
     raise_descriptor_limit()
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         return runner.run(serve())
+
+
+def _open_log(
+    settings: Settings, clock: Clock, secrets: Iterable[str | None]
+) -> EventLog:
+    """Return the log on stderr, which takes the warnings of libraries as well."""
+    log = EventLog(
+        sys.stderr,
+        clock=clock,
+        log_format=settings.log_format,
+        level=settings.log_level,
+        secrets=filter(None, secrets),
+    )
+    logging.getLogger().addHandler(log.handler())
+    return log
 
 
 def raise_descriptor_limit() -> None:

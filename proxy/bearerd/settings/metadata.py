@@ -68,30 +68,21 @@ def setting(
     *expected*. The result is `Any`, as that of pydantic's `Field`, because it is assigned
     to attributes of every type.
     """
-    if default_text is None:
-        default_text = _toml_text(default)
-    limits: dict[str, Any] = {}
+    arguments: dict[str, Any] = {"default": default}
+    if default_from is not None:
+        arguments = {"default_factory": default_from}
     if bounds is not None:
-        limits = {"ge": bounds[0], "le": bounds[1], "allow_inf_nan": False}
+        arguments |= {"ge": bounds[0], "le": bounds[1], "allow_inf_nan": False}
         expected = f"a number of {unit} from {bounds[0]} to {bounds[1]}"
     extra: JsonDict = {
-        "default": default_text,
+        "default": _toml_text(default) if default_text is None else default_text,
         "unit": unit,
         "expected": expected,
         "group": group,
         "secret": secret,
     }
-    source: dict[str, Any] = (
-        {"default": default}
-        if default_from is None
-        else {"default_factory": default_from}
-    )
     return Field(
-        description=help_text,
-        repr=not secret,
-        json_schema_extra=extra,
-        **source,
-        **limits,
+        description=help_text, repr=not secret, json_schema_extra=extra, **arguments
     )
 
 

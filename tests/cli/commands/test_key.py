@@ -61,7 +61,7 @@ async def test_a_revoked_key_is_removed(shell: Shell) -> None:
 async def test_an_invalid_name_is_one_line(shell: Shell) -> None:
     """A name that exists, one that is not allowed, and an unknown profile."""
     await shell.run("key", "create", "laptop")
-    for args, said in (
+    for args, reason in (
         (("laptop",), "there is a key named laptop already"),
         (("a b",), "allowed are letters"),
         (("x", "--profile", "home"), "there is no profile 'home'; there are: default"),
@@ -69,7 +69,7 @@ async def test_an_invalid_name_is_one_line(shell: Shell) -> None:
         done = await shell.run("key", "create", *args)
         assert (done.code, done.stdout) == (2, "")
         (line,) = done.stderr.splitlines()
-        assert said in line
+        assert reason in line
 
 
 @pytest.mark.usefixtures("signed_in")

@@ -72,10 +72,19 @@ def sandbox(
             _write_login(auth_file, running)
         _print_addresses(running, auth_file, as_json=json)
 
+    return _run(on_started, authority_port, upstream_port, access_lifetime_seconds)
+
+
+def _run(
+    on_started: Callable[[Sandbox], None],
+    authority_port: int,
+    upstream_port: int,
+    access_lifetime_seconds: float,
+) -> ExitCode:
+    """Serve until a signal, and return the exit code."""
+    serving = _serve(on_started, authority_port, upstream_port, access_lifetime_seconds)
     try:
-        return asyncio.run(
-            _serve(on_started, authority_port, upstream_port, access_lifetime_seconds)
-        )
+        return asyncio.run(serving)
     except OSError as error:
         raise StartError(
             f"the sandbox cannot start: {error.strerror or error}; choose other ports, "
@@ -88,8 +97,7 @@ async def _serve(
     authority_port: int,
     upstream_port: int,
     access_lifetime_seconds: float,
-) -> int:
-    """Serve until a signal, and return the exit code."""
+) -> ExitCode:
     from bearerd.sandbox import serve_sandbox
 
     stop = asyncio.Event()

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -17,6 +17,12 @@ from bearerd.errors import ExitCode, StoreError
 
 if TYPE_CHECKING:
     from bearerd.harness.selftest import SelftestResult
+
+
+FLAW: Final = (
+    "processes on this store do not share one refresh; let only one process use it, or "
+    "move it to a local file system. The last line of a daemon's log:"
+)
 
 
 def register(program: typer.Typer) -> None:
@@ -60,13 +66,10 @@ def selftest(
         typer.echo(json_text.dumps(_document(result), indent=2))
     else:
         typer.echo("\n".join(_lines(result)))
-    if not result.is_flawless:
-        print_stderr(
-            "processes on this store do not share one refresh; let only one process use "
-            "it, or move it to a local file system. The last line of a daemon's log: "
-            f"{result.last_log_line}"
-        )
-    return ExitCode.OK if result.is_flawless else ExitCode.FAILED
+    if result.is_flawless:
+        return ExitCode.OK
+    print_stderr(f"{FLAW} {result.last_log_line}")
+    return ExitCode.FAILED
 
 
 def _run(processes: int, seconds: float, store_dir: Path | None) -> SelftestResult:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json as json_text
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -49,19 +49,12 @@ def status(
     store is shown.
     """
     names = [settings.profile(profile).name] if profile else list(settings.profiles)
-    document = get_json(settings.admin_listen, "/api/status")
+    document = _ask_daemon(settings, names)
+    daemon = parse_status(document) if document is not None else None
+    sources = daemon.sources if daemon else _read_stores(settings, names)
     if document is None:
-        daemon, sources = None, _read_stores(settings, names)
-        document = {
-            "running": False,
-            "profiles": [source_document(source) for source in sources],
-        }
-    else:
-        profiles = document.get("profiles", [])
-        shown = [one for one in profiles if one.get("profile") in names]
-        document = {"running": True, **document, "profiles": shown}
-        daemon = parse_status(document)
-        sources = daemon.sources
+        profiles = [source_document(source) for source in sources]
+        document = {"running": False, "profiles": profiles}
     if json:
         typer.echo(json_text.dumps(document, indent=2))
     else:
@@ -69,6 +62,16 @@ def status(
 
         typer.echo("\n".join(status_lines(daemon, sources, time())))
     return _verdict(daemon, sources) if check else ExitCode.OK
+
+
+def _ask_daemon(settings: Settings, names: Sequence[str]) -> dict[str, Any] | None:
+    """Return the daemon's JSON with these profiles only; None if no daemon runs."""
+    document = get_json(settings.admin_listen, "/api/status")
+    if document is None:
+        return None
+    profiles = document.get("profiles", [])
+    shown = [profile for profile in profiles if profile.get("profile") in names]
+    return {"running": True, **document, "profiles": shown}
 
 
 def _read_stores(settings: Settings, names: Sequence[str]) -> tuple[SourceStatus, ...]:
