@@ -7,9 +7,8 @@ credential, and keeps no access log.
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from contextlib import suppress
+from http import HTTPStatus
 from typing import Final, TypeAlias
 
 from aiohttp import web
@@ -21,7 +20,8 @@ from bearerd.admin.health import check_health, check_readiness
 from bearerd.admin.metrics import Metrics
 from bearerd.admin.status import ServiceStatus
 from bearerd.clock import Clock
-from bearerd.errors import BearerdError, NotFound, StartError
+from bearerd.errors import BearerdError, NotFound
+from bearerd.listen import OpenListener, open_listener
 
 PATHS: Final = (
     "/",
@@ -38,6 +38,9 @@ PING_SECONDS: Final = 15.0
 
 STOP_SECONDS: Final = 1.0
 """How long responses may take after the listener has closed."""
+
+SETTING: Final = "admin_listen"
+"""The setting that the addresses come from."""
 
 Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -64,12 +67,12 @@ class AdminServer:
         self._allowed_hosts = frozenset(allowed_hosts)
         self._ping_seconds = ping_seconds
         self._runner: web.AppRunner | None = None
-        self._bound: tuple[Address, ...] = ()
+        self._listeners: list[OpenListener] = []
 
     @property
     def addresses(self) -> tuple[Address, ...]:
-        """The open addresses, with the ports that the system chose."""
-        return self._bound
+        """The addresses that are open, with the ports that the system chose."""
+        return tuple(listener.address for listener in self._listeners)
 
     async def start(self) -> tuple[Address, ...]:
         """Open all addresses and return them with their ports.
@@ -84,12 +87,16 @@ class AdminServer:
             app, access_log=None, handle_signals=False, shutdown_timeout=STOP_SECONDS
         )
         await runner.setup()
+        assert runner.server is not None  # noqa: S101 - made by setup()
         try:
-            self._bound = tuple([await _open(runner, one) for one in self._addresses])
+            for address in self._addresses:
+                self._listeners.append(
+                    await open_listener(address, runner.server, setting=SETTING)
+                )
         except BaseException:
             await self.stop()
             raise
-        return self._bound
+        return self.addresses
 
     def _handlers(self) -> tuple[Handler, ...]:
         """Return the handler of each of `PATHS`."""
@@ -107,7 +114,9 @@ class AdminServer:
         """Close all addresses and end the event streams."""
         self._feed.close()
         runner, self._runner = self._runner, None
-        self._bound = ()
+        listeners, self._listeners = self._listeners, []
+        for listener in listeners:
+            listener.close()
         if runner is not None:
             await runner.cleanup()
 
@@ -143,7 +152,7 @@ class AdminServer:
             return False  # a unix socket, which no browser can reach
         is_wide = any(
             bound.kind == "tcp" and not bound.is_loopback and bound.port == here[1]
-            for bound in self._bound
+            for bound in self.addresses
         )
         return is_loopback_host(here[0]) and not is_wide
 
@@ -181,38 +190,3 @@ class AdminServer:
                 if frame is None:
                     return response
                 await response.write(frame)
-
-
-async def _open(runner: web.AppRunner, address: Address) -> Address:
-    """Listen on *address*; return it with the port that the system chose."""
-    site: web.BaseSite
-    if address.kind == "unix":
-        await _check_free(address)
-        site = web.UnixSite(runner, address.path)
-    else:
-        site = web.TCPSite(runner, address.host, address.port)
-    before = len(runner.addresses)
-    try:
-        await site.start()
-    except OSError as error:
-        reason = os.strerror(error.errno).lower() if error.errno else str(error)
-        raise _taken(address, reason) from error
-    if address.kind == "unix":
-        return address
-    port = runner.addresses[before][1]
-    return Address("tcp", host=address.host, port=port)
-
-
-async def _check_free(address: Address) -> None:
-    """Raise if somebody answers on a unix socket: binding would take it from them."""
-    with suppress(OSError):
-        _, writer = await asyncio.open_unix_connection(address.path)
-        writer.close()
-        raise _taken(address, "another process listens there")
-
-
-def _taken(address: Address, reason: str) -> StartError:
-    return StartError(
-        f"cannot listen on {address}: {reason}; is bearerd running already (`bearerd "
-        "status`)? Otherwise choose another address with `admin_listen`"
-    )
