@@ -11,7 +11,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from bearerd.errors import BearerdError
-from bearerd.relay.access import LOOPBACK_HOSTS, check_host, listener_rules
+from bearerd.host_rule import LOOPBACK_NAMES
+from bearerd.relay.access import check_host, listener_rules
 from bearerd.relay.target import ALIASES, Target, origin_form, resolve
 from tests.fuzz.shapes import CORPUS, fuzzed
 
@@ -132,7 +133,7 @@ def check_authority(authority: bytes | None, target: Target) -> None:
     """Check that it names no other authority, alone or behind the upstream's."""
     if authority is not None:
         host = re.sub(rb":[0-9]*$", b"", authority).lower().rstrip(b".")
-        assert host in LOOPBACK_HOSTS
+        assert host in LOOPBACK_NAMES
     onward = b"http://" + UPSTREAM + BASE + target.below
     assert urlsplit(onward).netloc == UPSTREAM
     assert urlsplit(BASE + target.below).netloc == b""

@@ -15,6 +15,7 @@ from bearerd.errors import (
     OriginForbidden,
     RequestMalformed,
 )
+from bearerd.host_rule import ANY_HOST
 from bearerd.keys.ring import Client
 from bearerd.relay.access import AccessPolicy, ListenerRules, check_host, listener_rules
 from bearerd.relay.message import Field
@@ -124,7 +125,7 @@ def test_another_host_is_forbidden(host: bytes) -> None:
 )
 def test_a_host_that_is_none_is_malformed(host: bytes) -> None:
     """Even where any Host is good."""
-    for hosts in (loopback().hosts, None):
+    for hosts in (loopback().hosts, ANY_HOST):
         anywhere = ListenerRules(require_key=True, hosts=hosts, origins=frozenset())
         with pytest.raises(RequestMalformed):
             check_host(anywhere, host)

@@ -10,6 +10,7 @@ import pytest
 from bearerd.address import Address
 from bearerd.clock import Clock
 from bearerd.errors import StartError
+from bearerd.host_rule import ANY_HOST
 from bearerd.keys.ring import Client
 from bearerd.relay.access import AccessPolicy, ListenerRules
 from bearerd.relay.body import ReplayMemory
@@ -17,7 +18,7 @@ from bearerd.relay.handler import RelayHandler
 from bearerd.relay.listener import Listener
 from tests.wire.peers import Peer, status, values
 
-RULES = ListenerRules(require_key=False, hosts=None, origins=frozenset())
+RULES = ListenerRules(require_key=False, hosts=ANY_HOST, origins=frozenset())
 ANYWHERE = Address("tcp", host="127.0.0.1", port=0)
 NOBODY = Client("anonymous", "default", frozenset({"relay"}))
 GET = b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\n\r\n"

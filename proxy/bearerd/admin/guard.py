@@ -7,10 +7,8 @@ judging these two stops DNS rebinding and foreign pages. There are no CORS heade
 
 from __future__ import annotations
 
-from collections.abc import Collection
-
-from bearerd.address import is_loopback_host
 from bearerd.errors import HostForbidden, MethodNotAllowed, OriginForbidden
+from bearerd.host_rule import HostRule, HostVerdict
 
 METHODS = ("GET", "HEAD")
 
@@ -21,7 +19,7 @@ def judge(
     host: str,
     origin: str | None,
     is_loopback: bool,
-    allowed_hosts: Collection[str],
+    hosts: HostRule,
 ) -> None:
     """Let the request pass, or raise.
 
@@ -33,7 +31,8 @@ def judge(
     """
     if method not in METHODS:
         raise MethodNotAllowed(f"{method}: the admin listener knows GET and HEAD only")
-    if is_loopback and not _is_ours(host, allowed_hosts):
+    name = host.encode("utf-8", "surrogateescape")
+    if is_loopback and hosts.check(name) is not HostVerdict.ALLOWED:
         raise HostForbidden(
             f"Host {host!r} is not a name of this machine; use http://127.0.0.1, or "
             "add the name to `allowed_hosts`"
@@ -42,14 +41,3 @@ def judge(
         raise OriginForbidden(
             f"Origin {origin!r} is another site's; open this page itself"
         )
-
-
-def _is_ours(host: str, allowed_hosts: Collection[str]) -> bool:
-    name = _without_port(host.lower())
-    return name in allowed_hosts or is_loopback_host(name.strip("[]"))
-
-
-def _without_port(host: str) -> str:
-    if host.startswith("["):
-        return host.partition("]")[0] + "]"
-    return host.partition(":")[0]

@@ -21,6 +21,7 @@ from bearerd.admin.metrics import Metrics
 from bearerd.admin.status import ServiceStatus
 from bearerd.clock import Clock
 from bearerd.errors import BearerdError, NotFound
+from bearerd.host_rule import loopback_rule
 from bearerd.listen import OpenListener, open_listener
 
 PATHS: Final = (
@@ -64,7 +65,7 @@ class AdminServer:
         self._metrics = metrics
         self._feed = feed
         self._clock = clock
-        self._allowed_hosts = frozenset(allowed_hosts)
+        self._hosts = loopback_rule(allowed_hosts, any_loopback_address=True)
         self._ping_seconds = ping_seconds
         self._runner: web.AppRunner | None = None
         self._listeners: list[OpenListener] = []
@@ -130,7 +131,7 @@ class AdminServer:
                 host=request.headers.get("Host", ""),
                 origin=request.headers.get("Origin"),
                 is_loopback=self._is_loopback(request),
-                allowed_hosts=self._allowed_hosts,
+                hosts=self._hosts,
             )
             return await handler(request)
         except BearerdError as error:

@@ -6,7 +6,6 @@ it (key). A request that fails costs no look at a credential.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Protocol
@@ -20,6 +19,7 @@ from bearerd.errors import (
     OriginForbidden,
     RequestMalformed,
 )
+from bearerd.host_rule import ANY_HOST, HostRule, HostVerdict, loopback_rule
 from bearerd.keys.ring import Client
 from bearerd.relay.message import Fields
 
@@ -27,13 +27,8 @@ REFUSED_METHODS = frozenset({"CONNECT", "TRACE", "TRACK"})
 """CONNECT would make us a tunnel to anywhere; the other two echo our bearer back (RFC
 9110 section 9.3.8)."""
 
-LOOPBACK_HOSTS = frozenset({b"localhost", b"127.0.0.1", b"[::1]"})
-
 PSEUDONYM = b"bearerd"
 """What we are called in Via."""
-
-HOST = re.compile(rb"([A-Za-z0-9._~-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?")
-"""RFC 3986 section 3.2.2, without what no agent uses: user information, %-encoding."""
 
 
 class KeyLookup(Protocol):
@@ -45,13 +40,10 @@ class KeyLookup(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ListenerRules:
-    """What one listener asks of its clients.
-
-    `hosts` is None where any Host is good, because the key guards alone.
-    """
+    """What one listener asks of its clients."""
 
     require_key: bool
-    hosts: frozenset[bytes] | None
+    hosts: HostRule
     origins: frozenset[bytes]
 
 
@@ -67,10 +59,9 @@ def listener_rules(
 
     A page on the web can have its own name resolve to 127.0.0.1; the Host tells.
     """
-    named = frozenset(host.lower().encode() for host in allowed_hosts)
-    hosts: frozenset[bytes] | None = LOOPBACK_HOSTS | named
-    if is_unix or (not is_loopback and not named):
-        hosts = None
+    hosts = loopback_rule(allowed_hosts)
+    if is_unix or not (is_loopback or allowed_hosts):
+        hosts = ANY_HOST
     origins = frozenset(origin.lower().encode() for origin in allowed_origins)
     return ListenerRules(require_key=require_key, hosts=hosts, origins=origins)
 
@@ -142,14 +133,11 @@ def check_host(rules: ListenerRules, host: bytes | None) -> None:
     """Raise if *host* is not one that this listener answers to."""
     if host is None:
         return  # HTTP/1.0; the server refuses a 1.1 request without one
-    match = HOST.fullmatch(host)
-    if match is None:
+    verdict = rules.hosts.check(host)
+    if verdict is HostVerdict.MALFORMED:
         message = "the Host field is no host"
         raise RequestMalformed(message)
-    if (
-        rules.hosts is not None
-        and match[1].lower().removesuffix(b".") not in rules.hosts
-    ):
+    if verdict is HostVerdict.FORBIDDEN:
         message = (
             "this Host is not one of ours; use localhost, 127.0.0.1 or [::1], or name "
             "it in `allowed_hosts`"
