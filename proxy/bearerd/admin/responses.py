@@ -12,6 +12,7 @@ from bearerd.admin import guard, page
 from bearerd.admin.health import Health, Readiness, remedy
 from bearerd.admin.status import ServiceStatus, status_document
 from bearerd.credential.status import SourceStatus
+from bearerd.error_response import error_document, error_fields
 from bearerd.errors import BearerdError
 
 METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
@@ -102,18 +103,8 @@ def json_response(
 
 def error_response(error: BearerdError) -> web.Response:
     """Return *error* in the form that all of bearerd's error responses have."""
-    headers = {"x-bearerd-error": error.code}
-    if error.status is HTTPStatus.METHOD_NOT_ALLOWED:
-        headers["Allow"] = ", ".join(guard.METHODS)
-    if error.retry_after_seconds is not None:
-        headers["Retry-After"] = str(error.retry_after_seconds)
-    told = {
-        "message": error.message,
-        "type": "bearerd_error",
-        "code": error.code,
-        "param": None,
-    }
-    return json_response(error.status, {"error": told}, headers)
+    headers = dict(error_fields(error, ", ".join(guard.METHODS)))
+    return json_response(error.status, error_document(error), headers)
 
 
 def _missing(source: SourceStatus) -> dict[str, object]:

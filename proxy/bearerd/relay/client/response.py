@@ -13,13 +13,15 @@ import struct
 from collections.abc import Callable
 from email.utils import formatdate
 
+from bearerd.error_response import error_document, error_fields
 from bearerd.errors import BearerdError
 from bearerd.relay import headers
 from bearerd.relay.message import Field, ResponseHead
 
 NO_CONTENT = 204
 
-ALLOW = b"Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n"
+METHODS = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
+"""What an Allow field names; other methods pass too, but no agent needs to hear of them."""
 
 
 class DateField:
@@ -134,30 +136,15 @@ class Response:
         head = ResponseHead(
             204, b"No Content", (), None, is_chunked=False, has_body=False
         )
-        self.begin(head, ALLOW)
+        self.begin(head, b"Allow: %b\r\n" % METHODS.encode())
         self.flush()
 
     def send_error(self, error: BearerdError) -> None:
         """Answer ourselves, in OpenAI's error shape, marked so that nobody errs."""
-        content = json.dumps(
-            {
-                "error": {
-                    "message": error.message,
-                    "type": "bearerd_error",
-                    "code": error.code,
-                    "param": None,
-                }
-            }
-        ).encode()
-        lines = b"Content-Type: application/json\r\nx-bearerd-error: %b\r\n" % (
-            error.code.encode()
-        )
-        if error.retry_after_seconds is not None:
-            lines += b"Retry-After: %d\r\n" % error.retry_after_seconds
-        if error.status == 405:  # noqa: PLR2004 - RFC 9110 section 15.5.6
-            lines += ALLOW
-        if error.status == 401:  # noqa: PLR2004 - RFC 9110 section 15.5.2
-            lines += b'WWW-Authenticate: Bearer realm="bearerd"\r\n'
+        content = json.dumps(error_document(error)).encode()
+        lines = b"Content-Type: application/json\r\n"
+        for name, value in error_fields(error, METHODS):
+            lines += b"%b: %b\r\n" % (name.encode(), value.encode())
         head = ResponseHead(
             status=error.status.value,
             reason=error.status.phrase.encode(),
