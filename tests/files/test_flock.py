@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from bearerd.clock import Clock
-from bearerd.files.flock import flock
+from bearerd.files.flock import POLL_SECONDS, flock, flock_blocking
 from tests.credential.stand_ins import Hands, soon, wait_until
 
 
@@ -102,3 +103,40 @@ async def test_a_place_that_takes_no_file_is_an_error(
         async with flock(tmp_path / "data" / "lock", hands.clock(), 10):
             raise AssertionError("there is no lock to hold")
     assert not isinstance(refused.value, TimeoutError)
+
+
+async def test_both_forms_exclude_each_other(tmp_path: Path, hands: Hands) -> None:
+    """They are one lock."""
+    path = tmp_path / "lock"
+    async with flock(path, hands.clock(), 0):
+        with pytest.raises(TimeoutError, match="lock"), flock_blocking(path, 0):
+            raise AssertionError("both hold it")
+    with flock_blocking(path, 0), pytest.raises(TimeoutError, match="lock"):
+        async with flock(path, hands.clock(), 0):
+            raise AssertionError("both hold it")
+    async with flock(path, hands.clock(), 0):
+        pass
+
+
+def test_the_blocking_form_waits_until_the_lock_is_free(tmp_path: Path) -> None:
+    """In its own thread; the holder is another one."""
+    path = tmp_path / "lock"
+
+    def take() -> str:
+        with flock_blocking(path, 10):
+            return "held"
+
+    with ThreadPoolExecutor(1) as threads:
+        with flock_blocking(path, 0):
+            waiting = threads.submit(take)
+            with pytest.raises(TimeoutError):
+                waiting.result(timeout=3 * POLL_SECONDS)
+        assert waiting.result(timeout=10) == "held"
+
+
+def test_the_blocking_form_makes_no_folder(tmp_path: Path) -> None:
+    """A missing folder is an error, as in the form for the event loop."""
+    path = tmp_path / "none" / "lock"
+    with pytest.raises(FileNotFoundError), flock_blocking(path, 0):
+        raise AssertionError("there is no lock to hold")
+    assert not path.parent.exists()

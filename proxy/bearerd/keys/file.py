@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import filelock
-
 from bearerd.errors import StoreError
 from bearerd.files import atomic
 from bearerd.json_object import json_object
+from bearerd.files.flock import flock_blocking
 
 VERSION = 1
 
@@ -94,27 +93,18 @@ class KeyFile:
         """
         target = self.path.resolve()  # two links to one file share one lock
         path = target.with_name(target.name + ".lock")
-        held = filelock.FileLock(
-            path,
-            timeout=self._lock_timeout_seconds,
-            mode=0o600,
-            preserve_lock_file=True,
-            fallback_to_soft=False,
-        )
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            held.acquire()
-        except filelock.Timeout as error:
-            raise StoreError(
-                f"{path}: another process has held this lock for "
-                f"{self._lock_timeout_seconds:g} s; end it, and try again"
-            ) from error
-        except OSError as error:
-            raise _write_error(path, error) from error
-        try:
+        with ExitStack() as stack:
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+                stack.enter_context(flock_blocking(path, self._lock_timeout_seconds))
+            except TimeoutError as error:
+                raise StoreError(
+                    f"{path}: another process has held this lock for "
+                    f"{self._lock_timeout_seconds:g} s; end it, and try again"
+                ) from error
+            except OSError as error:
+                raise _write_error(path, error) from error
             yield
-        finally:
-            held.release()
 
     @staticmethod
     def _replace(path: Path, content: bytes) -> None:
