@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import Enum
 from typing import Literal, TypeAlias
 
 Trigger: TypeAlias = Literal["expiring", "expired", "refused", "asked", "interrupted"]
@@ -27,6 +28,46 @@ RefreshOutcome: TypeAlias = Literal[
     "throttled",  # the limit on refreshes is reached; nothing was sent
     "blocked",  # the store holds another account, or nothing
 ]
+
+
+AbandonReason: TypeAlias = Literal["request_limit", "total_limit"]
+"""Which limit a request body outgrew: its own, or the one of all bodies together."""
+
+
+class RecoveryPath(Enum):
+    """How a request got another credential after a 401.
+
+    The values are public: the label of a metric, and the text of `x-bearerd-recovery`.
+    """
+
+    NONE = ""
+    RELOAD = "reload"  # a newer one was cached, or was found in the store
+    REFRESH = "refresh"  # the authority was asked
+    RELOAD_AND_REFRESH = "reload, refresh"
+
+    def then(self, step: RecoveryPath) -> RecoveryPath:
+        """Return the path that goes on with *step*. A step taken twice counts once."""
+        if self in (RecoveryPath.NONE, step):
+            return step
+        return RecoveryPath.RELOAD_AND_REFRESH
+
+
+class RecoveryOutcome(Enum):
+    """How the recovery from a 401 ended.
+
+    The values are public: the label of a metric, and, where bearerd or its mark is what
+    the client gets, the text of `x-bearerd-error`.
+    """
+
+    RECOVERED = "recovered"
+    REFUSED = "refused"  # the upstream refused a fresh credential too
+    REPLAY_ABANDONED = "replay_abandoned"  # the body could not be sent again
+    REFRESH_THROTTLED = "refresh_throttled"  # the budget of refreshes is spent
+    LOGIN_REQUIRED = "login_required"
+    ACCOUNT_CHANGED = "account_changed"
+    AUTHORITY_UNAVAILABLE = "authority_unavailable"
+    STORE_ERROR = "store_error"
+    INTERNAL_ERROR = "internal_error"
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,18 +165,13 @@ class ClockJumped:
 
 @dataclass(frozen=True, slots=True)
 class RecoveryFinished:
-    """What followed a 401. `path` is `reload`, `refresh`, `reload, refresh` or empty.
-
-    `outcome` is `recovered`, `refused`, `resource` (the 401 was not about the token),
-    `throttled`, `replay_abandoned` or an error's code.
-    """
+    """The recovery from a 401 that was about the token has ended."""
 
     profile: str
-    path: str
-    outcome: str
+    path: RecoveryPath
+    outcome: RecoveryOutcome
     generation: int
     duration_seconds: float
-    trigger: Trigger = "refused"  # the only one; said so that lines can be compared
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +200,7 @@ class ReplayAbandoned:
     """A request body exceeds a limit, so the request cannot be replayed after a 401."""
 
     profile: str
-    reason: Literal["request_limit", "total_limit"]
+    reason: AbandonReason
 
 
 @dataclass(frozen=True, slots=True)

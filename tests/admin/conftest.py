@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import typing
+from enum import EnumType
 from typing import Any, Final, get_args
 
 import pytest
@@ -89,6 +90,8 @@ def example(kind: type, text: str) -> Event:
             values[name] = 1
         elif typing.get_origin(hint) is tuple:
             values[name] = (text, text)
+        elif isinstance(hint, EnumType):
+            (values[name], *_) = hint
         else:
             values[name] = text
     event: Event = kind(**values)

@@ -19,6 +19,8 @@ from bearerd.events import (
     Event,
     LoginNeeded,
     RecoveryFinished,
+    RecoveryOutcome,
+    RecoveryPath,
     RequestFinished,
     ServiceStopped,
 )
@@ -48,6 +50,11 @@ def test_every_event_has_a_level(kind: type) -> None:
     assert event_level(example(kind, "x")) in LEVELS
 
 
+def recovery(outcome: RecoveryOutcome) -> RecoveryFinished:
+    """Return the end of a recovery by a refresh."""
+    return RecoveryFinished("default", RecoveryPath.REFRESH, outcome, 2, 0.1)
+
+
 @pytest.mark.parametrize(
     ("event", "level"),
     [
@@ -59,9 +66,9 @@ def test_every_event_has_a_level(kind: type) -> None:
         (request(503, "draining"), "warning"),
         (LoginNeeded("default", "login_required", "reused", "sign in"), "error"),
         (CredentialHeldInMemory("default", "disk full"), "error"),
-        (RecoveryFinished("default", "reload", "recovered", 2, 0.1), "info"),
-        (RecoveryFinished("default", "", "resource", 2, 0.1), "info"),
-        (RecoveryFinished("default", "refresh", "refused", 2, 0.1), "warning"),
+        (recovery(RecoveryOutcome.RECOVERED), "info"),
+        (recovery(RecoveryOutcome.REFUSED), "warning"),
+        (recovery(RecoveryOutcome.LOGIN_REQUIRED), "warning"),
         (ServiceStopped(0), "info"),
     ],
 )

@@ -10,6 +10,8 @@ from bearerd.events import (
     CredentialRefreshed,
     LockWaited,
     RecoveryFinished,
+    RecoveryOutcome,
+    RecoveryPath,
     RefreshFailed,
     ReplayAbandoned,
     RequestFinished,
@@ -44,6 +46,11 @@ def request(
     )
 
 
+def recovery(path: RecoveryPath, outcome: RecoveryOutcome) -> RecoveryFinished:
+    """Return the end of a recovery."""
+    return RecoveryFinished("default", path, outcome, 2, 0.1)
+
+
 @pytest.fixture
 def metrics() -> Metrics:
     """Metrics of a daemon with two profiles, one of which needs a sign-in."""
@@ -68,7 +75,7 @@ def test_the_metrics_are_the_published_ones(metrics: Metrics) -> None:
     """No other name, type or label, and each family once."""
     for event in (
         request(code="overloaded"),
-        RecoveryFinished("default", "reload", "recovered", 1, 0.1),
+        recovery(RecoveryPath.RELOAD, RecoveryOutcome.RECOVERED),
         CredentialRefreshed("default", "refused", "renewed", 1, 0.1, NOW),
     ):
         metrics(event)
@@ -125,15 +132,15 @@ def test_refreshes_and_recoveries_are_counted_by_how_they_ended(
     """Success and failure under one name; a recovery without a step is `none`."""
     metrics(CredentialRefreshed("default", "expiring", "adopted", 2, 0.1, None))
     metrics(RefreshFailed("default", "refused", "unclear", "timeout", 2, 30.0))
-    metrics(RecoveryFinished("default", "reload, refresh", "recovered", 2, 0.3))
-    metrics(RecoveryFinished("default", "", "resource", 2, 0.0))
+    metrics(recovery(RecoveryPath.RELOAD_AND_REFRESH, RecoveryOutcome.RECOVERED))
+    metrics(recovery(RecoveryPath.NONE, RecoveryOutcome.REFRESH_THROTTLED))
     metrics(LockWaited("default", 0.002))
     metrics(ReplayAbandoned("default", "request_limit"))
     found = samples(metrics)
     assert found["bearerd_refreshes_total", "adopted", "default", "expiring"] == 1
     assert found["bearerd_refreshes_total", "unclear", "default", "refused"] == 1
     assert found["bearerd_recoveries_total", "recovered", "reload, refresh"] == 1
-    assert found["bearerd_recoveries_total", "resource", "none"] == 1
+    assert found["bearerd_recoveries_total", "refresh_throttled", "none"] == 1
     assert found["bearerd_lock_wait_seconds_bucket", "0.005"] == 1
     assert found[("bearerd_replay_abandoned_total",)] == 1
 

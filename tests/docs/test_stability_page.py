@@ -15,7 +15,13 @@ from bearerd.admin.status import ServiceStatus, status_document
 from bearerd.cli import COMMANDS
 from bearerd.credential.status import SourceStatus
 from bearerd.errors import BearerdError
-from bearerd.events import RecoveryFinished, RefreshFailed, RequestFinished
+from bearerd.events import (
+    RecoveryFinished,
+    RecoveryOutcome,
+    RecoveryPath,
+    RefreshFailed,
+    RequestFinished,
+)
 from tests.docs.pages import ROOT, section
 
 PAGE = ROOT / "docs" / "stability.md"
@@ -88,7 +94,9 @@ def test_every_metric_is_listed_with_its_type_and_labels() -> None:
         ],
     )
     metrics(RequestFinished("c", "p", "GET", "/", 503, 1, "overloaded", 0.1, 0.1))
-    metrics(RecoveryFinished("p", "reload", "recovered", 1, 0.1))
+    metrics(
+        RecoveryFinished("p", RecoveryPath.RELOAD, RecoveryOutcome.RECOVERED, 1, 0.1)
+    )
     metrics(RefreshFailed("p", "asked", "unclear", "timeout", 1, 0.1))
     published = {}
     for family in text_string_to_metric_families(metrics.text().decode()):

@@ -46,7 +46,7 @@ async def test_an_upstream_that_refuses_everything_sees_each_call_that_is_allowe
     allowed = BURST + SECONDS // INTERVAL_SECONDS
     assert allowed - 2 <= timed_sandbox.authority.calls <= allowed
     assert timed_sandbox.authority.reused == 0
-    outcomes = {end.outcome for end in daemon.announced(RecoveryFinished)}
+    outcomes = {end.outcome.value for end in daemon.announced(RecoveryFinished)}
     assert outcomes == {"refused", "refresh_throttled"}
     timed_sandbox.upstream.clear_faults()
     assert (await daemon.client.send()).status == 200

@@ -224,7 +224,6 @@ async def test_the_log_has_a_line_for_each_refresh_and_recovery(
     assert said(recovered) == {
         "level": "info",
         "profile": "default",
-        "trigger": "refused",
         "path": "refresh",
         "outcome": "recovered",
         "generation": 2,

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from bearerd.events import RecoveryFinished
+from bearerd.events import RecoveryFinished, RecoveryOutcome
 from bearerd.sandbox import AuthorityFault, Sandbox, UpstreamFault
 from tests.support import Daemon, HandClock, Reply, Start, write_login
 from tests.support.client import MODELS
@@ -81,7 +81,7 @@ async def test_a_response_says_what_it_took_and_is_otherwise_the_upstreams(
     assert reply.body == untouched.body
     assert list(fields(reply)) == list(fields(untouched))
     assert timed_sandbox.upstream.requests == 1 + sends
-    announced = [one.path for one in daemon.announced(RecoveryFinished)]
+    announced = [one.path.value for one in daemon.announced(RecoveryFinished)]
     assert announced == ([recovery] if recovery else [])
 
 
@@ -111,7 +111,7 @@ async def test_a_fresh_credential_that_is_refused_is_said_to_be_one(
     assert (reply.status, *marks(reply)) == (401, "refresh", None)
     assert reply.body == REFUSED.encode()
     (recovered,) = daemon.announced(RecoveryFinished)
-    assert recovered.outcome == "refused"
+    assert recovered.outcome is RecoveryOutcome.REFUSED
 
 
 async def test_a_throttled_recovery_marks_the_upstreams_response(

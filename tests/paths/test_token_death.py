@@ -13,7 +13,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from bearerd.events import CredentialRefreshed, RecoveryFinished
+from bearerd.events import CredentialRefreshed, RecoveryFinished, RecoveryOutcome
 from bearerd.relay.recovery import State
 from bearerd.sandbox import AuthorityFault, Sandbox
 from bearerd.sandbox.authority.token_registry import TEN_DAYS_SECONDS
@@ -85,7 +85,7 @@ async def test_all_are_answered_with_one_refresh(
     (refreshed,) = daemon.announced(CredentialRefreshed)
     assert (refreshed.trigger, refreshed.outcome) == ("refused", "renewed")
     recovered = daemon.announced(RecoveryFinished)
-    assert {one.outcome for one in recovered} == {"recovered"}
+    assert {one.outcome for one in recovered} == {RecoveryOutcome.RECOVERED}
     stored = tokens_of(read_login(daemon.store))
     assert sandbox.tokens.introspect(stored["access_token"]).state == "live"
 

@@ -14,7 +14,13 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
-from bearerd.events import CredentialRefreshed, RecoveryFinished, ReplayAbandoned
+from bearerd.events import (
+    CredentialRefreshed,
+    RecoveryFinished,
+    RecoveryOutcome,
+    RecoveryPath,
+    ReplayAbandoned,
+)
 from bearerd.sandbox import RequestRecord, Sandbox, UpstreamFault
 from tests.support import Daemon, Reply, Start
 
@@ -135,7 +141,8 @@ async def test_a_body_past_the_limit_is_given_up_and_the_next_one_goes_through(
     (refreshed,) = daemon.announced(CredentialRefreshed)
     assert (refreshed.trigger, refreshed.outcome) == ("refused", "renewed")
     (recovery,) = daemon.announced(RecoveryFinished)
-    assert (recovery.path, recovery.outcome) == ("refresh", "replay_abandoned")
+    assert recovery.path is RecoveryPath.REFRESH
+    assert recovery.outcome is RecoveryOutcome.REPLAY_ABANDONED
     assert await abandoned_total(daemon) == "1.0"
     reply = await daemon.client.send(ECHO, data=io.BytesIO(body))
     assert (reply.status, reply.code, reply.recovery) == (200, None, None)

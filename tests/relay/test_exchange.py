@@ -22,7 +22,7 @@ from bearerd.errors import (
 from bearerd.events import Event, RecoveryFinished
 from bearerd.relay.body import ReplayBody, ReplayMemory
 from bearerd.relay.client.response import DateField, Response
-from bearerd.relay.exchange import Exchange
+from bearerd.relay.exchange import Exchange, outcome_of
 from bearerd.relay.flow_control import FlowControl
 from bearerd.relay.upstream.attempt import UpstreamRequest
 from bearerd.relay.upstream.connection import UpstreamConnection
@@ -263,7 +263,7 @@ async def test_what_follows_each_response(ends: tuple[Bench, Peer], case: Case) 
     assert values(head, b"x-bearerd-recovery") == ([case.steps] if case.steps else [])
     assert values(head, b"x-bearerd-error") == ([case.mark] if case.mark else [])
     told = [event for event in bench.events if isinstance(event, RecoveryFinished)]
-    assert [event.path.encode() for event in told] == (
+    assert [event.path.value.encode() for event in told] == (
         [case.steps] if case.steps or case.mark else []
     )
     assert bench.client_flow.sources == [True, False]
@@ -292,7 +292,7 @@ async def test_a_recovery_that_fails_is_told_in_our_own_words(
     assert not bench.response.has_started
     (told,) = bench.events
     assert isinstance(told, RecoveryFinished)
-    assert told.outcome == error
+    assert told.outcome.value == error
 
 
 def kept(whole: bytes, limit: int) -> ReplayBody:
@@ -343,3 +343,21 @@ async def test_an_exchange_that_is_cancelled_closes_its_connection(
     assert await peer.gone() == b""
     assert bench.upstream.connection_count == 0
     assert bench.client_flow.sources == [False]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        LoginRequired("", reason="missing"),
+        AccountChanged(""),
+        AuthorityUnavailable(""),
+        StoreError(""),
+        BearerdError(""),
+    ],
+    ids=lambda error: error.code,
+)
+def test_the_outcome_of_a_failed_recovery_has_the_error_s_code(
+    error: BearerdError,
+) -> None:
+    """Log, metric and response name one failure with one word."""
+    assert outcome_of(error).value == error.code

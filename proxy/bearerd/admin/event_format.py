@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from enum import Enum
 from typing import Literal, TypeAlias, get_args
 
 from bearerd.events import (
@@ -15,6 +16,7 @@ from bearerd.events import (
     LockWaited,
     LoginNeeded,
     RecoveryFinished,
+    RecoveryOutcome,
     RefreshFailed,
     ReplayAbandoned,
     RequestFinished,
@@ -42,9 +44,9 @@ EVENT_NAMES: dict[type, str] = {kind: event_name(kind) for kind in get_args(Even
 
 
 def event_fields(event: Event) -> dict[str, object]:
-    """Return the fields of *event*; durations to the microsecond."""
+    """Return the fields of *event*: durations to the microsecond, enums as their text."""
     return {
-        field.name: _rounded(getattr(event, field.name))
+        field.name: _plain(getattr(event, field.name))
         for field in dataclasses.fields(event)
     }
 
@@ -55,7 +57,7 @@ def event_level(event: Event) -> Level:
         case RequestFinished():
             return _request_level(event)
         case RecoveryFinished():
-            is_well = event.outcome in {"recovered", "resource"}
+            is_well = event.outcome is RecoveryOutcome.RECOVERED
             return "info" if is_well else "warning"
         # A login in memory only is lost if this process ends.
         case LoginNeeded() | CredentialHeldInMemory():
@@ -75,5 +77,7 @@ def _request_level(event: RequestFinished) -> Level:
     return "debug" if event.code is None else "info"
 
 
-def _rounded(value: object) -> object:
+def _plain(value: object) -> object:
+    if isinstance(value, Enum):
+        return value.value
     return round(value, 6) if isinstance(value, float) else value

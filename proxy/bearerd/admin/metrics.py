@@ -105,7 +105,8 @@ class Metrics(Collector):
             case RequestFinished():
                 self._count_request(event)
             case RecoveryFinished():
-                self._recoveries[event.path or "none", event.outcome] += 1
+                path = event.path.value or "none"
+                self._recoveries[path, event.outcome.value] += 1
             case CredentialRefreshed() | RefreshFailed():
                 self._refreshes[event.profile, event.trigger, event.outcome] += 1
             case LockWaited():

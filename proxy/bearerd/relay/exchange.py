@@ -12,8 +12,16 @@ from collections.abc import Awaitable, Callable
 
 from bearerd.credential.source import CredentialSource
 from bearerd.credential.token import Credential
-from bearerd.errors import BearerdError, CredentialError, RefreshThrottled
-from bearerd.events import Observer, RecoveryFinished
+from bearerd.errors import (
+    AccountChanged,
+    AuthorityUnavailable,
+    BearerdError,
+    CredentialError,
+    LoginRequired,
+    RefreshThrottled,
+    StoreError,
+)
+from bearerd.events import Observer, RecoveryFinished, RecoveryOutcome, RecoveryPath
 from bearerd.relay import challenge, headers
 from bearerd.relay.client.response import Response
 from bearerd.relay.flow_control import FlowControl
@@ -62,9 +70,9 @@ class Exchange:
         self._monotonic = monotonic
         self._attempt: Attempt | None = None
         self._head: ResponseHead | None = None
-        self._steps: list[str] = []
+        self._path_taken = RecoveryPath.NONE
         self._error: BearerdError | None = None
-        self._mark = b""
+        self._shortfall: RecoveryOutcome | None = None
         self._refused_at: float | None = None
         self.attempts = 0
         self.waited_seconds = 0.0  # for others: upstream, store, authority
@@ -99,7 +107,7 @@ class Exchange:
                 outcome, credential = await self._refresh(credential)
             if outcome is Outcome.SUPERSEDED:
                 credential = self._source.newer_than(credential) or credential
-                self._steps.append("reload")
+                self._path_taken = self._path_taken.then(RecoveryPath.RELOAD)
             state = after(state, outcome)
         if self._refused_at is not None:
             self._emit_recovery(credential)
@@ -160,24 +168,24 @@ class Exchange:
             return Outcome.FAILED, refused
         if found is None:
             return Outcome.UNCHANGED, refused
-        self._steps.append("reload")
+        self._path_taken = self._path_taken.then(RecoveryPath.RELOAD)
         return Outcome.FOUND, found
 
     async def _refresh(self, refused: Credential) -> tuple[Outcome, Credential]:
         try:
             renewed = await self._source.refresh(refused, "refused")
         except RefreshThrottled:
-            self._mark = b"x-bearerd-error: refresh_throttled\r\n"
+            self._shortfall = RecoveryOutcome.REFRESH_THROTTLED
             return Outcome.FAILED, refused
         except BearerdError as error:
             self._error = error
             return Outcome.FAILED, refused
-        self._steps.append("refresh")
+        self._path_taken = self._path_taken.then(RecoveryPath.REFRESH)
         return Outcome.RENEWED, renewed
 
     async def _refresh_for_next_request(self, refused: Credential) -> None:
         """Renew the credential although this request cannot be sent again."""
-        self._mark = b"x-bearerd-error: replay_abandoned\r\n"
+        self._shortfall = RecoveryOutcome.REPLAY_ABANDONED
         outcome, _ = await self._reload(refused)
         if outcome is Outcome.UNCHANGED:
             await self._refresh(refused)
@@ -190,10 +198,7 @@ class Exchange:
         assert self._attempt is not None  # noqa: S101 - something was sent
         assert self._head is not None  # noqa: S101
         connection = self._attempt.connection
-        added = self._mark
-        if self._steps:
-            steps = ", ".join(dict.fromkeys(self._steps))
-            added += b"x-bearerd-recovery: %b\r\n" % steps.encode()
+        added = self._marks()
         if self._head.status == SWITCHING_PROTOCOLS:
             self._response.switch_protocols(self._head, added)
             await self._tunnel(connection)
@@ -205,21 +210,48 @@ class Exchange:
         self._client_flow.set_source(connection.flow)
         await connection.response.wait_complete()
 
+    def _marks(self) -> bytes:
+        """Return the field lines that tell the client of a recovery."""
+        lines = b""
+        if self._shortfall is not None:
+            lines += b"x-bearerd-error: %b\r\n" % self._shortfall.value.encode()
+        if self._path_taken is not RecoveryPath.NONE:
+            lines += b"x-bearerd-recovery: %b\r\n" % self._path_taken.value.encode()
+        return lines
+
+    def _outcome(self) -> RecoveryOutcome:
+        """Return how the recovery ended, once there is something to deliver."""
+        if self._error is not None:
+            return outcome_of(self._error)
+        if self._shortfall is not None:
+            return self._shortfall
+        if self._head is not None and self._head.status == UNAUTHORIZED:
+            return RecoveryOutcome.REFUSED
+        return RecoveryOutcome.RECOVERED
+
     def _emit_recovery(self, credential: Credential) -> None:
         assert self._refused_at is not None  # noqa: S101 - the caller's condition
-        outcome = "recovered"
-        if self._error is not None:
-            outcome = self._error.code
-        elif self._mark:
-            outcome = self._mark.split(b": ")[1].strip().decode()
-        elif self._head is not None and self._head.status == UNAUTHORIZED:
-            outcome = "refused"
         self._observe(
             RecoveryFinished(
                 profile=self._profile,
-                path=", ".join(dict.fromkeys(self._steps)),
-                outcome=outcome,
+                path=self._path_taken,
+                outcome=self._outcome(),
                 generation=credential.generation,
                 duration_seconds=self._monotonic() - self._refused_at,
             )
         )
+
+
+def outcome_of(error: BearerdError) -> RecoveryOutcome:
+    """Return the outcome of a recovery that *error* ended: the one with its code."""
+    match error:
+        case LoginRequired():
+            return RecoveryOutcome.LOGIN_REQUIRED
+        case AccountChanged():
+            return RecoveryOutcome.ACCOUNT_CHANGED
+        case AuthorityUnavailable():
+            return RecoveryOutcome.AUTHORITY_UNAVAILABLE
+        case StoreError():
+            return RecoveryOutcome.STORE_ERROR
+        case _:
+            return RecoveryOutcome.INTERNAL_ERROR

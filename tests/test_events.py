@@ -1,0 +1,31 @@
+"""The values that bearerd announces."""
+
+from __future__ import annotations
+
+import pytest
+
+from bearerd.events import RecoveryPath
+
+NONE, RELOAD, REFRESH, BOTH = RecoveryPath
+
+
+@pytest.mark.parametrize(
+    ("steps", "path"),
+    [
+        ([], NONE),
+        ([RELOAD], RELOAD),
+        ([REFRESH], REFRESH),
+        ([RELOAD, REFRESH], BOTH),
+        ([RELOAD, RELOAD], RELOAD),
+        ([RELOAD, RELOAD, REFRESH], BOTH),
+        ([RELOAD, REFRESH, REFRESH], BOTH),
+    ],
+)
+def test_a_recovery_path_is_the_steps_taken_each_once(
+    steps: list[RecoveryPath], path: RecoveryPath
+) -> None:
+    """Reload comes before refresh, as the table has it."""
+    taken = NONE
+    for step in steps:
+        taken = taken.then(step)
+    assert taken is path
