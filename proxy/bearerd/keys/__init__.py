@@ -1,1 +1,1 @@
-"""Client keys."""
+"""Client keys: what lets a client in where a listener requires a key."""

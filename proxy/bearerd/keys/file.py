@@ -1,11 +1,12 @@
-"""The file of client keys: who may come in, by the SHA-256 of each key.
+"""The file of client keys: `keys.json`, with the SHA-256 of each key.
 
-JSON, mode 0600 from its creation, replaced whole; changed only under the lock beside
-it, which is never unlinked. Holds no key, so a copy of it lets nobody in.
+JSON, mode 0600 from its creation, always replaced whole, and changed only under the lock
+beside it. It holds no key, so a copy of it lets no client in.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -22,24 +23,24 @@ from bearerd.files.flock import flock_blocking
 VERSION = 1
 
 LOCK_TIMEOUT_SECONDS = 10.0
-"""Holders write one small file; who waits longer than this waits for a dead disk."""
+"""A holder writes one small file. A lock that is held for longer points to a dead disk."""
 
-_DIGEST_BYTES = 32  # of SHA-256
+_DIGEST_BYTES = hashlib.sha256().digest_size
 
 
 @dataclass(frozen=True, slots=True)
 class KeyEntry:
-    """What the file keeps of one key."""
+    """One key in the file. `digest` is its SHA-256, `created_at` epoch seconds."""
 
     name: str
     profile: str
     digest: bytes
     created_at: float
-    may: frozenset[str]
+    allowed: frozenset[str]
 
 
 class KeyFile:
-    """One `keys.json`. Owns nothing but its path."""
+    """One `keys.json`. Holds its path and no other state."""
 
     def __init__(
         self, path: Path, *, lock_timeout_seconds: float = LOCK_TIMEOUT_SECONDS
@@ -51,7 +52,7 @@ class KeyFile:
         """Return the entries; none if there is no file.
 
         Raises:
-            StoreError: the file is there, and cannot be read or understood.
+            StoreError: the file exists and cannot be read or parsed.
         """
         try:
             content = self.path.read_bytes()
@@ -66,30 +67,24 @@ class KeyFile:
             return _decode(content)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise StoreError(
-                f"{self.path}: this is no file of client keys; move it away, and make "
-                "new keys with `bearerd key create NAME`"
+                f"{self.path}: this is not a file of client keys; move it away, and "
+                "make new keys with `bearerd key create NAME`"
             ) from error
 
     def write(self, entries: tuple[KeyEntry, ...]) -> None:
-        """Replace the file durably; to be called under `lock`.
+        """Replace the file durably. The caller holds `lock`.
 
         Raises:
-            StoreError: it could not be written; what was there still is.
+            StoreError: the file cannot be written; its old content is still there.
         """
-        self._replace(self.path, _encode(entries))
-
-    def write_beside(self, name: str, key: str) -> Path:
-        """Write *key* in plain, mode 0600, to the file *name* beside this one."""
-        path = self.path.with_name(name)
-        self._replace(path, f"{key}\n".encode())
-        return path
+        replace(self.path, _encode(entries))
 
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Hold the lock that all processes on this file share.
 
         Raises:
-            StoreError: another holder did not let go, or there is no place to lock.
+            StoreError: another process holds it for too long, or there is no place for it.
         """
         target = self.path.resolve()  # two links to one file share one lock
         path = target.with_name(target.name + ".lock")
@@ -106,12 +101,22 @@ class KeyFile:
                 raise _write_error(path, error) from error
             yield
 
-    @staticmethod
-    def _replace(path: Path, content: bytes) -> None:
-        try:
-            atomic.replace(path, content)
-        except OSError as error:
-            raise _write_error(path, error) from error
+
+def digest_of(key: bytes) -> bytes:
+    """Return the digest under which a key is kept and looked up: its SHA-256."""
+    return hashlib.sha256(key).digest()
+
+
+def replace(path: Path, content: bytes) -> None:
+    """Replace a file of this room: durably, mode 0600.
+
+    Raises:
+        StoreError: the file cannot be written; its old content is still there.
+    """
+    try:
+        atomic.replace(path, content)
+    except OSError as error:
+        raise _write_error(path, error) from error
 
 
 def _write_error(path: Path, error: OSError) -> StoreError:
@@ -128,7 +133,7 @@ def _encode(entries: tuple[KeyEntry, ...]) -> bytes:
             "profile": entry.profile,
             "sha256": entry.digest.hex(),
             "created_at": _iso(entry.created_at),
-            "may": sorted(entry.may),
+            "may": sorted(entry.allowed),
         }
         for entry in entries
     ]

@@ -1,18 +1,18 @@
-"""The ring of client keys: which string lets which client in.
+"""The key ring: which key lets which client in.
 
 Rules:
 
-1. The whole string is looked up by its SHA-256; nothing in it is believed.
-2. A key is shown once, when it is made. After that only its SHA-256 is known here, and
-   the first key of all in a private file beside, for its user to fetch.
-3. The file is the truth: a key made or revoked by another process counts here, a new
-   one at once and a revoked one after `RECHECK_SECONDS`.
+1. The whole key is looked up by its SHA-256. No claim inside it is believed.
+2. A key is shown once, when it is made. From then on only its digest is kept; the very
+   first key is also kept in plain text (`first_key`).
+3. The file is the truth. A key that another process makes is accepted at once; a key that
+   another process revokes is rejected after `RECHECK_SECONDS`.
+4. While the file is broken the keys that were loaded last stay in force: files are
+   replaced whole, so a broken one is an editing mistake, and must not lock all agents out.
 """
 
 from __future__ import annotations
 
-import hashlib
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -21,23 +21,24 @@ from bearerd.clock import Clock
 from bearerd.errors import ConfigurationError, StoreError
 from bearerd.files import atomic
 from bearerd.keys import shape
-from bearerd.keys.file import KeyEntry, KeyFile
+from bearerd.keys.file import KeyEntry, KeyFile, digest_of
+from bearerd.keys.first_key import FirstKeyFile
 
 RECHECK_SECONDS: Final = 1.0
-"""For how long a key that is known is good without another look at the file."""
+"""How long a known key is accepted without another look at the file."""
 
 OPERATOR: Final = "operator"
-"""The name under which the key from the settings comes in."""
+"""The name of the client whose key comes from the settings."""
 
-FIRST_KEY_FILE: Final = "client-key"
-"""Beside the key file: the first key in plain, so that it can be read and mounted."""
+FIRST: Final = "default"
+"""The name of the client that the first key is made for."""
 
 RELAY: Final = frozenset({"relay"})
 
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """Who a key belongs to: the name for log and metrics, and what it may do."""
+    """The owner of a key: its name in log and metrics, its profile, and its rights."""
 
     name: str
     profile: str
@@ -47,18 +48,18 @@ class Client:
 class KeyRing:
     """The keys that let a client in.
 
-    Owns the picture of the file that `find` looks into, and renews it from the file;
-    `create` and `revoke` change the file.
+    Owns the clients by digest, as the file had them at the last load.
     """
 
     def __init__(
         self, file: KeyFile, *, clock: Clock, operator_key: str | None = None
     ) -> None:
         self._file = file
+        self._first_key = FirstKeyFile(file.path)
         self._clock = clock
         self._operator = _operator(operator_key)
         self._clients: dict[bytes, Client] = dict(self._operator)
-        self._seen: atomic.FileStamp | None = None
+        self._loaded_stamp: atomic.FileStamp | None = None
         self._checked_at = clock.monotonic()
 
     @classmethod
@@ -68,69 +69,69 @@ class KeyRing:
         """Return the ring of the keys in *path*, which need not exist yet.
 
         Raises:
-            StoreError: the file is there, and cannot be read or understood.
+            StoreError: the file exists and cannot be read or parsed.
             ConfigurationError: *operator_key* is too weak.
         """
         ring = cls(KeyFile(path), clock=clock or Clock(), operator_key=operator_key)
-        ring._renew()
+        ring._reload()
         return ring
 
     @property
     def path(self) -> Path:
-        """Where the keys are kept."""
+        """The path of the key file."""
         return self._file.path
 
     def find(self, key: bytes) -> Client | None:
-        """Return the client whose key this is; None if it is nobody's.
+        """Return the owner of *key*, or None if the key is unknown.
 
-        A dictionary may be asked in the open: the time it takes depends on the digest
-        alone, and nobody can steer a digest toward a stored one.
+        A dictionary leaks nothing by its timing: the time of a lookup depends on the
+        digest alone, and a client cannot choose a digest that is close to a stored one.
         """
-        digest = hashlib.sha256(key).digest()
+        digest = digest_of(key)
         now = self._clock.monotonic()
         if now - self._checked_at >= RECHECK_SECONDS:
-            self._look_again(now)
+            self._reload_if_changed(now)
         client = self._clients.get(digest)
         if client is None:
-            # Perhaps it was made a moment ago.
-            self._look_again(now)
+            # Another process may have made it since the last check.
+            self._reload_if_changed(now)
             client = self._clients.get(digest)
         return client
 
     def names(self) -> tuple[str, ...]:
-        """Return the names of all clients, the operator's key included."""
-        self._look_again(self._clock.monotonic())
+        """Return the names of all clients, `operator` included."""
+        self._reload_if_changed(self._clock.monotonic())
         return tuple(client.name for client in self._clients.values())
 
     def entries(self) -> tuple[KeyEntry, ...]:
-        """Return what the file keeps of each key.
+        """Return the entries of the file.
 
         Raises:
-            StoreError: the file cannot be read or understood.
+            StoreError: the file cannot be read or parsed.
         """
         return self._file.read()
 
     def create(self, name: str, profile: str = "default") -> str:
-        """Make a key for the client *name* and return it; it is not shown again.
+        """Make a key for the client *name* and return it. It cannot be shown again.
 
         Raises:
-            ConfigurationError: there is a key of that name, or no key may have it.
-            StoreError: the file could not be read or written.
+            ConfigurationError: the name is taken, or is not allowed.
+            StoreError: the file cannot be read or written.
         """
         with self._file.lock():
             entries = self._file.read()
-            key = self._minted(name, entries)
-            self._add(entries, key, name, profile)
+            key = _new_key(name, entries)
+            self._append(entries, key, name, profile)
             return key
 
     def create_first(self, profile: str = "default") -> Path | None:
-        """Make the key `default` if there is no key at all; return where it can be read.
+        """Make a first key if there is none, and return the plain file that holds it.
 
-        None when there was a key, be it the operator's. Of several processes that
-        start at once, one makes the key.
+        Return None if there is a key already, the operator's included. Of several
+        processes that start at once, one makes the key.
 
         Raises:
-            StoreError: the file could not be read or written.
+            StoreError: a file cannot be read or written.
         """
         if self._operator or self._clients:
             return None
@@ -138,99 +139,85 @@ class KeyRing:
             entries = self._file.read()
             if entries:
                 return None
-            key = self._minted("default", entries)
-            # First of all where it can be read: a key that is good and known to nobody
-            # would keep the next start from making one.
-            path = self._file.write_beside(FIRST_KEY_FILE, key)
-            self._add(entries, key, "default", profile)
-            return path
+            key = _new_key(FIRST, entries)
+            # The plain file comes first: a key that is accepted and can be read nowhere
+            # would keep the next start from making another one.
+            self._first_key.write(key)
+            self._append(entries, key, FIRST, profile)
+            return self._first_key.path
 
     def first_key_file(self) -> Path | None:
-        """Return where the first key can be read, if it is there."""
-        path = self.path.with_name(FIRST_KEY_FILE)
-        return path if path.exists() else None
+        """Return the plain file that holds the first key, or None if there is none."""
+        return self._first_key.path if self._first_key.exists() else None
 
     def revoke(self, name: str) -> None:
-        """Make the key of *name* good for nothing; running daemons follow soon.
+        """Revoke the key of the client *name*.
 
         Raises:
-            ConfigurationError: there is no key of that name in the file.
-            StoreError: the file could not be read or written.
+            ConfigurationError: the file has no key of that name.
+            StoreError: the file cannot be read or written.
         """
         with self._file.lock():
             entries = self._file.read()
             kept = tuple(entry for entry in entries if entry.name != name)
             if len(kept) == len(entries):
-                raise ConfigurationError(_no_such_key(name, entries))
+                raise ConfigurationError(_unknown_name(name, entries))
             self._file.write(kept)
-            self._forget_first_key(entries)
-        self._renew()
+            revoked = {entry.digest for entry in entries if entry.name == name}
+            self._first_key.remove_if_revoked(revoked)
+        self._reload()
 
-    @staticmethod
-    def _minted(name: str, entries: tuple[KeyEntry, ...]) -> str:
-        if not shape.is_key_name(name):
-            raise ConfigurationError(
-                f"key name {name!r}: allowed are {shape.NAME_ALLOWED}"
-            )
-        if name == OPERATOR or any(entry.name == name for entry in entries):
-            raise ConfigurationError(
-                f"there is a key named {name} already; choose another name, or take "
-                f"the old one back with `bearerd key revoke {name}`"
-            )
-        return shape.mint(name)
-
-    def _add(
+    def _append(
         self, entries: tuple[KeyEntry, ...], key: str, name: str, profile: str
     ) -> None:
-        digest = hashlib.sha256(key.encode()).digest()
+        digest = digest_of(key.encode())
         entry = KeyEntry(name, profile, digest, self._clock.now(), RELAY)
         self._file.write((*entries, entry))
-        self._renew()
+        self._reload()
 
-    def _forget_first_key(self, entries_before: tuple[KeyEntry, ...]) -> None:
-        """Remove the plain first key once the key in it is good for nothing."""
-        path = self.path.with_name(FIRST_KEY_FILE)
-        with suppress(OSError):
-            digest = hashlib.sha256(path.read_bytes().strip()).digest()
-            still = {entry.digest for entry in self._file.read()}
-            if digest in {entry.digest for entry in entries_before} - still:
-                path.unlink()
-
-    def _look_again(self, now: float) -> None:
-        """Renew the picture if the file changed; keep it while the file is broken.
-
-        A ring that works is worth more to the clients on it than news that cannot be
-        read: files are replaced whole, so a broken one is a hand's slip.
-        """
+    def _reload_if_changed(self, now: float) -> None:
+        """Load the file again if it changed; keep what is loaded if that fails (rule 4)."""
         self._checked_at = now
-        if atomic.file_stamp(self.path) == self._seen:
+        if atomic.file_stamp(self.path) == self._loaded_stamp:
             return
         try:
-            self._renew()
+            self._reload()
         except StoreError:
             return
 
-    def _renew(self) -> None:
-        self._seen = atomic.file_stamp(self.path)
+    def _reload(self) -> None:
+        # The stamp is taken before the content: a change in between is seen at the next check.
+        self._loaded_stamp = atomic.file_stamp(self.path)
         clients = {
-            entry.digest: Client(entry.name, entry.profile, entry.may)
+            entry.digest: Client(entry.name, entry.profile, entry.allowed)
             for entry in self._file.read()
         }
         self._clients = {**clients, **self._operator}
 
 
 def _operator(key: str | None) -> dict[bytes, Client]:
+    """Return the operator's client by digest; nothing if the settings have no key."""
     if key is None:
         return {}
     weakness = shape.weakness(key)
     if weakness is not None:
         raise ConfigurationError(f"client_key: allowed is {weakness}")
-    digest = hashlib.sha256(key.encode()).digest()
-    return {digest: Client(OPERATOR, "default", RELAY)}
+    return {digest_of(key.encode()): Client(OPERATOR, "default", RELAY)}
 
 
-def _no_such_key(name: str, entries: tuple[KeyEntry, ...]) -> str:
+def _new_key(name: str, entries: tuple[KeyEntry, ...]) -> str:
+    if not shape.is_key_name(name):
+        raise ConfigurationError(f"key name {name!r}: allowed are {shape.NAME_ALLOWED}")
+    if name == OPERATOR or any(entry.name == name for entry in entries):
+        raise ConfigurationError(
+            f"there is a key named {name} already; choose another name, or revoke that "
+            f"key with `bearerd key revoke {name}`"
+        )
+    return shape.mint(name)
+
+
+def _unknown_name(name: str, entries: tuple[KeyEntry, ...]) -> str:
     if name == OPERATOR:
-        return "the operator's key comes from the settings; take client_key out of them"
+        return "the operator's key comes from the settings; remove client_key from them"
     names = ", ".join(entry.name for entry in entries) or "none"
     return f"there is no key named {name}; there are: {names}"

@@ -1,8 +1,8 @@
-"""What a client key looks like, and which strings are too weak to be one.
+"""The shape of a client key, and which strings are too weak to be one. Pure.
 
-A key of ours has the shape of a JWT, because pi and OpenClaw decode their key and
-refuse to start without the claim `chatgpt_account_id`. It proves nothing by its shape:
-the ring looks the whole string up. Knows no file and no clock.
+A key of bearerd has the shape of a JWT, because pi and OpenClaw decode their key and
+refuse to start without the claim `chatgpt_account_id`. The claims prove nothing: the ring
+looks the whole string up.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ NAME_ALLOWED: Final = (
 )
 
 MINIMUM_CHARACTERS: Final = 24
-"""Of an operator's own key: 24 random letters and digits are about 140 bits."""
+"""Of a key in the settings. 24 random letters and digits have about 140 bits."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
-# 2100-01-01: clients that look at the expiry of their key shall never see it pass.
+# 2100-01-01: clients that check the expiry of their key never see it pass.
 _FAR_EXPIRY_SECONDS = 4102444800
 
-# What sample files and tutorials have in the place of a key, letters and digits only.
+# Found in sample files and tutorials in the place of a key; letters and digits only.
 _SAMPLES = (
     "changeme",
     "replaceme",
@@ -50,16 +50,16 @@ _FEWEST_DIFFERENT_CHARACTERS = 8
 
 
 def is_key_name(name: str) -> bool:
-    """True when a key may have this name; see `NAME_ALLOWED`."""
+    """Return True if a key may have this name; see `NAME_ALLOWED`."""
     return _NAME.fullmatch(name) is not None
 
 
 def mint(name: str) -> str:
     """Return a new key for the client *name*: `header.payload.random`, 256 random bits.
 
-    The payload part holds neither `-` nor `_`, since pi decodes it with `atob`. That
-    needs no second try: base64url writes those two for ASCII text only when `>`, `?`,
-    `~` or DEL ends a group of three, and neither our claims nor a key's name has them.
+    The payload part holds neither `-` nor `_`, because pi decodes it with `atob`. This
+    holds by itself: base64url has those two for ASCII text only where `>`, `?`, `~` or
+    DEL ends a group of three bytes, and neither the claims nor a name contain them.
     """
     payload = {
         "exp": _FAR_EXPIRY_SECONDS,
@@ -74,11 +74,11 @@ def mint(name: str) -> str:
 
 
 def weakness(key: str) -> str | None:
-    """Return why an operator's own *key* is refused, or None when it is good enough."""
+    """Return what *key*, from the settings, would have to be; None if it is strong enough."""
     if len(key) < MINIMUM_CHARACTERS:
         return f"at least {MINIMUM_CHARACTERS} characters"
     if not all("!" <= character <= "~" for character in key):
-        # RFC 9110 section 5.5: a field value is visible ASCII where it is to travel well.
+        # RFC 9110 section 5.5: other characters do not survive in every field parser.
         return "visible ASCII characters without spaces"
     if len(set(key)) < _FEWEST_DIFFERENT_CHARACTERS:
         return f"a random key with at least {_FEWEST_DIFFERENT_CHARACTERS} different characters"

@@ -122,7 +122,7 @@ async def test_an_invalid_key_file_is_one_line(shell: Shell) -> None:
     done = await shell.run("serve", listen="127.0.0.1:0")
     assert done.code == 1
     assert done.stderr == (
-        f"bearerd: {keys}: this is no file of client keys; move it away, and make new "
+        f"bearerd: {keys}: this is not a file of client keys; move it away, and make new "
         "keys with `bearerd key create NAME`\n"
     )
     assert keys.read_text() == "{"

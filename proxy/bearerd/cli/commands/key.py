@@ -55,7 +55,7 @@ def list_(
             {
                 "name": entry.name,
                 "profile": entry.profile,
-                "may": sorted(entry.may),
+                "may": sorted(entry.allowed),
                 "created_at": entry.created_at,
             }
             for entry in entries
@@ -68,7 +68,7 @@ def list_(
         )
     for entry in entries:
         created = datetime.fromtimestamp(entry.created_at, UTC)
-        permissions = ",".join(sorted(entry.may))
+        permissions = ",".join(sorted(entry.allowed))
         typer.echo(
             f"{entry.name:24} {entry.profile:12} {permissions:8} "
             f"{created:%Y-%m-%d %H:%M} UTC"
