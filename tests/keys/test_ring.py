@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import resource
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -119,6 +122,27 @@ def test_a_broken_file_leaves_the_loaded_keys_in_force(
     time.seconds += 1.0
     assert ring.find(key) is not None
     assert ring.find(b"unknown") is None
+
+
+@contextmanager
+def no_descriptors() -> Iterator[None]:
+    """Let no file be opened inside the block."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_a_file_that_could_not_be_read_is_read_again(
+    ring: KeyRing, time: ManualClock
+) -> None:
+    """A daemon that is out of descriptors for a moment misses no change."""
+    key = KeyRing.load(ring.path, clock=time.clock()).create("laptop").encode()
+    with no_descriptors():
+        assert ring.find(key) is None
+    assert ring.find(key) is not None
 
 
 PROGRAM = """

@@ -186,13 +186,15 @@ class KeyRing:
             return
 
     def _reload(self) -> None:
-        # The stamp is taken before the content: a change in between is seen at the next check.
-        self._loaded_stamp = atomic.file_stamp(self.path)
+        # The stamp is taken before the content, so that a change in between is seen at the
+        # next check. It is kept only with the content, so that a failed read is repeated.
+        stamp = atomic.file_stamp(self.path)
         clients = {
             entry.digest: Client(entry.name, entry.profile, entry.allowed)
             for entry in self._file.read()
         }
         self._clients = {**clients, **self._operator}
+        self._loaded_stamp = stamp
 
 
 def _operator(key: str | None) -> dict[bytes, Client]:
