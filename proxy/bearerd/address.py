@@ -1,7 +1,6 @@
-"""Where a listener listens: one frozen value, and its one spelling.
+"""The address of a listener: a frozen value with one spelling. Opens no socket.
 
-Knows the spellings that people may write; knows no socket and no name service, so a
-name other than `localhost` is refused instead of being looked up.
+No name is looked up: a name other than `localhost` is an error.
 """
 
 from __future__ import annotations
@@ -13,10 +12,12 @@ from pathlib import Path
 from typing import Literal
 
 ALLOWED = "127.0.0.1:PORT, [::1]:PORT, localhost:PORT or unix:/path"
-"""What an address may be, in the words of an error message. Port 0 is any free port."""
+"""What an address may be, for an error message. Port 0 is any free port."""
 
-# sun_path holds 108 bytes with its NUL on Linux and 104 on macOS; the smaller one.
 UNIX_PATH_LIMIT_BYTES = 103
+"""`sun_path` holds 108 bytes on Linux and 104 on macOS, its NUL included."""
+
+LARGEST_PORT = 65535
 
 _TCP = re.compile(
     r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<host>[^\[\]:\s]+)):(?P<port>[0-9]{1,5})"
@@ -34,14 +35,14 @@ class Address:
 
     @property
     def is_loopback(self) -> bool:
-        """True when only this machine can reach it; a unix socket is not on a network."""
+        """Return True if only this machine can reach it; a unix socket is one of these."""
         return self.kind == "unix" or is_loopback_host(self.host)
 
     @property
     def base_url(self) -> str | None:
-        """The URL of a TCP address, without a path; None for a unix socket.
+        """Return the URL of a TCP address, without a path; None for a unix socket.
 
-        A wildcard address is reached by its loopback name from this machine.
+        For a wildcard address it is the URL by which this machine reaches it.
         """
         if self.kind == "unix":
             return None
@@ -57,7 +58,7 @@ class Address:
 
 
 def is_loopback_host(host: str) -> bool:
-    """True for `localhost` and for literal loopback addresses, without brackets."""
+    """Return True for `localhost` and for loopback addresses; IPv6 without brackets."""
     if host.lower() == "localhost":
         return True
     try:
@@ -67,15 +68,19 @@ def is_loopback_host(host: str) -> bool:
 
 
 def parse_address(text: str) -> Address:
-    """Return the address that *text* spells; ValueError with what is allowed, if none."""
+    """Return the address that *text* spells.
+
+    Raises:
+        ValueError: *text* is no address; the message says what is allowed.
+    """
     if text.startswith("unix:"):
         return _unix(text.removeprefix("unix:"))
     match = _TCP.fullmatch(text)
     if match is None:
         raise ValueError(ALLOWED)
     port = int(match["port"])
-    if port > 65535:  # noqa: PLR2004  # the largest TCP port
-        message = "a port from 0 to 65535"
+    if port > LARGEST_PORT:
+        message = f"a port from 0 to {LARGEST_PORT}"
         raise ValueError(message)
     return Address("tcp", host=_host(match["v6"], match["host"]), port=port)
 
