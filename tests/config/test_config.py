@@ -278,4 +278,7 @@ def test_each_alias_that_is_named_is_served() -> None:
     named = re.findall(r"(?:8787|bearerd\.example)(/[a-z0-9-]+)", texts)
     assert len(named) >= 2
     for found in named:
-        assert target.resolve(f"{found}/models".encode()).below == b"/codex/models"
+        assert (
+            target.resolve(f"{found}/models".encode()).upstream_target
+            == b"/codex/models"
+        )

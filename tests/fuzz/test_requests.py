@@ -24,7 +24,7 @@ from bearerd.relay.client.request import ClientRequest, read_request
 from bearerd.relay.client.response import DateField
 from bearerd.relay.headers import DROPPED_FROM_REQUESTS, nominations
 from bearerd.relay.message import Fields, ResponseHead
-from bearerd.relay.target import origin_form, resolve
+from bearerd.relay.target import resolve, to_origin_form
 from bearerd.relay.upstream.attempt import Attempt, UpstreamRequest
 from bearerd.relay.upstream.connection import UpstreamConnection
 from bearerd.relay.upstream.origin import Origin
@@ -107,13 +107,13 @@ class Listener:
         assert transport is not None
         try:
             request = read_request(http_request)
-            authority, raw = origin_form(request.target)
+            authority, raw = to_origin_form(request.target)
             hosts = [v for name, v in request.fields if name.lower() == b"host"]
             check_host(RULES, authority or (hosts[-1] if hosts else None))
             target = resolve(raw)
         except BearerdError:
             return AlreadySent(keeps_alive=False)
-        await self._send(request, target.below)
+        await self._send(request, target.upstream_target)
         if not transport.is_closing():
             transport.write(b"HTTP/1.1 204 No Content\r\n\r\n")
         return AlreadySent(keeps_alive=request.keeps_alive)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from bearerd.errors import BearerdError
 from bearerd.host_rule import LOOPBACK_NAMES
 from bearerd.relay.access import check_host, listener_rules
-from bearerd.relay.target import ALIASES, Target, origin_form, resolve
+from bearerd.relay.target import ALIASES, Target, resolve, to_origin_form
 from tests.fuzz.shapes import CORPUS, fuzzed
 
 BASE = b"/backend-api"
@@ -81,7 +81,7 @@ SERVED = st.builds(
 
 def resolved(raw: bytes) -> tuple[bytes | None, bytes, Target] | None:
     """Return a target's authority, its origin form, and what it resolves to."""
-    authority, path = origin_form(raw)
+    authority, path = to_origin_form(raw)
     try:
         if authority is not None:
             check_host(RULES, authority)
@@ -111,7 +111,7 @@ def check(raw: bytes) -> None:
     check_bytes(path, target)
     check_authority(authority, target)
     check_path(target)
-    line = b"GET %b%b HTTP/1.1" % (BASE, target.below)
+    line = b"GET %b%b HTTP/1.1" % (BASE, target.upstream_target)
     assert len(line.split()) == 3
     assert all(0x20 <= byte < 0x7F for byte in line)
     assert b"#" not in line
@@ -121,12 +121,12 @@ def check_bytes(path: bytes, target: Target) -> None:
     """Check that only the alias and the profile at its start are replaced."""
     if target.profile is not None:
         path = path.removeprefix(b"/profiles/" + target.profile.encode())
-    assert target.below in {
+    assert target.upstream_target in {
         below + path[len(prefix) :]
         for prefix, below in ALIASES
         if path.startswith(prefix)
     }
-    assert target.path.encode() == target.below.partition(b"?")[0]
+    assert target.path.encode() == target.upstream_target.partition(b"?")[0]
 
 
 def check_authority(authority: bytes | None, target: Target) -> None:
@@ -134,14 +134,14 @@ def check_authority(authority: bytes | None, target: Target) -> None:
     if authority is not None:
         host = re.sub(rb":[0-9]*$", b"", authority).lower().rstrip(b".")
         assert host in LOOPBACK_NAMES
-    onward = b"http://" + UPSTREAM + BASE + target.below
+    onward = b"http://" + UPSTREAM + BASE + target.upstream_target
     assert urlsplit(onward).netloc == UPSTREAM
-    assert urlsplit(BASE + target.below).netloc == b""
+    assert urlsplit(BASE + target.upstream_target).netloc == b""
 
 
 def check_path(target: Target) -> None:
     """Check that it stays below the base: decoded or not, with parameters or without."""
-    path = BASE + target.below.partition(b"?")[0]
+    path = BASE + target.upstream_target.partition(b"?")[0]
     bare = b"/".join(part.partition(b";")[0] for part in path.split(b"/"))
     for reading in (path, unquote_to_bytes(path), bare, unquote_to_bytes(bare)):
         assert not {b".", b".."} & set(reading.split(b"/"))

@@ -1,4 +1,4 @@
-"""The path rules: what is served where, byte for byte, and what is refused."""
+"""The path rules: where a path goes, byte for byte, and which paths are refused."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bearerd.errors import BearerdError, NotFound, RequestMalformed, TargetForbidden
-from bearerd.relay.target import AMBIGUOUS, Target, resolve
+from bearerd.relay.target import AMBIGUOUS, Target, resolve, to_origin_form
 
-LETTERS = "abcXYZ019-_.~!$&'()*+,;=:@|{}%"
+CHARACTERS = "abcXYZ019-_.~!$&'()*+,;=:@|{}%"
 
 
 @pytest.mark.parametrize(
-    ("raw", "below"),
+    ("target", "upstream_target"),
     [
         (b"/backend-api/codex/models", b"/codex/models"),
         (b"/backend-api/", b"/"),
@@ -31,27 +31,32 @@ LETTERS = "abcXYZ019-_.~!$&'()*+,;=:@|{}%"
         (b"/v1/a?", b"/codex/a?"),
     ],
 )
-def test_a_path_that_is_served_leads_below_the_base(raw: bytes, below: bytes) -> None:
-    """Aliases are Codex's part of the upstream; the rest stands as it was sent."""
-    assert resolve(raw) == Target(None, below, below.partition(b"?")[0].decode())
+def test_an_alias_is_replaced_and_the_rest_stays(
+    target: bytes, upstream_target: bytes
+) -> None:
+    """The query is not judged: it cannot lead out of the base path."""
+    path = upstream_target.partition(b"?")[0].decode()
+    assert resolve(target) == Target(None, upstream_target, path)
 
 
 @pytest.mark.parametrize(
-    ("raw", "profile", "below"),
+    ("target", "profile", "upstream_target"),
     [
         (b"/profiles/work/backend-api/a", "work", b"/a"),
         (b"/profiles/a.b_c-1/v1/a?b", "a.b_c-1", b"/codex/a?b"),
         (b"/profiles/p/responses", "p", b"/codex/responses"),
     ],
 )
-def test_a_path_may_name_a_profile(raw: bytes, profile: str, below: bytes) -> None:
-    """And goes on without that name."""
-    target = resolve(raw)
-    assert (target.profile, target.below) == (profile, below)
+def test_a_path_may_name_a_profile(
+    target: bytes, profile: str, upstream_target: bytes
+) -> None:
+    """The upstream's path is without that name."""
+    resolved = resolve(target)
+    assert (resolved.profile, resolved.upstream_target) == (profile, upstream_target)
 
 
 @pytest.mark.parametrize(
-    "raw",
+    "target",
     [
         b"/",
         b"/nowhere",
@@ -71,10 +76,12 @@ def test_a_path_may_name_a_profile(raw: bytes, profile: str, below: bytes) -> No
         b"/metrics",
     ],
 )
-def test_any_other_path_is_not_found_and_the_good_ones_are_named(raw: bytes) -> None:
-    """The message is what a person with a wrong base URL sees."""
+def test_any_other_path_is_not_found_and_the_message_has_the_base_urls(
+    target: bytes,
+) -> None:
+    """It is what a person with a wrong base URL sees."""
     with pytest.raises(NotFound, match=r"/backend-api/codex.*/backend-api.*/v1"):
-        resolve(raw)
+        resolve(target)
 
 
 @pytest.mark.parametrize(
@@ -99,7 +106,7 @@ def test_any_other_path_is_not_found_and_the_good_ones_are_named(raw: bytes) -> 
         b"/profiles/../v1/a",
     ],
 )
-def test_a_path_with_two_readings_is_forbidden_and_not_normalised(path: bytes) -> None:
+def test_an_ambiguous_path_is_forbidden_and_not_normalised(path: bytes) -> None:
     """Dot segments, encoded slashes, empty segments, backslashes, NUL."""
     with pytest.raises(TargetForbidden):
         resolve(path)
@@ -107,34 +114,59 @@ def test_a_path_with_two_readings_is_forbidden_and_not_normalised(path: bytes) -
 
 @pytest.mark.parametrize("byte", [*range(0x21), 0x7F, 0x80, 0xC3, 0xFF, ord("#")])
 @pytest.mark.parametrize("place", [b"/v1/%ba", b"/v1/a?%b", b"%b/v1/a"])
-def test_a_byte_that_no_target_may_hold_is_malformed(byte: int, place: bytes) -> None:
-    """In the path as in the query."""
+def test_a_target_with_a_forbidden_byte_is_malformed(byte: int, place: bytes) -> None:
+    """In the path and in the query."""
     with pytest.raises(RequestMalformed):
         resolve(place % bytes([byte]))
 
 
-@given(st.text(LETTERS + "/", max_size=40), st.none() | st.text(LETTERS + "/?\\"))
-def test_what_resolves_is_forwarded_byte_for_byte(path: str, query: str | None) -> None:
-    """Whatever stands below an alias: nothing is decoded, encoded or cleaned."""
-    below = path.encode() if query is None else f"{path}?{query}".encode()
+@given(st.text(CHARACTERS + "/", max_size=40), st.none() | st.text(CHARACTERS + "/?\\"))
+def test_a_resolved_target_is_forwarded_byte_for_byte(
+    path: str, query: str | None
+) -> None:
+    """Behind its alias nothing is decoded, encoded or cleaned."""
+    rest = path.encode() if query is None else f"{path}?{query}".encode()
     try:
-        target = resolve(b"/backend-api/" + below)
+        target = resolve(b"/backend-api/" + rest)
     except TargetForbidden:
         assert AMBIGUOUS.search(b"/backend-api/" + path.encode())
     else:
-        assert target.below == b"/" + below
-        assert not AMBIGUOUS.search(target.below.partition(b"?")[0])
+        assert target.upstream_target == b"/" + rest
+        assert not AMBIGUOUS.search(target.upstream_target.partition(b"?")[0])
 
 
 @given(st.binary(max_size=40))
-def test_no_target_leads_anywhere_but_below_the_base(raw: bytes) -> None:
-    """What stands behind the base begins with one slash: the authority stays."""
+def test_no_target_leaves_the_base_path(rest: bytes) -> None:
+    """It begins with one slash, so that the authority before it stays the upstream's."""
     for prefix in (b"", b"/v1/", b"/backend-api/", b"/responses", b"/profiles/a"):
         try:
-            target = resolve(prefix + raw)
+            target = resolve(prefix + rest)
         except BearerdError:
             continue
-        assert target.below.startswith(b"/")
-        assert not target.below.startswith(b"//")
+        assert target.upstream_target.startswith(b"/")
+        assert not target.upstream_target.startswith(b"//")
         assert b"/.." not in target.path.encode().replace(b"/...", b"")
-        assert (prefix + raw).endswith(target.below[len(b"/codex/responses") :])
+        assert (prefix + rest).endswith(
+            target.upstream_target[len(b"/codex/responses") :]
+        )
+
+
+@pytest.mark.parametrize(
+    ("target", "expected"),
+    [
+        (b"/v1/a?b", (None, b"/v1/a?b")),
+        (b"*", (None, b"*")),
+        (b"http://localhost:8787/v1/a?b", (b"localhost:8787", b"/v1/a?b")),
+        (b"HTTPS://localhost/", (b"localhost", b"/")),
+        (b"http://localhost", (b"localhost", b"")),
+        (b"http://user@localhost/a", (b"user@localhost", b"/a")),
+        (b"http:///a", (b"", b"/a")),
+        (b"ftp://localhost/a", (None, b"ftp://localhost/a")),
+        (b"localhost:80", (None, b"localhost:80")),
+    ],
+)
+def test_an_absolute_form_is_split_into_authority_and_origin_form(
+    target: bytes, expected: tuple[bytes | None, bytes]
+) -> None:
+    """RFC 9112 section 3.2.2; every other form is returned unchanged."""
+    assert to_origin_form(target) == expected

@@ -33,7 +33,7 @@ from bearerd.relay.client.connection import AlreadySent, ClientConnection
 from bearerd.relay.client.request import ClientRequest, read_request
 from bearerd.relay.client.response import DateField, Response
 from bearerd.relay.exchange import Exchange
-from bearerd.relay.target import Target, origin_form, resolve
+from bearerd.relay.target import Target, resolve, to_origin_form
 from bearerd.relay.tunnel import Tunnel
 from bearerd.relay.upstream.attempt import UpstreamRequest
 from bearerd.relay.upstream.pool import UpstreamPool
@@ -229,7 +229,7 @@ class RelayHandler:
                 "too many requests at once; wait for some, or raise `max_requests`"
             )
             raise Overloaded(message, retry_after_seconds=1)
-        authority, raw = origin_form(request.target)
+        authority, raw = to_origin_form(request.target)
         client = self._access.authorize(
             rules, request.method, request.fields, authority
         )
@@ -251,7 +251,7 @@ class RelayHandler:
             upstream=route.upstream,
             upstream_request=UpstreamRequest(
                 method=request.method,
-                target=target.below,
+                target=target.upstream_target,
                 fields=request.fields,
                 body=body,
                 length=request.length,
