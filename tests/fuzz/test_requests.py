@@ -22,7 +22,7 @@ from bearerd.relay.body import ReplayBody, ReplayMemory
 from bearerd.relay.client.connection import AlreadySent, ClientServer
 from bearerd.relay.client.request import ClientRequest, read_request
 from bearerd.relay.client.response import DateField
-from bearerd.relay.headers import DROPPED_FROM_REQUESTS, nominations
+from bearerd.relay.headers import DROPPED_FROM_REQUESTS, connection_options
 from bearerd.relay.message import Fields, ResponseHead
 from bearerd.relay.target import resolve, to_origin_form
 from bearerd.relay.upstream.attempt import Attempt, UpstreamRequest
@@ -208,7 +208,7 @@ def check(forwarded: ForwardedRequest) -> None:
 
 def passed_on(fields: Fields) -> list[tuple[bytes, bytes]]:
     """Return the field lines of a client that go on, in their order."""
-    dropped = DROPPED_FROM_REQUESTS | nominations(fields)
+    dropped = DROPPED_FROM_REQUESTS | connection_options(fields)
     return [
         (name.lower(), value.strip(b" \t"))
         for name, value in fields

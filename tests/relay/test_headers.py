@@ -1,4 +1,4 @@
-"""Field lines: what passes, in which order, and what we sign with."""
+"""Field lines: which pass, in which order, and which carry the credential."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from bearerd.relay.headers import (
     DROPPED_FROM_REQUESTS,
     DROPPED_FROM_RESPONSES,
     auth_fields,
-    nominations,
+    connection_options,
     request_head,
     response_head,
+    trailer_lines,
 )
 from bearerd.relay.message import Field, Fields, ResponseHead
 
-SIGNED = b"Authorization: Bearer ours\r\n"
+AUTH_FIELDS = b"Authorization: Bearer ours\r\n"
 CREDENTIAL = Credential("made-up-access", "made-up-refresh", account_id="acct")
 
 TOKENS = st.text("abcdeXYZ019-_!#$%&'*+.^`|~", min_size=1, max_size=12)
@@ -45,15 +46,15 @@ def upstream_request(*fields: Field, framing: bytes = b"") -> bytes:
         method=b"GET",
         target=b"/x",
         host=b"up.example",
-        auth_fields=SIGNED,
+        auth_fields=AUTH_FIELDS,
         fields=fields,
         framing=framing,
     )
 
 
 def lines(head: bytes) -> list[bytes]:
-    """Return a request's lines behind what is always there."""
-    start = b"GET /x HTTP/1.1\r\nHost: up.example\r\n" + SIGNED
+    """Return a request's lines behind the ones that every request has."""
+    start = b"GET /x HTTP/1.1\r\nHost: up.example\r\n" + AUTH_FIELDS
     assert head.startswith(start)
     assert head.endswith(b"\r\n\r\n") or head == start + b"\r\n"
     return head.removeprefix(start).split(b"\r\n")[:-2]
@@ -66,8 +67,8 @@ def response(*fields: Field) -> ResponseHead:
     )
 
 
-def test_order_case_and_duplicates_stay() -> None:
-    """In mixed case as well: no line is merged, moved or lost."""
+def test_order_case_and_duplicates_are_kept() -> None:
+    """No line is merged, moved or lost, in mixed case either."""
     fields = ((b"X-A", b"1"), (b"x-a", b"2"), (b"Z", b""), (b"X-A", b"3"), (b"b", b"4"))
     assert lines(upstream_request(*fields)) == [
         b"X-A: 1",
@@ -78,14 +79,14 @@ def test_order_case_and_duplicates_stay() -> None:
     ]
 
 
-def test_bytes_above_ascii_stay() -> None:
+def test_bytes_above_ascii_are_kept() -> None:
     """RFC 9110 section 5.5: obs-text is opaque data."""
     assert lines(upstream_request((b"X-A", b"\x80\xff\xe9"))) == [b"X-A: \x80\xff\xe9"]
 
 
 @pytest.mark.parametrize("name", sorted(DROPPED_FROM_REQUESTS))
-def test_what_is_for_one_hop_or_ours_stays_behind(name: bytes) -> None:
-    """In whatever case it is spelled."""
+def test_hop_by_hop_and_owned_fields_of_a_request_are_removed(name: bytes) -> None:
+    """In any case."""
     for spelled in (name, name.upper(), name.title()):
         assert lines(upstream_request((spelled, b"mine"), (b"X-A", b"1"))) == [
             b"X-A: 1"
@@ -93,8 +94,8 @@ def test_what_is_for_one_hop_or_ours_stays_behind(name: bytes) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(DROPPED_FROM_RESPONSES))
-def test_what_a_response_may_not_say_stays_behind(name: bytes) -> None:
-    """In whatever case it is spelled."""
+def test_hop_by_hop_and_owned_fields_of_a_response_are_removed(name: bytes) -> None:
+    """In any case; added lines come last."""
     for spelled in (name, name.upper(), name.title()):
         head = response_head(
             response((spelled, b"mine"), (b"X-A", b"1")), b"X-Added: 2\r\n"
@@ -121,11 +122,11 @@ def test_every_connection_line_is_read(
 ) -> None:
     """RFC 9110 section 7.6.1: a list over several lines, of which some are empty."""
     fields = tuple((b"coNNection", value) for value in values)
-    assert nominations(fields) == expected
+    assert connection_options(fields) == expected
 
 
-def test_nominated_fields_stay_behind_whatever_line_named_them() -> None:
-    """Also those that stood before the line that names them."""
+def test_nominated_fields_are_removed_whichever_line_nominates_them() -> None:
+    """Those before that line too."""
     fields = (
         (b"X-A", b"1"),
         (b"Connection", b""),
@@ -137,8 +138,8 @@ def test_nominated_fields_stay_behind_whatever_line_named_them() -> None:
     assert b"X-A" not in response_head(response(*fields), b"")
 
 
-def test_nominating_our_own_fields_removes_the_client_s_and_not_ours() -> None:
-    """Judge, strip, sign: what is set last is set."""
+def test_nominating_owned_fields_removes_the_client_s_and_not_the_relay_s() -> None:
+    """Judge, strip, attach: what is attached last stays."""
     head = upstream_request(
         (b"Authorization", b"Bearer mine"),
         (b"Connection", b"authorization, content-length, host"),
@@ -151,7 +152,7 @@ def test_nominating_our_own_fields_removes_the_client_s_and_not_ours() -> None:
 
 @given(FIELDS)
 def test_there_is_exactly_one_authorization_and_one_host(fields: Fields) -> None:
-    """Whatever a client sends."""
+    """Whatever a client sends: they are the relay's."""
     names = [
         line.partition(b":")[0].lower()
         for line in upstream_request(*fields).split(b"\r\n")
@@ -161,9 +162,9 @@ def test_there_is_exactly_one_authorization_and_one_host(fields: Fields) -> None
 
 
 @given(FIELDS)
-def test_what_passes_passes_as_it_came_and_in_order(fields: Fields) -> None:
-    """What is left is what came, without the dropped: no line is changed or added."""
-    dropped = DROPPED_FROM_REQUESTS | nominations(fields)
+def test_fields_that_pass_are_unchanged_and_in_order(fields: Fields) -> None:
+    """No line is changed or added."""
+    dropped = DROPPED_FROM_REQUESTS | connection_options(fields)
     expected = [
         name + b": " + value for name, value in fields if name.lower() not in dropped
     ]
@@ -176,15 +177,15 @@ def jwt(payload: object) -> str:
     return f"e30.{part}.x"
 
 
-def test_the_signature_is_bearer_and_account() -> None:
+def test_the_auth_fields_are_bearer_and_account() -> None:
     """Each once, as Codex spells them."""
     assert auth_fields(CREDENTIAL) == (
         b"Authorization: Bearer made-up-access\r\nChatGPT-Account-ID: acct\r\n"
     )
 
 
-def test_without_an_account_only_the_bearer_signs() -> None:
-    """Nothing is invented."""
+def test_without_an_account_there_is_no_account_field() -> None:
+    """No value is invented."""
     unnamed = Credential("made-up-access", "made-up-refresh")
     assert auth_fields(unnamed) == b"Authorization: Bearer made-up-access\r\n"
 
@@ -200,12 +201,40 @@ def test_without_an_account_only_the_bearer_signs() -> None:
     ],
 )
 def test_an_account_in_fedramp_is_marked(auth: object, is_marked: bool) -> None:
-    """By its id token's claim alone."""
+    """By the claim of its id token; only `true` counts."""
     credential = Credential("a", "r", id_token=jwt({AUTH_CLAIM: auth}))
     assert (b"X-OpenAI-Fedramp: true\r\n" in auth_fields(credential)) is is_marked
 
 
-def test_a_renewed_credential_signs_anew() -> None:
-    """What is remembered of one never signs for another."""
+def test_a_renewed_credential_has_its_own_auth_fields() -> None:
+    """The cache never returns another credential's."""
     renewed = Credential("newer-access", "made-up-refresh", account_id="acct")
     assert auth_fields(CREDENTIAL) != auth_fields(renewed)
+
+
+def test_credentials_that_differ_in_their_id_tokens_alone_are_not_confused() -> None:
+    """They are equal as values, and their FedRAMP marks differ."""
+    claim = jwt({AUTH_CLAIM: {"chatgpt_account_is_fedramp": True}})
+    plain, marked = (Credential("a2", "r", id_token=one) for one in (None, claim))
+    assert auth_fields(plain) != auth_fields(marked)
+
+
+@pytest.mark.parametrize(
+    ("trailers", "lines"),
+    [
+        ([], b""),
+        ([(b"X-T", b"1"), (b"x-t", b"2")], b"X-T: 1\r\nx-t: 2\r\n"),
+        (
+            [(b"Server-Timing", b"a"), (b"Content-Length", b"9")],
+            b"Server-Timing: a\r\n",
+        ),
+        ([(b"Set-Cookie", b"a=b"), (b"Transfer-Encoding", b"chunked")], b""),
+        ([(b"WWW-Authenticate", b"Basic"), (b"content-type", b"text/html")], b""),
+        ([(b"x-bearerd-error", b"login_required")], b""),
+    ],
+)
+def test_a_trailer_cannot_say_what_belongs_in_a_head(
+    trailers: list[Field], lines: bytes
+) -> None:
+    """RFC 9110 section 6.5.1."""
+    assert trailer_lines(trailers) == lines

@@ -1,8 +1,16 @@
-"""Which field lines pass, which stay behind, and what we sign with. Pure; all bytes.
+"""Which field lines pass through, and which are set here. Pure; all bytes.
 
-Orders that never change: what the client nominated in Connection goes first, then what
-we own, and ours are set last. So `Connection: authorization` removes a client's field
-and never ours.
+The order never changes:
+
+1. Judge. `access` reads the client's own field lines, before anything is removed.
+2. Strip. The fields that a Connection line nominates, the hop-by-hop fields and the fields
+   that the relay owns are removed, in whatever case they are spelled. All others stay:
+   their order, their spelling and their bytes.
+3. Attach. The relay's own lines are written. Nothing copies a client's field after that.
+
+So `Connection: authorization` removes the client's Authorization in step 2 and never the
+one of step 3. (Go's ReverseProxy got `Rewrite` for this: it strips after `Director`, so a
+client's Connection line can remove what `Director` has set.)
 """
 
 from __future__ import annotations
@@ -15,31 +23,32 @@ from bearerd.relay.message import Field, Fields, ResponseHead
 
 HOP_BY_HOP = frozenset(
     {
-        # RFC 9110 section 7.6.1
+        # RFC 9110 section 7.6.1: to be removed even if no Connection line nominates them.
         b"connection",
-        b"proxy-connection",
+        b"proxy-connection",  # no standard; old clients send it to proxies
         b"keep-alive",
         b"te",
         b"transfer-encoding",
         b"upgrade",
-        # RFC 9110 sections 11.7.1, 11.7.2: for the next proxy only
+        # RFC 9110 section 11.7: between a client and its next proxy.
         b"proxy-authenticate",
         b"proxy-authentication-info",
         b"proxy-authorization",
     }
 )
+"""Fields that are for one connection, and not for the message."""
 
 OWNED_IN_REQUESTS = frozenset(
     {
-        b"host",  # RFC 9112 section 3.2: it names the server that we ask
-        b"content-length",  # set anew from what is really sent
-        b"expect",  # we have answered it (RFC 9110 section 10.1.1)
+        b"host",  # RFC 9112 section 3.2: it names the upstream
+        b"content-length",  # RFC 9112 section 6.2: set again from what is sent
+        b"expect",  # RFC 9110 section 10.1.1: answered by the relay
         b"authorization",
         b"x-bearerd-key",
         b"chatgpt-account-id",
         b"x-openai-fedramp",
-        b"cookie",  # cookies belong to one client; the upstream must not mix them
-        # Where a request came from is nobody's business upstream.
+        b"cookie",  # RFC 6265: a client's own; all clients share one login here
+        # RFC 7239, RFC 9110 section 7.6.3: the upstream is not told where a request is from.
         b"forwarded",
         b"via",
         b"x-forwarded-for",
@@ -49,19 +58,24 @@ OWNED_IN_REQUESTS = frozenset(
         b"x-real-ip",
     }
 )
+"""Fields of a request that the relay sets itself, or keeps to itself."""
 
 OWNED_IN_RESPONSES = frozenset(
     {
-        b"content-length",
-        b"trailer",  # said anew where trailers are really sent
-        b"set-cookie",
-        b"x-bearerd-error",  # only ours may speak in our name
+        b"content-length",  # RFC 9112 section 6.2: set again from what is sent
+        b"trailer",  # RFC 9110 section 6.6.2: an announcement, optional
+        b"set-cookie",  # the pool keeps Cloudflare's; the others belong to no client
+        # Only bearerd marks a response as its own.
+        b"x-bearerd-error",
         b"x-bearerd-recovery",
     }
 )
+"""Fields of a response that the relay sets itself, or keeps to itself."""
 
 DROPPED_FROM_REQUESTS = HOP_BY_HOP | OWNED_IN_REQUESTS | {b"trailer"}
 DROPPED_FROM_RESPONSES = HOP_BY_HOP | OWNED_IN_RESPONSES
+# RFC 9110 section 6.5.1: a trailer must not frame, route, authenticate or describe the
+# content, because the recipient has acted on the head by then.
 DROPPED_FROM_TRAILERS = DROPPED_FROM_RESPONSES | {
     b"content-encoding",
     b"content-range",
@@ -79,9 +93,9 @@ def request_head(
     fields: Fields,
     framing: bytes,
 ) -> bytes:
-    """Return the request line and the field lines for the upstream, ended.
+    """Return the head of a request for the upstream, its empty line included.
 
-    *signature* and *framing* are whole field lines, or empty.
+    *auth_fields* and *framing* are whole field lines, or empty.
     """
     lines = [method, b" ", target, b" HTTP/1.1\r\nHost: ", host, b"\r\n", auth_fields]
     _append(lines, fields, DROPPED_FROM_REQUESTS)
@@ -90,9 +104,9 @@ def request_head(
 
 
 def response_head(head: ResponseHead, added: bytes) -> bytes:
-    """Return the status line and the field lines for the client, ended.
+    """Return the head of a response for the client, its empty line included.
 
-    *added* is whole field lines: the framing, and what we say ourselves.
+    *added* is whole field lines: the framing, and the relay's own fields.
     """
     lines = [b"HTTP/1.1 %d " % head.status, head.reason, b"\r\n"]
     _append(lines, head.fields, DROPPED_FROM_RESPONSES)
@@ -100,12 +114,22 @@ def response_head(head: ResponseHead, added: bytes) -> bytes:
     return b"".join(lines)
 
 
-def auth_fields(credential: Credential) -> bytes:
-    """Return the field lines that sign a request: bearer, account, and FedRAMP's mark.
+def trailer_lines(trailers: Iterable[Field]) -> bytes:
+    """Return the lines of the trailer fields that pass."""
+    return b"".join(
+        b"%b: %b\r\n" % field
+        for field in trailers
+        if field[0].lower() not in DROPPED_FROM_TRAILERS
+    )
 
-    The spelling is Codex's. The mark is for accounts whose id token says so.
+
+def auth_fields(credential: Credential) -> bytes:
+    """Return the field lines that carry the credential: bearer, account, FedRAMP mark.
+
+    They are spelled as Codex spells them. The mark is for accounts whose id token has
+    the claim `chatgpt_account_is_fedramp`.
     """
-    # Two credentials are equal whatever their id tokens say, so these are the key.
+    # Two credentials with different id tokens may be equal, so the cache is by the parts.
     return _auth_fields(
         credential.access_token, credential.account_id, credential.id_token
     )
@@ -125,8 +149,8 @@ def _auth_fields(
 
 
 def _append(lines: list[bytes], fields: Fields, dropped: frozenset[bytes]) -> None:
-    """Append every field line that may pass, in order and as spelled."""
-    nominated = nominations(fields)
+    """Append every field line that passes, in order and as spelled."""
+    nominated = connection_options(fields)
     if nominated:
         dropped |= nominated
     for name, value in fields:
@@ -134,23 +158,14 @@ def _append(lines: list[bytes], fields: Fields, dropped: frozenset[bytes]) -> No
             lines += (name, b": ", value, b"\r\n")
 
 
-def trailer_lines(trailers: Iterable[Field]) -> bytes:
-    """Return the trailer fields that may pass; one says nothing that a head may not.
+def connection_options(fields: Fields) -> frozenset[bytes]:
+    """Return the options of all Connection lines in lower case: they nominate fields.
 
-    RFC 9110 section 6.5.1: none that frame, route or authenticate.
+    RFC 9110 section 7.6.1.
     """
-    return b"".join(
-        b"%b: %b\r\n" % field
-        for field in trailers
-        if field[0].lower() not in DROPPED_FROM_TRAILERS
-    )
-
-
-def nominations(fields: Fields) -> frozenset[bytes]:
-    """Return what any Connection line names (RFC 9110 section 7.6.1), in lower case."""
-    found = [value for name, value in fields if name.lower() == b"connection"]
-    if not found:
+    lines = [value for name, value in fields if name.lower() == b"connection"]
+    if not lines:
         return frozenset()
     return frozenset(
-        option.strip().lower() for value in found for option in value.split(b",")
+        option.strip().lower() for value in lines for option in value.split(b",")
     )

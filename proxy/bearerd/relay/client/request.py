@@ -9,7 +9,7 @@ from aiohttp import HttpVersion10, HttpVersion11, web
 
 from bearerd.errors import RequestMalformed
 from bearerd.relay.body import BodyReader
-from bearerd.relay.headers import nominations
+from bearerd.relay.headers import connection_options
 from bearerd.relay.message import WEBSOCKET, Fields
 
 LENGTH_LIMIT = 1 << 63
@@ -91,7 +91,7 @@ def read_request(request: web.BaseRequest) -> ClientRequest:
             upgrades
             and not is_http_10
             and reader is None
-            and b"upgrade" in nominations(fields)
+            and b"upgrade" in connection_options(fields)
         ),
     )
 

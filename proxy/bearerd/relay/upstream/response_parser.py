@@ -20,7 +20,7 @@ from enum import Enum
 import httptools
 
 from bearerd.errors import UpstreamProtocolError
-from bearerd.relay.headers import nominations
+from bearerd.relay.headers import connection_options
 from bearerd.relay.message import SWITCHING_PROTOCOLS, WEBSOCKET, Field, ResponseHead
 from bearerd.relay.upstream.response_head import (
     LOWEST_FINAL_STATUS,
@@ -236,7 +236,7 @@ class ResponseParser:
     def _switch(self, head: ResponseHead) -> None:
         """Accept a 101 if it switches to what was asked for (RFC 9110 section 7.8)."""
         protocols = [value.strip().lower() for value in head.values(b"upgrade")]
-        is_upgrade = b"upgrade" in nominations(head.fields)
+        is_upgrade = b"upgrade" in connection_options(head.fields)
         if self._asks_upgrade and is_upgrade and protocols == [WEBSOCKET]:
             self.head = head
             self.state = _SWITCHED
