@@ -79,7 +79,7 @@ class BodySent(RuleBasedStateMachine):
             self.client_body,
             limit_bytes=limit,
             memory=self.memory,
-            abandoned=self.reasons.append,
+            on_abandon=self.reasons.append,
         )
 
     @rule()
@@ -94,7 +94,7 @@ class BodySent(RuleBasedStateMachine):
     def an_attempt_begins(self) -> None:
         """Send it, as a whole if it has come whole."""
         self.sent.append(b"")
-        whole = self.body.whole()
+        whole = self.body.read_if_complete()
         if whole is not None:
             self.sent[-1] = whole
             self.check_whole()

@@ -146,7 +146,7 @@ def _kept(request: ClientRequest) -> ReplayBody | None:
         request.reader,
         limit_bytes=1 << 20,
         memory=ReplayMemory(1 << 20),
-        abandoned=lambda _: None,
+        on_abandon=lambda _: None,
     )
 
 

@@ -301,7 +301,7 @@ def kept(whole: bytes, limit: int) -> ReplayBody:
         Body(whole),
         limit_bytes=limit,
         memory=ReplayMemory(1000),
-        abandoned=lambda _reason: None,
+        on_abandon=lambda _reason: None,
     )
 
 

@@ -10,7 +10,6 @@ import asyncio
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 from aiohttp import web
 
@@ -25,7 +24,7 @@ from bearerd.errors import (
     RequestMalformed,
     TargetForbidden,
 )
-from bearerd.events import Observer, ReplayAbandoned, RequestFinished
+from bearerd.events import AbandonReason, Observer, ReplayAbandoned, RequestFinished
 from bearerd.keys.ring import Client
 from bearerd.relay.access import AccessPolicy, ListenerRules
 from bearerd.relay.body import ReplayBody, ReplayMemory
@@ -288,12 +287,12 @@ class RelayHandler:
         if request.reader is None:
             return None
 
-        def abandoned(reason: Literal["request_limit", "total_limit"]) -> None:
+        def on_abandon(reason: AbandonReason) -> None:
             self._observe(ReplayAbandoned(profile, reason))
 
         return ReplayBody(
             request.reader,
             limit_bytes=self._replay_limit_bytes,
             memory=self._memory,
-            abandoned=abandoned,
+            on_abandon=on_abandon,
         )

@@ -59,7 +59,7 @@ def kept(reader: Reader, limit_bytes: int = 1000) -> ReplayBody:
         reader,
         limit_bytes=limit_bytes,
         memory=ReplayMemory(1000),
-        abandoned=lambda _reason: None,
+        on_abandon=lambda _reason: None,
     )
 
 

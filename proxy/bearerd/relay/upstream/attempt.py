@@ -93,7 +93,7 @@ class Attempt:
         """Send the head, with the body if that has come already; else begin the upload."""
         body, length = request.body, request.length
         head = _request_head(upstream, request, auth_fields)
-        whole = b"" if body is None else body.whole()
+        whole = b"" if body is None else body.read_if_complete()
         if body is not None and whole is not None and length is None:
             whole = (_chunk(whole) if whole else b"") + LAST_CHUNK
         self.connection.start_request(
