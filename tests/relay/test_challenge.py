@@ -1,4 +1,4 @@
-"""Which 401 speaks of the token."""
+"""Which 401 blames the token."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def head(*fields: Field) -> ResponseHead:
         b"Your session has expired",
     ],
 )
-def test_a_body_that_blames_the_token_is_understood(body: bytes) -> None:
-    """In the words that the service has been seen to use."""
+def test_a_body_that_blames_the_token_is_recognised(body: bytes) -> None:
+    """By the words that the service is known to send."""
     assert blames_token(head(), body)
 
 
@@ -43,8 +43,8 @@ def test_a_body_that_blames_the_token_is_understood(body: bytes) -> None:
         b'{"error": {"code": "connector_not_linked"}}',
     ],
 )
-def test_a_body_that_names_nothing_of_the_kind_is_the_resource_s(body: bytes) -> None:
-    """Such a 401 may be delivered."""
+def test_a_body_without_such_words_does_not_blame_the_token(body: bytes) -> None:
+    """The 401 may be about the resource."""
     assert not blames_token(head(), body)
 
 
@@ -61,8 +61,10 @@ def test_a_body_that_names_nothing_of_the_kind_is_the_resource_s(body: bytes) ->
         ((b"X-Other", b"token"), False),
     ],
 )
-def test_fields_speak_before_the_body(field: Field, expected: bool) -> None:
-    """A body in a coding cannot be read, and is taken to blame the token."""
+def test_some_fields_blame_the_token_by_themselves(
+    field: Field, expected: bool
+) -> None:
+    """An encoded body cannot be read, and counts as blaming the token."""
     assert blames_token(head(field), b"") is expected
 
 

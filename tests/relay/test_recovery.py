@@ -1,4 +1,4 @@
-"""The recovery table, as a table: every way through it, and none that does not end."""
+"""The recovery table: every path through it, and the end of each."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from itertools import product
 
 import pytest
 
-from bearerd.relay.recovery import SENDING, TRANSITIONS, Outcome, State, after
+from bearerd.relay.recovery import SENDING, TRANSITIONS, Outcome, State, next_state
 
-S, O = State, Outcome  # noqa: E741 - as the table itself writes them
+S, O = State, Outcome  # noqa: E741 - as in the table
 Path = tuple[tuple[State, Outcome], ...]
 
 
 def paths(state: State, so_far: Path = ()) -> Iterator[Path]:
-    """Give every way from *state* to the end. A cycle fails instead of going on."""
+    """Yield every path from *state* to the end. A cycle fails the test."""
     if state is State.DELIVER:
         yield so_far
         return
@@ -28,7 +28,7 @@ EVERY_PATH = list(paths(State.SENT))
 
 
 @pytest.mark.parametrize(
-    ("story", "expected"),
+    ("outcomes", "expected"),
     [
         ([O.ANSWERED], [S.DELIVER]),
         ([O.SUPERSEDED, O.ANSWERED], [S.RESENT, S.DELIVER]),
@@ -49,29 +49,29 @@ EVERY_PATH = list(paths(State.SENT))
         ([O.REFUSED, O.UNCHANGED, O.FAILED], [S.RELOAD, S.REFRESH, S.DELIVER]),
     ],
     ids=[
-        "an-answer-goes-out",
-        "a-newer-one-was-held",
+        "answered",
+        "a-newer-credential-was-cached",
         "the-store-had-another",
         "refreshed",
         "all-three-sends",
         "superseded-twice",
-        "another-account-or-none",
-        "no-refresh-to-be-had",
+        "the-reload-failed",
+        "the-refresh-failed",
     ],
 )
-def test_each_row_of_the_contract_is_in_the_table(
-    story: list[Outcome], expected: list[State]
+def test_the_outcomes_of_a_request_lead_through_these_states(
+    outcomes: list[Outcome], expected: list[State]
 ) -> None:
-    """What follows a 401, told from the first send to the delivery."""
-    state, seen = State.SENT, []
-    for outcome in story:
-        state = after(state, outcome)
-        seen.append(state)
-    assert seen == expected
+    """From the first send to the delivery, as the contract has it."""
+    state, states = State.SENT, []
+    for outcome in outcomes:
+        state = next_state(state, outcome)
+        states.append(state)
+    assert states == expected
 
 
-def test_every_state_is_reached_and_every_way_ends() -> None:
-    """From SENT, by enumerating all ways; the enumeration itself refuses a cycle."""
+def test_every_state_is_reached_and_every_path_ends() -> None:
+    """The enumeration of the paths itself fails on a cycle."""
     reached = {State.DELIVER} | {state for path in EVERY_PATH for state, _ in path}
     assert reached == set(State)
     used = {step for path in EVERY_PATH for step in path}
@@ -81,16 +81,16 @@ def test_every_state_is_reached_and_every_way_ends() -> None:
 @pytest.mark.parametrize(
     "path", EVERY_PATH, ids=lambda path: "-".join(step[1].value for step in path)
 )
-def test_no_way_sends_more_than_three_times(path: Path) -> None:
-    """Nor reloads or refreshes more than once."""
+def test_no_path_sends_more_than_three_times(path: Path) -> None:
+    """It reloads once at most, and refreshes once at most."""
     states = [state for state, _ in path]
     assert sum(state in SENDING for state in states) <= 3
     assert states.count(State.RELOAD) <= 1
     assert states.count(State.REFRESH) <= 1
 
 
-def test_some_way_sends_three_times() -> None:
-    """Or the bound would be proved by a table that sends nothing."""
+def test_some_path_sends_three_times() -> None:
+    """So the bound is tight."""
     assert max(sum(state in SENDING for state, _ in path) for path in EVERY_PATH) == 3
 
 
@@ -100,20 +100,20 @@ def test_some_way_sends_three_times() -> None:
     ids=str,
 )
 def test_an_impossible_outcome_is_an_error(state: State, outcome: Outcome) -> None:
-    """It names both, so that the mistake is found."""
+    """It names the state and the outcome."""
     with pytest.raises(LookupError, match=f"no {outcome.value} in state {state.value}"):
-        after(state, outcome)
+        next_state(state, outcome)
 
 
 @pytest.mark.parametrize("state", sorted(SENDING, key=str))
-def test_after_a_send_there_is_a_way_for_every_response(state: State) -> None:
-    """Answered, refused and superseded are all foreseen; a response is delivered."""
-    assert after(state, Outcome.ANSWERED) is State.DELIVER
-    assert after(state, Outcome.REFUSED) in State
-    assert after(state, Outcome.SUPERSEDED) in State
+def test_every_response_to_a_send_has_a_transition(state: State) -> None:
+    """Any but a 401 about the token is delivered."""
+    assert next_state(state, Outcome.ANSWERED) is State.DELIVER
+    assert next_state(state, Outcome.REFUSED) in State
+    assert next_state(state, Outcome.SUPERSEDED) in State
 
 
-def test_nobody_can_change_the_table() -> None:
-    """It is one for all requests."""
+def test_the_table_cannot_be_changed() -> None:
+    """All requests share it."""
     with pytest.raises(TypeError):
         TRANSITIONS[State.SENT, Outcome.ANSWERED] = State.SENT  # type: ignore[index]

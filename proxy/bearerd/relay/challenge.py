@@ -1,8 +1,10 @@
-"""Does a 401 of the upstream name trouble with the token? Pure.
+"""The challenge of a 401: does it blame the token? Pure.
 
-The words are those that the service has been seen to use: `token_expired`,
-`token_invalidated`, `token_revoked`, "Could not validate your token", "Unauthorized".
-A 401 that says nothing of that kind may be a resource's own.
+RFC 9110 section 11.6.1 has the challenge in WWW-Authenticate. The service rarely sends
+that, so its own fields and the beginning of the body count as well. The words are those
+that the service is known to send: `token_expired`, `token_invalidated`, `token_revoked`,
+"Could not validate your token", "Unauthorized". A 401 without any of them may be about
+the resource, such as a connector that wants a login of its own.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ import re
 from bearerd.relay.message import ResponseHead
 
 INSPECTED_BYTES = 16 * 1024
-"""Real ones have some hundred bytes."""
+"""How much of a body is read. Real ones have some hundred bytes."""
 
 TOKEN_FIELDS = (b"x-openai-authorization-error", b"x-error-json")
 
@@ -24,9 +26,10 @@ TOKEN_TROUBLE = re.compile(
 
 
 def blames_token(head: ResponseHead, beginning: bytes) -> bool:
-    """Say whether a response, by its fields and its body's *beginning*, blames the token.
+    """Return True if a response blames the token; *beginning* is the start of its body.
 
-    What cannot be read (an encoded body) is taken to: a refresh too many is cheap.
+    A body that cannot be read, because it is encoded, counts as blaming the token: one
+    refresh too many costs less than a request that fails for no visible reason.
     """
     if any(head.values(name) for name in TOKEN_FIELDS):
         return True

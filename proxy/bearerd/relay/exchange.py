@@ -26,7 +26,7 @@ from bearerd.relay import challenge, headers
 from bearerd.relay.client.response import Response
 from bearerd.relay.flow_control import FlowControl
 from bearerd.relay.message import SWITCHING_PROTOCOLS, ResponseHead
-from bearerd.relay.recovery import SENDING, Outcome, State, after
+from bearerd.relay.recovery import SENDING, Outcome, State, next_state
 from bearerd.relay.upstream.attempt import Attempt, UpstreamRequest, send_request
 from bearerd.relay.upstream.connection import UpstreamConnection
 from bearerd.relay.upstream.pool import UpstreamPool
@@ -108,7 +108,7 @@ class Exchange:
             if outcome is Outcome.SUPERSEDED:
                 credential = self._source.newer_than(credential) or credential
                 self._path_taken = self._path_taken.then(RecoveryPath.RELOAD)
-            state = after(state, outcome)
+            state = next_state(state, outcome)
         if self._refused_at is not None:
             self._emit_recovery(credential)
 

@@ -1,12 +1,12 @@
-"""What follows a 401: the whole decision, and no deed.
+"""What follows a 401: the transition table of the recovery. Pure.
 
-Rules, for whoever changes this file:
+Rules for changes of this file:
 
 1. Every state, outcome and transition is in the one table.
-2. Nothing here knows a clock, a file or the network. The exchange does the deeds and
-   reports an outcome.
+2. No clock, file or network is used here. The exchange acts and reports an outcome.
 3. The table has no cycle, and three of its states send: a request is sent at most
    three times.
+4. docs/recovery.md has the same rows in the same order, and a test compares the two.
 """
 
 from __future__ import annotations
@@ -16,26 +16,26 @@ from types import MappingProxyType
 
 
 class State(Enum):
-    """Where one request stands. The first three of them wait for a response."""
+    """The state of one request. In the first three it waits for a response."""
 
-    SENT = "sent"
-    RESENT = "resent"
-    RENEWED = "renewed"
-    RELOAD = "reload"
-    REFRESH = "refresh"
-    DELIVER = "deliver"
+    SENT = "sent"  # with the cached credential
+    RESENT = "resent"  # with one that was newer, or was found in the store
+    RENEWED = "renewed"  # with one that the authority has just issued
+    RELOAD = "reload"  # reading the store
+    REFRESH = "refresh"  # asking the authority, or waiting for a refresh in flight
+    DELIVER = "deliver"  # the end: the response, or an error, goes to the client
 
 
 class Outcome(Enum):
-    """What came of the deed that a state asks for."""
+    """The outcome of the action that a state stands for."""
 
-    ANSWERED = "answered"  # any response but a 401 about our token
-    REFUSED = "refused"  # a 401 about our token
-    SUPERSEDED = "superseded"  # the same, and a newer credential is held already
+    ANSWERED = "answered"  # any response but a 401 about the token
+    REFUSED = "refused"  # a 401 about the token
+    SUPERSEDED = "superseded"  # such a 401, and a newer credential is cached by now
     FOUND = "found"  # the store has another credential of this account
     UNCHANGED = "unchanged"  # the store has the credential that was refused
-    RENEWED = "renewed"  # a refresh gave, or found, a credential that is not refused
-    FAILED = "failed"  # account changed, nothing stored, or no refresh to be had
+    RENEWED = "renewed"  # a refresh issued, or found, another credential
+    FAILED = "failed"  # another account, an empty store, or a refresh that failed
 
 
 _S, _O = State, Outcome
@@ -60,13 +60,14 @@ TRANSITIONS: MappingProxyType[tuple[State, Outcome], State] = MappingProxyType(
 )
 
 SENDING = frozenset({State.SENT, State.RESENT, State.RENEWED})
+"""The states that send the request."""
 
 
-def after(state: State, outcome: Outcome) -> State:
-    """Return the state that follows. An outcome that a state cannot have is an error.
+def next_state(state: State, outcome: Outcome) -> State:
+    """Return the state that follows *outcome* in *state*.
 
     Raises:
-        LookupError: the caller reported what cannot happen in this state.
+        LookupError: this state cannot have this outcome.
     """
     try:
         return TRANSITIONS[state, outcome]
