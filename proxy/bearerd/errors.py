@@ -178,7 +178,11 @@ class MethodNotAllowed(ClientRefused):
 
 
 class LoopDetected(ClientRefused):
-    """The request came back to the bearerd that sent it."""
+    """The request has passed through bearerd before.
+
+    It shares the code of `TargetForbidden` and has the status 508. The code is kept
+    because clients and dashboards know it; the status tells the two apart.
+    """
 
     code = "target_forbidden"
     status = HTTPStatus.LOOP_DETECTED
