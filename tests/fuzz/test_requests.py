@@ -20,8 +20,8 @@ from bearerd.errors import BearerdError
 from bearerd.relay.access import check_host, listener_rules
 from bearerd.relay.body import ReplayBody, ReplayMemory
 from bearerd.relay.client.connection import AlreadySent, ClientServer
+from bearerd.relay.client.date import DateField
 from bearerd.relay.client.request import ClientRequest, read_request
-from bearerd.relay.client.response import DateField
 from bearerd.relay.headers import DROPPED_FROM_REQUESTS, connection_options
 from bearerd.relay.message import Fields, ResponseHead
 from bearerd.relay.target import resolve, to_origin_form

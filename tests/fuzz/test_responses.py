@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bearerd.errors import UpstreamProtocolError
-from bearerd.relay.client.response import DateField, Response
+from bearerd.relay.client.date import DateField
+from bearerd.relay.client.response import Response
 from bearerd.relay.message import Field, ResponseHead
 from bearerd.relay.upstream.response_parser import ResponseParser
 from tests.fuzz.readers import response_by_h11
@@ -145,9 +146,9 @@ def pass_on(
     )
     parsed = parse(split(data, cuts))
     for interim in parsed.interims:
-        response.interim(interim)
+        response.send_interim(interim)
     if parsed.head is not None:
-        response.begin(parsed.head)
+        response.send_head(parsed.head)
         if parsed.body:
             response.body_chunks([parsed.body])
         if parsed.is_complete:

@@ -21,7 +21,8 @@ from bearerd.errors import (
 )
 from bearerd.events import Event, RecoveryFinished
 from bearerd.relay.body import ReplayBody, ReplayMemory
-from bearerd.relay.client.response import DateField, Response
+from bearerd.relay.client.date import DateField
+from bearerd.relay.client.response import Response
 from bearerd.relay.exchange import Exchange, outcome_of
 from bearerd.relay.flow_control import FlowControl
 from bearerd.relay.upstream.attempt import UpstreamRequest
@@ -158,7 +159,7 @@ class Bench:
                 body=body,
                 length=3 if body is not None else 0,
                 asks_upgrade=False,
-                on_interim=self.response.interim,
+                on_interim=self.response.send_interim,
             ),
             response=self.response,
             client_flow=self.client_flow,

@@ -16,7 +16,7 @@ from bearerd.relay.client.connection import (
     AlreadySent,
     ClientServer,
 )
-from bearerd.relay.client.response import DateField
+from bearerd.relay.client.date import DateField
 from tests.support import Canary
 from tests.wire.gateway import Gateway, get, ok, request, running
 from tests.wire.peers import Peer, RawUpstream, status, values

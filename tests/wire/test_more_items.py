@@ -13,7 +13,7 @@ from bearerd.relay.client.connection import (
     AlreadySent,
     ClientServer,
 )
-from bearerd.relay.client.response import DateField
+from bearerd.relay.client.date import DateField
 from tests.wire.gateway import Gateway, get, ok, request
 from tests.wire.peers import Peer, names, status, values
 from tests.wire.upgrades import SWITCHED, UPGRADE

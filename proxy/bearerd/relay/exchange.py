@@ -200,12 +200,12 @@ class Exchange:
         connection = self._attempt.connection
         added = self._marks()
         if self._head.status == SWITCHING_PROTOCOLS:
-            self._response.switch_protocols(self._head, added)
+            self._response.send_switching_protocols(self._head, added)
             await self._tunnel(connection)
             return
-        self._response.begin(self._head, added)
+        self._response.send_head(self._head, added)
         connection.response.stream_body_to(self._response)
-        self._response.flush()
+        self._response.flush_head()
         self.head_out_at = self._monotonic()
         self._client_flow.set_source(connection.flow)
         await connection.response.wait_complete()

@@ -29,8 +29,9 @@ from bearerd.keys.ring import Client
 from bearerd.relay.access import AccessPolicy, ListenerRules
 from bearerd.relay.body import ReplayBody, ReplayMemory
 from bearerd.relay.client.connection import AlreadySent, ClientConnection
+from bearerd.relay.client.date import DateField
 from bearerd.relay.client.request import ClientRequest, read_request
-from bearerd.relay.client.response import DateField, Response
+from bearerd.relay.client.response import Response
 from bearerd.relay.exchange import Exchange
 from bearerd.relay.target import Target, resolve, to_origin_form
 from bearerd.relay.tunnel import Tunnel
@@ -74,10 +75,7 @@ class RequestContext:
         else:
             # What follows a request that we do not read as its sender meant it.
             is_misread = isinstance(error, RequestMalformed | MethodNotAllowed)
-            self.response.must_close |= is_misread
-            self.response.send_error(error)
-            if is_misread:
-                self.response.close()
+            self.response.send_error(error, closes=is_misread)
 
     def finished(self, now: float, *, is_abandoned: bool) -> RequestFinished:
         """Return what is to be announced at the end."""
@@ -163,7 +161,7 @@ class RelayHandler:
         )
         context = RequestContext(request, response, self._clock.monotonic())
         self._under_way.add(context)
-        connection.is_busy = True
+        connection.request_started()
         is_abandoned = False
         try:
             await self._serve(rules, connection, context)
@@ -178,7 +176,7 @@ class RelayHandler:
             message = "bearerd failed at this request; its log says more"
             context.fail(BearerdError(message))
         finally:
-            connection.is_busy = False
+            connection.request_finished()
             self._under_way.discard(context)
             if not self._under_way:
                 self._is_idle.set()
@@ -255,7 +253,7 @@ class RelayHandler:
                 body=body,
                 length=request.length,
                 asks_upgrade=request.asks_upgrade,
-                on_interim=context.response.interim,
+                on_interim=context.response.send_interim,
             ),
             response=context.response,
             client_flow=connection.flow,

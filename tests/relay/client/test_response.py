@@ -1,4 +1,4 @@
-"""The response toward the client: how it is framed, marked, and broken off."""
+"""The response toward the client: its framing, its marks, and its breaking off."""
 
 from __future__ import annotations
 
@@ -17,16 +17,17 @@ from bearerd.errors import (
     NotFound,
     UpstreamTimeout,
 )
-from bearerd.relay.client.response import DateField, Response
+from bearerd.relay.client.date import DateField
+from bearerd.relay.client.response import Response
 from bearerd.relay.message import Field, ResponseHead
 from tests.wire.peers import Peer, RawUpstream, names, status, values
 
 NOW = 784111777.0
-DATE = b"Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n"
+DATE = b"Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n"  # RFC 9110 section 5.6.7 has this one
 
 
-class Line:
-    """Both ends of a connection: a response is written to one and read at the other."""
+class Connection:
+    """Both ends of one: a response is written to one and read from the other."""
 
     def __init__(self, transport: asyncio.Transport, client: Peer) -> None:
         self.transport = transport
@@ -43,19 +44,20 @@ class Line:
             date=DateField(lambda: NOW),
         )
 
-    async def seen(self) -> bytes:
-        """Return all that the client sees of it."""
+    async def received(self) -> bytes:
+        """End the connection, and return all that the client receives."""
         self.transport.close()
         return await self.client.rest()
 
 
 @pytest.fixture
-async def line() -> AsyncIterator[Line]:
+async def connection() -> AsyncIterator[Connection]:
     """A real connection on loopback."""
     async with RawUpstream() as server:
         client = await Peer.connect(server.port)
-        ours = await server.accept()
-        yield Line(cast("asyncio.Transport", ours.writer.transport), client)
+        accepted = await server.accept()
+        transport = cast("asyncio.Transport", accepted.writer.transport)
+        yield Connection(transport, client)
         await client.leave()
 
 
@@ -93,15 +95,17 @@ CLOSE = b"Connection: close\r\n"
         (head(is_chunked=True, has_body=False), True, CLOSE),
     ],
 )
-async def test_how_a_response_is_framed(
-    line: Line, upstream: ResponseHead, is_http_10: bool, framing: bytes
+async def test_the_framing_follows_from_the_head_and_the_client_s_version(
+    connection: Connection, upstream: ResponseHead, is_http_10: bool, framing: bytes
 ) -> None:
-    """By its length if it has one; else in chunks, or by the end toward 1.0."""
-    response = line.response(is_http_10=is_http_10)
-    response.begin(upstream)
-    response.flush()
-    seen = await line.seen()
-    assert seen == b"HTTP/1.1 %d OK\r\n" % upstream.status + framing + DATE + b"\r\n"
+    """Case by case, as response.py numbers them."""
+    response = connection.response(is_http_10=is_http_10)
+    response.send_head(upstream)
+    response.flush_head()
+    received = await connection.received()
+    assert (
+        received == b"HTTP/1.1 %d OK\r\n" % upstream.status + framing + DATE + b"\r\n"
+    )
     assert response.must_close is is_http_10
 
 
@@ -115,59 +119,61 @@ async def test_how_a_response_is_framed(
         (head(), True, b"abcde"),
     ],
 )
-async def test_a_body_goes_out_in_its_framing(
-    line: Line, upstream: ResponseHead, is_http_10: bool, body: bytes
+async def test_a_body_is_sent_in_its_framing(
+    connection: Connection, upstream: ResponseHead, is_http_10: bool, body: bytes
 ) -> None:
-    """One chunk for each piece, so that an event stays one."""
-    response = line.response(is_http_10=is_http_10)
-    response.begin(upstream)
+    """Each chunk stays a chunk of its own, so that an event is not split or joined."""
+    response = connection.response(is_http_10=is_http_10)
+    response.send_head(upstream)
     response.body_chunks([b"ab"])
     response.body_chunks([b"c", b"de"])
     response.end([])
-    assert (await line.seen()).partition(b"\r\n\r\n")[2] == body
+    assert (await connection.received()).partition(b"\r\n\r\n")[2] == body
 
 
 @pytest.mark.parametrize(
     ("is_http_10", "expected"),
     [(False, b"0\r\nX-T: 1\r\nx-t: 2\r\n\r\n"), (True, b"")],
 )
-async def test_trailers_go_where_chunks_carry_them(
-    line: Line, is_http_10: bool, expected: bytes
+async def test_trailers_are_sent_in_chunked_framing_only(
+    connection: Connection, is_http_10: bool, expected: bytes
 ) -> None:
-    """Toward 1.0 there is no place for them."""
-    response = line.response(is_http_10=is_http_10)
-    response.begin(head(is_chunked=True))
+    """HTTP/1.0 has no place for them."""
+    response = connection.response(is_http_10=is_http_10)
+    response.send_head(head(is_chunked=True))
     response.end([(b"X-T", b"1"), (b"x-t", b"2")])
-    assert (await line.seen()).partition(b"\r\n\r\n")[2] == expected
+    assert (await connection.received()).partition(b"\r\n\r\n")[2] == expected
 
 
-async def test_the_head_waits_for_the_first_piece(line: Line) -> None:
-    """One segment instead of two."""
-    response = line.response()
-    response.begin(head(length=2))
-    assert line.transport.get_write_buffer_size() == 0
+async def test_the_head_waits_for_the_first_chunk(connection: Connection) -> None:
+    """They are one segment instead of two."""
+    response = connection.response()
+    response.send_head(head(length=2))
+    assert connection.transport.get_write_buffer_size() == 0
     response.body_chunks([b"ok"])
-    response.flush()
-    assert (await line.seen()).endswith(DATE + b"\r\nok")
+    response.flush_head()
+    assert (await connection.received()).endswith(DATE + b"\r\nok")
 
 
-async def test_an_upstream_s_date_is_kept(line: Line) -> None:
-    """And ours is not added to it."""
-    response = line.response()
-    response.begin(head(200, (b"dATE", b"then"), length=0))
-    response.flush()
-    assert values(await line.seen(), b"date") == [b"then"]
+async def test_an_upstream_s_date_is_kept(connection: Connection) -> None:
+    """No second one is added."""
+    response = connection.response()
+    response.send_head(head(200, (b"dATE", b"then"), length=0))
+    response.flush_head()
+    assert values(await connection.received(), b"date") == [b"then"]
 
 
-async def test_what_is_added_stands_behind_the_upstream_s_fields(line: Line) -> None:
-    """Ours are set last."""
-    response = line.response()
-    response.begin(
+async def test_the_relay_s_fields_stand_behind_the_upstream_s(
+    connection: Connection,
+) -> None:
+    """They are attached last."""
+    response = connection.response()
+    response.send_head(
         head(200, (b"X-A", b"1"), length=0), b"x-bearerd-recovery: reload\r\n"
     )
-    response.flush()
-    seen = await line.seen()
-    assert seen.index(b"X-A: 1") < seen.index(b"x-bearerd-recovery: reload")
+    response.flush_head()
+    received = await connection.received()
+    assert received.index(b"X-A: 1") < received.index(b"x-bearerd-recovery: reload")
 
 
 @pytest.mark.parametrize(
@@ -181,17 +187,17 @@ async def test_what_is_added_stands_behind_the_upstream_s_fields(line: Line) -> 
         (BearerdError("failed"), 500),
     ],
 )
-async def test_an_error_of_ours_has_openai_s_shape_and_our_mark(
-    line: Line, error: BearerdError, code: int
+async def test_an_error_has_openai_s_shape_and_bearerd_s_mark(
+    connection: Connection, error: BearerdError, code: int
 ) -> None:
-    """With a challenge where it is a 401, and Retry-After where that is known."""
-    line.response().send_error(error)
-    got, _, body = (await line.seen()).partition(b"\r\n\r\n")
-    got += b"\r\n\r\n"
-    assert status(got) == code
-    assert values(got, b"x-bearerd-error") == [error.code.encode()]
-    assert values(got, b"content-length") == [b"%d" % len(body)]
-    assert values(got, b"content-type") == [b"application/json"]
+    """A 401 has a challenge; Retry-After is there if the time is known."""
+    connection.response().send_error(error)
+    sent, _, body = (await connection.received()).partition(b"\r\n\r\n")
+    sent += b"\r\n\r\n"
+    assert status(sent) == code
+    assert values(sent, b"x-bearerd-error") == [error.code.encode()]
+    assert values(sent, b"content-length") == [b"%d" % len(body)]
+    assert values(sent, b"content-type") == [b"application/json"]
     assert json.loads(body) == {
         "error": {
             "message": error.message,
@@ -201,16 +207,16 @@ async def test_an_error_of_ours_has_openai_s_shape_and_our_mark(
         }
     }
     seconds = error.retry_after_seconds
-    assert values(got, b"retry-after") == ([b"%d" % seconds] if seconds else [])
-    assert (b"www-authenticate" in names(got)) is (code == 401)
+    assert values(sent, b"retry-after") == ([b"%d" % seconds] if seconds else [])
+    assert (b"www-authenticate" in names(sent)) is (code == 401)
 
 
-async def test_an_error_for_a_head_request_has_no_body(line: Line) -> None:
-    """But the length that it would have."""
-    line.response(is_head=True).send_error(NotFound("nothing here"))
-    got, _, body = (await line.seen()).partition(b"\r\n\r\n")
+async def test_an_error_to_a_head_request_has_no_body(connection: Connection) -> None:
+    """It has the length that the body would have."""
+    connection.response(is_head=True).send_error(NotFound("nothing here"))
+    sent, _, body = (await connection.received()).partition(b"\r\n\r\n")
     assert body == b""
-    assert b"Content-Length: " in got
+    assert b"Content-Length: " in sent
 
 
 @pytest.mark.parametrize(
@@ -224,20 +230,20 @@ async def test_an_error_for_a_head_request_has_no_body(line: Line) -> None:
     ],
     ids=["length", "length 1.0", "chunked", "unframed", "unframed 1.0"],
 )
-async def test_what_is_broken_off_looks_incomplete(
-    line: Line, upstream: ResponseHead, is_http_10: bool, is_reset: bool
+async def test_a_response_that_is_broken_off_is_incomplete_to_the_client(
+    connection: Connection, upstream: ResponseHead, is_http_10: bool, is_reset: bool
 ) -> None:
-    """Too short, without a last chunk, or, where neither tells, ended by a reset."""
-    response = line.response(is_http_10=is_http_10)
-    response.begin(upstream)
+    """Too short, without a last chunk, or, if it ends with the connection, reset."""
+    response = connection.response(is_http_10=is_http_10)
+    response.send_head(upstream)
     response.body_chunks([b"part"])
-    await line.client.until(b"part")
+    await connection.client.until(b"part")
     response.abort()
     assert response.must_close
     if is_reset:
-        assert await line.client.is_reset()
+        assert await connection.client.is_reset()
     else:
-        assert await line.client.rest() in (b"", b"\r\n")
+        assert await connection.client.rest() in (b"", b"\r\n")
 
 
 @pytest.mark.parametrize(
@@ -245,41 +251,88 @@ async def test_what_is_broken_off_looks_incomplete(
     [(103, False, True), (102, False, True), (100, False, False), (103, True, False)],
 )
 async def test_which_interim_responses_are_passed_on(
-    line: Line, code: int, is_http_10: bool, expected: bool
+    connection: Connection, code: int, is_http_10: bool, expected: bool
 ) -> None:
-    """A 100 is ours to give; 1.0 understands none."""
-    line.response(is_http_10=is_http_10).interim(
+    """The relay answers Expect itself; HTTP/1.0 knows no interim responses."""
+    connection.response(is_http_10=is_http_10).send_interim(
         ResponseHead(code, b"Soon", ((b"X", b"1"),), None, False, False)
     )
     interim = b"HTTP/1.1 %d Soon\r\nX: 1\r\n\r\n" % code
-    assert await line.seen() == (interim if expected else b"")
+    assert await connection.received() == (interim if expected else b"")
 
 
-async def test_no_interim_response_follows_the_final_one(line: Line) -> None:
-    """It would stand in the body."""
-    response = line.response()
-    response.begin(head(length=1))
-    response.interim(ResponseHead(103, b"Late", (), None, False, False))
+async def test_no_interim_response_follows_the_final_head(
+    connection: Connection,
+) -> None:
+    """It would be in the body."""
+    response = connection.response()
+    response.send_head(head(length=1))
+    response.send_interim(ResponseHead(103, b"Late", (), None, False, False))
     response.body_chunks([b"x"])
-    assert b"103" not in await line.seen()
+    assert b"103" not in await connection.received()
 
 
-async def test_a_client_that_has_left_is_written_nothing(line: Line) -> None:
+async def test_nothing_is_written_to_a_client_that_has_left(
+    connection: Connection,
+) -> None:
     """And nothing fails."""
-    response = line.response()
-    response.begin(head(length=4))
-    line.transport.close()
+    response = connection.response()
+    response.send_head(head(length=4))
+    connection.transport.close()
     response.body_chunks([b"late"])
     response.end([])
-    assert await line.client.rest() == b""
+    assert await connection.client.rest() == b""
 
 
-def test_the_date_is_made_once_a_second() -> None:
-    """And is the second's own."""
-    now = NOW
-    line = DateField(lambda: now)
-    assert line() == DATE
-    now += 0.9
-    assert line() is line()
-    now += 0.2
-    assert line() == DATE.replace(b":37", b":38")
+async def test_a_switch_of_protocols_is_passed_on_and_leaves_the_connection(
+    connection: Connection,
+) -> None:
+    """RFC 9110 section 7.8: Connection and Upgrade are named again."""
+    response = connection.response()
+    response.send_switching_protocols(
+        ResponseHead(
+            101,
+            b"Switching Protocols",
+            ((b"Sec-WebSocket-Accept", b"x"), (b"Connection", b"Upgrade")),
+            length=None,
+            is_chunked=False,
+            has_body=False,
+        ),
+        b"x-bearerd-recovery: refresh\r\n",
+    )
+    assert response.must_close
+    assert await connection.received() == (
+        b"HTTP/1.1 101 Switching Protocols\r\nSec-WebSocket-Accept: x\r\n"
+        b"x-bearerd-recovery: refresh\r\nConnection: Upgrade\r\n"
+        b"Upgrade: websocket\r\n\r\n"
+    )
+
+
+async def test_options_are_answered_with_the_methods(connection: Connection) -> None:
+    """RFC 9110 section 9.3.7."""
+    connection.response().send_options()
+    assert await connection.received() == (
+        b"HTTP/1.1 204 No Content\r\n"
+        b"Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n" + DATE + b"\r\n"
+    )
+
+
+async def test_an_error_can_end_the_connection(connection: Connection) -> None:
+    """It says so, and nothing behind the request is read."""
+    response = connection.response()
+    response.send_error(NotFound("nothing here"), closes=True)
+    assert response.must_close
+    assert b"Connection: close" in await connection.client.rest()
+
+
+async def test_there_is_one_final_response(connection: Connection) -> None:
+    """A second one would be taken for a part of the first one's body."""
+    response = connection.response()
+    assert repr(response) == "<Response not started, status 0>"
+    response.send_head(head(length=2))
+    assert repr(response) == "<Response started, status 200>"
+    with pytest.raises(AssertionError):
+        response.send_error(NotFound("nothing here"))
+    response.body_chunks([b"ok"])
+    response.end([])
+    assert repr(response) == "<Response complete, status 200>"

@@ -1,4 +1,4 @@
-"""The client's request as the relay sees it: values taken from aiohttp's server once."""
+"""The client's request as the relay sees it: values, taken once from aiohttp's request."""
 
 from __future__ import annotations
 
@@ -13,17 +13,20 @@ from bearerd.relay.headers import connection_options
 from bearerd.relay.message import WEBSOCKET, Fields
 
 LENGTH_LIMIT = 1 << 63
-"""Where other parsers begin to count from zero again."""
+"""From here on a Content-Length overflows the signed 64-bit number of other parsers."""
 
 HOPS = re.compile(rb"0*[1-9][0-9]{0,8}")
-"""A number of hops that can be counted down; more than nine digits say nothing."""
+"""A Max-Forwards that can be decremented; one of more digits limits nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class ClientRequest:
-    """One request. `reader` is None when it has no body.
+    """One request.
 
-    `length` is the Content-Length, None for a chunked body.
+    `target` is the request target as sent, `fields` all field lines. `reader` is None if
+    there is no body; `length` is the Content-Length, None for a chunked body. A length of
+    0 without a body is one that the client declared. `is_last_hop` is True for a
+    Max-Forwards of 0.
     """
 
     method: str
@@ -39,65 +42,73 @@ class ClientRequest:
 
 
 def read_request(request: web.BaseRequest) -> ClientRequest:
-    """Return what the listener's server has parsed. aiohttp keeps field lines raw.
+    """Return the values of a request that aiohttp has parsed.
 
     Raises:
-        RequestMalformed: it is in a version or a framing that aiohttp alone accepts.
+        RequestMalformed: aiohttp accepts its version or its framing, and the relay not.
     """
     if request.version not in (HttpVersion10, HttpVersion11):
-        message = "HTTP/1.1 and HTTP/1.0 are spoken here, and no other version"
+        message = "only HTTP/1.1 and HTTP/1.0 are served"
         raise RequestMalformed(message)
-    fields = request.raw_headers
     is_http_10 = request.version == HttpVersion10
+    fields = request.raw_headers  # as bytes, in order, as spelled
     reader = request.content if request.can_read_body else None
     length = None
-    expects_continue = upgrades = is_last_hop = False
+    expects_continue = names_websocket = is_last_hop = False
     for name, value in fields:
         match name.lower():
             case b"content-length":
-                length = int(value)  # the server has checked that it is a number
-                if length >= LENGTH_LIMIT:
-                    message = "no body is that long"
-                    raise RequestMalformed(message)
+                length = _length(value)
             case b"transfer-encoding":
-                # RFC 9112 section 6.1: 1.0 knows none; and nobody codes but in chunks.
-                if is_http_10 or value.lower() != b"chunked":
-                    message = (
-                        "no transfer coding but chunked is served, and none in 1.0"
-                    )
-                    raise RequestMalformed(message)
+                _check_coding(value, is_http_10=is_http_10)
                 length = 0 if reader is None else None
             case b"upgrade":
-                upgrades = value.strip().lower() == WEBSOCKET
+                names_websocket = value.strip().lower() == WEBSOCKET
             case b"max-forwards":
                 is_last_hop = value == b"0"
             case b"expect":
                 expects_continue = value.lower() == b"100-continue"
             case _:
                 pass
+    may_upgrade = names_websocket and not is_http_10 and reader is None
     return ClientRequest(
         method=request.method,
         target=request.raw_path.encode("utf-8", "surrogateescape"),
-        fields=_one_hop_less(fields) if request.method == "OPTIONS" else fields,
+        fields=_decrement_hops(fields) if request.method == "OPTIONS" else fields,
         is_http_10=is_http_10,
         keeps_alive=request.keep_alive,
         reader=reader,
         length=length,
-        # RFC 9110 section 10.1.1: a 1.0 client cannot wait for it.
+        # RFC 9110 section 10.1.1: a server ignores it in a 1.0 request.
         expects_continue=expects_continue and not is_http_10,
+        # RFC 9110 section 7.8: Connection must name it, and a 1.0 request cannot ask.
+        asks_upgrade=may_upgrade and b"upgrade" in connection_options(fields),
         is_last_hop=is_last_hop,
-        # RFC 9110 section 7.8: a server ignores it in a 1.0 request.
-        asks_upgrade=(
-            upgrades
-            and not is_http_10
-            and reader is None
-            and b"upgrade" in connection_options(fields)
-        ),
     )
 
 
-def _one_hop_less(fields: Fields) -> Fields:
-    """Return *fields* with Max-Forwards counted down (RFC 9110 section 7.6.2)."""
+def _length(value: bytes) -> int:
+    """Return the number in a Content-Length; aiohttp has checked that it is one."""
+    length = int(value)
+    if length >= LENGTH_LIMIT:
+        message = "the Content-Length is too large"
+        raise RequestMalformed(message)
+    return length
+
+
+def _check_coding(value: bytes, *, is_http_10: bool) -> None:
+    """Raise unless a Transfer-Encoding is `chunked`, in a 1.1 request.
+
+    RFC 9112 section 6.1: HTTP/1.0 has no transfer codings. No agent sends another one, and
+    parsers differ on lists such as `,chunked`.
+    """
+    if is_http_10 or value.lower() != b"chunked":
+        message = "no transfer coding but chunked is served, and none in HTTP/1.0"
+        raise RequestMalformed(message)
+
+
+def _decrement_hops(fields: Fields) -> Fields:
+    """Return *fields* with Max-Forwards decremented (RFC 9110 section 7.6.2)."""
     return tuple(
         (name, b"%d" % (int(value) - 1))
         if name.lower() == b"max-forwards" and HOPS.fullmatch(value)
