@@ -41,7 +41,8 @@ from bearerd.events import (
 from bearerd.keys.ring import Client, KeyRing
 from bearerd.relay.access import AccessPolicy
 from bearerd.relay.body import ReplayMemory
-from bearerd.relay.handler import RelayHandler, Route
+from bearerd.relay.context import Route
+from bearerd.relay.handler import RelayHandler
 from bearerd.relay.listener import Listener
 from bearerd.settings import Settings
 
@@ -147,19 +148,20 @@ class Service:
             stack.callback(upstream.close_connections)
             stack.push_async_callback(source.close)
             self._sources.append(source)
-            routes[name] = Route(source, upstream)
+            routes[name] = Route(name, source, upstream)
         return routes
 
     async def _start(
         self, stack: AsyncExitStack, routes: dict[str, Route], stop: asyncio.Event
     ) -> None:
         """Load each credential, and keep it fresh in the background."""
-        for route in routes.values():
-            await route.source.start()
+        for source in self._sources:
+            await source.start()
             background = BackgroundRefresh(
-                route.source, clock=self._clock, observe=self._emit
+                source, clock=self._clock, observe=self._emit
             )
             await stack.enter_async_context(running(background.run(), stop))
+        for route in routes.values():
             await stack.enter_async_context(running(route.upstream.run_expiry(), stop))
 
     async def _open_admin(self, stack: AsyncExitStack) -> None:

@@ -1,4 +1,4 @@
-"""One request with all its attempts, between a raw upstream and a source by script."""
+"""One request with all its attempts, between a raw upstream and a scripted source."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import NamedTuple, cast
 
 import pytest
 
-from bearerd.credential.source import CredentialSource
 from bearerd.credential.token import Credential
 from bearerd.errors import (
     AccountChanged,
@@ -18,14 +17,18 @@ from bearerd.errors import (
     LoginRequired,
     RefreshThrottled,
     StoreError,
+    UpstreamUnreachable,
 )
-from bearerd.events import Event, RecoveryFinished
+from bearerd.events import Event, RecoveryFinished, RequestFinished, Trigger
+from bearerd.keys.ring import Client
 from bearerd.relay.body import ReplayBody, ReplayMemory
 from bearerd.relay.client.date import DateField
+from bearerd.relay.client.request import ClientRequest
 from bearerd.relay.client.response import Response
-from bearerd.relay.exchange import Exchange, outcome_of
+from bearerd.relay.context import RequestContext, RequestRecord, Route
+from bearerd.relay.exchange import Downstream, Exchange
 from bearerd.relay.flow_control import FlowControl
-from bearerd.relay.upstream.attempt import UpstreamRequest
+from bearerd.relay.target import Target
 from bearerd.relay.upstream.connection import UpstreamConnection
 from bearerd.relay.upstream.origin import Origin
 from bearerd.relay.upstream.pool import UpstreamPool
@@ -35,75 +38,81 @@ OLD = Credential("old-access", "old-refresh", generation=1)
 NEW = Credential("new-access", "new-refresh", generation=2)
 NEWER = Credential("newer-access", "newer-refresh", generation=3)
 
+CLIENT = Client("laptop", "default", frozenset({"relay"}))
+
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 REFUSED = b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 13\r\n\r\ntoken_expired"
 
 
 @dataclass
-class Source:
-    """A source that answers by script, and keeps what it was asked."""
+class ScriptedSource:
+    """A `TokenSource` that replies by script and records its calls."""
 
     reloads: list[Credential | BearerdError | None] = field(default_factory=list)
     refreshes: list[Credential | BearerdError] = field(default_factory=list)
     newer: Credential | None = None
-    is_token: bool = True
-    asked: list[str] = field(default_factory=list)
+    is_about_token: bool = True
+    calls: list[str] = field(default_factory=list)
 
-    def anew(self) -> Source:
+    def copy(self) -> ScriptedSource:
         return replace(
-            self, reloads=[*self.reloads], refreshes=[*self.refreshes], asked=[]
+            self, reloads=[*self.reloads], refreshes=[*self.refreshes], calls=[]
         )
 
-    async def current(self, _path: str) -> Credential:
+    async def current(self, path: str) -> Credential:
+        assert path == "/x"
         return OLD
 
     async def reload(self, refused: Credential) -> Credential | None:
-        self.asked.append(f"reload {refused.access_token}")
+        self.calls.append(f"reload {refused.access_token}")
         found = self.reloads.pop(0)
         if isinstance(found, BearerdError):
             raise found
         return found
 
-    async def refresh(self, refused: Credential, _trigger: str) -> Credential:
-        self.asked.append(f"refresh {refused.access_token}")
+    async def refresh(self, refused: Credential, trigger: Trigger) -> Credential:
+        assert trigger == "refused"
+        self.calls.append(f"refresh {refused.access_token}")
         renewed = self.refreshes.pop(0)
         if isinstance(renewed, BearerdError):
             raise renewed
         return renewed
 
-    def newer_than(self, _refused: Credential) -> Credential | None:
+    def newer_than(self, refused: Credential) -> Credential | None:
+        assert refused is not self.newer
         return self.newer
 
-    def record_success(self, _path: str, credential: Credential) -> None:
-        self.asked.append(f"accepted {credential.access_token}")
+    def record_success(self, path: str, credential: Credential) -> None:
+        self.calls.append(f"success {credential.access_token} at {path}")
 
     def record_rejection(
-        self, _path: str, _credential: Credential, *, blames_token: bool, is_fresh: bool
+        self, path: str, credential: Credential, *, blames_token: bool, is_fresh: bool
     ) -> bool:
-        del is_fresh
-        return self.is_token and blames_token
+        fresh = "fresh " if is_fresh else ""
+        self.calls.append(f"rejection {fresh}{credential.access_token} at {path}")
+        return self.is_about_token and blames_token
 
 
-class Body:
-    """A reader whose bytes are all there, or come when a test lets them."""
+class CompleteBody:
+    """A reader whose bytes have all arrived."""
 
-    def __init__(self, whole: bytes) -> None:
-        self.whole = whole
+    def __init__(self, content: bytes) -> None:
+        self._content = content
 
     async def readany(self) -> bytes:
         return self.read_nowait()
 
     def read_nowait(self, n: int = -1) -> bytes:
         assert n == -1
-        whole, self.whole = self.whole, b""
-        return whole
+        content, self._content = self._content, b""
+        return content
 
     def is_eof(self) -> bool:
         return True
 
 
-class SourcesKept(FlowControl):
-    """A client's flow control that keeps whether it had a source, at each change."""
+class RecordedFlow(FlowControl):
+    """A client's flow control that records, at each change, whether it has a source."""
 
     def __init__(self) -> None:
         super().__init__(NeverPaused())
@@ -125,12 +134,12 @@ class NeverPaused:
 
 
 class Bench:
-    """A client's connection, an upstream that answers by script, and an exchange."""
+    """A client's connection, an upstream that responds by script, and an exchange."""
 
     def __init__(self, server: RawUpstream, transport: asyncio.Transport) -> None:
         self.server = server
         self.events: list[Event] = []
-        self.client_flow = SourcesKept()
+        self.flow = RecordedFlow()
         self.sent: list[tuple[bytes, bytes]] = []
         self.upstream = UpstreamPool(
             Origin.from_url(f"http://127.0.0.1:{server.port}/base"),
@@ -145,35 +154,54 @@ class Bench:
             must_close=False,
             date=DateField(lambda: 0),
         )
-
-    def exchange(self, source: Source, body: ReplayBody | None = None) -> Exchange:
-        return Exchange(
-            profile="default",
-            path="/x",
-            source=cast("CredentialSource", source),
-            upstream=self.upstream,
-            upstream_request=UpstreamRequest(
-                method="POST",
-                target=b"/x",
-                fields=((b"X-A", b"1"),),
-                body=body,
-                length=3 if body is not None else 0,
-                asks_upgrade=False,
-                on_interim=self.response.send_interim,
-            ),
-            response=self.response,
-            client_flow=self.client_flow,
-            tunnel=self.no_tunnel,
-            observe=self.events.append,
+        self.record = RequestRecord(
+            "POST",
             monotonic=asyncio.get_running_loop().time,
+            observe=self.events.append,
         )
 
+    def exchange(
+        self, source: ScriptedSource, body: ReplayBody | None = None
+    ) -> Exchange:
+        request = ClientRequest(
+            method="POST",
+            target=b"/v1/x",
+            fields=((b"X-A", b"1"),),
+            is_http_10=False,
+            keeps_alive=True,
+            reader=None,
+            length=3 if body is not None else 0,
+            expects_continue=False,
+            asks_upgrade=False,
+            is_last_hop=False,
+        )
+        context = RequestContext(
+            request,
+            CLIENT,
+            Target(None, b"/x", "/x"),
+            Route("default", source, self.upstream),
+            body,
+        )
+        downstream = Downstream(self.response, self.flow, self.no_tunnel)
+        return Exchange(context, downstream, self.record)
+
+    def recoveries(self) -> list[RecoveryFinished]:
+        """Return the recoveries that were announced."""
+        return [one for one in self.events if isinstance(one, RecoveryFinished)]
+
+    def attempts(self) -> int:
+        """End the request, and return the announced number of attempts."""
+        self.record.request_finished(self.response.status)
+        finished = self.events[-1]
+        assert isinstance(finished, RequestFinished)
+        return finished.attempts
+
     @staticmethod
-    async def no_tunnel(_wire: UpstreamConnection) -> None:
-        raise AssertionError("nobody asked for one")
+    async def no_tunnel(_upstream: UpstreamConnection) -> None:
+        raise AssertionError("no upgrade was asked for")
 
     async def serve(self, *responses: bytes, body: int = 0) -> None:
-        """Answer one request after another, over whichever connection it comes."""
+        """Respond to one request after another, on any connection."""
         script = list(responses)
         while script:
             peer = await self.server.accept()
@@ -206,9 +234,9 @@ async def ends() -> AsyncIterator[tuple[Bench, Peer]]:
 
 
 class Case(NamedTuple):
-    """A script, and what is to come of it."""
+    """A script, and what is expected of it."""
 
-    source: Source
+    source: ScriptedSource
     responses: list[bytes]
     sent: list[Credential]
     code: int
@@ -219,40 +247,49 @@ class Case(NamedTuple):
 THROTTLED = RefreshThrottled("spent", retry_after_seconds=1)
 
 TABLE = {
-    "accepted": Case(Source(), [OK], [OLD], 200),
-    "another's 401": Case(Source(is_token=False), [REFUSED], [OLD], 401),
-    "newer": Case(Source(newer=NEW), [REFUSED, OK], [OLD, NEW], 200, b"reload"),
-    "reloaded": Case(Source([NEW]), [REFUSED, OK], [OLD, NEW], 200, b"reload"),
-    "refreshed": Case(
-        Source([None], [NEW]), [REFUSED, OK], [OLD, NEW], 200, b"refresh"
+    "accepted": Case(ScriptedSource(), [OK], [OLD], 200),
+    "a 401 of the resource": Case(
+        ScriptedSource(is_about_token=False), [REFUSED], [OLD], 401
     ),
-    "both": Case(
-        Source([NEW], [NEWER]),
+    "a newer one was cached": Case(
+        ScriptedSource(newer=NEW), [REFUSED, OK], [OLD, NEW], 200, b"reload"
+    ),
+    "reloaded": Case(ScriptedSource([NEW]), [REFUSED, OK], [OLD, NEW], 200, b"reload"),
+    "refreshed": Case(
+        ScriptedSource([None], [NEW]), [REFUSED, OK], [OLD, NEW], 200, b"refresh"
+    ),
+    "reloaded and refreshed": Case(
+        ScriptedSource([NEW], [NEWER]),
         [REFUSED, REFUSED, OK],
         [OLD, NEW, NEWER],
         200,
         b"reload, refresh",
     ),
     "in vain": Case(
-        Source([NEW], [NEWER]),
+        ScriptedSource([NEW], [NEWER]),
         [REFUSED, REFUSED, REFUSED],
         [OLD, NEW, NEWER],
         401,
         b"reload, refresh",
     ),
     "throttled": Case(
-        Source([None], [THROTTLED]), [REFUSED], [OLD], 401, mark=b"refresh_throttled"
+        ScriptedSource([None], [THROTTLED]),
+        [REFUSED],
+        [OLD],
+        401,
+        mark=b"refresh_throttled",
     ),
 }
 
 
 @pytest.mark.parametrize("case", TABLE.values(), ids=TABLE)
-async def test_what_follows_each_response(ends: tuple[Bench, Peer], case: Case) -> None:
-    """With which credentials it goes out, what the client gets, and what is said."""
+async def test_an_exchange_follows_the_table(
+    ends: tuple[Bench, Peer], case: Case
+) -> None:
+    """The credentials it sends, the response it delivers, and what it announces."""
     bench, client = ends
     serving = asyncio.create_task(bench.serve(*case.responses))
-    exchange = bench.exchange(case.source.anew())
-    await exchange.run()
+    await bench.exchange(case.source.copy()).run()
     await serving
     head, body = await client.response()
     assert status(head) == case.code
@@ -260,46 +297,100 @@ async def test_what_follows_each_response(ends: tuple[Bench, Peer], case: Case) 
     assert [bearer.decode() for bearer, _ in bench.sent] == [
         credential.access_token for credential in case.sent
     ]
-    assert exchange.attempts == len(case.sent)
     assert values(head, b"x-bearerd-recovery") == ([case.steps] if case.steps else [])
     assert values(head, b"x-bearerd-error") == ([case.mark] if case.mark else [])
-    told = [event for event in bench.events if isinstance(event, RecoveryFinished)]
-    assert [event.path.value.encode() for event in told] == (
+    assert [one.path.value.encode() for one in bench.recoveries()] == (
         [case.steps] if case.steps or case.mark else []
     )
-    assert bench.client_flow.sources == [True, False]
+    assert bench.attempts() == len(case.sent)
+    assert bench.flow.sources == [True, False]
 
 
 @pytest.mark.parametrize(
     ("source", "error"),
     [
-        (Source([LoginRequired("gone", reason="missing")]), "login_required"),
-        (Source([AccountChanged("another")]), "account_changed"),
-        (Source([None], [LoginRequired("dead", reason="reused")]), "login_required"),
-        (Source([None], [AuthorityUnavailable("away")]), "authority_unavailable"),
-        (Source([None], [StoreError("full")]), "store_error"),
+        (ScriptedSource([LoginRequired("gone", reason="missing")]), "login_required"),
+        (ScriptedSource([AccountChanged("another")]), "account_changed"),
+        (
+            ScriptedSource([None], [LoginRequired("dead", reason="reused")]),
+            "login_required",
+        ),
+        (
+            ScriptedSource([None], [AuthorityUnavailable("away")]),
+            "authority_unavailable",
+        ),
+        (ScriptedSource([None], [StoreError("full")]), "store_error"),
     ],
 )
-async def test_a_recovery_that_fails_is_told_in_our_own_words(
-    ends: tuple[Bench, Peer], source: Source, error: str
+async def test_a_recovery_that_fails_raises_its_error(
+    ends: tuple[Bench, Peer], source: ScriptedSource, error: str
 ) -> None:
-    """After one send, and with nothing of the refused response on its way."""
+    """After one send; nothing of the refused response has been delivered."""
     bench, _ = ends
     serving = asyncio.create_task(bench.serve(REFUSED))
     with pytest.raises(BearerdError) as raised:
-        await bench.exchange(source.anew()).run()
+        await bench.exchange(source.copy()).run()
     await serving
     assert raised.value.code == error
     assert not bench.response.has_started
-    (told,) = bench.events
-    assert isinstance(told, RecoveryFinished)
-    assert told.outcome.value == error
+    (recovery,) = bench.recoveries()
+    assert recovery.outcome.value == error
 
 
-def kept(whole: bytes, limit: int) -> ReplayBody:
+async def test_the_source_hears_of_each_verdict_of_the_upstream(
+    ends: tuple[Bench, Peer],
+) -> None:
+    """Which credential was rejected where, whether it was fresh, which was accepted."""
+    bench, _ = ends
+    source = ScriptedSource([NEW], [NEWER])
+    serving = asyncio.create_task(bench.serve(REFUSED, REFUSED, REFUSED))
+    await bench.exchange(source).run()
+    await serving
+    assert source.calls == [
+        "rejection old-access at /x",
+        "reload old-access",
+        "rejection new-access at /x",
+        "refresh new-access",
+        "rejection fresh newer-access at /x",
+    ]
+
+
+@pytest.mark.parametrize("code", [400, 403, 429, 500, 503])
+async def test_an_error_that_is_no_401_says_nothing_of_the_credential(
+    ends: tuple[Bench, Peer], code: int
+) -> None:
+    """It may be from a server that never saw the token."""
+    bench, _ = ends
+    source = ScriptedSource()
+    serving = asyncio.create_task(
+        bench.serve(b"HTTP/1.1 %d No\r\nContent-Length: 0\r\n\r\n" % code)
+    )
+    await bench.exchange(source).run()
+    await serving
+    assert source.calls == []
+
+
+async def test_an_upstream_that_is_lost_on_the_replay_is_an_error(
+    ends: tuple[Bench, Peer],
+) -> None:
+    """The refused response is gone by then, and is not delivered."""
+    bench, _ = ends
+    running = asyncio.create_task(bench.exchange(ScriptedSource([NEW])).run())
+    peer = await bench.server.accept()
+    await peer.head()
+    await peer.send(REFUSED)
+    await peer.head()
+    peer.reset()
+    with pytest.raises(UpstreamUnreachable):
+        await running
+    assert not bench.response.has_started
+    assert bench.upstream.connection_count == 0
+
+
+def kept(content: bytes, limit: int) -> ReplayBody:
     """Return a body of which *limit* bytes may be kept."""
     return ReplayBody(
-        Body(whole),
+        CompleteBody(content),
         limit_bytes=limit,
         memory=ReplayMemory(1000),
         on_abandon=lambda _reason: None,
@@ -307,35 +398,35 @@ def kept(whole: bytes, limit: int) -> ReplayBody:
 
 
 async def test_every_attempt_carries_the_whole_body(ends: tuple[Bench, Peer]) -> None:
-    """The same bytes each time."""
+    """The replay has the same bytes."""
     bench, _ = ends
     serving = asyncio.create_task(bench.serve(REFUSED, REFUSED, OK, body=3))
-    await bench.exchange(Source([NEW], [NEWER]), kept(b"abc", 3)).run()
+    await bench.exchange(ScriptedSource([NEW], [NEWER]), kept(b"abc", 3)).run()
     await serving
     assert [body for _, body in bench.sent] == [b"abc"] * 3
 
 
-async def test_a_body_that_is_gone_is_not_replayed_but_the_next_has_a_credential(
+async def test_a_body_past_its_limit_is_not_replayed_and_the_credential_is_renewed(
     ends: tuple[Bench, Peer],
 ) -> None:
-    """The 401 is delivered, marked; the refresh runs all the same."""
+    """The 401 is delivered, marked; the next request has the new credential."""
     bench, client = ends
     serving = asyncio.create_task(bench.serve(REFUSED, body=3))
-    source = Source([None], [NEW])
+    source = ScriptedSource([None], [NEW])
     await bench.exchange(source, kept(b"abc", 2)).run()
     await serving
     head, _ = await client.response()
     assert values(head, b"x-bearerd-error") == [b"replay_abandoned"]
-    assert source.asked == ["reload old-access", "refresh old-access"]
+    assert source.calls[1:] == ["reload old-access", "refresh old-access"]
     assert len(bench.sent) == 1
 
 
 async def test_an_exchange_that_is_cancelled_closes_its_connection(
     ends: tuple[Bench, Peer],
 ) -> None:
-    """The client has left; the upstream need not go on."""
+    """The client has left, so the upstream can stop."""
     bench, _ = ends
-    running = asyncio.create_task(bench.exchange(Source()).run())
+    running = asyncio.create_task(bench.exchange(ScriptedSource()).run())
     peer = await bench.server.accept()
     await peer.head()
     running.cancel()
@@ -343,22 +434,4 @@ async def test_an_exchange_that_is_cancelled_closes_its_connection(
         await running
     assert await peer.gone() == b""
     assert bench.upstream.connection_count == 0
-    assert bench.client_flow.sources == [False]
-
-
-@pytest.mark.parametrize(
-    "error",
-    [
-        LoginRequired("", reason="missing"),
-        AccountChanged(""),
-        AuthorityUnavailable(""),
-        StoreError(""),
-        BearerdError(""),
-    ],
-    ids=lambda error: error.code,
-)
-def test_the_outcome_of_a_failed_recovery_has_the_error_s_code(
-    error: BearerdError,
-) -> None:
-    """Log, metric and response name one failure with one word."""
-    assert outcome_of(error).value == error.code
+    assert bench.flow.sources == [False]

@@ -1,103 +1,108 @@
-"""One client request with all its attempts: asked until recovery says deliver.
+"""One request with all its attempts: sent until the recovery table says to deliver.
 
-The table in `credential.recovery` decides; here its deeds are done and reported back.
-The last refused response stays open until something better has come, so that what is
-delivered in the end is always the upstream's own bytes, or a word of ours.
+`recovery` decides what follows each outcome. The exchange acts, reports the outcome to the
+table, and delivers at the end.
+
+Who closes what:
+
+1. At most one attempt is open. `_send` closes the last one before it sends again, so a
+   refused response is given up only when there is a credential to send again with.
+2. Until then the refused response stays open, unread past its beginning. If no recovery is
+   possible and nothing of the relay's own is to be said, it is delivered: the upstream's
+   own bytes, marked with the reason.
+3. `run` closes the attempt that is left, however it ends: delivered, failed or cancelled.
+   Closing returns the connection to the pool if its response has been read to the end, and
+   aborts it otherwise.
+4. The request's body is released by the handler, which made it.
+
+What is delivered:
+
+1. The error that a reload or a refresh raised, as bearerd's own response.
+2. Otherwise the last response. `x-bearerd-recovery` has the steps of the recovery, if
+   there were any; `x-bearerd-error` says why it stopped short, if it did.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import NamedTuple
 
-from bearerd.credential.source import CredentialSource
 from bearerd.credential.token import Credential
-from bearerd.errors import (
-    AccountChanged,
-    AuthorityUnavailable,
-    BearerdError,
-    CredentialError,
-    LoginRequired,
-    RefreshThrottled,
-    StoreError,
-)
-from bearerd.events import Observer, RecoveryFinished, RecoveryOutcome, RecoveryPath
+from bearerd.errors import BearerdError, CredentialError, RefreshThrottled
+from bearerd.events import RecoveryOutcome, RecoveryPath
 from bearerd.relay import challenge, headers
 from bearerd.relay.client.response import Response
+from bearerd.relay.context import RequestContext, RequestRecord
 from bearerd.relay.flow_control import FlowControl
 from bearerd.relay.message import SWITCHING_PROTOCOLS, ResponseHead
 from bearerd.relay.recovery import SENDING, Outcome, State, next_state
+from bearerd.relay.recovery_result import RecoveryResult
 from bearerd.relay.upstream.attempt import Attempt, UpstreamRequest, send_request
 from bearerd.relay.upstream.connection import UpstreamConnection
-from bearerd.relay.upstream.pool import UpstreamPool
-
-FIRST_ERROR, UNAUTHORIZED = 400, 401
+from bearerd.relay.upstream.response_reader import ResponseReader
 
 INSPECTION_SECONDS = 2.0
-"""How long a 401's body may take to tell what it is about."""
+"""How long the beginning of a 401's body is waited for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Downstream:
+    """The client's side of an exchange.
+
+    `flow` pauses the upstream's connection while the client's buffer is full. `tunnel`
+    takes over a connection that has switched protocols, and returns at its end.
+    """
+
+    response: Response
+    flow: FlowControl
+    tunnel: Callable[[UpstreamConnection], Awaitable[None]]
+
+
+class _Received(NamedTuple):
+    """An attempt that is open, and the head of its response."""
+
+    attempt: Attempt
+    head: ResponseHead
 
 
 class Exchange:
-    """Owns the attempt under way, and what recovery has come to.
-
-    *client_flow* pauses the upstream's connection while the client takes nothing;
-    *tunnel* takes over a connection that has switched protocols.
-    """
+    """Owns the open attempt, and what the recovery has come to."""
 
     def __init__(
-        self,
-        *,
-        profile: str,
-        path: str,
-        source: CredentialSource,
-        upstream: UpstreamPool,
-        upstream_request: UpstreamRequest,
-        response: Response,
-        client_flow: FlowControl,
-        tunnel: Callable[[UpstreamConnection], Awaitable[None]],
-        observe: Observer,
-        monotonic: Callable[[], float],
+        self, context: RequestContext, downstream: Downstream, record: RequestRecord
     ) -> None:
-        self._profile = profile
-        self._path = path
-        self._source = source
-        self._upstream = upstream
-        self._upstream_request = upstream_request
-        self._response = response
-        self._client_flow = client_flow
-        self._tunnel = tunnel
-        self._observe = observe
-        self._monotonic = monotonic
-        self._attempt: Attempt | None = None
-        self._head: ResponseHead | None = None
-        self._path_taken = RecoveryPath.NONE
-        self._error: BearerdError | None = None
-        self._shortfall: RecoveryOutcome | None = None
-        self._refused_at: float | None = None
-        self.attempts = 0
-        self.waited_seconds = 0.0  # for others: upstream, store, authority
-        self.head_out_at: float | None = None
+        self._source = context.route.source
+        self._upstream = context.route.upstream
+        self._path = context.target.path
+        self._request = _upstream_request(context, downstream.response)
+        self._downstream = downstream
+        self._record = record
+        self._received: _Received | None = None
+        self._result = RecoveryResult()
 
     async def run(self) -> None:
-        """Bring the exchange to its end.
+        """Send, recover, and deliver the response.
 
         Raises:
-            BearerdError: the response is ours; or, once it has begun, it broke off.
+            BearerdError: there is no response to deliver; or, once it has started, it
+                broke off.
         """
         try:
             await self._recover()
             await self._deliver()
         finally:
-            self._client_flow.set_source(None)
-            if self._attempt is not None:
-                self._attempt.close()
+            self._downstream.flow.set_source(None)
+            self._close_attempt()
 
     async def _recover(self) -> None:
-        """Follow the table until there is something to deliver."""
+        """Follow the table from SENT to DELIVER."""
         state = State.SENT
-        began = self._monotonic()
+        started_at = self._record.now()
         credential = await self._source.current(self._path)
-        self.waited_seconds += self._monotonic() - began
+        self._record.waited_since(started_at)
         while state is not State.DELIVER:
             if state in SENDING:
                 outcome = await self._send(state, credential)
@@ -107,52 +112,50 @@ class Exchange:
                 outcome, credential = await self._refresh(credential)
             if outcome is Outcome.SUPERSEDED:
                 credential = self._source.newer_than(credential) or credential
-                self._path_taken = self._path_taken.then(RecoveryPath.RELOAD)
+                self._result.add_step(RecoveryPath.RELOAD)
             state = next_state(state, outcome)
-        if self._refused_at is not None:
-            self._emit_recovery(credential)
+        assert self._received is not None  # noqa: S101 - every path of the table sends
+        self._record.recovery_finished(
+            self._result.path,
+            self._result.outcome(self._received.head.status),
+            credential.generation,
+        )
 
     async def _send(self, state: State, credential: Credential) -> Outcome:
-        """Send, and say what the response means for the credential."""
-        if self._attempt is not None:
-            self._attempt.close()
-            self._attempt = None
-        began = self._monotonic()
-        self.attempts += 1
-        self._attempt, self._head = await send_request(
-            self._upstream, self._upstream_request, headers.auth_fields(credential)
+        """Send the request, and return what the response means for the credential."""
+        self._close_attempt()
+        started_at = self._record.now()
+        self._record.attempt_started()
+        self._received = _Received(
+            *await send_request(
+                self._upstream, self._request, headers.auth_fields(credential)
+            )
         )
-        self.waited_seconds += self._monotonic() - began
-        self._upstream.store_cookies(self._head)
-        if self._head.status < FIRST_ERROR:
-            # An error of another kind may come from something that saw no token.
+        self._record.waited_since(started_at)
+        head = self._received.head
+        self._upstream.store_cookies(head)
+        if head.status < HTTPStatus.BAD_REQUEST:
+            # An error other than a 401 may be from a server that never saw the token.
             self._source.record_success(self._path, credential)
-        if self._head.status != UNAUTHORIZED:
+        if head.status != HTTPStatus.UNAUTHORIZED:
             return Outcome.ANSWERED
-        return await self._on_unauthorized(state, credential)
+        return await self._judge_rejection(self._received, state, credential)
 
-    async def _on_unauthorized(self, state: State, credential: Credential) -> Outcome:
-        assert self._attempt is not None  # noqa: S101 - just sent
-        assert self._head is not None  # noqa: S101
-        beginning = b""
-        try:
-            async with asyncio.timeout(INSPECTION_SECONDS):
-                beginning = await self._attempt.response.peek_body(
-                    challenge.INSPECTED_BYTES
-                )
-        except TimeoutError:
-            pass  # it says nothing, then
+    async def _judge_rejection(
+        self, received: _Received, state: State, credential: Credential
+    ) -> Outcome:
+        """Return the outcome of a 401: it may be about the token, or about the resource."""
+        beginning = await _beginning(received.attempt.response)
         is_about_token = self._source.record_rejection(
             self._path,
             credential,
-            blames_token=challenge.blames_token(self._head, beginning),
+            blames_token=challenge.blames_token(received.head, beginning),
             is_fresh=state is State.RENEWED,
         )
         if not is_about_token:
             return Outcome.ANSWERED
-        if self._refused_at is None:
-            self._refused_at = self._monotonic()
-        body = self._upstream_request.body
+        self._record.recovery_started()
+        body = self._request.body
         if body is not None and not body.is_replayable and state is not State.RENEWED:
             await self._refresh_for_next_request(credential)
             return Outcome.ANSWERED
@@ -161,97 +164,84 @@ class Exchange:
         return Outcome.REFUSED
 
     async def _reload(self, refused: Credential) -> tuple[Outcome, Credential]:
+        """Return the outcome, and the credential to go on with."""
         try:
             found = await self._source.reload(refused)
         except CredentialError as error:
-            self._error = error
+            self._result.set_error(error)
             return Outcome.FAILED, refused
         if found is None:
             return Outcome.UNCHANGED, refused
-        self._path_taken = self._path_taken.then(RecoveryPath.RELOAD)
+        self._result.add_step(RecoveryPath.RELOAD)
         return Outcome.FOUND, found
 
     async def _refresh(self, refused: Credential) -> tuple[Outcome, Credential]:
+        """Return the outcome, and the credential to go on with."""
         try:
             renewed = await self._source.refresh(refused, "refused")
         except RefreshThrottled:
-            self._shortfall = RecoveryOutcome.REFRESH_THROTTLED
+            self._result.set_shortfall(RecoveryOutcome.REFRESH_THROTTLED)
             return Outcome.FAILED, refused
         except BearerdError as error:
-            self._error = error
+            self._result.set_error(error)
             return Outcome.FAILED, refused
-        self._path_taken = self._path_taken.then(RecoveryPath.REFRESH)
+        self._result.add_step(RecoveryPath.REFRESH)
         return Outcome.RENEWED, renewed
 
     async def _refresh_for_next_request(self, refused: Credential) -> None:
-        """Renew the credential although this request cannot be sent again."""
-        self._shortfall = RecoveryOutcome.REPLAY_ABANDONED
+        """Renew the credential, although this request cannot be sent again.
+
+        The upstream's 401 is delivered even if that fails.
+        """
+        self._result.set_shortfall(RecoveryOutcome.REPLAY_ABANDONED)
         outcome, _ = await self._reload(refused)
         if outcome is Outcome.UNCHANGED:
             await self._refresh(refused)
-        self._error = None
+        self._result.drop_error()
 
     async def _deliver(self) -> None:
-        """Let the response stream to the client."""
-        if self._error is not None:
-            raise self._error
-        assert self._attempt is not None  # noqa: S101 - something was sent
-        assert self._head is not None  # noqa: S101
-        connection = self._attempt.connection
-        added = self._marks()
-        if self._head.status == SWITCHING_PROTOCOLS:
-            self._response.send_switching_protocols(self._head, added)
-            await self._tunnel(connection)
+        """Send the response to the client, or raise the error that takes its place."""
+        if self._result.error is not None:
+            raise self._result.error
+        assert self._received is not None  # noqa: S101 - every path of the table sends
+        attempt, head = self._received
+        connection = attempt.connection
+        response = self._downstream.response
+        if head.status == SWITCHING_PROTOCOLS:
+            response.send_switching_protocols(head, self._result.field_lines())
+            await self._downstream.tunnel(connection)
             return
-        self._response.send_head(self._head, added)
-        connection.response.stream_body_to(self._response)
-        self._response.flush_head()
-        self.head_out_at = self._monotonic()
-        self._client_flow.set_source(connection.flow)
-        await connection.response.wait_complete()
+        response.send_head(head, self._result.field_lines())
+        attempt.response.stream_body_to(response)
+        response.flush_head()
+        self._record.head_sent()
+        self._downstream.flow.set_source(connection.flow)
+        await attempt.response.wait_complete()
 
-    def _marks(self) -> bytes:
-        """Return the field lines that tell the client of a recovery."""
-        lines = b""
-        if self._shortfall is not None:
-            lines += b"x-bearerd-error: %b\r\n" % self._shortfall.value.encode()
-        if self._path_taken is not RecoveryPath.NONE:
-            lines += b"x-bearerd-recovery: %b\r\n" % self._path_taken.value.encode()
-        return lines
-
-    def _outcome(self) -> RecoveryOutcome:
-        """Return how the recovery ended, once there is something to deliver."""
-        if self._error is not None:
-            return outcome_of(self._error)
-        if self._shortfall is not None:
-            return self._shortfall
-        if self._head is not None and self._head.status == UNAUTHORIZED:
-            return RecoveryOutcome.REFUSED
-        return RecoveryOutcome.RECOVERED
-
-    def _emit_recovery(self, credential: Credential) -> None:
-        assert self._refused_at is not None  # noqa: S101 - the caller's condition
-        self._observe(
-            RecoveryFinished(
-                profile=self._profile,
-                path=self._path_taken,
-                outcome=self._outcome(),
-                generation=credential.generation,
-                duration_seconds=self._monotonic() - self._refused_at,
-            )
-        )
+    def _close_attempt(self) -> None:
+        if self._received is not None:
+            self._received.attempt.close()
+            self._received = None
 
 
-def outcome_of(error: BearerdError) -> RecoveryOutcome:
-    """Return the outcome of a recovery that *error* ended: the one with its code."""
-    match error:
-        case LoginRequired():
-            return RecoveryOutcome.LOGIN_REQUIRED
-        case AccountChanged():
-            return RecoveryOutcome.ACCOUNT_CHANGED
-        case AuthorityUnavailable():
-            return RecoveryOutcome.AUTHORITY_UNAVAILABLE
-        case StoreError():
-            return RecoveryOutcome.STORE_ERROR
-        case _:
-            return RecoveryOutcome.INTERNAL_ERROR
+async def _beginning(response: ResponseReader) -> bytes:
+    """Return the beginning of a response's body; nothing if it does not arrive in time."""
+    try:
+        async with asyncio.timeout(INSPECTION_SECONDS):
+            return await response.peek_body(challenge.INSPECTED_BYTES)
+    except TimeoutError:
+        return b""
+
+
+def _upstream_request(context: RequestContext, response: Response) -> UpstreamRequest:
+    """Return what every attempt sends, but for the credential."""
+    request = context.request
+    return UpstreamRequest(
+        method=request.method,
+        target=context.target.upstream_target,
+        fields=request.fields,
+        body=context.body,
+        length=request.length,
+        asks_upgrade=request.asks_upgrade,
+        on_interim=response.send_interim,
+    )

@@ -1,7 +1,7 @@
-"""What the relay does with one request: gate, target, exchange, answer.
+"""What the relay does with one request: authorize it, route it, exchange it.
 
-Everything that can go wrong on the way ends here as one response, or, when a response has
-begun, as its breaking off.
+Every failure on the way ends here: as one response, or, if a response has started, as its
+breaking off. Every request ends in one `RequestFinished`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from bearerd.clock import Clock
-from bearerd.credential.source import CredentialSource
 from bearerd.errors import (
     BearerdError,
     Draining,
@@ -24,7 +23,7 @@ from bearerd.errors import (
     RequestMalformed,
     TargetForbidden,
 )
-from bearerd.events import AbandonReason, Observer, ReplayAbandoned, RequestFinished
+from bearerd.events import AbandonReason, Observer, ReplayAbandoned
 from bearerd.keys.ring import Client
 from bearerd.relay.access import AccessPolicy, ListenerRules
 from bearerd.relay.body import ReplayBody, ReplayMemory
@@ -32,78 +31,35 @@ from bearerd.relay.client.connection import AlreadySent, ClientConnection
 from bearerd.relay.client.date import DateField
 from bearerd.relay.client.request import ClientRequest, read_request
 from bearerd.relay.client.response import Response
-from bearerd.relay.exchange import Exchange
+from bearerd.relay.context import CLIENT_LEFT, RequestContext, RequestRecord, Route
+from bearerd.relay.exchange import Downstream, Exchange
 from bearerd.relay.target import Target, resolve, to_origin_form
 from bearerd.relay.tunnel import Tunnel
-from bearerd.relay.upstream.attempt import UpstreamRequest
-from bearerd.relay.upstream.pool import UpstreamPool
 
 LOG = logging.getLogger(__name__)
 
-CLIENT_LEFT = 499
-"""nginx's code for a client that closed before its response. Never sent to anybody."""
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _InFlight:
+    """One request that is handled now. `eq` is off: each is itself in a set."""
 
-@dataclass(frozen=True, slots=True)
-class Route:
-    """Where a profile's requests go, and with whose credential."""
-
-    source: CredentialSource
-    upstream: UpstreamPool
-
-
-class RequestContext:
-    """One request on its way through: what will be told of it. Owned by `Relay`."""
-
-    def __init__(
-        self, request: ClientRequest, response: Response, began: float
-    ) -> None:
-        self.request = request
-        self.response = response
-        self.began = began
-        self.client = ""
-        self.profile = ""
-        self.path = ""
-        self.code: str | None = None
-        self.exchange: Exchange | None = None
-
-    def fail(self, error: BearerdError) -> None:
-        """Answer with *error*, or break off the response that has begun."""
-        self.code = error.code
-        if self.response.has_started:
-            self.response.abort()
-        else:
-            # What follows a request that we do not read as its sender meant it.
-            is_misread = isinstance(error, RequestMalformed | MethodNotAllowed)
-            self.response.send_error(error, closes=is_misread)
-
-    def finished(self, now: float, *, is_abandoned: bool) -> RequestFinished:
-        """Return what is to be announced at the end."""
-        exchange = self.exchange
-        head_out_at = exchange.head_out_at if exchange else None
-        overhead = None
-        if exchange is not None and head_out_at is not None:
-            overhead = max(0.0, head_out_at - self.began - exchange.waited_seconds)
-        return RequestFinished(
-            client=self.client,
-            profile=self.profile,
-            method=self.request.method,
-            path=self.path,
-            status=CLIENT_LEFT if is_abandoned else self.response.status,
-            attempts=exchange.attempts if exchange else 0,
-            code=self.code,
-            overhead_seconds=overhead,
-            duration_seconds=now - self.began,
-        )
+    rules: ListenerRules
+    connection: ClientConnection
+    request: ClientRequest
+    response: Response
+    record: RequestRecord
 
 
 class RelayHandler:
-    """Serves requests. Owns the set of those under way, and whether it drains."""
+    """Handles requests. Owns those in flight, and whether it drains.
+
+    *routes* are by profile. *request_limit* is the most requests that are handled at once.
+    """
 
     def __init__(
         self,
         routes: Mapping[str, Route],
-        gate: AccessPolicy,
+        access: AccessPolicy,
         *,
         memory: ReplayMemory,
         replay_limit_bytes: int,
@@ -112,163 +68,166 @@ class RelayHandler:
         observe: Observer,
     ) -> None:
         self._routes = routes
-        self._access = gate
+        self._access = access
         self._memory = memory
         self._replay_limit_bytes = replay_limit_bytes
         self._request_limit = request_limit
         self._clock = clock
         self._observe = observe
-        self._keep = AlreadySent(keeps_alive=True)
+        self._keep_alive = AlreadySent(keeps_alive=True)
         self._close = AlreadySent(keeps_alive=False)
-        self._under_way: set[RequestContext] = set()
-        self._is_idle = asyncio.Event()
+        self._in_flight: set[_InFlight] = set()
+        self._idle = asyncio.Event()
+        self._is_draining = False
         self.date = DateField(clock.now)
-        self.is_draining = False
 
     @property
     def requests_in_flight(self) -> int:
-        """Count the requests that are not at their end."""
-        return len(self._under_way)
+        """Return how many requests are handled now."""
+        return len(self._in_flight)
 
     @property
     def streams_active(self) -> int:
-        """Count the responses that have begun and not ended."""
-        return sum(context.response.has_started for context in self._under_way)
+        """Return how many responses have started and not ended."""
+        return sum(one.response.has_started for one in self._in_flight)
 
-    async def drained(self) -> None:
-        """Wait until no request is under way."""
-        while self._under_way:
-            self._is_idle.clear()
-            await self._is_idle.wait()
+    @property
+    def is_draining(self) -> bool:
+        """Return True if new requests are refused."""
+        return self._is_draining
+
+    def drain(self) -> None:
+        """Refuse new requests from now on. Those in flight go on."""
+        self._is_draining = True
+
+    async def wait_idle(self) -> None:
+        """Wait until no request is in flight."""
+        while self._in_flight:
+            self._idle.clear()
+            await self._idle.wait()
 
     async def handle(
         self, rules: ListenerRules, http_request: web.BaseRequest
     ) -> web.StreamResponse:
-        """Serve one request that came in by a listener with *policy*."""
+        """Handle one request of a listener with *rules*.
+
+        Return what tells aiohttp whether the connection goes on.
+        """
         connection, transport = http_request.protocol, http_request.transport
         if transport is None or not isinstance(connection, ClientConnection):
-            return self._close  # it has left already
+            return self._close  # the client has left already
+        record = RequestRecord(
+            http_request.method,
+            monotonic=self._clock.monotonic,
+            observe=self._observe,
+        )
+        is_head_request = http_request.method == "HEAD"
         try:
             request = read_request(http_request)
         except RequestMalformed as error:
-            return self._unread(transport, http_request.method, error)
+            connection.refuse(error, is_head_request=is_head_request)
+            record.set_error(error)
+            record.request_finished(error.status.value)
+            return self._close
         response = Response(
             transport,
             is_http_10=request.is_http_10,
-            is_head_request=request.method == "HEAD",
-            must_close=self.is_draining or not request.keeps_alive,
+            is_head_request=is_head_request,
+            must_close=self._is_draining or not request.keeps_alive,
             date=self.date,
         )
-        context = RequestContext(request, response, self._clock.monotonic())
-        self._under_way.add(context)
-        connection.request_started()
-        is_abandoned = False
+        await self._respond(_InFlight(rules, connection, request, response, record))
+        return self._close if response.must_close else self._keep_alive
+
+    async def _respond(self, one: _InFlight) -> None:
+        """See the response to its end, and announce the end."""
+        self._in_flight.add(one)
+        one.connection.request_started()
+        is_cancelled = False
         try:
-            await self._serve(rules, connection, context)
+            await self._exchange(one)
         except BearerdError as error:
-            context.fail(error)
+            _fail(one, error)
         except asyncio.CancelledError:
-            is_abandoned = True
+            is_cancelled = True
             raise
         except Exception:
-            # A defect of ours. What has begun must not get a second answer.
+            # A defect. A response that has started must not be followed by another one.
             LOG.exception("a request failed")
-            message = "bearerd failed at this request; its log says more"
-            context.fail(BearerdError(message))
+            message = "bearerd failed to handle this request; its log has the reason"
+            _fail(one, BearerdError(message))
         finally:
-            connection.request_finished()
-            self._under_way.discard(context)
-            if not self._under_way:
-                self._is_idle.set()
-            now = self._clock.monotonic()
-            self._observe(context.finished(now, is_abandoned=is_abandoned))
-        return self._close if response.must_close else self._keep
+            one.connection.request_finished()
+            self._in_flight.discard(one)
+            if not self._in_flight:
+                self._idle.set()
+            status = CLIENT_LEFT if is_cancelled else one.response.status
+            one.record.request_finished(status)
 
-    def _unread(
-        self, transport: asyncio.Transport, method: str, error: RequestMalformed
-    ) -> web.StreamResponse:
-        """Refuse a request that cannot be taken for what it says."""
-        response = Response(
-            transport,
-            is_http_10=False,
-            is_head_request=method == "HEAD",
-            must_close=True,
-            date=self.date,
-        )
-        response.send_error(error)
-        self._observe(
-            RequestFinished(
-                client="",
-                profile="",
-                method=method,
-                path="",
-                status=response.status,
-                attempts=0,
-                code=error.code,
-                overhead_seconds=None,
-                duration_seconds=0.0,
-            )
-        )
-        return self._close
+    async def _exchange(self, one: _InFlight) -> None:
+        """Authorize the request, find its route, and run its exchange.
 
-    async def _serve(
-        self,
-        rules: ListenerRules,
-        connection: ClientConnection,
-        context: RequestContext,
-    ) -> None:
-        request = context.request
-        if self.is_draining:
+        Raises:
+            BearerdError: the response is the relay's own, or has broken off.
+        """
+        self._check_capacity()
+        request, response, connection = one.request, one.response, one.connection
+        authority, target = to_origin_form(request.target)
+        client = self._access.authorize(
+            one.rules, request.method, request.fields, authority
+        )
+        one.record.set_client(client.name)
+        if request.method == "OPTIONS" and (target == b"*" or request.is_last_hop):
+            response.send_options()
+            return
+        context = self._context(one, client, resolve(target))
+        has_body = context.body is not None
+        # RFC 9110 section 7.8: a 100 that the client waits for comes before any 101.
+        if request.expects_continue and (has_body or request.asks_upgrade):
+            response.send_continue()
+        downstream = Downstream(
+            response,
+            connection.flow,
+            tunnel=lambda upstream: Tunnel(connection, upstream).relay_until_closed(),
+        )
+        try:
+            await Exchange(context, downstream, one.record).run()
+        finally:
+            if context.body is not None:
+                context.body.release()
+
+    def _check_capacity(self) -> None:
+        """Raise if no request is accepted now.
+
+        Raises:
+            Draining, Overloaded: with the time after which another try is worth it.
+        """
+        if self._is_draining:
             message = "bearerd is shutting down"
             raise Draining(message, retry_after_seconds=1)
-        if len(self._under_way) > self._request_limit:
+        if len(self._in_flight) > self._request_limit:
             message = (
                 "too many requests at once; wait for some, or raise `max_requests`"
             )
             raise Overloaded(message, retry_after_seconds=1)
-        authority, raw = to_origin_form(request.target)
-        client = self._access.authorize(
-            rules, request.method, request.fields, authority
-        )
-        context.client = client.name
-        if request.method == "OPTIONS" and (raw == b"*" or request.is_last_hop):
-            context.response.send_options()
-            return
-        target = resolve(raw)
-        context.path = target.path
-        context.profile, route = self._route(client, target)
-        body = self._kept_body(request, context.profile)
-        # RFC 9110 section 7.8: a 100 that was asked for comes before any 101.
-        if request.expects_continue and (body is not None or request.asks_upgrade):
-            context.response.send_continue()
-        context.exchange = Exchange(
-            profile=context.profile,
-            path=target.path,
-            source=route.source,
-            upstream=route.upstream,
-            upstream_request=UpstreamRequest(
-                method=request.method,
-                target=target.upstream_target,
-                fields=request.fields,
-                body=body,
-                length=request.length,
-                asks_upgrade=request.asks_upgrade,
-                on_interim=context.response.send_interim,
-            ),
-            response=context.response,
-            client_flow=connection.flow,
-            tunnel=lambda upstream: Tunnel(connection, upstream).relay_until_closed(),
-            observe=self._observe,
-            monotonic=self._clock.monotonic,
-        )
-        try:
-            await context.exchange.run()
-        finally:
-            if body is not None:
-                body.release()
 
-    def _route(self, client: Client, target: Target) -> tuple[str, Route]:
-        """Return the profile that the request is for, and where that goes."""
+    def _context(
+        self, one: _InFlight, client: Client, target: Target
+    ) -> RequestContext:
+        """Return the context of an authorized request, and note its parts."""
+        one.record.set_path(target.path)
+        route = self._route(client, target)
+        one.record.set_profile(route.profile)
+        body = self._replay_body(one.request, route.profile)
+        return RequestContext(one.request, client, target, route, body)
+
+    def _route(self, client: Client, target: Target) -> Route:
+        """Return the route of the profile that the request is for.
+
+        Raises:
+            TargetForbidden: the client's key is for another profile.
+            NotFound: there is no such profile.
+        """
         profile = target.profile or client.profile
         if profile != client.profile:
             message = f"this key is for profile {client.profile}, not for {profile}"
@@ -278,10 +237,10 @@ class RelayHandler:
             known = ", ".join(sorted(self._routes))
             message = f"there is no profile {profile} here; there are: {known}"
             raise NotFound(message)
-        return profile, route
+        return route
 
-    def _kept_body(self, request: ClientRequest, profile: str) -> ReplayBody | None:
-        """Return the request's body, made repeatable up to the limits."""
+    def _replay_body(self, request: ClientRequest, profile: str) -> ReplayBody | None:
+        """Return the request's body, which can be sent again up to the limits."""
         if request.reader is None:
             return None
 
@@ -294,3 +253,14 @@ class RelayHandler:
             memory=self._memory,
             on_abandon=on_abandon,
         )
+
+
+def _fail(one: _InFlight, error: BearerdError) -> None:
+    """Answer with *error*, or break off a response that has started."""
+    one.record.set_error(error)
+    if one.response.has_started:
+        one.response.abort()
+        return
+    # A request that is read in another way than its sender meant may have more behind it.
+    is_misread = isinstance(error, RequestMalformed | MethodNotAllowed)
+    one.response.send_error(error, closes=is_misread)

@@ -25,8 +25,8 @@ SETTING = "listen"
 class Listener:
     """Owns the listening sockets, and every client's connection."""
 
-    def __init__(self, relay: RelayHandler, *, connection_limit: int) -> None:
-        self._relay = relay
+    def __init__(self, handler: RelayHandler, *, connection_limit: int) -> None:
+        self._handler = handler
         self._connection_limit = connection_limit
         self._listeners: list[OpenListener] = []
         self._servers: list[ClientServer] = []
@@ -49,26 +49,27 @@ class Listener:
             self._stop_listening()
             raise
 
-    async def close(self, drain_seconds: float, hurry: asyncio.Event | None) -> int:
-        """Take no new request, let those under way end, and close.
+    async def close(self, drain_seconds: float, force: asyncio.Event | None) -> int:
+        """Accept no new request, let those in flight end, and close all connections.
 
-        *hurry* ends the waiting early. Return how many had to be broken off.
+        Wait *drain_seconds* at most, and no longer than until *force* is set. Return how
+        many requests were aborted.
         """
         self._stop_listening()
-        self._relay.is_draining = True
-        for clients in self._servers:
-            clients.close_idle()
-        ends: list[asyncio.Task[Any]] = [asyncio.create_task(self._relay.drained())]
-        if hurry is not None:
-            ends.append(asyncio.create_task(hurry.wait()))
+        self._handler.drain()
+        for server in self._servers:
+            server.close_idle()
+        ends: list[asyncio.Task[Any]] = [asyncio.create_task(self._handler.wait_idle())]
+        if force is not None:
+            ends.append(asyncio.create_task(force.wait()))
         await asyncio.wait(
             ends, timeout=drain_seconds, return_when=asyncio.FIRST_COMPLETED
         )
         for end in ends:
             end.cancel()
-        aborted = self._relay.requests_in_flight
-        for clients in self._servers:
-            await clients.shutdown(ABORT_SECONDS)
+        aborted = self._handler.requests_in_flight
+        for server in self._servers:
+            await server.shutdown(ABORT_SECONDS)
         return aborted
 
     def _stop_listening(self) -> None:
@@ -77,9 +78,9 @@ class Listener:
 
     async def _open(self, address: Address, rules: ListenerRules) -> None:
         async def handle(request: web.BaseRequest) -> web.StreamResponse:
-            return await self._relay.handle(rules, request)
+            return await self._handler.handle(rules, request)
 
-        clients = ClientServer(handle, self._relay.date, self._connection_limit)
-        listener = await open_listener(address, clients, setting=SETTING)
-        self._servers.append(clients)
+        server = ClientServer(handle, self._handler.date, self._connection_limit)
+        listener = await open_listener(address, server, setting=SETTING)
+        self._servers.append(server)
         self._listeners.append(listener)
