@@ -19,9 +19,10 @@ from hypothesis import strategies as st
 from bearerd.errors import BearerdError
 from bearerd.relay.access import check_host, listener_rules
 from bearerd.relay.body import ReplayBody, ReplayMemory
-from bearerd.relay.client.connection import AlreadySent, ClientServer
+from bearerd.relay.client.connection import AlreadySent
 from bearerd.relay.client.date import DateField
 from bearerd.relay.client.request import ClientRequest, read_request
+from bearerd.relay.client.server import ClientServer
 from bearerd.relay.headers import DROPPED_FROM_REQUESTS, connection_options
 from bearerd.relay.message import Fields, ResponseHead
 from bearerd.relay.target import resolve, to_origin_form

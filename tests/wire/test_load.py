@@ -14,9 +14,9 @@ from bearerd.relay.client.connection import (
     FIELD_LIMIT_BYTES,
     HEAD_LIMIT_BYTES,
     AlreadySent,
-    ClientServer,
 )
 from bearerd.relay.client.date import DateField
+from bearerd.relay.client.server import ClientServer
 from tests.support import Canary
 from tests.wire.gateway import Gateway, get, ok, request, running
 from tests.wire.peers import Peer, RawUpstream, status, values

@@ -8,12 +8,9 @@ import json
 import pytest
 from aiohttp import web
 
-from bearerd.relay.client.connection import (
-    KEEP_ALIVE_SECONDS,
-    AlreadySent,
-    ClientServer,
-)
+from bearerd.relay.client.connection import AlreadySent
 from bearerd.relay.client.date import DateField
+from bearerd.relay.client.server import KEEP_ALIVE_SECONDS, ClientServer
 from tests.wire.gateway import Gateway, get, ok, request
 from tests.wire.peers import Peer, names, status, values
 from tests.wire.upgrades import SWITCHED, UPGRADE

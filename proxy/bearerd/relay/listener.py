@@ -9,10 +9,9 @@ from typing import Any
 from aiohttp import web
 
 from bearerd.address import Address
-from bearerd.errors import StartError
 from bearerd.listen import OpenListener, open_listener
 from bearerd.relay.access import ListenerRules
-from bearerd.relay.client.connection import ClientServer
+from bearerd.relay.client.server import ClientServer
 from bearerd.relay.handler import RelayHandler
 
 ABORT_SECONDS = 0.2
@@ -45,7 +44,7 @@ class Listener:
         try:
             for address, rules in wanted:
                 await self._open(address, rules)
-        except StartError:
+        except BaseException:
             self._stop_listening()
             raise
 

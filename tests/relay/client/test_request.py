@@ -8,9 +8,10 @@ import pytest
 from aiohttp import web
 
 from bearerd.errors import BearerdError, RequestMalformed
-from bearerd.relay.client.connection import AlreadySent, ClientServer
+from bearerd.relay.client.connection import AlreadySent
 from bearerd.relay.client.date import DateField
 from bearerd.relay.client.request import ClientRequest, read_request
+from bearerd.relay.client.server import ClientServer
 from tests.fuzz.transport import Kept
 
 TURNS = 4

@@ -20,7 +20,6 @@ test of its name, so that a release without one fails with that name:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import Any, cast
 
@@ -41,11 +40,6 @@ from bearerd.relay.client.date import DateField
 from bearerd.relay.client.response import Response
 from bearerd.relay.flow_control import FlowControl
 from bearerd.relay.tunnel import Tunnel
-
-KEEP_ALIVE_SECONDS = 300.0
-"""How long an idle connection is kept. Longer than the pools of agents keep theirs
-(undici 4 s, httpx 5 s, reqwest 90 s), so that the client closes first. A head that does
-not arrive completely ends with it as well."""
 
 LINE_LIMIT_BYTES = 16 * 1024
 FIELD_LIMIT_BYTES = 32 * 1024
@@ -76,12 +70,27 @@ class AlreadySent(web.StreamResponse):
 class ClientConnection(web.RequestHandler):
     """One client's connection. `flow` has the upstream's connection for its source."""
 
-    __slots__ = ("_date", "_head_bytes", "_is_busy", "_server", "_tunnel", "flow")
+    __slots__ = (
+        "_connection_limit",
+        "_date",
+        "_head_bytes",
+        "_is_busy",
+        "_server",
+        "_tunnel",
+        "flow",
+    )
 
-    def __init__(self, server: ClientServer, date: DateField, **options: Any) -> None:
+    def __init__(
+        self,
+        server: web.Server,
+        date: DateField,
+        connection_limit: int,
+        **options: Any,
+    ) -> None:
         super().__init__(server, **options)
         self._server = server
         self._date = date
+        self._connection_limit = connection_limit
         self._tunnel: Tunnel | None = None
         self._head_bytes = 0  # of a head that is incomplete
         self._is_busy = False
@@ -127,7 +136,7 @@ class ClientConnection(web.RequestHandler):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the connection, or refuse it if there are too many."""
         super().connection_made(transport)
-        if self._server.has_too_many_connections:
+        if len(self._server.connections) > self._connection_limit:
             message = "too many connections; close some, or raise `max_connections`"
             self.refuse(Overloaded(message, retry_after_seconds=1))
             self.force_close()
@@ -212,48 +221,3 @@ def client_error(exc: BaseException | None, status: int) -> BearerdError:
     if status == HTTPStatus.BAD_REQUEST:
         return RequestMalformed("the request breaks the grammar of HTTP/1.1")
     return BearerdError("bearerd failed to handle this request; its log has the reason")
-
-
-class ClientServer(web.Server):
-    """Makes a `ClientConnection` for each client of one address."""
-
-    def __init__(
-        self,
-        handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
-        date: DateField,
-        connection_limit: int,
-        *,
-        keep_alive_seconds: float = KEEP_ALIVE_SECONDS,
-    ) -> None:
-        super().__init__(handler, handler_cancellation=True)
-        self._keep_alive_seconds = keep_alive_seconds
-        self._date = date
-        self._connection_limit = connection_limit
-
-    @property
-    def has_too_many_connections(self) -> bool:
-        """Return True if more connections are open than the limit allows."""
-        return len(self.connections) > self._connection_limit
-
-    def __call__(self) -> ClientConnection:
-        """Return the protocol of a new connection; asyncio calls this."""
-        return ClientConnection(
-            self,
-            self._date,
-            loop=asyncio.get_running_loop(),
-            access_log=None,
-            auto_decompress=False,
-            keepalive_timeout=self._keep_alive_seconds,
-            max_line_size=LINE_LIMIT_BYTES,
-            max_field_size=FIELD_LIMIT_BYTES,
-            max_headers=FIELD_COUNT_LIMIT,
-        )
-
-    def close_idle(self) -> None:
-        """Close the connections that wait for a next request.
-
-        aiohttp's own `pre_shutdown` would also stop reading bodies that still arrive.
-        """
-        for connection in self.connections:
-            if isinstance(connection, ClientConnection) and not connection.is_busy:
-                connection.force_close()
