@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from aiohttp import HttpVersion10, HttpVersion11, web
+from aiohttp import HttpVersion, HttpVersion10, HttpVersion11, web
 
 from bearerd.errors import RequestMalformed
 from bearerd.relay.body import BodyReader
@@ -25,8 +25,8 @@ class ClientRequest:
 
     `target` is the request target as sent, `fields` all field lines. `reader` is None if
     there is no body; `length` is the Content-Length, None for a chunked body. A length of
-    0 without a body is one that the client declared. `is_last_hop` is True for a
-    Max-Forwards of 0.
+    0 without a body is one that the client declared. `is_last_hop` is True for an OPTIONS
+    whose Max-Forwards is 0.
     """
 
     method: str
@@ -47,14 +47,12 @@ def read_request(request: web.BaseRequest) -> ClientRequest:
     Raises:
         RequestMalformed: aiohttp accepts its version or its framing, and the relay not.
     """
-    if request.version not in (HttpVersion10, HttpVersion11):
-        message = "only HTTP/1.1 and HTTP/1.0 are served"
-        raise RequestMalformed(message)
-    is_http_10 = request.version == HttpVersion10
+    is_http_10 = _is_http_10(request.version)
+    is_options = request.method == "OPTIONS"
     fields = request.raw_headers  # as bytes, in order, as spelled
     reader = request.content if request.can_read_body else None
     length = None
-    expects_continue = names_websocket = is_last_hop = False
+    expects_continue = names_websocket = False
     for name, value in fields:
         match name.lower():
             case b"content-length":
@@ -64,8 +62,6 @@ def read_request(request: web.BaseRequest) -> ClientRequest:
                 length = 0 if reader is None else None
             case b"upgrade":
                 names_websocket = value.strip().lower() == WEBSOCKET
-            case b"max-forwards":
-                is_last_hop = value == b"0"
             case b"expect":
                 expects_continue = value.lower() == b"100-continue"
             case _:
@@ -74,7 +70,7 @@ def read_request(request: web.BaseRequest) -> ClientRequest:
     return ClientRequest(
         method=request.method,
         target=request.raw_path.encode("utf-8", "surrogateescape"),
-        fields=_decrement_hops(fields) if request.method == "OPTIONS" else fields,
+        fields=_decrement_hops(fields) if is_options else fields,
         is_http_10=is_http_10,
         keeps_alive=request.keep_alive,
         reader=reader,
@@ -83,8 +79,16 @@ def read_request(request: web.BaseRequest) -> ClientRequest:
         expects_continue=expects_continue and not is_http_10,
         # RFC 9110 section 7.8: Connection must name it, and a 1.0 request cannot ask.
         asks_upgrade=may_upgrade and b"upgrade" in connection_options(fields),
-        is_last_hop=is_last_hop,
+        is_last_hop=is_options and _has_no_hops_left(fields),
     )
+
+
+def _is_http_10(version: HttpVersion) -> bool:
+    """Return True for HTTP/1.0, False for HTTP/1.1; other versions are not served."""
+    if version not in (HttpVersion10, HttpVersion11):
+        message = "only HTTP/1.1 and HTTP/1.0 are served"
+        raise RequestMalformed(message)
+    return version == HttpVersion10
 
 
 def _length(value: bytes) -> int:
@@ -105,6 +109,13 @@ def _check_coding(value: bytes, *, is_http_10: bool) -> None:
     if is_http_10 or value.lower() != b"chunked":
         message = "no transfer coding but chunked is served, and none in HTTP/1.0"
         raise RequestMalformed(message)
+
+
+def _has_no_hops_left(fields: Fields) -> bool:
+    """Return True if a Max-Forwards is 0 (RFC 9110 section 7.6.2)."""
+    return any(
+        name.lower() == b"max-forwards" and value == b"0" for name, value in fields
+    )
 
 
 def _decrement_hops(fields: Fields) -> Fields:
