@@ -6,12 +6,12 @@ found, and never changed. What changes while the request is handled is in `Reque
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 from bearerd.credential.token import Credential
-from bearerd.errors import BearerdError
+from bearerd.errors import BearerdError, NotFound, TargetForbidden
 from bearerd.events import (
     Observer,
     RecoveryFinished,
@@ -79,6 +79,25 @@ class Route:
     profile: str
     source: TokenSource
     upstream: UpstreamPool
+
+
+def find_route(routes: Mapping[str, Route], client: Client, target: Target) -> Route:
+    """Return the route of the profile that *target* names, or else of the key's profile.
+
+    Raises:
+        TargetForbidden: the client's key is for another profile.
+        NotFound: there is no such profile.
+    """
+    profile = target.profile or client.profile
+    if profile != client.profile:
+        message = f"this key is for profile {client.profile}, not for {profile}"
+        raise TargetForbidden(message)
+    route = routes.get(profile)
+    if route is None:
+        known = ", ".join(sorted(routes))
+        message = f"there is no profile {profile} here; there are: {known}"
+        raise NotFound(message)
+    return route
 
 
 @dataclass(frozen=True, slots=True)

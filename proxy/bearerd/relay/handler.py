@@ -18,10 +18,8 @@ from bearerd.errors import (
     BearerdError,
     Draining,
     MethodNotAllowed,
-    NotFound,
     Overloaded,
     RequestMalformed,
-    TargetForbidden,
 )
 from bearerd.events import AbandonReason, Observer, ReplayAbandoned
 from bearerd.keys.ring import Client
@@ -31,7 +29,13 @@ from bearerd.relay.client.connection import AlreadySent, ClientConnection
 from bearerd.relay.client.date import DateField
 from bearerd.relay.client.request import ClientRequest, read_request
 from bearerd.relay.client.response import Response
-from bearerd.relay.context import CLIENT_LEFT, RequestContext, RequestRecord, Route
+from bearerd.relay.context import (
+    CLIENT_LEFT,
+    RequestContext,
+    RequestRecord,
+    Route,
+    find_route,
+)
 from bearerd.relay.exchange import Downstream, Exchange
 from bearerd.relay.target import Target, resolve, to_origin_form
 from bearerd.relay.tunnel import Tunnel
@@ -216,28 +220,10 @@ class RelayHandler:
     ) -> RequestContext:
         """Return the context of an authorized request, and note its parts."""
         one.record.set_path(target.path)
-        route = self._route(client, target)
+        route = find_route(self._routes, client, target)
         one.record.set_profile(route.profile)
         body = self._replay_body(one.request, route.profile)
         return RequestContext(one.request, client, target, route, body)
-
-    def _route(self, client: Client, target: Target) -> Route:
-        """Return the route of the profile that the request is for.
-
-        Raises:
-            TargetForbidden: the client's key is for another profile.
-            NotFound: there is no such profile.
-        """
-        profile = target.profile or client.profile
-        if profile != client.profile:
-            message = f"this key is for profile {client.profile}, not for {profile}"
-            raise TargetForbidden(message)
-        route = self._routes.get(profile)
-        if route is None:
-            known = ", ".join(sorted(self._routes))
-            message = f"there is no profile {profile} here; there are: {known}"
-            raise NotFound(message)
-        return route
 
     def _replay_body(self, request: ClientRequest, profile: str) -> ReplayBody | None:
         """Return the request's body, which can be sent again up to the limits."""
