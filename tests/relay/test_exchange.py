@@ -198,7 +198,7 @@ class Bench:
 
     @staticmethod
     async def no_tunnel(_upstream: UpstreamConnection) -> None:
-        raise AssertionError("no upgrade was asked for")
+        raise AssertionError("no request asks for an upgrade")
 
     async def serve(self, *responses: bytes, body: int = 0) -> None:
         """Respond to one request after another, on any connection."""

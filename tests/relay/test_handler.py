@@ -346,7 +346,7 @@ async def test_a_draining_relay_refuses_new_requests_and_ends_the_others(
 async def test_a_body_that_waits_for_it_gets_a_100(
     relay: Relay, lines: bytes, is_continued: bool
 ) -> None:
-    """RFC 9110 section 10.1.1: at once, since the upstream is not asked to decide."""
+    """RFC 9110 section 10.1.1: at once; the upstream does not decide."""
     client = await relay.client()
     await client.send(POST + b"Expect: 100-continue\r\n" + lines + b"\r\n")
     if is_continued:

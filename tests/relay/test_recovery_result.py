@@ -1,4 +1,4 @@
-"""What a recovery has come to: its outcome, and what the client is told."""
+"""What a recovery has come to: its outcome, and the field lines for the client."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_outcome_and_field_lines_follow_from_what_was_noted(
 
 
 def test_a_dropped_error_leaves_the_shortfall() -> None:
-    """A body that cannot be sent again delivers the 401, whatever the refresh said."""
+    """With a body that cannot be sent again, the 401 is delivered in any case."""
     made = result(shortfall=ABANDONED, error=LoginRequired("", reason="reused"))
     made.drop_error()
     assert made.error is None

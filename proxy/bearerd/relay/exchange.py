@@ -8,7 +8,7 @@ Who closes what:
 1. At most one attempt is open. `_send` closes the last one before it sends again, so a
    refused response is given up only when there is a credential to send again with.
 2. Until then the refused response stays open, unread past its beginning. If no recovery is
-   possible and nothing of the relay's own is to be said, it is delivered: the upstream's
+   possible and there is no error to deliver in its place, it is delivered: the upstream's
    own bytes, marked with the reason.
 3. `run` closes the attempt that is left, however it ends: delivered, failed or cancelled.
    Closing returns the connection to the pool if its response has been read to the end, and

@@ -48,7 +48,7 @@ OWNED_IN_REQUESTS = frozenset(
         b"chatgpt-account-id",
         b"x-openai-fedramp",
         b"cookie",  # RFC 6265: a client's own; all clients share one login here
-        # RFC 7239, RFC 9110 section 7.6.3: the upstream is not told where a request is from.
+        # RFC 7239, RFC 9110 section 7.6.3: where a request is from stays in this machine.
         b"forwarded",
         b"via",
         b"x-forwarded-for",

@@ -55,7 +55,7 @@ class Response:
     """The response to one request. Owns its framing, its state and its status.
 
     It is the sink (`BodySink`) of the upstream's response body. `must_close` is True if
-    the connection ends behind this response; the framing may decide that.
+    the connection ends behind this response.
     """
 
     __slots__ = (
