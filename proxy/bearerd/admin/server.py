@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from http import HTTPStatus
 from typing import Final, TypeAlias
 
 from aiohttp import web

@@ -17,8 +17,8 @@ from typing import Any
 
 from bearerd.errors import StoreError
 from bearerd.files import atomic
-from bearerd.json_object import json_object
 from bearerd.files.flock import flock_blocking
+from bearerd.json_object import json_object
 
 VERSION = 1
 

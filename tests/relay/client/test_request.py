@@ -12,7 +12,7 @@ from bearerd.relay.client.connection import AlreadySent
 from bearerd.relay.client.date import DateField
 from bearerd.relay.client.request import ClientRequest, read_request
 from bearerd.relay.client.server import ClientServer
-from tests.fuzz.transport import Kept
+from tests.fuzz.transport import RecordingTransport
 
 TURNS = 4
 """Rounds of the event loop from a request's bytes to its handler."""
@@ -34,7 +34,7 @@ async def parsed(data: bytes) -> ClientRequest:
         return AlreadySent(keeps_alive=False)
 
     connection = ClientServer(handle, DateField(lambda: 0.0), 10)()
-    connection.connection_made(Kept())
+    connection.connection_made(RecordingTransport())
     connection.data_received(data)
     for _ in range(TURNS):
         await asyncio.sleep(0)
