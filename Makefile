@@ -14,7 +14,11 @@ PIP := $(PY) -m pip --disable-pip-version-check --quiet
 # Nothing is installed that no lock names: a package without a hash is an error.
 INSTALL := $(PIP) install --require-hashes --requirement
 SOURCES := $(wildcard proxy tests benchmarks)
-SLOW := bench or chaos or clients or docker or wire
+# Suites with a target of their own, because they take minutes or need other programs. `make test` runs every other folder of tests/.
+APART := tests/chaos tests/clients tests/differential tests/fuzz tests/packaging tests/wire
+# As many processes as there are cores. Each imports all the tests, so more than eight cost more than they save.
+WORKERS ?= auto
+PARALLEL := --numprocesses $(WORKERS) --maxprocesses 8 --dist worksteal
 UV_VERSION := 0.13.8
 IMAGE ?= bearerd:local
 # The base image and the engine's flags, where the defaults do not suit: make image PYTHON_IMAGE=... DOCKER_BUILD_FLAGS=--network=host
@@ -23,9 +27,9 @@ DOCKER_BUILD_FLAGS ?=
 PYTEST_FLAGS ?=
 
 .PHONY: help
-help: ## say what there is
-	@printf 'make TARGET, where TARGET is one of\n\n'
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' $(firstword $(MAKEFILE_LIST)) | while IFS='|' read -r target meaning; do printf '%-18s %s\n' "$$target" "$$meaning"; done
+help: ## list these targets
+	@printf 'Usage: make TARGET\n\n'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' $(firstword $(MAKEFILE_LIST)) | while IFS='|' read -r target meaning; do printf '%-19s %s\n' "$$target" "$$meaning"; done
 
 ## Seeing it
 
@@ -40,39 +44,45 @@ bench: $(VENV)/.dev ## what a request and a streamed event cost, beside nginx
 ## Working on it
 
 .PHONY: test
-test: $(VENV)/.dev ## the unit and path suites
-	$(PY) -m pytest -m "not ($(SLOW))" $(PYTEST_FLAGS)
+test: $(VENV)/.dev ## the unit suites and the paths through a whole daemon, in about a minute on two cores
+	$(PY) -m pytest $(PARALLEL) $(addprefix --ignore=,$(APART)) $(PYTEST_FLAGS)
 
-.PHONY: test-clients
-test-clients: $(VENV)/.dev ## real agents and WebSocket stacks through a real bearerd; installs them with npm and pip
-	$(PY) -m pytest -m clients $(PYTEST_FLAGS)
-
-.PHONY: test-chaos
-test-chaos: $(VENV)/.dev ## killed processes, failing disks, a foreign authority; CHAOS=full for the long form
-	$(PY) -m pytest -m chaos $(PYTEST_FLAGS)
+.PHONY: test-wire
+test-wire: $(VENV)/.dev ## HTTP conformance on raw sockets, with both of aiohttp's parsers
+	$(PY) -m pytest $(PARALLEL) $(PYTEST_FLAGS) tests/wire
+	AIOHTTP_NO_EXTENSIONS=1 $(PY) -m pytest $(PARALLEL) $(PYTEST_FLAGS) tests/wire
 
 .PHONY: test-differential
-test-differential: $(VENV)/.dev ## the same bytes through bearerd, nginx and haproxy; a part of test where both are installed
+test-differential: $(VENV)/.dev ## the same bytes through bearerd, nginx and haproxy; needs both of them
 	$(PY) -m pytest $(PYTEST_FLAGS) tests/differential
 
 .PHONY: test-fuzz
 test-fuzz: $(VENV)/.dev ## hypothesis, and atheris where it is installed; BEARERD_FUZZ_EXAMPLES and BEARERD_FUZZ_SECONDS make it longer
-	$(PY) -m pytest $(PYTEST_FLAGS) tests/fuzz
+	$(PY) -m pytest $(PARALLEL) $(PYTEST_FLAGS) tests/fuzz
 
-.PHONY: test-wire
-test-wire: $(VENV)/.dev ## the gateway's checklist on raw sockets, under both of aiohttp's parsers
-	$(PY) -m pytest $(PYTEST_FLAGS) tests/wire
-	AIOHTTP_NO_EXTENSIONS=1 $(PY) -m pytest $(PYTEST_FLAGS) tests/wire
+.PHONY: test-clients
+test-clients: $(VENV)/.dev ## real agents and WebSocket stacks through a real bearerd; installs them with npm and pip
+	$(PY) -m pytest $(PYTEST_FLAGS) tests/clients
+
+.PHONY: test-chaos
+test-chaos: $(VENV)/.dev ## killed processes, failing disks, a foreign authority; CHAOS=full for the long form
+	$(PY) -m pytest $(PYTEST_FLAGS) tests/chaos
+
+.PHONY: test-packaging
+test-packaging: $(VENV)/.dev ## the locks, the wheel, compose.yaml, and that CI runs every test
+	$(PY) -m pytest -m "not docker" $(PYTEST_FLAGS) tests/packaging
 
 .PHONY: test-image
-test-image: $(VENV)/.dev ## build the container image, run it, and run compose.yaml
+test-image: $(VENV)/.dev ## build the container image, run it, and run compose.yaml; needs a container engine
 	PYTHON_IMAGE='$(PYTHON_IMAGE)' DOCKER_BUILD_FLAGS='$(DOCKER_BUILD_FLAGS)' $(PY) -m pytest -m docker $(PYTEST_FLAGS) tests/packaging
 
+## Measuring and formatting
+
 .PHONY: coverage
-coverage: $(VENV)/.dev ## the same as test, with the branches that no test takes
+coverage: $(VENV)/.dev ## what test covers, with the lines and branches that no test takes
 	$(PY) -m coverage erase
-	$(PY) -m coverage run -m pytest -m "not ($(SLOW))" $(PYTEST_FLAGS)
-	$(PY) -m coverage combine --quiet || true
+	$(PY) -m coverage run -m pytest $(PARALLEL) $(addprefix --ignore=,$(APART)) $(PYTEST_FLAGS)
+	$(PY) -m coverage combine --quiet
 	$(PY) -m coverage report
 
 .PHONY: lint

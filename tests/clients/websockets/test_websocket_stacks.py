@@ -18,8 +18,6 @@ from tests.wire.peers import values
 from tests.wire.renewals import refuse, renewing
 from tests.wire.upgrades import SWITCHED
 
-pytestmark = pytest.mark.clients
-
 STACKS = ["websockets", "ws"]
 SIDES = ["client", "upstream"]
 
