@@ -14,6 +14,10 @@ PIP := $(PY) -m pip --disable-pip-version-check --quiet
 # Nothing is installed that no lock names: a package without a hash is an error.
 INSTALL := $(PIP) install --require-hashes --requirement
 SOURCES := $(wildcard proxy tests benchmarks)
+# The locks of an environment, in the order in which they are installed.
+RUNTIME_LOCK ?= requirements.lock
+BUILD_LOCK ?= requirements-build.lock
+DEV_LOCK ?= requirements-dev.lock
 # Suites with a target of their own, because they take minutes or need other programs. `make test` runs every other folder of tests/.
 APART := tests/chaos tests/clients tests/differential tests/fuzz tests/packaging tests/wire
 # As many processes as there are cores. Each imports all the tests, so more than eight cost more than they save.
@@ -76,6 +80,26 @@ test-packaging: $(VENV)/.dev ## the locks, the wheel, compose.yaml, and that CI 
 test-image: $(VENV)/.dev ## build the container image, run it, and run compose.yaml; needs a container engine
 	PYTHON_IMAGE='$(PYTHON_IMAGE)' DOCKER_BUILD_FLAGS='$(DOCKER_BUILD_FLAGS)' $(PY) -m pytest -m docker $(PYTEST_FLAGS) tests/packaging
 
+## Both ends of the ranges in pyproject.toml, each in an environment of its own
+
+# The newest versions are those of the development lock, and not what an index has today: `make lock LOCK_FLAGS=--upgrade` moves them in
+# a change of its own, so a release of another project never breaks an unrelated change.
+
+LOWEST := RUNTIME_LOCK=requirements-lowest.lock BUILD_LOCK=requirements-lowest.lock DEV_LOCK=requirements-lowest.lock
+
+.PHONY: test-oldest
+test-oldest: ## test and test-wire on the oldest Python found, with the lowest versions that pyproject.toml allows
+	@set -eu; pythons=$$(.ci/pythons); oldest=$$(echo "$$pythons" | sed -n 1p); \
+	echo "The oldest end: Python $${oldest%% *}, and the versions in requirements-lowest.lock."; \
+	$(MAKE) test test-wire VENV=.venv-oldest PYTHON="$${oldest#* }" $(LOWEST)
+
+.PHONY: test-newest
+test-newest: ## test and test-wire on the newest Python found, with the versions of the development lock
+	@set -eu; pythons=$$(.ci/pythons); newest=$$(echo "$$pythons" | sed -n '$$p'); \
+	if [ "$$pythons" = "$$newest" ]; then echo "Skipped: Python $${newest%% *} is the only one found, and make test runs on it."; exit 0; fi; \
+	echo "The newest end: Python $${newest%% *}, and the versions in requirements-dev.lock."; \
+	$(MAKE) test test-wire VENV=.venv-newest PYTHON="$${newest#* }"
+
 ## Measuring and formatting
 
 .PHONY: coverage
@@ -103,14 +127,14 @@ image: ## build the container image
 
 .PHONY: clean
 clean: ## remove what these tasks have made
-	rm -rf $(VENV) build dist htmlcov .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .venv-oldest .venv-newest build dist htmlcov .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +
 
 ## The environment, in three steps: the locked packages, the project, the tools
 
-$(VENV)/.runtime: requirements.lock requirements-build.lock
+$(VENV)/.runtime: $(RUNTIME_LOCK) $(BUILD_LOCK)
 	@$(find_python); echo "Making $(VENV) with $$($$python --version)."; $$python -m venv --clear $(VENV)
-	@$(INSTALL) requirements.lock --requirement requirements-build.lock
+	@$(INSTALL) $(RUNTIME_LOCK) --requirement $(BUILD_LOCK)
 	@touch $@
 
 # Editable, so that the command runs the code as it is; with the locked build backend, so that nothing is fetched.
@@ -118,9 +142,9 @@ $(VENV)/.project: $(VENV)/.runtime pyproject.toml proxy/bearerd/__init__.py
 	@$(PIP) install --no-deps --no-index --no-build-isolation --editable .
 	@touch $@
 
-$(VENV)/.dev: $(VENV)/.project requirements-dev.lock
+$(VENV)/.dev: $(VENV)/.project $(DEV_LOCK)
 	@echo "Adding the tools to $(VENV)."
-	@$(INSTALL) requirements-dev.lock
+	@$(INSTALL) $(DEV_LOCK)
 	@touch $@
 
 # A command of the right name may exist and still not run (pyenv's shims), and Debian's Python comes without ensurepip: so each is tried.
@@ -151,4 +175,5 @@ lock: $(VENV)/.project ## write the locks anew from pyproject.toml; LOCK_FLAGS=-
 	$(UV_COMPILE) pyproject.toml --extra redis --group dev --output-file requirements-dev.lock; \
 	$(UV_COMPILE) pyproject.toml --constraint requirements-dev.lock --output-file requirements.lock; \
 	$(UV_COMPILE) --group build --constraint requirements-dev.lock --output-file requirements-build.lock; \
+	$(UV_COMPILE) pyproject.toml --group test --resolution lowest-direct --output-file requirements-lowest.lock; \
 	$(UV_COMPILE) tests/clients/requirements.in --output-file tests/clients/requirements.lock

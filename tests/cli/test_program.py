@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import subprocess
 import sys
@@ -158,14 +159,17 @@ print(sorted(heavy & set(sys.modules)), file=sys.stderr)
 @pytest.mark.parametrize(
     ("args", "loaded"),
     [
-        (["--version"], "[]"),
-        (["--help"], "[]"),
-        (["token", "--help"], "['asyncio', 'pydantic']"),
-        (["status", "--help"], "['asyncio', 'pydantic']"),
+        (["--version"], set()),
+        (["--help"], set()),
+        (["token", "--help"], {"asyncio", "pydantic"}),
+        (["status", "--help"], {"asyncio", "pydantic"}),
     ],
 )
-def test_what_is_not_wanted_is_not_loaded(args: list[str], loaded: str) -> None:
-    """Help comes at once, and a command loads what it uses."""
+def test_what_is_not_wanted_is_not_loaded(args: list[str], loaded: set[str]) -> None:
+    """Help comes at once, and a command loads what it uses.
+
+    `loaded` is what may be there: some releases of pydantic-settings import asyncio.
+    """
     done = subprocess.run(
         [sys.executable, "-c", LIGHT, *args],
         capture_output=True,
@@ -174,7 +178,7 @@ def test_what_is_not_wanted_is_not_loaded(args: list[str], loaded: str) -> None:
         timeout=60,
         check=True,
     )
-    assert done.stderr.splitlines()[-1] == loaded
+    assert set(ast.literal_eval(done.stderr.splitlines()[-1])) <= loaded
 
 
 def commands(tmp_path: Path, error: str) -> str:
