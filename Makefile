@@ -74,7 +74,11 @@ test-chaos: $(VENV)/.dev ## killed processes, failing disks, a foreign authority
 
 .PHONY: test-packaging
 test-packaging: $(VENV)/.dev ## the locks, the wheel, compose.yaml, and that CI runs every test
-	$(PY) -m pytest -m "not docker" $(PYTEST_FLAGS) tests/packaging
+	$(PY) -m pytest -m "not (docker or index)" $(PYTEST_FLAGS) tests/packaging
+
+.PHONY: test-install
+test-install: $(VENV)/.dev ## the wheel installed as a user does it, and beside the package proxy.py; needs a package index
+	$(PY) -m pytest -m index $(PYTEST_FLAGS) tests/packaging
 
 .PHONY: test-image
 test-image: $(VENV)/.dev ## build the container image, run it, and run compose.yaml; needs a container engine
@@ -176,4 +180,4 @@ lock: $(VENV)/.project ## write the locks anew from pyproject.toml; LOCK_FLAGS=-
 	$(UV_COMPILE) pyproject.toml --constraint requirements-dev.lock --output-file requirements.lock; \
 	$(UV_COMPILE) --group build --constraint requirements-dev.lock --output-file requirements-build.lock; \
 	$(UV_COMPILE) pyproject.toml --group test --resolution lowest-direct --output-file requirements-lowest.lock; \
-	$(UV_COMPILE) tests/clients/requirements.in --output-file tests/clients/requirements.lock
+	for suite in clients packaging; do $(UV_COMPILE) tests/$$suite/requirements.in --output-file tests/$$suite/requirements.lock; done
