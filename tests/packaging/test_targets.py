@@ -8,6 +8,9 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 ENDS = {"test-oldest", "test-newest"}
 """They run `test` and `test-wire` again, in other environments."""
@@ -69,3 +72,21 @@ def test_every_test_belongs_to_a_target_that_ci_makes(checkout: Path) -> None:
     everything, *selected = json.loads(collected.stdout)
     assert len(everything) > 3000
     assert set(everything) - {name for names in selected for name in names} == set()
+
+
+def hooks(checkout: Path) -> list[dict[str, Any]]:
+    """Return the hooks of the pre-commit configuration, all of which are local."""
+    parsed = yaml.safe_load((checkout / ".pre-commit-config.yaml").read_text())
+    assert [repository["repo"] for repository in parsed["repos"]] == ["local"]
+    return [hook for repository in parsed["repos"] for hook in repository["hooks"]]
+
+
+def test_the_commit_hooks_run_the_same_targets(checkout: Path) -> None:
+    """A hook is a make target, so it asks for nothing that CI does not ask for."""
+    found = hooks(checkout)
+    assert found
+    for hook in found:
+        command, target = hook["entry"].split()
+        assert (command, hook["language"]) == ("make", "system")
+        assert target in ci_targets(checkout)
+        assert not hook["pass_filenames"]
