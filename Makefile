@@ -14,7 +14,15 @@ PIP := $(PY) -m pip --disable-pip-version-check --quiet
 # Nothing is installed that no lock names: a package without a hash is an error.
 INSTALL := $(PIP) install --require-hashes --requirement
 SOURCES := $(wildcard proxy tests benchmarks)
-SLOW := bench or chaos or clients or docker or wire
+# The locks of an environment, in the order in which they are installed.
+RUNTIME_LOCK ?= requirements.lock
+BUILD_LOCK ?= requirements-build.lock
+DEV_LOCK ?= requirements-dev.lock
+# Suites with a target of their own, because they take minutes or need other programs. `make test` runs every other folder of tests/.
+APART := tests/chaos tests/clients tests/differential tests/fuzz tests/packaging tests/wire
+# As many processes as there are cores. Each imports all the tests, so more than eight cost more than they save.
+WORKERS ?= auto
+PARALLEL := --numprocesses $(WORKERS) --maxprocesses 8 --dist worksteal
 UV_VERSION := 0.13.8
 IMAGE ?= bearerd:local
 # The base image and the engine's flags, where the defaults do not suit: make image PYTHON_IMAGE=... DOCKER_BUILD_FLAGS=--network=host
@@ -23,9 +31,9 @@ DOCKER_BUILD_FLAGS ?=
 PYTEST_FLAGS ?=
 
 .PHONY: help
-help: ## say what there is
-	@printf 'make TARGET, where TARGET is one of\n\n'
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' $(firstword $(MAKEFILE_LIST)) | while IFS='|' read -r target meaning; do printf '%-18s %s\n' "$$target" "$$meaning"; done
+help: ## list these targets
+	@printf 'Usage: make TARGET\n\n'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' $(firstword $(MAKEFILE_LIST)) | while IFS='|' read -r target meaning; do printf '%-19s %s\n' "$$target" "$$meaning"; done
 
 ## Seeing it
 
@@ -40,39 +48,69 @@ bench: $(VENV)/.dev ## what a request and a streamed event cost, beside nginx
 ## Working on it
 
 .PHONY: test
-test: $(VENV)/.dev ## the unit and path suites
-	$(PY) -m pytest -m "not ($(SLOW))" $(PYTEST_FLAGS)
+test: $(VENV)/.dev ## the unit suites and the paths through a whole daemon, in about a minute on two cores
+	$(PY) -m pytest $(PARALLEL) $(addprefix --ignore=,$(APART)) $(PYTEST_FLAGS)
 
-.PHONY: test-clients
-test-clients: $(VENV)/.dev ## real agents and WebSocket stacks through a real bearerd; installs them with npm and pip
-	$(PY) -m pytest -m clients $(PYTEST_FLAGS)
-
-.PHONY: test-chaos
-test-chaos: $(VENV)/.dev ## killed processes, failing disks, a foreign authority; CHAOS=full for the long form
-	$(PY) -m pytest -m chaos $(PYTEST_FLAGS)
+.PHONY: test-wire
+test-wire: $(VENV)/.dev ## HTTP conformance on raw sockets, with both of aiohttp's parsers
+	$(PY) -m pytest $(PARALLEL) $(PYTEST_FLAGS) tests/wire
+	AIOHTTP_NO_EXTENSIONS=1 $(PY) -m pytest $(PARALLEL) $(PYTEST_FLAGS) tests/wire
 
 .PHONY: test-differential
-test-differential: $(VENV)/.dev ## the same bytes through bearerd, nginx and haproxy; a part of test where both are installed
+test-differential: $(VENV)/.dev ## the same bytes through bearerd, nginx and haproxy; needs both of them
 	$(PY) -m pytest $(PYTEST_FLAGS) tests/differential
 
 .PHONY: test-fuzz
 test-fuzz: $(VENV)/.dev ## hypothesis, and atheris where it is installed; BEARERD_FUZZ_EXAMPLES and BEARERD_FUZZ_SECONDS make it longer
-	$(PY) -m pytest $(PYTEST_FLAGS) tests/fuzz
+	$(PY) -m pytest $(PARALLEL) $(PYTEST_FLAGS) tests/fuzz
 
-.PHONY: test-wire
-test-wire: $(VENV)/.dev ## the gateway's checklist on raw sockets, under both of aiohttp's parsers
-	$(PY) -m pytest $(PYTEST_FLAGS) tests/wire
-	AIOHTTP_NO_EXTENSIONS=1 $(PY) -m pytest $(PYTEST_FLAGS) tests/wire
+.PHONY: test-clients
+test-clients: $(VENV)/.dev ## real agents and WebSocket stacks through a real bearerd; installs them with npm and pip
+	$(PY) -m pytest $(PYTEST_FLAGS) tests/clients
+
+.PHONY: test-chaos
+test-chaos: $(VENV)/.dev ## killed processes, failing disks, a foreign authority; CHAOS=full for the long form
+	$(PY) -m pytest $(PYTEST_FLAGS) tests/chaos
+
+.PHONY: test-packaging
+test-packaging: $(VENV)/.dev ## the locks, the wheel, compose.yaml, and that CI runs every test
+	$(PY) -m pytest -m "not (docker or index)" $(PYTEST_FLAGS) tests/packaging
+
+.PHONY: test-install
+test-install: $(VENV)/.dev ## the wheel installed as a user does it, and beside the package proxy.py; needs a package index
+	$(PY) -m pytest -m index $(PYTEST_FLAGS) tests/packaging
 
 .PHONY: test-image
-test-image: $(VENV)/.dev ## build the container image, run it, and run compose.yaml
+test-image: $(VENV)/.dev ## build the container image, run it, and run compose.yaml; needs a container engine
 	PYTHON_IMAGE='$(PYTHON_IMAGE)' DOCKER_BUILD_FLAGS='$(DOCKER_BUILD_FLAGS)' $(PY) -m pytest -m docker $(PYTEST_FLAGS) tests/packaging
 
+## Both ends of the ranges in pyproject.toml, each in an environment of its own
+
+# The newest versions are those of the development lock, and not what an index has today: `make lock LOCK_FLAGS=--upgrade` moves them in
+# a change of its own, so a release of another project never breaks an unrelated change.
+
+LOWEST := RUNTIME_LOCK=requirements-lowest.lock BUILD_LOCK=requirements-lowest.lock DEV_LOCK=requirements-lowest.lock
+
+.PHONY: test-oldest
+test-oldest: ## test and test-wire on the oldest Python found, with the lowest versions that pyproject.toml allows
+	@set -eu; pythons=$$(.ci/pythons); oldest=$$(echo "$$pythons" | sed -n 1p); \
+	echo "The oldest end: Python $${oldest%% *}, and the versions in requirements-lowest.lock."; \
+	$(MAKE) test test-wire VENV=.venv-oldest PYTHON="$${oldest#* }" $(LOWEST)
+
+.PHONY: test-newest
+test-newest: ## test and test-wire on the newest Python found, with the versions of the development lock
+	@set -eu; pythons=$$(.ci/pythons); newest=$$(echo "$$pythons" | sed -n '$$p'); \
+	if [ "$$pythons" = "$$newest" ]; then echo "Skipped: Python $${newest%% *} is the only one found, and make test runs on it."; exit 0; fi; \
+	echo "The newest end: Python $${newest%% *}, and the versions in requirements-dev.lock."; \
+	$(MAKE) test test-wire VENV=.venv-newest PYTHON="$${newest#* }"
+
+## Measuring and formatting
+
 .PHONY: coverage
-coverage: $(VENV)/.dev ## the same as test, with the branches that no test takes
+coverage: $(VENV)/.dev ## what test covers, with the lines and branches that no test takes
 	$(PY) -m coverage erase
-	$(PY) -m coverage run -m pytest -m "not ($(SLOW))" $(PYTEST_FLAGS)
-	$(PY) -m coverage combine --quiet || true
+	$(PY) -m coverage run -m pytest $(PARALLEL) $(addprefix --ignore=,$(APART)) $(PYTEST_FLAGS)
+	$(PY) -m coverage combine --quiet
 	$(PY) -m coverage report
 
 .PHONY: lint
@@ -93,14 +131,14 @@ image: ## build the container image
 
 .PHONY: clean
 clean: ## remove what these tasks have made
-	rm -rf $(VENV) build dist htmlcov .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .venv-oldest .venv-newest build dist htmlcov .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +
 
 ## The environment, in three steps: the locked packages, the project, the tools
 
-$(VENV)/.runtime: requirements.lock requirements-build.lock
+$(VENV)/.runtime: $(RUNTIME_LOCK) $(BUILD_LOCK)
 	@$(find_python); echo "Making $(VENV) with $$($$python --version)."; $$python -m venv --clear $(VENV)
-	@$(INSTALL) requirements.lock --requirement requirements-build.lock
+	@$(INSTALL) $(RUNTIME_LOCK) --requirement $(BUILD_LOCK)
 	@touch $@
 
 # Editable, so that the command runs the code as it is; with the locked build backend, so that nothing is fetched.
@@ -108,9 +146,9 @@ $(VENV)/.project: $(VENV)/.runtime pyproject.toml proxy/bearerd/__init__.py
 	@$(PIP) install --no-deps --no-index --no-build-isolation --editable .
 	@touch $@
 
-$(VENV)/.dev: $(VENV)/.project requirements-dev.lock
+$(VENV)/.dev: $(VENV)/.project $(DEV_LOCK)
 	@echo "Adding the tools to $(VENV)."
-	@$(INSTALL) requirements-dev.lock
+	@$(INSTALL) $(DEV_LOCK)
 	@touch $@
 
 # A command of the right name may exist and still not run (pyenv's shims), and Debian's Python comes without ensurepip: so each is tried.
@@ -141,4 +179,5 @@ lock: $(VENV)/.project ## write the locks anew from pyproject.toml; LOCK_FLAGS=-
 	$(UV_COMPILE) pyproject.toml --group dev --output-file requirements-dev.lock; \
 	$(UV_COMPILE) pyproject.toml --constraint requirements-dev.lock --output-file requirements.lock; \
 	$(UV_COMPILE) --group build --constraint requirements-dev.lock --output-file requirements-build.lock; \
-	$(UV_COMPILE) tests/clients/requirements.in --output-file tests/clients/requirements.lock
+	$(UV_COMPILE) pyproject.toml --group test --resolution lowest-direct --output-file requirements-lowest.lock; \
+	for suite in clients packaging; do $(UV_COMPILE) tests/$$suite/requirements.in --output-file tests/$$suite/requirements.lock; done

@@ -1,7 +1,4 @@
-"""What every kind of chaos shares: its scale, its report, its nursery, its home.
-
-All of it is the marker `chaos`, and runs only when it is asked for.
-"""
+"""Fixtures of every chaos suite: the scale, the report, the fork server, the state folder."""
 
 from __future__ import annotations
 
@@ -17,19 +14,11 @@ from tests.chaos.scale import Scale, chosen
 from tests.chaos.victims import nursery
 
 REPORT = pytest.StashKey[Report]()
-HERE = Path(__file__).parent
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Make room for the tables."""
     config.stash[REPORT] = Report()
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark everything in this folder."""
-    for item in items:
-        if item.path.is_relative_to(HERE):
-            item.add_marker(pytest.mark.chaos)
 
 
 def pytest_terminal_summary(

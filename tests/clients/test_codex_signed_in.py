@@ -20,8 +20,6 @@ from tests.clients.codex import Codex
 from tests.clients.scene import Scene
 from tests.clients.tap import Tap
 
-pytestmark = pytest.mark.clients
-
 ZSTD_MAGIC = bytes.fromhex("28b52ffd")  # RFC 8878 section 3.1.1, little-endian
 
 

@@ -15,8 +15,6 @@ from tests.clients.codex import Codex
 from tests.clients.scene import Open, Scene
 from tests.support import Canary, Finished, read_login
 
-pytestmark = pytest.mark.clients
-
 
 def assert_answered(turn: Finished) -> None:
     """Fail unless Codex printed the sandbox's answer, and nothing else, on stdout."""

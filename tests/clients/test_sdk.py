@@ -13,8 +13,6 @@ from tests.clients.sdk import OpenAI, Told
 from tests.clients.snare import Snare
 from tests.clients.tap import Tap
 
-pytestmark = pytest.mark.clients
-
 
 @pytest.mark.parametrize("base", ["/v1", "/backend-api/codex"])
 @pytest.mark.parametrize("way", ["create", "helper"])

@@ -6,7 +6,8 @@ Whether a connection was kept is asked of it: a probe follows the response over 
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
+import socket
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 
 from tests.differential.case import Case, request
@@ -32,13 +33,16 @@ class Seen:
 
 
 class Talk:
-    """One client connection. Owns what has come in and was not taken for a response."""
+    """One client connection. Owns what has come in and was not taken for a response.
 
-    def __init__(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
-        self._reader = reader
-        self._writer = writer
+    It works on a bare socket, because an asyncio transport closes itself after a failed
+    write: a proxy that refuses a long request without reading all of it would then seem
+    to have sent no response, or one, depending on which event came first.
+    """
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._socket = sock
+        self._loop = asyncio.get_running_loop()
         self._data = b""
         self._is_over = False
         self._was_reset = False
@@ -46,10 +50,11 @@ class Talk:
         self.interims: list[int] = []
 
     async def send(self, data: bytes) -> None:
-        """Send, whether anybody takes it or not."""
+        """Send *data*. An error is no concern here: what was answered is still read."""
         with suppress(ConnectionError):
-            self._writer.write(data)
-            await asyncio.wait_for(self._writer.drain(), SILENCE_SECONDS)
+            await asyncio.wait_for(
+                self._loop.sock_sendall(self._socket, data), SILENCE_SECONDS
+            )
 
     async def response(self, *, is_head: bool) -> Message | None:
         """Return the next final response, whole or not; None if nothing comes."""
@@ -75,7 +80,7 @@ class Talk:
 
     def close(self) -> None:
         """Go away."""
-        self._writer.transport.abort()
+        self._socket.close()
 
     def _next(self, *, is_head: bool) -> Message | None:
         if not self._data:
@@ -101,7 +106,7 @@ class Talk:
             return False
         try:
             async with asyncio.timeout(SILENCE_SECONDS):
-                data = await self._reader.read(1 << 16)
+                data = await self._loop.sock_recv(self._socket, 1 << 16)
         except TimeoutError:
             self._is_silent = True
             return False
@@ -114,14 +119,15 @@ class Talk:
 
 async def see(path: str | int, case: Case) -> Seen:
     """Send *case* to the proxy at a Unix socket's path, or at a loopback port."""
+    address: tuple[str, int] | str
     if isinstance(path, int):
-        talk = Talk(*await asyncio.open_connection("127.0.0.1", path))
+        sock, address = socket.socket(socket.AF_INET), ("127.0.0.1", path)
     else:
-        talk = Talk(*await asyncio.open_unix_connection(path))
-    try:
+        sock, address = socket.socket(socket.AF_UNIX), path
+    sock.setblocking(False)
+    with closing(Talk(sock)) as talk:
+        await asyncio.get_running_loop().sock_connect(sock, address)
         return await _see(talk, case)
-    finally:
-        talk.close()
 
 
 async def _see(talk: Talk, case: Case) -> Seen:

@@ -28,8 +28,8 @@ def pyproject(checkout: Path) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="session")
-def wheel(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The files of a freshly built wheel: their text under their names."""
+def wheel_file(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A wheel built from the checkout."""
     folder = tmp_path_factory.mktemp("wheel")
     subprocess.run(
         [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", folder],
@@ -38,7 +38,13 @@ def wheel(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
         capture_output=True,
     )
     (built,) = folder.glob("*.whl")
-    with ZipFile(built) as archive:
+    return built
+
+
+@pytest.fixture(scope="session")
+def wheel(wheel_file: Path) -> dict[str, str]:
+    """The text of every file in the wheel, by its name."""
+    with ZipFile(wheel_file) as archive:
         return {name: archive.read(name).decode() for name in archive.namelist()}
 
 

@@ -8,13 +8,15 @@ from typing import Any
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from packaging.version import Version
 
-RUNTIME, BUILD, DEV = (
+RUNTIME, BUILD, DEV, LOWEST = (
     "requirements.lock",
     "requirements-build.lock",
     "requirements-dev.lock",
+    "requirements-lowest.lock",
 )
-EVERY_LOCK = pytest.mark.parametrize("lock", [RUNTIME, BUILD, DEV])
+EVERY_LOCK = pytest.mark.parametrize("lock", [RUNTIME, BUILD, DEV, LOWEST])
 
 
 def entries(path: Path) -> list[tuple[Requirement, list[str]]]:
@@ -104,3 +106,19 @@ def test_the_development_lock_covers_extras_and_tools_too(
 def test_what_runs_is_what_was_tested(checkout: Path, lock: str) -> None:
     """The tests run on the development lock, so no other lock differs from it."""
     assert versions(checkout / lock).items() <= versions(checkout / DEV).items()
+
+
+def test_the_lowest_lock_has_every_lower_bound(
+    checkout: Path, pyproject: dict[str, Any]
+) -> None:
+    """`make test-oldest` then runs on the lowest versions that pyproject.toml allows.
+
+    After a bound was lowered, `make lock LOCK_FLAGS=--upgrade` moves the lock down too.
+    """
+    groups = pyproject["dependency-groups"]
+    listed = pyproject["project"]["dependencies"] + groups["build"] + groups["test"]
+    locked = versions(checkout / LOWEST)
+    for requirement in [Requirement(item) for item in listed if isinstance(item, str)]:
+        (bound,) = [one for one in requirement.specifier if one.operator == ">="]
+        version = locked[canonicalize_name(requirement.name)]
+        assert Version(version) == Version(bound.version), requirement

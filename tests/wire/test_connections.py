@@ -1,4 +1,4 @@
-"""Connections: when they are used again, when never, and who leaving ends what."""
+"""Connections: when one is reused, when it never is, and what a disconnect ends."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ from tests.wire.peers import PATIENCE_SECONDS, Peer, first_line, status, values
 CHUNKED = b"Transfer-Encoding: chunked"
 
 
-async def follow_up(gateway: Gateway, client: Peer) -> Peer:
-    """Send a second request over *client*; check that it takes a new connection."""
+async def request_on_new_connection(gateway: Gateway, client: Peer) -> Peer:
+    """Send a second request over *client*; check that it uses a new upstream
+    connection.
+    """
     before = gateway.upstream.connections
     _, peer, _ = await gateway.asked(get(b"/v1/models"), client)
     assert gateway.upstream.connections == before + 1
@@ -26,38 +28,40 @@ async def follow_up(gateway: Gateway, client: Peer) -> Peer:
 @pytest.mark.parametrize(
     "stray", [b"x", ok(b"evil"), b"HTTP/1.1 200 OK\r\n", b"\x00" * 10]
 )
-async def test_bytes_after_a_response_cost_the_connection(
+async def test_a_connection_with_bytes_after_a_response_is_discarded(
     gateway: Gateway, stray: bytes
 ) -> None:
-    """Item 83: else another client would be served them."""
+    """Item 83: the next client would receive them."""
     client, peer = await gateway.answered(ok(b"first") + stray)
     assert (await client.response())[1] == b"first"
     assert await peer.gone() == b""
-    await follow_up(gateway, client)
+    await request_on_new_connection(gateway, client)
 
 
-async def test_bytes_after_a_last_chunk_cost_the_connection(gateway: Gateway) -> None:
-    """Item 83."""
+async def test_a_connection_with_bytes_after_the_last_chunk_is_discarded(
+    gateway: Gateway,
+) -> None:
+    """Item 83: the same for a chunked body."""
     client, peer = await gateway.answered(
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + ok(b"evil")
     )
     await client.head()
     assert await client.exactly(5) == b"0\r\n\r\n"
     assert await peer.gone() == b""
-    await follow_up(gateway, client)
+    await request_on_new_connection(gateway, client)
 
 
-async def test_a_body_after_a_response_to_head_costs_the_connection(
+async def test_a_connection_with_a_body_after_a_head_response_is_discarded(
     gateway: Gateway,
 ) -> None:
-    """Item 83: there is none, so it is something else."""
+    """Item 83: a response to HEAD has no body, so the bytes are something else."""
     client, peer = await gateway.answered(ok(b"evil"), request(b"HEAD", b"/v1/models"))
     assert status(await client.head()) == 200
     assert await peer.gone() == b""
-    await follow_up(gateway, client)
+    await request_on_new_connection(gateway, client)
 
 
-async def test_a_response_to_no_request_closes_the_connection(
+async def test_an_unsolicited_response_closes_the_connection(
     gateway: Gateway,
 ) -> None:
     """Item 84: RFC 9112 section 9.2."""
@@ -66,13 +70,13 @@ async def test_a_response_to_no_request_closes_the_connection(
     await gateway.finished()
     await peer.send(ok(b"evil"))
     assert await peer.gone() == b""
-    await follow_up(gateway, client)
+    await request_on_new_connection(gateway, client)
 
 
-async def test_an_idle_connection_that_the_upstream_closed_is_not_used(
+async def test_an_idle_connection_closed_by_the_upstream_is_not_reused(
     gateway: Gateway,
 ) -> None:
-    """Item 122: a POST after it goes over a new one, once."""
+    """Item 122: a POST after it is sent once, over a new connection."""
     client, peer = await gateway.answered(ok())
     await client.response()
     peer.close()
@@ -82,10 +86,12 @@ async def test_an_idle_connection_that_the_upstream_closed_is_not_used(
     assert await second.exactly(3) == b"abc"
 
 
-async def test_a_post_that_met_a_dying_connection_is_not_sent_twice(
+async def test_a_post_on_a_connection_that_closes_is_not_resent(
     gateway: Gateway,
 ) -> None:
-    """Items 120, 122: after the first byte went out, only the client may know better."""
+    """Items 120, 122: after its first byte was sent, only the client can decide to
+    retry.
+    """
     client, peer = await gateway.answered(ok())
     await client.response()
     await client.send(post(b"/v1/responses", b"abc"))
@@ -97,10 +103,10 @@ async def test_a_post_that_met_a_dying_connection_is_not_sent_twice(
     assert gateway.upstream.connections == 1
 
 
-async def test_a_get_that_met_a_dying_connection_is_sent_once_more(
+async def test_a_get_on_a_reused_connection_that_closes_is_resent_once(
     gateway: Gateway,
 ) -> None:
-    """Item 121: RFC 9112 section 9.3.1 allows it, over a new connection, once."""
+    """Item 121: RFC 9112 section 9.3.1 allows one retry, over a new connection."""
     client, peer = await gateway.answered(ok())
     await client.response()
     await client.send(get(b"/v1/models"))
@@ -113,20 +119,20 @@ async def test_a_get_that_met_a_dying_connection_is_sent_once_more(
     assert gateway.upstream.connections == 2
 
 
-async def test_a_get_over_a_fresh_connection_is_never_sent_again(
+async def test_a_get_on_a_new_connection_is_never_resent(
     gateway: Gateway,
 ) -> None:
-    """Item 121: it was not stale, so it failed for another reason."""
+    """Item 121: the connection was not stale, so the request failed for another reason."""
     client, peer, _ = await gateway.asked(get(b"/v1/models"))
     peer.close()
     assert status(await client.head()) == 502
     assert gateway.upstream.connections == 1
 
 
-async def test_a_get_whose_response_had_begun_is_never_sent_again(
+async def test_a_get_whose_response_has_begun_is_never_resent(
     gateway: Gateway,
 ) -> None:
-    """Item 121: a byte of a response is a response."""
+    """Item 121: one byte of a response counts as a response."""
     client, peer = await gateway.answered(ok())
     await client.response()
     await client.send(get(b"/v1/models"))
@@ -140,7 +146,7 @@ async def test_a_get_whose_response_had_begun_is_never_sent_again(
 async def test_an_early_response_ends_the_upload_and_is_relayed(
     gateway: Gateway,
 ) -> None:
-    """Items 115, 116: RFC 9112 section 9.5; that connection is not used again."""
+    """Items 115, 116: RFC 9112 section 9.5; that connection is not reused."""
     client, peer, _ = await gateway.asked(
         request(b"POST", b"/v1/responses", CHUNKED) + b"3\r\nabc\r\n"
     )
@@ -151,10 +157,10 @@ async def test_an_early_response_ends_the_upload_and_is_relayed(
     assert await peer.gone() == b""
 
 
-async def test_after_an_early_response_the_rest_of_the_body_is_no_request(
+async def test_the_rest_of_a_body_after_an_early_response_is_no_request(
     gateway: Gateway,
 ) -> None:
-    """Item 115: what was the body's stays the body's."""
+    """Item 115: the bytes that follow still belong to the body."""
     client, peer, _ = await gateway.asked(
         request(b"POST", b"/v1/responses", b"Content-Length: 100") + b"abc"
     )
@@ -162,14 +168,14 @@ async def test_after_an_early_response_the_rest_of_the_body_is_no_request(
     assert status(await client.head()) == 413
     hidden = get(b"/v1/hidden")
     await client.send(hidden + b"x" * (97 - len(hidden)))
-    after = await follow_up(gateway, client)
+    after = await request_on_new_connection(gateway, client)
     assert gateway.upstream.peers == [peer, after]
 
 
-async def test_a_client_that_leaves_before_the_head_ends_the_upstream_request(
+async def test_a_client_disconnect_before_the_response_ends_the_upstream_request(
     gateway: Gateway,
 ) -> None:
-    """Item 117: and nothing is sent again."""
+    """Item 117: and the request is not sent again."""
     client, peer, _ = await gateway.asked(get(b"/v1/models"))
     client.close()
     assert await peer.gone() == b""
@@ -177,10 +183,10 @@ async def test_a_client_that_leaves_before_the_head_ends_the_upstream_request(
     assert gateway.upstream.connections == 1
 
 
-async def test_a_client_that_leaves_in_mid_stream_ends_the_upstream_request(
+async def test_a_client_disconnect_in_mid_response_ends_the_upstream_request(
     gateway: Gateway,
 ) -> None:
-    """Item 118."""
+    """Item 118: the upstream connection is closed."""
     client, peer = await gateway.answered(
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n"
     )
@@ -189,8 +195,8 @@ async def test_a_client_that_leaves_in_mid_stream_ends_the_upstream_request(
     assert await peer.gone() == b""
 
 
-async def test_a_client_that_sends_no_more_counts_as_gone(gateway: Gateway) -> None:
-    """Item 119: TCP does not tell this apart from leaving; see item 117."""
+async def test_a_half_closed_client_counts_as_disconnected(gateway: Gateway) -> None:
+    """Item 119: on TCP the two look the same; see item 117."""
     client, peer, _ = await gateway.asked(get(b"/v1/models"))
     client.half_close()
     assert await peer.gone() == b""
@@ -198,7 +204,7 @@ async def test_a_client_that_sends_no_more_counts_as_gone(gateway: Gateway) -> N
 
 
 async def test_a_hundred_requests_share_two_connections(gateway: Gateway) -> None:
-    """Item 123: one on either side."""
+    """Item 123: one on each side."""
     client, peer, _ = await gateway.asked(get(b"/v1/models"))
     for count in range(100):
         await peer.send(ok(b"%d" % count))
@@ -208,10 +214,10 @@ async def test_a_hundred_requests_share_two_connections(gateway: Gateway) -> Non
     assert gateway.upstream.connections == 1
 
 
-async def test_clients_that_come_and_go_leave_nothing_behind(
+async def test_consecutive_clients_share_an_upstream_connection(
     gateway: Gateway,
 ) -> None:
-    """Item 123: their successors find the same upstream connection."""
+    """Item 123: a new client connection uses the same upstream connection."""
     client, peer, _ = await gateway.asked(get(b"/v1/models"))
     for count in range(100):
         await peer.send(ok())
@@ -224,7 +230,7 @@ async def test_clients_that_come_and_go_leave_nothing_behind(
     assert gateway.upstream.connections == 1
 
 
-async def test_pipelined_requests_are_answered_in_order(gateway: Gateway) -> None:
+async def test_pipelined_requests_get_responses_in_order(gateway: Gateway) -> None:
     """Item 124: one after the other."""
     targets = [b"/v1/%d" % count for count in range(5)]
     client, peer, head = await gateway.asked(b"".join(map(get, targets)))
@@ -236,8 +242,8 @@ async def test_pipelined_requests_are_answered_in_order(gateway: Gateway) -> Non
         assert (await client.response())[1] == b"%d" % count
 
 
-async def test_after_a_malformed_request_no_other_is_served(gateway: Gateway) -> None:
-    """Item 125: where one begins can no longer be known."""
+async def test_no_request_is_served_after_a_malformed_one(gateway: Gateway) -> None:
+    """Item 125: where the next one begins is no longer known."""
     client = await gateway.client()
     await client.send(b"nonsense\r\n\r\n" + get(b"/v1/models"))
     head, _ = await client.response()
@@ -246,8 +252,8 @@ async def test_after_a_malformed_request_no_other_is_served(gateway: Gateway) ->
     assert gateway.upstream.connections == 0
 
 
-async def test_a_request_before_a_malformed_one_is_answered(gateway: Gateway) -> None:
-    """Item 125: it was whole."""
+async def test_a_request_before_a_malformed_one_is_served(gateway: Gateway) -> None:
+    """Item 125: it was complete."""
     client, peer, _ = await gateway.asked(get(b"/v1/models"))
     await client.send(b"nonsense\r\n\r\n" + get(b"/v1/other"))
     await peer.send(ok(b"first"))
@@ -257,8 +263,8 @@ async def test_a_request_before_a_malformed_one_is_answered(gateway: Gateway) ->
     assert gateway.upstream.connections == 1
 
 
-async def test_slow_clients_do_not_keep_others_waiting(gateway: Gateway) -> None:
-    """Item 126: neither one that dawdles in its head, nor one in its body."""
+async def test_slow_clients_do_not_delay_others(gateway: Gateway) -> None:
+    """Item 126: whether they are slow with the head or with the body."""
     for begun in (b"GET /v1/mo", request(b"POST", b"/v1/a", b"Content-Length: 9")):
         await (await gateway.client()).send(begun)
     answering = asyncio.create_task(respond_to_the_get(gateway))
@@ -269,7 +275,7 @@ async def test_slow_clients_do_not_keep_others_waiting(gateway: Gateway) -> None
 
 
 async def respond_to_the_get(gateway: Gateway) -> None:
-    """Answer the one GET among the requests that come in."""
+    """Respond to the one GET among the requests that arrive."""
     while True:
         peer = await gateway.upstream.accept()
         if first_line(await peer.head()).startswith(b"GET "):
@@ -278,7 +284,7 @@ async def respond_to_the_get(gateway: Gateway) -> None:
 
 
 async def test_a_silent_upstream_is_504_before_its_response(tmp_path: Path) -> None:
-    """Item 127."""
+    """Item 127: the idle limit ends the wait for a response."""
     async with running(tmp_path, upstream_idle_timeout_seconds="0.2") as gateway:
         client, peer, _ = await gateway.asked(get(b"/v1/models"))
         head = await client.head()
@@ -287,15 +293,15 @@ async def test_a_silent_upstream_is_504_before_its_response(tmp_path: Path) -> N
         assert await peer.gone() == b""
 
 
-async def test_a_silent_upstream_is_broken_off_in_mid_response(tmp_path: Path) -> None:
-    """Item 127."""
+async def test_a_response_that_stalls_is_aborted(tmp_path: Path) -> None:
+    """Item 127: the idle limit applies between two parts of a body."""
     async with running(tmp_path, upstream_idle_timeout_seconds="0.2") as gateway:
         client, _ = await gateway.answered(ok(b"0123456789")[:-5])
         await client.head()
         assert await client.gone() == b"01234"
 
 
-async def test_a_stream_that_goes_on_outlives_every_limit(tmp_path: Path) -> None:
+async def test_a_stream_that_keeps_sending_has_no_time_limit(tmp_path: Path) -> None:
     """Item 127: only silence ends it."""
     async with running(tmp_path, upstream_idle_timeout_seconds="0.4") as gateway:
         client, peer = await gateway.answered(
@@ -307,13 +313,15 @@ async def test_a_stream_that_goes_on_outlives_every_limit(tmp_path: Path) -> Non
         while loop.time() < until:
             await peer.send(b"1\r\nx\r\n")
             assert await client.exactly(6) == b"1\r\nx\r\n"
-            await asyncio.sleep(0.05)  # the upstream's pace; nothing is waited for
+            await asyncio.sleep(
+                0.05
+            )  # the pace of the upstream; the test waits for nothing here
         await peer.send(b"0\r\n\r\n")
         assert await client.exactly(5) == b"0\r\n\r\n"
 
 
-async def test_an_upstream_that_is_not_there_is_502(tmp_path: Path) -> None:
-    """Item 127: and the client's connection goes on."""
+async def test_an_upstream_that_refuses_connections_is_502(tmp_path: Path) -> None:
+    """Item 127: and the client's connection stays open."""
     async with running(tmp_path, upstream_url="http://127.0.0.1:9/x") as gateway:
         client = await gateway.client()
         for _ in range(2):
@@ -323,10 +331,10 @@ async def test_an_upstream_that_is_not_there_is_502(tmp_path: Path) -> None:
             assert values(head, b"x-bearerd-error") == [b"upstream_unreachable"]
 
 
-async def test_a_large_body_goes_up_while_the_upstream_takes_its_time(
+async def test_a_large_body_reaches_a_slow_upstream_complete(
     gateway: Gateway,
 ) -> None:
-    """Item 85: the client is slowed down, and nothing is lost."""
+    """Item 85: the client is slowed down, and no byte is lost."""
     body = b"0123456789abcdef" * (1 << 16) * 12
     client = await gateway.client()
     sending = asyncio.create_task(client.send(post(b"/v1/responses", body)))

@@ -1,4 +1,4 @@
-"""The pool: which connection a request goes over, and how often it is sent."""
+"""The pool: which connection a request uses, and how often the request is sent."""
 
 from __future__ import annotations
 
@@ -20,8 +20,12 @@ from tests.wire.peers import Peer, RawUpstream, first_line, status, values
 POST = post(b"/v1/responses", b"abc")
 
 
-async def once(gateway: Gateway, client: Peer, peer: Peer | None = None) -> Peer:
-    """Have one request answered, over *peer* or over the connection that comes in."""
+async def request_once(
+    gateway: Gateway, client: Peer, peer: Peer | None = None
+) -> Peer:
+    """Complete one request, over *peer* or over the connection that the upstream
+    accepts.
+    """
     await client.send(get(b"/v1/models"))
     peer = peer or await gateway.upstream.accept()
     await peer.head()
@@ -30,8 +34,8 @@ async def once(gateway: Gateway, client: Peer, peer: Peer | None = None) -> Peer
     return peer
 
 
-def at_once(peer: Peer, data: bytes = b"") -> None:
-    """Put *data*, or an end, into the other side's kernel before anybody runs again."""
+def send_directly(peer: Peer, data: bytes = b"") -> None:
+    """Write *data*, or an EOF, to the socket before the event loop runs again."""
     with peer.writer.get_extra_info("socket").dup() as duplicate:
         if data:
             duplicate.send(data)
@@ -39,16 +43,16 @@ def at_once(peer: Peer, data: bytes = b"") -> None:
             duplicate.shutdown(socket.SHUT_WR)
 
 
-async def test_an_end_that_nobody_has_read_yet_costs_no_post(gateway: Gateway) -> None:
-    """Item 122: the kernel knows it, and is asked before each reuse.
+async def test_an_unread_eof_does_not_fail_a_post(gateway: Gateway) -> None:
+    """Item 122: the kernel has received it, and is asked before each reuse.
 
-    The event loop has had no turn between the end and the request's arrival.
+    The event loop has had no turn between the EOF and the arrival of the request.
     """
     client = await gateway.client()
-    peer = await once(gateway, client)
+    peer = await request_once(gateway, client)
     await gateway.finished()
     client.writer.write(POST)
-    at_once(peer)
+    send_directly(peer)
     second = await gateway.upstream.accept()
     assert first_line(await second.head()).startswith(b"POST ")
     assert await second.exactly(3) == b"abc"
@@ -57,13 +61,13 @@ async def test_an_end_that_nobody_has_read_yet_costs_no_post(gateway: Gateway) -
     assert [told.attempts for told in await gateway.finished(2)] == [1, 1]
 
 
-async def test_bytes_that_nobody_has_read_yet_cost_no_post(gateway: Gateway) -> None:
-    """Item 84: a response to no request would be taken for the POST's."""
+async def test_unread_bytes_do_not_fail_a_post(gateway: Gateway) -> None:
+    """Item 84: they would be taken for the response to the POST."""
     client = await gateway.client()
-    peer = await once(gateway, client)
+    peer = await request_once(gateway, client)
     await gateway.finished()
     client.writer.write(POST)
-    at_once(peer, ok(b"evil"))
+    send_directly(peer, ok(b"evil"))
     second = await gateway.upstream.accept()
     await second.head()
     await second.send(ok(b"good"))
@@ -71,10 +75,10 @@ async def test_bytes_that_nobody_has_read_yet_cost_no_post(gateway: Gateway) -> 
 
 
 @pytest.mark.parametrize("ending", ["close", "reset"])
-async def test_an_upstream_that_closes_after_each_response_without_a_word_is_used(
+async def test_an_upstream_that_closes_unannounced_after_each_response_works(
     gateway: Gateway, ending: str
 ) -> None:
-    """Item 122: every POST is answered, each over a connection of its own."""
+    """Item 122: every POST gets its response, each over a connection of its own."""
     client = await gateway.client()
     for count in range(1, 21):
         await client.send(POST)
@@ -89,10 +93,10 @@ async def test_an_upstream_that_closes_after_each_response_without_a_word_is_use
     assert {one.attempts for one in told} == {1}
 
 
-async def test_a_response_and_its_end_in_one_breath_are_a_response(
+async def test_a_response_followed_at_once_by_eof_is_complete(
     gateway: Gateway,
 ) -> None:
-    """Item 122: what comes after it asks for a new connection."""
+    """Item 122: the next request uses a new connection."""
     client = await gateway.client()
     for count in range(1, 21):
         await client.send(POST)
@@ -105,30 +109,30 @@ async def test_a_response_and_its_end_in_one_breath_are_a_response(
 
 
 @pytest.mark.parametrize("line", [b"Connection: close", b"connection: x, CLOSE"])
-async def test_an_announced_close_is_taken_at_its_word(
-    gateway: Gateway, line: bytes
-) -> None:
-    """RFC 9112 section 9.6: it is not used again, though it is still open."""
+async def test_connection_close_ends_reuse(gateway: Gateway, line: bytes) -> None:
+    """RFC 9112 section 9.6: the connection is not reused, though it is still open."""
     client, peer = await gateway.answered(ok(b"ok", line))
     assert (await client.response())[1] == b"ok"
     assert await peer.gone() == b""
-    assert await once(gateway, client) is not peer
+    assert await request_once(gateway, client) is not peer
 
 
-async def test_a_1_0_response_without_keep_alive_is_the_last(gateway: Gateway) -> None:
+async def test_an_http_1_0_response_without_keep_alive_ends_reuse(
+    gateway: Gateway,
+) -> None:
     """RFC 9112 section 9.3."""
     client, peer = await gateway.answered(
         b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok"
     )
     assert (await client.response())[1] == b"ok"
     assert await peer.gone() == b""
-    assert await once(gateway, client) is not peer
+    assert await request_once(gateway, client) is not peer
 
 
-async def test_leftover_bytes_cost_the_connection_and_no_request(
+async def test_leftover_bytes_discard_the_connection_and_no_request(
     gateway: Gateway,
 ) -> None:
-    """Item 83: twenty in a row, and every request is sent exactly once."""
+    """Item 83: twenty in a row, and each request is sent exactly once."""
     client = await gateway.client()
     for count in range(1, 21):
         await client.send(POST)
@@ -141,19 +145,19 @@ async def test_leftover_bytes_cost_the_connection_and_no_request(
 
 
 async def test_every_send_is_counted(gateway: Gateway) -> None:
-    """Item 135: what went out and what was told are the same number."""
+    """Item 135: the attempts in the events are the requests that were sent."""
     client = await gateway.client()
     sends = 0
-    peer = await once(gateway, client)
+    peer = await request_once(gateway, client)
     sends += 1
     for _ in range(9):
-        await once(gateway, client, peer)
+        await request_once(gateway, client, peer)
         sends += 1
     told = await gateway.finished(10)
     assert sum(one.attempts for one in told) == sends
 
 
-async def test_requests_at_once_have_a_connection_each_and_share_them_later(
+async def test_concurrent_requests_use_a_connection_each_and_reuse_them(
     gateway: Gateway,
 ) -> None:
     """Item 123: none waits for another, and none is opened without need."""
@@ -179,7 +183,7 @@ async def test_requests_at_once_have_a_connection_each_and_share_them_later(
 
 @asynccontextmanager
 async def pool(server: RawUpstream) -> AsyncIterator[UpstreamPool]:
-    """A pool before a raw upstream."""
+    """A pool with a raw upstream."""
     upstream = UpstreamPool(
         Origin.from_url(f"http://127.0.0.1:{server.port}/x"),
         connect_timeout_seconds=5,
@@ -193,7 +197,7 @@ async def pool(server: RawUpstream) -> AsyncIterator[UpstreamPool]:
 
 
 async def test_a_connection_idle_for_too_long_is_closed() -> None:
-    """Item 122: before the upstream does it; the time is the test's."""
+    """Item 122: before the upstream closes it; the test passes the time."""
     async with RawUpstream() as server, pool(server) as upstream:
         wire = await upstream.acquire()
         wire.start_request(
@@ -221,11 +225,11 @@ FAMILIES = {socket.AF_INET: "127.0.0.1", socket.AF_INET6: "::1"}
 
 @pytest.mark.parametrize("listening", FAMILIES)
 @pytest.mark.parametrize("first", FAMILIES)
-async def test_a_name_with_two_addresses_is_reached_over_the_one_that_answers(
+async def test_the_address_that_accepts_is_used(
     listening: socket.AddressFamily, first: socket.AddressFamily
 ) -> None:
-    """RFC 8305: whichever family is named first."""
-    server = await asyncio.start_server(greet, FAMILIES[listening], 0)
+    """RFC 8305: whichever address family comes first."""
+    server = await asyncio.start_server(accept_and_close, FAMILIES[listening], 0)
     port = server.sockets[0].getsockname()[1]
     async with server:
         addresses = [address(family, port) for family in FAMILIES]
@@ -234,14 +238,12 @@ async def test_a_name_with_two_addresses_is_reached_over_the_one_that_answers(
             assert connected.family == listening
 
 
-async def test_an_address_that_swallows_everything_holds_the_next_up_for_a_moment() -> (
-    None
-):
-    """RFC 8305 section 5: a quarter of a second, and not the whole limit."""
-    server = await asyncio.start_server(greet, "127.0.0.1", 0)
+async def test_an_unresponsive_address_delays_the_next_by_a_moment() -> None:
+    """RFC 8305 section 5: by a quarter of a second, and not by the whole limit."""
+    server = await asyncio.start_server(accept_and_close, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     loop = asyncio.get_running_loop()
-    with swallowing() as dead:
+    with unresponsive_port() as dead:
         began = loop.time()
         async with server:
             both = [address(socket.AF_INET, dead), address(socket.AF_INET, port)]
@@ -250,9 +252,9 @@ async def test_an_address_that_swallows_everything_holds_the_next_up_for_a_momen
         assert loop.time() - began < 2.0
 
 
-async def test_an_upstream_that_swallows_everything_is_504(tmp_path: Path) -> None:
+async def test_an_unresponsive_upstream_is_504(tmp_path: Path) -> None:
     """Item 127: connecting has a limit of its own."""
-    with swallowing() as dead:
+    with unresponsive_port() as dead:
         async with running(
             tmp_path,
             upstream_url=f"http://127.0.0.1:{dead}/x",
@@ -266,20 +268,22 @@ async def test_an_upstream_that_swallows_everything_is_504(tmp_path: Path) -> No
             assert b"within 0.3 seconds" in body
 
 
-async def greet(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Take a connection, and end it."""
+async def accept_and_close(
+    _reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+) -> None:
+    """Accept a connection and close it."""
     writer.close()
 
 
 def address(family: socket.AddressFamily, port: int) -> AddrInfoType:
-    """Return what a resolver would return for a loopback address."""
+    """Return what a resolver returns for a loopback address."""
     found = socket.getaddrinfo(FAMILIES[family], port, type=socket.SOCK_STREAM)
     return found[0]
 
 
 @contextmanager
-def swallowing() -> Iterator[int]:
-    """Give a port at which the kernel answers nothing: its queue is full."""
+def unresponsive_port() -> Iterator[int]:
+    """Yield a port on which the kernel answers nothing, because its queue is full."""
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
         server.listen(0)
@@ -292,10 +296,10 @@ def swallowing() -> Iterator[int]:
             waiting.close()
 
 
-async def test_an_upstream_that_comes_back_is_found(gateway: Gateway) -> None:
-    """It restarts on the same port: the next request finds it, the one between is 502."""
+async def test_an_upstream_that_restarts_is_reached_again(gateway: Gateway) -> None:
+    """On the same port: one request in between gets a 502, the next succeeds."""
     client = await gateway.client()
-    await once(gateway, client)
+    await request_once(gateway, client)
     server = gateway.upstream._server
     assert server is not None
     for peer in gateway.upstream.peers:
@@ -307,4 +311,4 @@ async def test_an_upstream_that_comes_back_is_found(gateway: Gateway) -> None:
     gateway.upstream._server = await asyncio.start_server(
         gateway.upstream._take, "127.0.0.1", gateway.upstream.port
     )
-    await once(gateway, client)
+    await request_once(gateway, client)

@@ -1,4 +1,4 @@
-"""The credential on the wire: exactly ours, exactly once, and recovered at most twice."""
+"""The credential on the wire: ours, once per request, and recovered at most twice."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ REFUSED = b"HTTP/1.1 401 Unauthorized\r\nContent-Length: %d\r\n\r\n%b" % (
 
 @pytest.fixture
 async def authority() -> AsyncIterator[Sandbox]:
-    """An authority that renews; its upstream stays unused."""
+    """An authority that refreshes; its upstream stays unused."""
     async with Sandbox() as sandbox:
         yield sandbox
 
 
 @pytest.fixture
-async def renewing(tmp_path: Path, authority: Sandbox) -> AsyncIterator[Gateway]:
+async def recoverable(tmp_path: Path, authority: Sandbox) -> AsyncIterator[Gateway]:
     """A gateway whose login the authority knows."""
     (tmp_path / "auth.json").write_text(json.dumps(authority.auth_document()))
     async with running(tmp_path, issuer_url=authority.issuer_url) as started:
@@ -46,7 +46,9 @@ async def renewing(tmp_path: Path, authority: Sandbox) -> AsyncIterator[Gateway]
 
 
 async def next_head(gateway: Gateway, peer: Peer) -> tuple[Peer, bytes]:
-    """Return the next request, over *peer* or over a new connection."""
+    """Return the next request's connection and head, over *peer* or over a new
+    connection.
+    """
     over_old = asyncio.create_task(peer.head())
     over_new = asyncio.create_task(gateway.upstream.accept())
     await asyncio.wait({over_old, over_new}, return_when=asyncio.FIRST_COMPLETED)
@@ -71,7 +73,7 @@ async def next_head(gateway: Gateway, peer: Peer) -> tuple[Peer, bytes]:
         [b"x-bearerd-key: mine", b"X-Bearerd-Key: mine"],
     ],
 )
-async def test_what_a_client_signs_with_never_reaches_the_upstream(
+async def test_client_credentials_never_reach_the_upstream(
     gateway: Gateway, lines: list[bytes]
 ) -> None:
     """Items 129, 130: one Authorization and one account, both ours."""
@@ -83,8 +85,8 @@ async def test_what_a_client_signs_with_never_reaches_the_upstream(
 
 
 @pytest.mark.parametrize("field", [b"Authorization: Bearer ", b"x-bearerd-key: "])
-async def test_a_client_key_stays_here(tmp_path: Path, field: bytes) -> None:
-    """Item 129: it lets the client in, and goes no further."""
+async def test_a_client_key_is_not_forwarded(tmp_path: Path, field: bytes) -> None:
+    """Item 129: it admits the client and is then removed."""
     async with running(tmp_path, require_key="true") as gateway:
         line = field + CLIENT_KEY.encode()
         _, _, head = await gateway.asked(get(b"/v1/models", line))
@@ -100,7 +102,7 @@ async def test_a_client_key_stays_here(tmp_path: Path, field: bytes) -> None:
         ([b"x-bearerd-key: wrong"], b"client_key_invalid"),
     ],
 )
-async def test_without_a_good_key_nothing_goes_on(
+async def test_without_a_valid_key_nothing_is_forwarded(
     tmp_path: Path, lines: list[bytes], code: bytes
 ) -> None:
     """Items 23, 112: and the challenge is ours."""
@@ -112,13 +114,13 @@ async def test_without_a_good_key_nothing_goes_on(
 
 
 async def test_a_401_is_recovered_with_one_refresh_and_one_replay(
-    renewing: Gateway, authority: Sandbox
+    recoverable: Gateway, authority: Sandbox
 ) -> None:
-    """Item 135: the replay's response is what the client gets."""
-    client, peer, first = await renewing.asked(post(b"/v1/responses", b"abc"))
+    """Item 135: the client gets the response to the replay."""
+    client, peer, first = await recoverable.asked(post(b"/v1/responses", b"abc"))
     assert await peer.exactly(3) == b"abc"
     await peer.send(REFUSED)
-    peer, second = await next_head(renewing, peer)
+    peer, second = await next_head(recoverable, peer)
     assert await peer.exactly(3) == b"abc"
     assert values(first, b"authorization") != values(second, b"authorization")
     await peer.send(ok())
@@ -126,28 +128,28 @@ async def test_a_401_is_recovered_with_one_refresh_and_one_replay(
     assert (status(head), body) == (200, b"ok")
     assert values(head, b"x-bearerd-recovery") == [b"refresh"]
     assert authority.authority.refreshes == 1
-    assert [told.attempts for told in await renewing.finished()] == [2]
+    assert [told.attempts for told in await recoverable.finished()] == [2]
 
 
-async def test_a_second_401_is_delivered_as_it_is(
-    renewing: Gateway, authority: Sandbox
+async def test_a_second_401_is_delivered_unchanged(
+    recoverable: Gateway, authority: Sandbox
 ) -> None:
-    """Item 135: there is no third send, and no second refresh."""
-    client, peer, _ = await renewing.asked(get(b"/v1/models"))
+    """Item 135: there is no third send and no second refresh."""
+    client, peer, _ = await recoverable.asked(get(b"/v1/models"))
     await peer.send(REFUSED)
-    peer, _ = await next_head(renewing, peer)
+    peer, _ = await next_head(recoverable, peer)
     await peer.send(REFUSED)
     head, body = await client.response()
     assert (status(head), body) == (401, REFUSED_BODY)
     assert b"x-bearerd-error" not in names(head)
-    assert [told.attempts for told in await renewing.finished()] == [2]
+    assert [told.attempts for told in await recoverable.finished()] == [2]
     assert authority.authority.refreshes == 1
 
 
-async def test_a_body_too_large_to_keep_is_streamed_and_its_401_delivered(
+async def test_a_body_too_large_to_replay_is_streamed_and_its_401_delivered(
     tmp_path: Path, authority: Sandbox
 ) -> None:
-    """Item 136: marked, and the next request has the new credential."""
+    """Item 136: the 401 is marked, and the next request has the new credential."""
     (tmp_path / "auth.json").write_text(json.dumps(authority.auth_document()))
     async with running(
         tmp_path, issuer_url=authority.issuer_url, replay_limit_bytes="10"
@@ -164,14 +166,14 @@ async def test_a_body_too_large_to_keep_is_streamed_and_its_401_delivered(
         assert values(first, b"authorization") != values(second, b"authorization")
 
 
-async def test_a_401_in_mid_upload_replays_both_halves(renewing: Gateway) -> None:
-    """Item 137: what was sent, and then the rest."""
-    client, peer, _ = await renewing.asked(
+async def test_a_401_in_mid_upload_replays_both_halves(recoverable: Gateway) -> None:
+    """Item 137: first what was sent already, then the rest."""
+    client, peer, _ = await recoverable.asked(
         request(b"POST", b"/v1/responses", b"Content-Length: 6") + b"abc"
     )
     assert await peer.exactly(3) == b"abc"
     await peer.send(REFUSED)
-    peer, _ = await next_head(renewing, peer)
+    peer, _ = await next_head(recoverable, peer)
     assert await peer.exactly(3) == b"abc"
     await client.send(b"def")
     assert await peer.exactly(3) == b"def"
@@ -181,11 +183,11 @@ async def test_a_401_in_mid_upload_replays_both_halves(renewing: Gateway) -> Non
 
 @pytest.mark.parametrize("code", [400, 402, 403, 407, 429, 500, 503])
 async def test_no_other_status_is_recovered(
-    renewing: Gateway, authority: Sandbox, code: int
+    recoverable: Gateway, authority: Sandbox, code: int
 ) -> None:
-    """Item 138: whatever its body says."""
+    """Item 138: whatever the body says."""
     body = b'{"error": "token_expired"}'
-    client, _ = await renewing.answered(
+    client, _ = await recoverable.answered(
         b"HTTP/1.1 %d No\r\nContent-Length: %d\r\n\r\n%b" % (code, len(body), body)
     )
     head, got = await client.response()
@@ -193,14 +195,14 @@ async def test_no_other_status_is_recovered(
     assert authority.authority.calls == 0
 
 
-async def test_many_401s_at_once_cost_one_refresh(
-    renewing: Gateway, authority: Sandbox
+async def test_concurrent_401s_cause_one_refresh(
+    recoverable: Gateway, authority: Sandbox
 ) -> None:
-    """Items 139, 140: those that come late find the work done."""
-    clients = [await renewing.client() for _ in range(20)]
+    """Items 139, 140: the later ones find a new credential."""
+    clients = [await recoverable.client() for _ in range(20)]
     for client in clients:
         await client.send(get(b"/v1/models"))
-    peers = [await renewing.upstream.accept() for _ in clients]
+    peers = [await recoverable.upstream.accept() for _ in clients]
     old = {values(await peer.head(), b"authorization")[0] for peer in peers}
     serving = [asyncio.create_task(serve(peer, old, REFUSED)) for peer in peers]
     responses = await asyncio.gather(*(client.response() for client in clients))
@@ -212,7 +214,9 @@ async def test_many_401s_at_once_cost_one_refresh(
 
 
 async def serve(peer: Peer, old: set[bytes], refusal: bytes) -> None:
-    """Refuse what has come; then answer by the credential, until cancelled."""
+    """Respond 401 to the requests so far; then respond by the credential, until
+    cancelled.
+    """
     await peer.send(refusal)
     while True:
         head = await peer.head()
@@ -220,18 +224,18 @@ async def serve(peer: Peer, old: set[bytes], refusal: bytes) -> None:
         await peer.send(refusal if is_old else ok())
 
 
-async def test_a_late_401_for_an_old_credential_asks_no_authority(
-    renewing: Gateway, authority: Sandbox
+async def test_a_late_401_for_an_old_credential_causes_no_refresh(
+    recoverable: Gateway, authority: Sandbox
 ) -> None:
-    """Item 140: a newer one is held already."""
-    late, late_peer, _ = await renewing.asked(get(b"/v1/late"))
-    client, peer, _ = await renewing.asked(get(b"/v1/models"))
+    """Item 140: a newer credential is held already."""
+    late, late_peer, _ = await recoverable.asked(get(b"/v1/late"))
+    client, peer, _ = await recoverable.asked(get(b"/v1/models"))
     await peer.send(REFUSED)
-    peer, _ = await next_head(renewing, peer)
+    peer, _ = await next_head(recoverable, peer)
     await peer.send(ok())
     await client.response()
     await late_peer.send(REFUSED)
-    peer, _ = await next_head(renewing, late_peer)
+    peer, _ = await next_head(recoverable, late_peer)
     await peer.send(ok())
     assert status((await late.response())[0]) == 200
     assert authority.authority.refreshes == 1

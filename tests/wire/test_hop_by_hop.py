@@ -1,4 +1,4 @@
-"""Fields that are for one hop only: removed both ways, whoever names them."""
+"""Hop-by-hop fields: removed in both directions, from whichever side they come."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NOMINATIONS = [
 
 
 @pytest.mark.parametrize("lines", NOMINATIONS)
-async def test_what_any_connection_line_names_goes_no_further_upward(
+async def test_fields_named_by_connection_are_removed_from_a_request(
     gateway: Gateway, lines: list[bytes]
 ) -> None:
     """Items 43, 45: RFC 9110 section 7.6.1."""
@@ -28,10 +28,10 @@ async def test_what_any_connection_line_names_goes_no_further_upward(
 
 
 @pytest.mark.parametrize("lines", NOMINATIONS)
-async def test_what_any_connection_line_names_goes_no_further_downward(
+async def test_fields_named_by_connection_are_removed_from_a_response(
     gateway: Gateway, lines: list[bytes]
 ) -> None:
-    """Items 44, 45."""
+    """Items 44, 45: the same for a response."""
     client, _ = await gateway.answered(
         ok(b"ok", b"X-A: 1", *lines, b"x-B: 2", b"X-C: 3")
     )
@@ -40,8 +40,10 @@ async def test_what_any_connection_line_names_goes_no_further_downward(
     assert values(head, b"x-c") == [b"3"]
 
 
-async def test_a_client_cannot_nominate_away_what_is_ours(gateway: Gateway) -> None:
-    """Item 46: not the signature, not the framing, not the Host."""
+async def test_a_client_cannot_remove_our_fields_by_connection(
+    gateway: Gateway,
+) -> None:
+    """Item 46: neither the credential, nor the framing, nor Host."""
     _, peer, head = await gateway.asked(
         post(
             b"/v1/responses",
@@ -57,18 +59,22 @@ async def test_a_client_cannot_nominate_away_what_is_ours(gateway: Gateway) -> N
     assert await peer.exactly(3) == b"abc"
 
 
-async def test_an_upstream_cannot_nominate_away_the_framing(gateway: Gateway) -> None:
-    """Item 46, the other way."""
+async def test_an_upstream_cannot_remove_the_framing_by_connection(
+    gateway: Gateway,
+) -> None:
+    """Item 46: the same for a response."""
     client, _ = await gateway.answered(ok(b"ok", b"Connection: content-length, date"))
     head, body = await client.response()
     assert (values(head, b"content-length"), body) == ([b"2"], b"ok")
     assert len(values(head, b"date")) == 1
 
 
-async def test_hop_by_hop_fields_go_no_further_upward_unnamed(
+async def test_hop_by_hop_fields_are_removed_from_a_request(
     gateway: Gateway,
 ) -> None:
-    """Items 47, 48: TE among them, since nobody asked for trailers beyond us."""
+    """Items 47, 48: even unnamed; TE is one, because no client past us asked for
+    trailers.
+    """
     _, _, head = await gateway.asked(
         get(
             b"/v1/models",
@@ -83,10 +89,10 @@ async def test_hop_by_hop_fields_go_no_further_upward_unnamed(
     assert names(head) == {b"host", b"authorization", b"chatgpt-account-id"}
 
 
-async def test_hop_by_hop_fields_go_no_further_downward_unnamed(
+async def test_hop_by_hop_fields_are_removed_from_a_response(
     gateway: Gateway,
 ) -> None:
-    """Item 47."""
+    """Item 47: even where Connection does not name them."""
     client, _ = await gateway.answered(
         ok(
             b"ok",
@@ -102,18 +108,20 @@ async def test_hop_by_hop_fields_go_no_further_downward_unnamed(
     assert names(await client.head()) == {b"content-length", b"date"}
 
 
-async def test_a_client_that_wants_to_close_is_told_so_and_closed(
+async def test_a_client_that_asks_for_close_gets_it(
     gateway: Gateway,
 ) -> None:
-    """Item 50."""
+    """Item 50: the response has `Connection: close`, and the connection ends after it."""
     client, _ = await gateway.answered(ok(), get(b"/v1/models", b"Connection: close"))
     head, body = await client.response()
     assert (values(head, b"connection"), body) == ([b"close"], b"ok")
     assert await client.rest() == b""
 
 
-async def test_a_close_of_the_upstream_is_not_the_client_s(gateway: Gateway) -> None:
-    """Item 50: each hop has its own connection."""
+async def test_a_close_by_the_upstream_does_not_close_the_client(
+    gateway: Gateway,
+) -> None:
+    """Item 50: each hop has a connection of its own."""
     client, peer = await gateway.answered(ok(b"one", b"Connection: close"))
     head, _ = await client.response()
     assert values(head, b"connection") == []

@@ -13,8 +13,6 @@ from tests.support import Canary
 from tests.wire.peers import HEAD_END
 from tests.wire.processes import daemon
 
-pytestmark = pytest.mark.wire
-
 SIZE = 2 << 30
 BLOCK = bytes(range(256)) * (1 << 12)
 LIMIT_SECONDS = 60.0

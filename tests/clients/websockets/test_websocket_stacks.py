@@ -12,13 +12,11 @@ from pathlib import Path
 import pytest
 
 from bearerd.sandbox import Sandbox
+from tests.clients.websockets.stacks import Stack, started
 from tests.wire.gateway import Gateway, running
 from tests.wire.peers import values
 from tests.wire.renewals import refuse, renewing
-from tests.wire.stacks import Stack, started
 from tests.wire.upgrades import SWITCHED
-
-pytestmark = pytest.mark.clients
 
 STACKS = ["websockets", "ws"]
 SIDES = ["client", "upstream"]

@@ -1,0 +1,17 @@
+"""A running gateway between two WebSocket stacks."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.wire.gateway import Gateway, running
+
+
+@pytest.fixture
+async def gateway(tmp_path: Path) -> AsyncIterator[Gateway]:
+    """A gateway that asks for no key."""
+    async with running(tmp_path) as started:
+        yield started
