@@ -72,7 +72,7 @@ SCENARIOS: dict[int, tuple[str, str]] = {
     ),
     14: (
         "a burst makes one call",
-        f"{PATHS}token_death::test_all_are_answered_with_one_refresh",
+        f"{PATHS}token_death::test_all_requests_are_served_with_one_refresh",
     ),
     15: (
         "the disk is full when the answer comes",
@@ -120,7 +120,7 @@ SCENARIOS: dict[int, tuple[str, str]] = {
     ),
     26: (
         "a refusal of an older token costs no call",
-        f"{PATHS}token_death::test_a_late_refusal_finds_the_work_done",
+        f"{PATHS}token_death::test_a_late_401_causes_no_second_refresh",
     ),
     27: (
         "nothing can refresh this login",
@@ -140,7 +140,7 @@ SCENARIOS: dict[int, tuple[str, str]] = {
     ),
     31: (
         "a caller that was cancelled gets nothing, the others all",
-        f"{PATHS}token_death::test_the_rest_are_served_when_the_one_who_asked_leaves",
+        f"{PATHS}token_death::test_a_refresh_survives_the_client_that_caused_it",
     ),
     32: (
         "invalid_grant names the command that helps",
@@ -165,7 +165,7 @@ SCENARIOS: dict[int, tuple[str, str]] = {
     ),
     38: (
         "a fresher login of another account",
-        f"{PATHS}codex_scenarios::test_a_refresh_never_goes_on_with_another_account",
+        f"{PATHS}codex_scenarios::test_a_refresh_never_uses_another_account",
     ),
     39: (
         "the same under the lock",
@@ -177,12 +177,12 @@ SCENARIOS: dict[int, tuple[str, str]] = {
     ),
     41: (
         "a login that names nobody may gain an account",
-        f"{PATHS}codex_scenarios::test_a_login_without_an_account_takes_up_one_that_has_it",
+        f"{PATHS}codex_scenarios::test_a_login_without_an_account_accepts_one_with_it",
     ),
     42: ("an error shows no token", f"{CRED}renewal::test_a_renewal_shows_no_secret"),
     43: (
         "after a reuse the winner's login is taken up",
-        f"{PATHS}codex_scenarios::test_a_reuse_is_forgiven_when_the_winner_has_written",
+        f"{PATHS}codex_scenarios::test_a_reused_token_is_no_failure_if_the_file_has_its_successor",
     ),
     44: (
         "the winner brought another refresh token only",
@@ -190,7 +190,7 @@ SCENARIOS: dict[int, tuple[str, str]] = {
     ),
     45: (
         "after another failure nothing foreign is tried",
-        f"{PATHS}codex_scenarios::test_a_dead_login_never_goes_on_with_another_profiles",
+        f"{PATHS}codex_scenarios::test_a_dead_login_never_uses_the_login_of_another_profile",
     ),
     46: (
         "what the lock is named after",
@@ -218,7 +218,7 @@ SCENARIOS: dict[int, tuple[str, str]] = {
     ),
     52: (
         "thirty clients get a 401 at once",
-        f"{PATHS}token_death::test_all_are_answered_with_one_refresh",
+        f"{PATHS}token_death::test_all_requests_are_served_with_one_refresh",
     ),
     53: (
         "the clock jumps, or the machine sleeps",
@@ -238,7 +238,7 @@ SCENARIOS: dict[int, tuple[str, str]] = {
     ),
     57: (
         "revoked before its end",
-        f"{PATHS}token_death::test_all_are_answered_with_one_refresh",
+        f"{PATHS}token_death::test_all_requests_are_served_with_one_refresh",
     ),
     58: (
         "the answer does not say how long it lasts",

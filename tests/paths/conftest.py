@@ -1,6 +1,7 @@
-"""A sandbox, and daemons over it: in this process, or in processes of their own.
+"""A sandbox, and daemons in front of it: in this process, or in processes of their own.
 
-Processes run on the loop that `bearerd serve` runs on; this one on asyncio's own.
+The processes run on uvloop, as `bearerd serve` does; this process runs on asyncio's own
+loop.
 """
 
 from __future__ import annotations
@@ -20,13 +21,13 @@ from tests.support.process import Launch, serving
 
 @pytest.fixture
 def hand() -> HandClock:
-    """A clock moved by hand; `timed_sandbox` runs by it."""
+    """A clock that the test moves; `timed_sandbox` uses it."""
     return HandClock()
 
 
 @pytest.fixture
 async def sandbox(canary: Canary) -> AsyncIterator[Sandbox]:
-    """A sandbox that listens, by the real time."""
+    """A sandbox that listens, on real time."""
     async with Sandbox() as running:
         canary.watches(running)
         yield running
@@ -34,7 +35,7 @@ async def sandbox(canary: Canary) -> AsyncIterator[Sandbox]:
 
 @pytest.fixture
 async def timed_sandbox(canary: Canary, hand: HandClock) -> AsyncIterator[Sandbox]:
-    """A sandbox whose tokens live by the clock moved by hand."""
+    """A sandbox whose tokens live on the test's clock."""
     async with Sandbox(now=hand.now) as running:
         canary.watches(running)
         yield running
@@ -69,7 +70,7 @@ async def _start(
 async def start(
     sandbox: Sandbox, canary: Canary, tmp_path: Path
 ) -> AsyncIterator[Start]:
-    """Start a daemon in this process, over a new login unless another is given."""
+    """Start a daemon in this process, with a new login unless another is given."""
     async with AsyncExitStack() as stack:
         yield await _start(stack, sandbox, canary, tmp_path)
 
@@ -78,7 +79,7 @@ async def start(
 async def timed_start(
     timed_sandbox: Sandbox, canary: Canary, tmp_path: Path, hand: HandClock
 ) -> AsyncIterator[Start]:
-    """Start a daemon in this process that lives by the clock moved by hand."""
+    """Start a daemon in this process that runs on the test's clock."""
     async with AsyncExitStack() as stack:
         start = await _start(stack, timed_sandbox, canary, tmp_path)
 
@@ -100,7 +101,7 @@ async def timed_start(
 async def launch(
     sandbox: Sandbox, canary: Canary, tmp_path: Path
 ) -> AsyncIterator[Launch]:
-    """Start `bearerd serve` as a process over `auth.json` in the test's folder."""
+    """Start `bearerd serve` as a process with `auth.json` in the test's folder."""
     async with AsyncExitStack() as stack:
 
         async def launched(

@@ -1,4 +1,4 @@
-"""The canary of every test: that it sings, and that it is there."""
+"""The canary of every test: it finds secrets, and it is active."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_that_logs_a_secret():
 async def test_a_secret_is_found_whole_and_in_part(
     start: Start, sandbox: Sandbox, kind: str, part: str
 ) -> None:
-    """Whatever was minted in the test: in the middle of a line, or cut off."""
+    """Every token that the sandbox issued: in the middle of a line, or truncated."""
     daemon = await start()
     secret = daemon.client.key
     watching = Canary()
@@ -52,8 +52,8 @@ async def test_a_secret_is_found_whole_and_in_part(
     assert shown not in first
 
 
-async def test_what_is_no_secret_is_let_pass(start: Start, sandbox: Sandbox) -> None:
-    """Fingerprints, accounts and claims are for everybody's eyes."""
+async def test_public_values_are_not_reported(start: Start, sandbox: Sandbox) -> None:
+    """Fingerprints, accounts and claims are public."""
     daemon = await start()
     watching = Canary()
     watching.watches(sandbox)
@@ -63,8 +63,8 @@ async def test_what_is_no_secret_is_let_pass(start: Start, sandbox: Sandbox) -> 
     assert watching.found() == []
 
 
-async def test_it_watches_over_every_test(tmp_path: Path) -> None:
-    """A run of pytest in which one test is well, and two show a secret."""
+async def test_it_is_active_in_every_test(tmp_path: Path) -> None:
+    """A run of pytest in which one test is clean, and two print a secret."""
     (tmp_path / "test_kept.py").write_text(KEPT)
     process = await asyncio.create_subprocess_exec(
         sys.executable,

@@ -1,8 +1,8 @@
-"""What Codex's own tests ask of a refresh, asked of bearerd by requests.
+"""Codex's own tests of the refresh, applied to bearerd by requests.
 
-The order is that of Codex's suite (codex-rs, login tests/suite/auth_refresh.rs): refresh,
-near expiry, changed file, other account, final failures, recovery. Where bearerd does
-better on purpose, the test says so.
+The order is that of Codex's suite (codex-rs, login tests/suite/auth_refresh.rs):
+refresh, near expiry, changed file, other account, final failures, recovery. A test
+names what bearerd does better on purpose.
 """
 
 from __future__ import annotations
@@ -31,25 +31,25 @@ NINE_DAYS = 9 * 24 * 3600.0
 
 
 def bearers(sandbox: Sandbox) -> list[str | None]:
-    """Return which access token came with each request, by fingerprint."""
+    """Return the fingerprint of the access token of each request."""
     return [record.access_fingerprint for record in sandbox.upstream.records]
 
 
 async def near_expiry(
     start: Start, sandbox: Sandbox, hand: HandClock, seconds: float
 ) -> Daemon:
-    """Start a daemon whose login ends in *seconds*; nobody has looked at it yet."""
+    """Start a daemon whose token expires in *seconds*; no refresh was considered yet."""
     sandbox.tokens.access_lifetime_seconds = 3600
     login = sandbox.auth_document()
     hand.seconds += 3600 - seconds
     return await start(login=login)
 
 
-async def test_the_refresh_speaks_for_the_client_id_that_is_set(
+async def test_the_refresh_has_the_configured_client_id(
     start: Start, sandbox: Sandbox
 ) -> None:
-    """Scenario 1, with its three fields. The way out is ours to choose, not the system's:
-    `test_authority_proxy.py` takes it through `upstream_proxy`.
+    """Scenario 1, with its three fields. The system's proxy is not used;
+    `test_authority_proxy.py` has the route through `upstream_proxy`.
     """
     asked: list[dict[str, Any]] = []
     grant = tokens_of(sandbox.auth_document())
@@ -80,11 +80,11 @@ async def test_the_refresh_speaks_for_the_client_id_that_is_set(
     assert tokens_of(read_login(daemon.store))["access_token"] == grant["access_token"]
 
 
-async def test_a_refresh_updates_the_file_and_nothing_else_in_it(
+async def test_a_refresh_changes_the_tokens_in_the_file_only(
     start: Start, sandbox: Sandbox
 ) -> None:
-    """Scenario 2. The response holds no id token, so the old one stays. Better than Codex:
-    fields that nobody knows are kept.
+    """Scenario 2. The response holds no id token, so the old one stays. Better than
+    Codex: unknown fields are kept.
     """
     before = {
         **sandbox.auth_document(),
@@ -107,11 +107,11 @@ async def test_a_refresh_updates_the_file_and_nothing_else_in_it(
     assert call.content_type == "application/json"
 
 
-async def test_a_file_that_has_not_changed_is_followed_by_a_refresh(
+async def test_an_unchanged_file_is_followed_by_a_refresh(
     start: Start, sandbox: Sandbox
 ) -> None:
-    """Scenario 3. Better than Codex: the dead token is not sent a second time after a
-    look at the file that found nothing new, so two sends do.
+    """Scenario 3. Better than Codex: the rejected token is not sent again after a
+    reload that found nothing new, so two sends are enough.
     """
     daemon = await start()
     sandbox.revoke_access_tokens()
@@ -122,11 +122,11 @@ async def test_a_file_that_has_not_changed_is_followed_by_a_refresh(
     assert old != new
 
 
-async def test_a_token_near_its_end_is_refreshed_behind_the_requests(
+async def test_a_token_near_expiry_is_refreshed_in_the_background(
     timed_start: Start, timed_sandbox: Sandbox, hand: HandClock
 ) -> None:
-    """Scenario 4: four minutes are inside the window. Better than Codex: no request waits
-    for it; the old token is good still, and serves meanwhile.
+    """Scenario 4: four minutes are inside the window. Better than Codex: no request
+    waits for it, because the old token is still valid.
     """
     timed_sandbox.authority.hold.close()
     daemon = await near_expiry(timed_start, timed_sandbox, hand, 240)
@@ -142,7 +142,7 @@ async def test_a_token_near_its_end_is_refreshed_behind_the_requests(
     assert timed_sandbox.authority.calls == 1
 
 
-async def test_a_token_outside_the_window_is_left_alone(
+async def test_a_token_outside_the_window_is_not_refreshed(
     timed_start: Start, timed_sandbox: Sandbox, hand: HandClock
 ) -> None:
     """Scenario 5: six minutes are outside."""
@@ -154,7 +154,7 @@ async def test_a_token_outside_the_window_is_left_alone(
     assert daemon.store.read_bytes() == before
 
 
-async def test_a_login_that_another_wrote_is_taken_instead_of_a_refresh(
+async def test_a_login_written_by_another_program_replaces_a_refresh(
     timed_start: Start, timed_sandbox: Sandbox
 ) -> None:
     """Scenario 6: the file has newer tokens of the same account."""
@@ -168,10 +168,10 @@ async def test_a_login_that_another_wrote_is_taken_instead_of_a_refresh(
     assert read_login(daemon.store) == newer
 
 
-async def test_a_refresh_never_goes_on_with_another_account(
+async def test_a_refresh_never_uses_another_account(
     timed_start: Start, timed_sandbox: Sandbox, hand: HandClock
 ) -> None:
-    """Scenario 7: the token has ended, and the file is somebody else's by now."""
+    """Scenario 7: the token has expired, and the file now has another account."""
     daemon = await near_expiry(timed_start, timed_sandbox, hand, 3000)
     hand.seconds += 3001
     other = timed_sandbox.auth_document("other-account")
@@ -183,10 +183,10 @@ async def test_a_refresh_never_goes_on_with_another_account(
     assert read_login(daemon.store) == other
 
 
-async def test_the_tokens_own_end_counts_and_not_the_files_age(
+async def test_the_expiry_of_the_token_counts_and_not_the_age_of_the_file(
     start: Start, sandbox: Sandbox
 ) -> None:
-    """Scenario 8: an hour to go, though the last refresh was nine days ago."""
+    """Scenario 8: an hour is left, though the last refresh was nine days ago."""
     login = {**sandbox.auth_document(), "last_refresh": "2026-01-01T00:00:00Z"}
     daemon = await start(login=login)
     assert (await daemon.client.send()).status == 200
@@ -194,10 +194,10 @@ async def test_the_tokens_own_end_counts_and_not_the_files_age(
     assert read_login(daemon.store) == login
 
 
-async def test_a_token_past_its_end_is_refreshed_before_anything_is_sent(
+async def test_an_expired_token_is_refreshed_before_anything_is_sent(
     timed_start: Start, timed_sandbox: Sandbox, hand: HandClock
 ) -> None:
-    """Scenario 9: it ended an hour ago."""
+    """Scenario 9: it expired an hour ago."""
     daemon = await near_expiry(timed_start, timed_sandbox, hand, -3600)
     reply = await daemon.client.send()
     assert (reply.status, reply.recovery) == (200, None)
@@ -208,11 +208,11 @@ async def test_a_token_past_its_end_is_refreshed_before_anything_is_sent(
 
 
 @pytest.mark.parametrize("endpoint", ["well", "refusing"])
-async def test_a_login_that_grew_too_old_gives_way_to_the_files(
+async def test_a_stale_login_is_replaced_by_the_file(
     timed_start: Start, timed_sandbox: Sandbox, hand: HandClock, endpoint: str
 ) -> None:
     """Scenarios 10 and 11: an opaque token counts for eight days; the file has a newer
-    one, so the old refresh token is not spent, whatever the authority would say to it.
+    one, so the old refresh token is not spent, whatever the authority would respond.
     """
     if endpoint == "refusing":
         fault = AuthorityFault("refuse", code="refresh_token_expired")
@@ -234,11 +234,12 @@ async def test_a_login_that_grew_too_old_gives_way_to_the_files(
     assert read_login(daemon.store) == newer
 
 
-async def test_an_expired_login_says_so_and_serves_as_long_as_its_token_lives(
+async def test_a_rejected_login_serves_until_its_token_expires(
     timed_start: Start, timed_sandbox: Sandbox, hand: HandClock
 ) -> None:
-    """Scenario 12: refused for good, inside the window. The old token is served to its
-    end; then, better than Codex, nothing dead is sent, and the 401 says what to do.
+    """Scenario 12: rejected for good, inside the window. The old token is used until it
+    expires; then, better than Codex, no expired token is sent, and the 401 names the
+    remedy.
     """
     timed_sandbox.tokens.access_lifetime_seconds = 3600
     login = timed_sandbox.auth_document()
@@ -259,11 +260,11 @@ async def test_an_expired_login_says_so_and_serves_as_long_as_its_token_lives(
 
 
 @pytest.mark.parametrize("status", [401, 400])
-async def test_a_refusal_for_good_is_asked_for_once_until_the_file_changes(
+async def test_a_terminal_failure_is_remembered_until_the_file_changes(
     start: Start, sandbox: Sandbox, status: int
 ) -> None:
-    """Scenarios 13 to 15: the same failure for whoever asks, by one call; a new login in
-    the file then needs none.
+    """Scenarios 13 to 15: every request gets the same failure, from one call; a new
+    login in the file then needs none.
     """
     daemon = await start()
     fault = AuthorityFault("refuse", code="refresh_token_reused", status=status)
@@ -281,11 +282,11 @@ async def test_a_refusal_for_good_is_asked_for_once_until_the_file_changes(
     assert read_login(daemon.store) == newer
 
 
-async def test_a_failing_authority_costs_the_request_and_not_the_login(
+async def test_a_failing_authority_does_not_end_the_login(
     timed_start: Start, timed_sandbox: Sandbox, hand: HandClock
 ) -> None:
-    """Scenario 16: a 500 passes. Better than Codex: the response says when to try again,
-    and until then the authority is left alone.
+    """Scenario 16: a 500 is transient. Better than Codex: the response has a Retry-
+    After, and the authority is not called before that.
     """
     daemon = await timed_start()
     login = read_login(daemon.store)
@@ -307,8 +308,8 @@ async def test_a_failing_authority_costs_the_request_and_not_the_login(
 async def test_a_recovery_reloads_and_then_refreshes(
     timed_start: Start, timed_sandbox: Sandbox
 ) -> None:
-    """Scenario 17: the file's newer login is tried first; as it is dead too, it is the one
-    that is refreshed. Three sends, three different tokens.
+    """Scenario 17: the newer login in the file is tried first; it is rejected too, so
+    it is the one that is refreshed. Three sends with three different tokens.
     """
     daemon = await timed_start()
     newer = timed_sandbox.auth_document()
@@ -326,7 +327,7 @@ async def test_a_recovery_reloads_and_then_refreshes(
 async def test_a_recovery_stops_at_another_account(
     timed_start: Start, timed_sandbox: Sandbox
 ) -> None:
-    """Scenario 18: refused, and the file is somebody else's."""
+    """Scenario 18: a 401, and the file has another account."""
     daemon = await timed_start()
     timed_sandbox.revoke_access_tokens()
     other = timed_sandbox.auth_document("other-account")
@@ -339,9 +340,9 @@ async def test_a_recovery_stops_at_another_account(
     assert read_login(daemon.store) == other
 
 
-async def test_an_api_key_is_no_login(start: Start, sandbox: Sandbox) -> None:
-    """Scenario 19: there is nothing to recover with, and nothing is sent. The reason is
-    said, the key is not, and the file stays as it is.
+async def test_an_api_key_is_not_a_login(start: Start, sandbox: Sandbox) -> None:
+    """Scenario 19: there is nothing to recover with, so nothing is sent. The message
+    has the reason and not the key, and the file is not changed.
     """
     daemon = await start(login={"OPENAI_API_KEY": "sk-made-up-for-this-test-only"})
     before = daemon.store.read_bytes()
@@ -353,13 +354,13 @@ async def test_an_api_key_is_no_login(start: Start, sandbox: Sandbox) -> None:
     assert (sandbox.upstream.requests, sandbox.authority.calls) == (0, 0)
 
 
-# Beyond Codex's suite: what closed pull requests and forks of it asked for.
+# Not in Codex's suite: requests of closed pull requests, and of forks.
 
 
-async def test_a_refresh_that_is_due_looks_at_the_file_first(
+async def test_a_due_refresh_reads_the_file_first(
     timed_start: Start, timed_sandbox: Sandbox, hand: HandClock
 ) -> None:
-    """Newer tokens in the file are used before the ones held are spent."""
+    """Newer tokens in the file are used before the current ones are spent."""
     daemon = await near_expiry(timed_start, timed_sandbox, hand, 1000)
     hand.seconds += 900
     newer = timed_sandbox.auth_document()
@@ -373,7 +374,7 @@ async def test_a_refresh_that_is_due_looks_at_the_file_first(
 async def test_a_late_response_does_not_overwrite_another_account(
     start: Start, sandbox: Sandbox
 ) -> None:
-    """Somebody else signed in while the authority took its time: the file is theirs."""
+    """Another account signed in during the refresh: the file keeps it."""
     daemon = await start()
     sandbox.revoke_access_tokens()
     sandbox.authority.hold.close()
@@ -388,10 +389,10 @@ async def test_a_late_response_does_not_overwrite_another_account(
     assert sandbox.upstream.requests == 1
 
 
-async def test_another_person_of_the_same_account_is_another_account(
+async def test_another_member_of_the_workspace_is_another_account(
     timed_start: Start, timed_sandbox: Sandbox
 ) -> None:
-    """One workspace has many members; nobody goes on in another one's name."""
+    """A workspace has many members; no request is sent as another member."""
     daemon = await timed_start()
     timed_sandbox.revoke_access_tokens()
     other = timed_sandbox.auth_document()
@@ -409,23 +410,23 @@ async def test_another_person_of_the_same_account_is_another_account(
     assert timed_sandbox.upstream.requests == 1
 
 
-async def test_a_login_without_an_account_takes_up_one_that_has_it(
+async def test_a_login_without_an_account_accepts_one_with_it(
     timed_start: Start, timed_sandbox: Sandbox, hand: HandClock
 ) -> None:
-    """An older file names no account; the same login, written anew, does."""
+    """An older file has no account; the same login, written anew, has one."""
     old = opaque_login("made-up-refresh-1", signed_in_at=hand.now(), account_id=None)
     daemon = await timed_start(login=old)
     newer = timed_sandbox.auth_document()
     write_login(daemon.store, newer)
-    reply = await daemon.client.send()  # the opaque one is unknown upstream
+    reply = await daemon.client.send()  # the upstream does not know the opaque token
     assert (reply.status, reply.recovery) == (200, "reload")
     assert timed_sandbox.authority.calls == 0
 
 
-async def test_a_login_that_names_nobody_is_refreshed_all_the_same(
+async def test_a_login_without_identity_claims_is_refreshed(
     timed_start: Start, timed_sandbox: Sandbox, hand: HandClock
 ) -> None:
-    """Claims guard against somebody else's login; their absence proves nothing."""
+    """Claims protect from another account's login; their absence proves nothing."""
     grant = timed_sandbox.tokens.sign_in(Account("acct-sandbox-1"))
     old = opaque_login(grant.refresh_token, signed_in_at=hand.now(), account_id=None)
     daemon = await timed_start(login=old)
@@ -435,11 +436,11 @@ async def test_a_login_that_names_nobody_is_refreshed_all_the_same(
 
 
 @pytest.mark.parametrize("account_id", ["acct-sandbox-1", None])
-async def test_a_reuse_is_forgiven_when_the_winner_has_written(
+async def test_a_reused_token_is_no_failure_if_the_file_has_its_successor(
     start: Start, sandbox: Sandbox, account_id: str | None
 ) -> None:
-    """Another program spent the token: its login is in the file by the time that the
-    authority says so. Better than Codex: found within the same request.
+    """Another program spent the token: its login is in the file when the authority's
+    error arrives. Better than Codex: it is found within the same request.
     """
     grant = sandbox.tokens.sign_in(Account("acct-sandbox-1"))
     login = opaque_login(
@@ -459,10 +460,10 @@ async def test_a_reuse_is_forgiven_when_the_winner_has_written(
     assert read_login(daemon.store) == winner
 
 
-async def test_a_reuse_without_a_winner_stays_a_sign_in(
+async def test_a_reused_token_without_a_successor_needs_a_sign_in(
     start: Start, sandbox: Sandbox
 ) -> None:
-    """The file is as it was after a second's wait: a person has to act."""
+    """The file is unchanged after a second: a person has to sign in."""
     daemon = await start()
     before = daemon.store.read_bytes()
     sandbox.tokens.rotate(tokens_of(read_login(daemon.store))["refresh_token"])
@@ -476,7 +477,9 @@ async def test_a_reuse_without_a_winner_stays_a_sign_in(
 async def test_two_owners_of_one_file_refresh_once(
     start: Start, sandbox: Sandbox
 ) -> None:
-    """Two daemons, one store, an authority that takes 100 ms: both end with the same."""
+    """Two daemons, one store, an authority that takes 100 ms: both end with the same
+    login.
+    """
     one = await start()
     two = await start(login=None, folder=one.store.parent / "two", store=one.store)
     sandbox.authority.fault(AuthorityFault("delay", delay_seconds=0.1))
@@ -493,10 +496,10 @@ async def test_two_owners_of_one_file_refresh_once(
     assert len(set(bearers(sandbox))) == 2
 
 
-async def test_two_owners_of_one_dead_login_ask_once(
+async def test_two_owners_of_one_dead_login_call_the_authority_once(
     start: Start, sandbox: Sandbox
 ) -> None:
-    """The refusal is noted beside the file, so the second need not hear it itself."""
+    """The failure is recorded beside the file, so the second daemon need not call."""
     one = await start()
     two = await start(login=None, folder=one.store.parent / "two", store=one.store)
     fault = AuthorityFault("refuse", code="refresh_token_invalidated", status=400)
@@ -508,11 +511,11 @@ async def test_two_owners_of_one_dead_login_ask_once(
     assert sandbox.authority.calls == 1
 
 
-async def test_a_dead_login_never_goes_on_with_another_profiles(
+async def test_a_dead_login_never_uses_the_login_of_another_profile(
     start: Start, sandbox: Sandbox
 ) -> None:
-    """A fork falls back to whatever other account it knows. Here each request is
-    answered by its own account or not at all.
+    """A fork of Codex falls back to any other account. Here each request uses its own
+    account or fails.
     """
     daemon = await start(profiles="work")
     work = daemon.settings.profile("work").store

@@ -1,6 +1,7 @@
-"""A login that is over: one clear 401, one call, and service again once the file changes.
+"""A login that has ended: one clear 401, one call, and service again once the file
+changes.
 
-The path is that of a 401, with an authority, or a store, that says no for good.
+The path is that of a 401, with an authority, or a store, whose failure is final.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ End = Callable[[Sandbox, Daemon], None]
 
 
 def expire(sandbox: Sandbox, _: Daemon) -> None:
-    """Let the refresh token grow too old."""
+    """Let the refresh token become too old."""
     sandbox.tokens.expire_refresh_tokens()
 
 
@@ -44,18 +45,18 @@ def sign_out_elsewhere(sandbox: Sandbox, _: Daemon) -> None:
     sandbox.tokens.revoke_refresh_tokens()
 
 
-def refuse_otherwise(sandbox: Sandbox, _: Daemon) -> None:
-    """Let the authority say no in words that nobody knows."""
+def reject_with_unknown_code(sandbox: Sandbox, _: Daemon) -> None:
+    """Let the authority reject it with an unknown error code."""
     sandbox.authority.fault(AuthorityFault("answer", status=401, body="{}"))
 
 
-def refuse_plainly(sandbox: Sandbox, _: Daemon) -> None:
-    """Let the authority say no in OAuth's own words, without a subtype."""
+def reject_with_invalid_grant(sandbox: Sandbox, _: Daemon) -> None:
+    """Let the authority reject it with OAuth's own error code."""
     sandbox.authority.fault(AuthorityFault("refuse", code="invalid_grant"))
 
 
-def patient(hand: HandClock) -> Clock:
-    """Return the clock moved by hand, by which pauses shorter than a tick take no time."""
+def patient_clock(hand: HandClock) -> Clock:
+    """Return the test's clock, on which pauses shorter than a tick take no time."""
 
     async def sleep(seconds: float) -> None:
         await (hand.sleep(seconds) if seconds >= 1 else asyncio.sleep(0))
@@ -64,7 +65,9 @@ def patient(hand: HandClock) -> Clock:
 
 
 async def two_seconds(hand: HandClock) -> None:
-    """Let as much time pass, and upkeep look at the file as often as it does then."""
+    """Let two seconds pass, with as many reads of the file as the background loop does
+    then.
+    """
     for _ in range(2):
         await hand.wait_for_sleepers(2)
         hand.advance(1)
@@ -72,7 +75,7 @@ async def two_seconds(hand: HandClock) -> None:
 
 
 def is_clear(reply: Reply, code: str) -> bool:
-    """Say whether a response is a 401 of bearerd that an agent does not try again."""
+    """Return True if a response is a 401 of bearerd that an agent does not retry."""
     error = json.loads(reply.body)["error"]
     return (
         (reply.status, reply.code, error["code"]) == (401, code, code)
@@ -88,11 +91,11 @@ def is_clear(reply: Reply, code: str) -> bool:
         (expire, "expired", "has expired"),
         (spend_elsewhere, "reused", "already used"),
         (sign_out_elsewhere, "revoked", "was revoked"),
-        (refuse_otherwise, "other", "refuses this login for good"),
-        (refuse_plainly, "other", "refuses this login for good"),
+        (reject_with_unknown_code, "other", "refuses this login for good"),
+        (reject_with_invalid_grant, "other", "refuses this login for good"),
     ],
 )
-async def test_a_refusal_for_good_is_one_clear_401_until_the_file_changes(
+async def test_a_terminal_failure_is_one_clear_401_until_the_file_changes(
     timed_start: Start,
     timed_sandbox: Sandbox,
     hand: HandClock,
@@ -101,10 +104,10 @@ async def test_a_refusal_for_good_is_one_clear_401_until_the_file_changes(
     reason: str,
     said: str,
 ) -> None:
-    """The reason, the command that mends it, one call, one announcement; the file stays
-    as it was, and a new login in it brings service back within 2 s.
+    """The reason, the remedy, one call, one event; the file is not changed, and a new
+    login in it restores service within 2 s.
     """
-    daemon = await timed_start(clock=patient(hand))
+    daemon = await timed_start(clock=patient_clock(hand))
     before = daemon.store.read_bytes()
     end(timed_sandbox, daemon)
     timed_sandbox.revoke_access_tokens()
@@ -134,7 +137,9 @@ async def test_a_refusal_for_good_is_one_clear_401_until_the_file_changes(
 async def test_a_dead_login_is_remembered_by_the_next_process(
     start: Start, sandbox: Sandbox
 ) -> None:
-    """The refusal stands beside the file: a restart spends no dead token again."""
+    """The failure is recorded beside the file: after a restart the dead token is not
+    spent again.
+    """
     daemon = await start()
     sandbox.tokens.revoke_refresh_tokens()
     sandbox.revoke_access_tokens()
@@ -145,10 +150,12 @@ async def test_a_dead_login_is_remembered_by_the_next_process(
     assert sandbox.authority.calls == 1
 
 
-async def test_another_account_in_the_file_is_one_clear_401_until_it_is_meant(
+async def test_another_account_in_the_file_is_one_clear_401_until_it_is_adopted(
     timed_start: Start, timed_sandbox: Sandbox, hand: HandClock
 ) -> None:
-    """Nothing goes out in another name; the old account's return restores service."""
+    """Nothing is sent for the other account; the return of the old account restores
+    service.
+    """
     daemon = await timed_start()
     mine = read_login(daemon.store)
     other = timed_sandbox.auth_document("acct-somebody-else")
@@ -170,10 +177,10 @@ async def test_another_account_in_the_file_is_one_clear_401_until_it_is_meant(
     assert (await daemon.client.send()).status == 200
 
 
-async def test_another_account_is_taken_up_once_it_is_adopted(
+async def test_an_adopted_account_is_served(
     timed_start: Start, timed_sandbox: Sandbox, hand: HandClock
 ) -> None:
-    """`bearerd adopt` says that the change is meant; a daemon that runs goes on with it."""
+    """`bearerd adopt` confirms the change; a running daemon then uses the account."""
     daemon = await timed_start()
     write_login(daemon.store, timed_sandbox.auth_document("acct-somebody-else"))
     await two_seconds(hand)
@@ -193,7 +200,7 @@ async def test_another_account_is_taken_up_once_it_is_adopted(
 async def test_no_file_is_one_clear_401_until_there_is_one(
     timed_start: Start, timed_sandbox: Sandbox, hand: HandClock
 ) -> None:
-    """The daemon runs and says what is missing; nothing is asked of anybody."""
+    """The daemon runs and reports what is missing; neither server is called."""
     daemon = await timed_start(login=None)
     replies = await daemon.client.many(20)
     assert all(is_clear(reply, "login_required") for reply in replies)
@@ -216,11 +223,13 @@ async def test_no_file_is_one_clear_401_until_there_is_one(
 async def test_a_sign_out_is_noticed_and_not_undone(
     timed_start: Start, timed_sandbox: Sandbox, hand: HandClock
 ) -> None:
-    """Whoever removes the file has signed out: no token of it is used any more."""
-    daemon = await timed_start(clock=patient(hand))
+    """A removed file is a sign-out: none of its tokens is used any more."""
+    daemon = await timed_start(clock=patient_clock(hand))
     assert (await daemon.client.send()).status == 200
     daemon.store.unlink()
-    await two_seconds(hand)  # gone for one look may be a writer at work
+    await two_seconds(
+        hand
+    )  # a file missing at one read may be in the middle of a write
     (needed,) = daemon.announced(LoginNeeded)
     assert needed.reason == "missing"
     assert is_clear(await daemon.client.send(), "login_required")
@@ -231,7 +240,7 @@ async def test_a_sign_out_is_noticed_and_not_undone(
 async def test_a_sign_out_during_the_refresh_is_not_undone(
     start: Start, sandbox: Sandbox
 ) -> None:
-    """The late response finds no file, and makes none."""
+    """The late response finds no file, and creates none."""
     daemon = await start()
     sandbox.revoke_access_tokens()
     sandbox.authority.hold.close()
@@ -245,10 +254,10 @@ async def test_a_sign_out_during_the_refresh_is_not_undone(
 
 
 @pytest.mark.parametrize("content", [b"", b'{"tokens": {"acc', b"[]", b"\xff\xfe"])
-async def test_a_broken_file_is_one_clear_401_until_it_is_whole(
+async def test_an_invalid_file_is_one_clear_401_until_it_is_valid(
     start: Start, sandbox: Sandbox, tmp_path: Path, content: bytes
 ) -> None:
-    """At the start there is nothing to go on with; what is wrong is said, not quoted."""
+    """At start there is no other login; the message names the fault and quotes nothing."""
     store = tmp_path / "auth.json"
     store.write_bytes(content)
     daemon = await start(login=None)
@@ -263,10 +272,12 @@ async def test_a_broken_file_is_one_clear_401_until_it_is_whole(
     assert sandbox.authority.calls == 0
 
 
-async def test_a_file_broken_meanwhile_costs_nothing(
+async def test_a_file_that_becomes_invalid_changes_nothing(
     start: Start, sandbox: Sandbox
 ) -> None:
-    """What is held goes on, for a foreign writer may be at work; his login is taken."""
+    """The current login is kept, because another program may be writing; its new login
+    is used.
+    """
     daemon = await start()
     daemon.store.write_text('{"tokens": {"acc')
     replies = await daemon.client.many(5)

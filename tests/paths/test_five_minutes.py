@@ -1,6 +1,7 @@
-"""Five minutes of trouble beside good service, by a clock moved by hand: a request a second.
+"""Five minutes of failures beside good service, on the test's clock: a request a
+second.
 
-Whose 401 it is shows over time: the token's is mended, a resource's is delivered.
+Over time it shows whose a 401 is: the token's is recovered, a resource's is delivered.
 """
 
 from __future__ import annotations
@@ -22,19 +23,20 @@ ABOUT_THE_TOKEN = json.dumps({"error": {"code": "token_invalidated"}})
 ABOUT_THE_RESOURCE = json.dumps({"error": {"code": "no_seat", "message": "No seat."}})
 
 
-def refuse(sandbox: Sandbox, body: str, path: str | None = None) -> None:
-    """Have the upstream, or one path of it, answer 401 from now on."""
+def reject_with_401(sandbox: Sandbox, body: str, path: str | None = None) -> None:
+    """Have the upstream, or one path of it, respond 401 from now on."""
     sandbox.upstream.fault(UpstreamFault("answer", status=401, body=body, path=path))
 
 
-async def test_an_upstream_that_refuses_everything_sees_each_call_that_is_allowed(
+async def test_an_upstream_that_rejects_everything_uses_the_whole_budget(
     timed_start: Start, timed_sandbox: Sandbox, hand: HandClock
 ) -> None:
-    """Two paths, asked again each second. Nearly all of the budget is used, since each
-    refresh might have been the one that helps; when the upstream is well, so are we.
+    """Two paths, requested each second. Nearly all of the budget is used, because each
+    refresh could be the one that helps; when the upstream recovers, so does the
+    service.
     """
     daemon = await timed_start()
-    refuse(timed_sandbox, ABOUT_THE_TOKEN)
+    reject_with_401(timed_sandbox, ABOUT_THE_TOKEN)
     marks: Counter[str | None] = Counter()
     for _ in range(SECONDS):
         for path in ("/v1/responses", "/v1/models"):
@@ -57,18 +59,18 @@ async def test_an_upstream_that_refuses_everything_sees_each_call_that_is_allowe
     [(ABOUT_THE_RESOURCE, 0), (ABOUT_THE_TOKEN, 2)],
     ids=["names the resource", "names the token"],
 )
-async def test_a_path_that_refuses_for_ever_is_soon_known(
+async def test_a_path_that_always_rejects_is_soon_known(
     timed_start: Start,
     timed_sandbox: Sandbox,
     hand: HandClock,
     body: str,
     most_calls: int,
 ) -> None:
-    """The other path is served all the time. One that blames the token is believed at
-    first, and no more once it has refused a token fresh from the authority.
+    """The other path is served all the time. A 401 that blames the token is recovered
+    at first, and no longer once the path has rejected a token fresh from the authority.
     """
     daemon = await timed_start()
-    refuse(timed_sandbox, body, "codex/troubled")
+    reject_with_401(timed_sandbox, body, "codex/troubled")
     for _ in range(SECONDS):
         good = await daemon.client.get(MODELS)
         assert (good.status, good.recovery) == (200, None)
@@ -80,14 +82,14 @@ async def test_a_path_that_refuses_for_ever_is_soon_known(
 
 
 @pytest.mark.parametrize("body", [ABOUT_THE_RESOURCE, ABOUT_THE_TOKEN])
-async def test_a_path_that_refuses_does_not_hide_a_token_that_died(
+async def test_a_path_that_rejects_does_not_hide_a_revoked_token(
     timed_start: Start, timed_sandbox: Sandbox, hand: HandClock, body: str
 ) -> None:
-    """It refuses for reasons of its own when the token is revoked: the others recover all
-    the same, by one refresh.
+    """It rejects for reasons of its own when the token is revoked: the others recover
+    all the same, with one refresh.
     """
     daemon = await timed_start()
-    refuse(timed_sandbox, body, "codex/troubled")
+    reject_with_401(timed_sandbox, body, "codex/troubled")
     for _ in range(20):
         assert (await daemon.client.get(MODELS)).status == 200
         assert (await daemon.client.get(TROUBLED)).status == 401
@@ -101,10 +103,10 @@ async def test_a_path_that_refuses_does_not_hide_a_token_that_died(
     assert timed_sandbox.authority.reused == 0
 
 
-async def test_tokens_that_live_five_seconds_do_where_the_budget_allows(
+async def test_tokens_that_live_five_seconds_work_if_the_budget_allows(
     timed_start: Start, timed_sandbox: Sandbox, hand: HandClock
 ) -> None:
-    """With a call a second allowed nobody is turned away, none waits, and no call is
+    """With one call per second no request is rejected, none waits, and no call is
     wasted: a token of five seconds is renewed in its last one.
     """
     timed_sandbox.tokens.access_lifetime_seconds = 5

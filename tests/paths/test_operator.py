@@ -1,6 +1,6 @@
 """What an operator sees: metrics, status, log, and commands beside a running daemon.
 
-All by events from the same deeds: the figures here must agree with what clients got.
+All come from the same events, so the figures must agree with what clients got.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ async def samples_of(daemon: Daemon) -> Samples:
 
 
 def labelled(**labels: str) -> frozenset[tuple[str, str]]:
-    """Return labels as `Samples` has them."""
+    """Return labels in the form that `Samples` has."""
     return frozenset(labels.items())
 
 
@@ -72,7 +72,7 @@ async def status_of(daemon: Daemon) -> dict[str, Any]:
     return document
 
 
-async def test_the_metrics_tell_of_a_recovery(start: Start, sandbox: Sandbox) -> None:
+async def test_the_metrics_show_a_recovery(start: Start, sandbox: Sandbox) -> None:
     """Every family of the contract, with its labels and the right counts."""
     daemon = await start()
     for _ in range(3):
@@ -115,7 +115,7 @@ async def test_the_metrics_tell_of_a_recovery(start: Start, sandbox: Sandbox) ->
 async def test_the_metrics_are_those_of_the_contract(
     start: Start, sandbox: Sandbox
 ) -> None:
-    """No name more, none less; labels as promised."""
+    """The names of the contract and no others, with its labels."""
     daemon = await start()
     sandbox.revoke_access_tokens()
     await daemon.client.send()
@@ -148,8 +148,8 @@ async def test_a_stream_is_counted_while_it_runs(
     assert sum(found["bearerd_requests_total"].values()) == 1
 
 
-async def test_a_dead_login_shows(start: Start, sandbox: Sandbox) -> None:
-    """In the metrics, and in the status with the sentence that clients get."""
+async def test_a_dead_login_is_shown(start: Start, sandbox: Sandbox) -> None:
+    """In the metrics, and in the status with the message that clients get."""
     daemon = await start()
     sandbox.authority.fault(AuthorityFault("refuse"))
     sandbox.revoke_access_tokens()
@@ -166,7 +166,7 @@ async def test_a_dead_login_shows(start: Start, sandbox: Sandbox) -> None:
     assert profile["message"] == reply.message
 
 
-async def test_the_status_has_what_a_person_asks_for(
+async def test_the_status_shows_account_expiry_and_generation(
     start: Start, sandbox: Sandbox
 ) -> None:
     """Which account, until when, which generation, since when; and no token."""
@@ -190,7 +190,7 @@ async def test_the_status_has_what_a_person_asks_for(
 async def test_the_log_has_a_line_for_each_refresh_and_recovery(
     launch: Launch, sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    """JSON on stderr, at the level that is the default, with all that is promised."""
+    """JSON on stderr, at the default level, with every field of the contract."""
     write_login(tmp_path / "auth.json", sandbox.auth_document())
     daemon = await launch(log_level="info")
     sandbox.revoke_access_tokens()
@@ -199,7 +199,7 @@ async def test_the_log_has_a_line_for_each_refresh_and_recovery(
     sandbox.revoke_access_tokens()
     assert (await daemon.client.send()).status == 401
     refreshed = await daemon.wait_for("credential.refreshed")
-    assert said(refreshed) == {
+    assert without_times(refreshed) == {
         "level": "info",
         "profile": "default",
         "trigger": "refused",
@@ -207,7 +207,7 @@ async def test_the_log_has_a_line_for_each_refresh_and_recovery(
         "generation": 2,
     }
     failed = await daemon.wait_for("refresh.failed")
-    assert said(failed) == {
+    assert without_times(failed) == {
         "level": "warning",
         "profile": "default",
         "trigger": "refused",
@@ -219,9 +219,9 @@ async def test_the_log_has_a_line_for_each_refresh_and_recovery(
     assert (needed["level"], needed["reason"]) == ("error", "revoked")
     assert "bearerd login" in needed["message"]
     lost = await daemon.wait_for("recovery.finished", outcome="login_required")
-    assert said(lost)["level"] == "warning"
+    assert without_times(lost)["level"] == "warning"
     recovered = await daemon.wait_for("recovery.finished", outcome="recovered")
-    assert said(recovered) == {
+    assert without_times(recovered) == {
         "level": "info",
         "profile": "default",
         "path": "refresh",
@@ -234,15 +234,15 @@ async def test_the_log_has_a_line_for_each_refresh_and_recovery(
     assert all("said" not in line for line in daemon.lines)  # every line is JSON
 
 
-def said(line: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a line of the log without its times, after a look at those."""
+def without_times(line: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a line of the log without its times, after a check of those."""
     assert line["timestamp"].endswith("+00:00")
     assert 0 <= line["duration_seconds"] < 20
     times = {"timestamp", "event", "duration_seconds", "expires_at"}
     return {name: value for name, value in line.items() if name not in times}
 
 
-async def test_status_asks_the_running_daemon(
+async def test_status_shows_the_running_daemon(
     launch: Launch, sandbox: Sandbox, tmp_path: Path
 ) -> None:
     """`--json --check`: 0 while all is well, 3 once a person has to sign in."""
@@ -304,7 +304,7 @@ async def test_token_and_daemon_share_one_refresh(
 
 
 @pytest.fixture
-async def two(start: Start, sandbox: Sandbox, tmp_path: Path) -> Daemon:
+async def two_profiles(start: Start, sandbox: Sandbox, tmp_path: Path) -> Daemon:
     """A daemon with the profiles `default` and `work`, each with its own account."""
     work = tmp_path / "profiles" / "work" / "auth.json"
     write_login(work, sandbox.auth_document("acct-work"))
@@ -312,19 +312,19 @@ async def two(start: Start, sandbox: Sandbox, tmp_path: Path) -> Daemon:
 
 
 async def test_a_key_is_bound_to_its_profile(
-    two: Daemon, sandbox: Sandbox, canary: Canary
+    two_profiles: Daemon, sandbox: Sandbox, canary: Canary
 ) -> None:
-    """It needs no path to get there, and no path leads it elsewhere."""
-    keys = two.settings.keys_file
+    """It needs no path for that, and no path leads to another profile."""
+    keys = two_profiles.settings.keys_file
     done = await run_in_process(
         keys.parent,
         *("key", "create", "worker", "--profile", "work"),
-        settings={"store": two.store, "profiles": "work"},
+        settings={"store": two_profiles.store, "profiles": "work"},
     )
     worker = done.stdout.strip()
     canary.knows("the worker's key", worker)
     models = "/backend-api/codex/models"
-    async with Client(two.client.base_url, worker, canary) as client:
+    async with Client(two_profiles.client.base_url, worker, canary) as client:
         for path in (models, "/v1/models", f"/profiles/work{models}"):
             assert (await client.get(path)).status == 200
             record = sandbox.upstream.records[-1]
@@ -334,37 +334,39 @@ async def test_a_key_is_bound_to_its_profile(
         assert (refused.status, refused.code) == (403, "target_forbidden")
         assert "work" in refused.message
     for path in (models, f"/profiles/default{models}"):
-        assert (await two.client.get(path)).status == 200
+        assert (await two_profiles.client.get(path)).status == 200
         record = sandbox.upstream.records[-1]
         assert record.header(b"chatgpt-account-id") == [b"acct-sandbox-1"]
     for name in ("work", "nobody"):
-        refused = await two.client.get(f"/profiles/{name}{models}")
+        refused = await two_profiles.client.get(f"/profiles/{name}{models}")
         assert (refused.status, refused.code) == (403, "target_forbidden")
     assert sandbox.upstream.requests == 5
 
 
-async def test_profiles_recover_by_themselves(two: Daemon, sandbox: Sandbox) -> None:
-    """One refresh each, into its own file; a dead login stops one of them only."""
-    stores = {name: one.store for name, one in two.settings.profiles.items()}
+async def test_profiles_recover_independently(
+    two_profiles: Daemon, sandbox: Sandbox
+) -> None:
+    """One refresh each, into its own file; a dead login stops its own profile only."""
+    stores = {name: one.store for name, one in two_profiles.settings.profiles.items()}
     before = {name: read_login(path) for name, path in stores.items()}
     sandbox.revoke_access_tokens()
-    assert (await two.client.send()).recovery == "refresh"
+    assert (await two_profiles.client.send()).recovery == "refresh"
     assert read_login(stores["default"]) != before["default"]
     assert read_login(stores["work"]) == before["work"]
-    (recovery,) = two.announced(RecoveryFinished)
+    (recovery,) = two_profiles.announced(RecoveryFinished)
     assert recovery.profile == "default"
     stores["work"].unlink()
-    loaded = {event.profile for event in two.announced(CredentialLoaded)}
+    loaded = {event.profile for event in two_profiles.announced(CredentialLoaded)}
     assert loaded == {"default", "work"}
     states: set[tuple[str, str]] = set()
     async with asyncio.timeout(10):
         while ("work", "login_required") not in states:
-            profiles = (await status_of(two))["profiles"]
+            profiles = (await status_of(two_profiles))["profiles"]
             states = {(one["profile"], one["state"]) for one in profiles}
     assert ("default", "ready") in states
-    assert (await two.admin("/readyz"))[0] == 200
-    assert (await two.client.send()).status == 200
-    found = await samples_of(two)
+    assert (await two_profiles.admin("/readyz"))[0] == 200
+    assert (await two_profiles.client.send()).status == 200
+    found = await samples_of(two_profiles)
     assert found["bearerd_login_required"] == {
         labelled(profile="default"): 0,
         labelled(profile="work"): 1,

@@ -1,5 +1,6 @@
-"""What a response says of its recovery: `x-bearerd-recovery`, `x-bearerd-error`, and
-nothing else beside what the upstream said.
+"""The fields that describe a recovery: `x-bearerd-recovery` and `x-bearerd-error`.
+
+Everything else of a response is the upstream's.
 """
 
 from __future__ import annotations
@@ -20,34 +21,34 @@ OURS = ("x-bearerd-recovery", "x-bearerd-error")
 
 
 def marks(reply: Reply) -> tuple[str | None, str | None]:
-    """Return what bearerd said of a response."""
+    """Return the fields that bearerd added to a response."""
     return reply.recovery, reply.code
 
 
 def fields(reply: Reply) -> Iterator[tuple[str, str]]:
-    """Give the upstream's fields; the date is its own each second."""
+    """Return the upstream's fields; the date, which has seconds, is left out."""
     for name, value in reply.headers.items():
         if name.lower() not in (*OURS, "date"):
             yield name, value
 
 
 def plain(_: Sandbox, __: Daemon) -> None:
-    """Nothing happens."""
+    """Change nothing."""
 
 
 def another_login(sandbox: Sandbox, daemon: Daemon) -> None:
-    """The token is dead, and the file has another."""
+    """Revoke the token, and put another login into the file."""
     sandbox.revoke_access_tokens()
     write_login(daemon.store, sandbox.auth_document())
 
 
 def revoked(sandbox: Sandbox, _: Daemon) -> None:
-    """The token is dead."""
+    """Revoke the token."""
     sandbox.revoke_access_tokens()
 
 
 def both_revoked(sandbox: Sandbox, daemon: Daemon) -> None:
-    """The token is dead, and so is the one in the file."""
+    """Revoke the token, and the one in the file."""
     write_login(daemon.store, sandbox.auth_document())
     sandbox.revoke_access_tokens()
 
@@ -61,14 +62,16 @@ def both_revoked(sandbox: Sandbox, daemon: Daemon) -> None:
         (both_revoked, "reload, refresh", 3),
     ],
 )
-async def test_a_response_says_what_it_took_and_is_otherwise_the_upstreams(
+async def test_a_recovered_response_has_one_field_of_ours(
     timed_start: Start,
     timed_sandbox: Sandbox,
     happens: Happens,
     recovery: str | None,
     sends: int,
 ) -> None:
-    """Same bytes, same fields, in the same order: with one field of ours, or none."""
+    """The same bytes and the same fields in the same order, with one field of ours or
+    none.
+    """
     daemon = await timed_start()
     timed_sandbox.upstream.extra_headers.extend(
         [("x-first", "1"), ("X-Second", "2"), ("x-first", "3")]
@@ -85,8 +88,8 @@ async def test_a_response_says_what_it_took_and_is_otherwise_the_upstreams(
     assert announced == ([recovery] if recovery else [])
 
 
-async def test_a_body_is_sent_again_whole(start: Start, sandbox: Sandbox) -> None:
-    """The same bytes under another credential, and nothing else has changed."""
+async def test_a_body_is_replayed_complete(start: Start, sandbox: Sandbox) -> None:
+    """The same bytes with another credential, and nothing else has changed."""
     daemon = await start()
     sandbox.revoke_access_tokens()
     body = bytes(range(256)) * 64
@@ -101,10 +104,10 @@ async def test_a_body_is_sent_again_whole(start: Start, sandbox: Sandbox) -> Non
         assert one == other or one[0] == other[0] == b"Authorization"
 
 
-async def test_a_fresh_credential_that_is_refused_is_said_to_be_one(
+async def test_a_rejected_fresh_credential_is_marked(
     start: Start, sandbox: Sandbox
 ) -> None:
-    """The 401 is the upstream's own; the field tells that a refresh did not help."""
+    """The 401 is the upstream's own; the field shows that a refresh did not help."""
     daemon = await start()
     sandbox.upstream.fault(UpstreamFault("answer", status=401, body=REFUSED))
     reply = await daemon.client.send()
@@ -117,7 +120,7 @@ async def test_a_fresh_credential_that_is_refused_is_said_to_be_one(
 async def test_a_throttled_recovery_marks_the_upstreams_response(
     timed_start: Start, timed_sandbox: Sandbox, hand: HandClock
 ) -> None:
-    """What was found on the way is said beside it, and the mark goes with the trouble."""
+    """The steps before are named beside it, and later responses have no mark."""
     daemon = await timed_start(refresh_burst=1)
     await hand.wait_for_sleepers(2)
     timed_sandbox.revoke_access_tokens()
@@ -134,10 +137,12 @@ async def test_a_throttled_recovery_marks_the_upstreams_response(
     assert (timed_sandbox.authority.calls, timed_sandbox.authority.reused) == (2, 0)
 
 
-async def test_a_body_too_large_to_keep_marks_its_401_and_helps_the_next(
+async def test_a_body_too_large_to_replay_marks_its_401(
     start: Start, sandbox: Sandbox
 ) -> None:
-    """It cannot be sent again; the credential is renewed all the same."""
+    """It cannot be sent again; the credential is refreshed all the same, for the next
+    request.
+    """
     daemon = await start(replay_limit_bytes=1000)
     sandbox.revoke_access_tokens()
     reply = await daemon.client.send(ECHO, data=b"x" * 5000)
@@ -150,10 +155,10 @@ async def test_a_body_too_large_to_keep_marks_its_401_and_helps_the_next(
 
 
 @pytest.mark.parametrize("status", [200, 401, 500])
-async def test_only_bearerd_speaks_in_its_own_name(
+async def test_the_upstream_cannot_set_our_fields(
     start: Start, sandbox: Sandbox, status: int
 ) -> None:
-    """The upstream's fields of these names stay behind, whatever the response is."""
+    """The upstream's fields of these names are removed, whatever the response is."""
     daemon = await start()
     sandbox.upstream.extra_headers.extend(
         [("X-Bearerd-Error", "login_required"), ("x-bearerd-recovery", "reload")]
@@ -166,10 +171,10 @@ async def test_only_bearerd_speaks_in_its_own_name(
     assert (reply.status, *marks(reply)) == (status, None, None)
 
 
-async def test_a_response_of_ours_carries_nothing_of_the_refused_one(
+async def test_a_response_of_ours_has_nothing_of_the_upstreams_401(
     start: Start, sandbox: Sandbox
 ) -> None:
-    """The 401 that began it is gone: one error, one content type, nothing half said."""
+    """One error, one content type, and no field of the 401 that began the recovery."""
     daemon = await start()
     sandbox.upstream.extra_headers["x-first"] = "1"
     sandbox.authority.fault(AuthorityFault("answer", status=503, retry_after="7"))

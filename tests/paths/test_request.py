@@ -1,4 +1,6 @@
-"""A request: listener, gate, target, exchange, upstream, and the response back."""
+"""A request: listener, access policy, target, exchange, upstream, and the response
+back.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +14,10 @@ from bearerd.sandbox import Sandbox
 from tests.support import Start, read_login, tokens_of, write_login
 
 
-async def test_a_request_is_signed_and_its_response_comes_back(
+async def test_a_request_gets_the_credential_and_its_response_returns(
     start: Start, sandbox: Sandbox
 ) -> None:
-    """The upstream sees the login's bearer and account, and nothing of the key."""
+    """The upstream sees the login's token and account, and not the client key."""
     daemon = await start()
     reply = await daemon.client.send()
     assert reply.status == 200
@@ -48,18 +50,18 @@ async def test_a_request_is_signed_and_its_response_comes_back(
         ("/profiles/default/v1/models", "/backend-api/codex/models"),
     ],
 )
-async def test_every_base_url_leads_to_the_upstreams_own_paths(
+async def test_every_base_url_maps_to_the_upstreams_paths(
     start: Start, sandbox: Sandbox, asked: str, reached: str
 ) -> None:
-    """What lies below it, and the query, go on byte for byte."""
+    """The rest of the path and the query are forwarded byte for byte."""
     daemon = await start()
     await daemon.client.get(asked)
     (record,) = sandbox.upstream.records
     assert record.raw_path == reached
 
 
-async def test_a_body_goes_up_as_it_is(start: Start, sandbox: Sandbox) -> None:
-    """Counted and hashed at the other end."""
+async def test_a_body_is_forwarded_unchanged(start: Start, sandbox: Sandbox) -> None:
+    """Counted and hashed by the upstream."""
     daemon = await start()
     body = bytes(range(256)) * 1000
     reply = await daemon.client.send("/backend-api/echo", data=body)
@@ -81,14 +83,16 @@ async def test_a_body_goes_up_as_it_is(start: Start, sandbox: Sandbox) -> None:
         ("/", {}, (404, "not_found")),
     ],
 )
-async def test_who_may_not_pass_is_told_and_reaches_nobody(
+async def test_a_rejected_request_reaches_no_server(
     start: Start,
     sandbox: Sandbox,
     asked: str,
     headers: dict[str, str],
     told: tuple[int, str],
 ) -> None:
-    """By bearerd itself, in OpenAI's shape; no upstream, and no authority, is asked."""
+    """The error is bearerd's own, in OpenAI's shape; neither upstream nor authority is
+    called.
+    """
     daemon = await start(profiles="work")
     write_login(daemon.settings.profile("work").store, sandbox.auth_document("acct-w"))
     reply = await daemon.client.get(asked, headers=headers)

@@ -1,7 +1,9 @@
-"""From the start to the last byte: listeners, readiness, signals, and what lands.
+"""From the start to the last byte: listeners, readiness, signals, and a refresh under
+way.
 
 `tests/cli/test_serve.py` has what belongs to the command: the first key and its file,
-keys that come and go while it runs, the second and the third signal, and its exit codes.
+keys that are added and revoked while it runs, the second and the third signal, and its
+exit codes.
 """
 
 from __future__ import annotations
@@ -34,7 +36,7 @@ MODELS = "/backend-api/codex/models"
 
 
 async def read_events(response: aiohttp.ClientResponse, count: int) -> bytes:
-    """Return what came until *count* events were whole."""
+    """Return what was received until *count* events were complete."""
     got = b""
     async with asyncio.timeout(10):
         while got.count(b"\n\n") < count:
@@ -43,7 +45,7 @@ async def read_events(response: aiohttp.ClientResponse, count: int) -> bytes:
 
 
 async def over_unix(path: Path, key: str) -> int:
-    """Return the status of a request by a unix socket."""
+    """Return the status of a request over a unix socket."""
     connector = aiohttp.UnixConnector(path=str(path))
     headers = {"Authorization": f"Bearer {key}"}
     async with (
@@ -54,8 +56,8 @@ async def over_unix(path: Path, key: str) -> int:
         return response.status
 
 
-def has_landed(sandbox: Sandbox, store: Path) -> bool:
-    """Say whether the file holds what the authority gave, from one refresh."""
+def was_stored(sandbox: Sandbox, store: Path) -> bool:
+    """Return True if the file holds the response of the authority to one refresh."""
     stored = tokens_of(read_login(store))["access_token"]
     is_live = sandbox.tokens.introspect(stored).state == "live"
     return is_live and sandbox.authority.refreshes == 1
@@ -72,7 +74,7 @@ def store(tmp_path: Path, sandbox: Sandbox) -> Path:
 async def streaming(
     daemon: ServeProcess, sandbox: Sandbox
 ) -> asyncio.Task[tuple[int, bytes]]:
-    """Return the reading of a response of which two events are out, and no more."""
+    """Return the task that reads a response of which two events have arrived so far."""
     streams = sandbox.upstream.streams
     streams.hold_after_events = 2
     streams.hold.close()
@@ -90,7 +92,7 @@ async def streaming(
 
 
 async def test_without_a_login_it_lives_and_is_not_ready(start: Start) -> None:
-    """What is missing is said with its place and its remedy, on every page of health."""
+    """The missing file is named with its path and the remedy, on every health page."""
     daemon = await start(login=None)
     assert await daemon.admin("/livez") == (200, '{\n  "status": "ok"\n}\n')
     status, text = await daemon.admin("/readyz")
@@ -106,10 +108,10 @@ async def test_without_a_login_it_lives_and_is_not_ready(start: Start) -> None:
     assert "bearerd login" in reply.message
 
 
-async def test_a_broken_login_is_named_and_a_whole_one_heals_it(
+async def test_an_invalid_login_is_reported_until_it_is_valid(
     start: Start, sandbox: Sandbox
 ) -> None:
-    """It starts all the same, says what is wrong with the file, and touches nothing."""
+    """It starts all the same, reports the fault of the file, and does not change it."""
     daemon = await start(login={"tokens": "none"})
     content = daemon.store.read_bytes()
     status, text = await daemon.admin("/readyz")
@@ -123,8 +125,8 @@ async def test_a_broken_login_is_named_and_a_whole_one_heals_it(
     assert (await daemon.admin("/readyz"))[0] == 200
 
 
-async def test_it_is_ready_as_soon_as_it_says_that_it_listens(start: Start) -> None:
-    """With a login nothing has to be waited for after the first word."""
+async def test_it_is_ready_as_soon_as_it_listens(start: Start) -> None:
+    """With a login there is nothing to wait for after `service.started`."""
     daemon = await start()
     (started,) = daemon.announced(ServiceStarted)
     assert started.relay == (daemon.client.base_url.removeprefix("http://"),)
@@ -134,10 +136,10 @@ async def test_it_is_ready_as_soon_as_it_says_that_it_listens(start: Start) -> N
 
 
 @pytest.mark.usefixtures("store")
-async def test_a_running_stream_is_let_to_its_end(
-    launch: Launch, sandbox: Sandbox
-) -> None:
-    """SIGTERM in mid-stream: the rest comes, nobody new comes in, the code is 0."""
+async def test_a_running_stream_is_completed(launch: Launch, sandbox: Sandbox) -> None:
+    """SIGTERM in mid-stream: the rest arrives, no new connection is accepted, the exit
+    code is 0.
+    """
     daemon = await launch(drain_seconds=20)
     reading = await streaming(daemon, sandbox)
     daemon.terminate()
@@ -156,10 +158,12 @@ async def test_a_running_stream_is_let_to_its_end(
 
 @pytest.mark.usefixtures("store")
 @pytest.mark.parametrize("seconds", [0, 0.2])
-async def test_what_outlives_the_drain_is_broken_off(
+async def test_a_stream_that_outlives_the_drain_is_aborted(
     launch: Launch, sandbox: Sandbox, seconds: float
 ) -> None:
-    """Never ended cleanly, however short the drain; the code is 0 all the same."""
+    """It is never closed cleanly, however short the drain; the exit code is 0 all the
+    same.
+    """
     daemon = await launch(drain_seconds=seconds)
     reading = await streaming(daemon, sandbox)
     loop = asyncio.get_running_loop()
@@ -174,10 +178,10 @@ async def test_what_outlives_the_drain_is_broken_off(
 
 
 @pytest.mark.parametrize("rotates_first", [False, True])
-async def test_a_refresh_under_way_lands_and_its_request_is_answered(
+async def test_a_refresh_under_way_is_stored_and_its_request_served(
     launch: Launch, sandbox: Sandbox, store: Path, rotates_first: bool
 ) -> None:
-    """SIGTERM between call and answer: file, client and exit code are all good."""
+    """SIGTERM between call and response: file, client and exit code are all good."""
     daemon = await launch(drain_seconds=20)
     sandbox.authority.holds_after_rotation = rotates_first
     sandbox.authority.hold.close()
@@ -190,13 +194,15 @@ async def test_a_refresh_under_way_lands_and_its_request_is_answered(
     reply = await asking
     assert (reply.status, reply.recovery) == (200, "refresh")
     assert await daemon.ended() == 0
-    assert has_landed(sandbox, store)
+    assert was_stored(sandbox, store)
 
 
-async def test_a_refresh_under_way_lands_though_the_drain_is_over(
+async def test_a_refresh_under_way_is_stored_after_the_drain(
     launch: Launch, sandbox: Sandbox, store: Path
 ) -> None:
-    """The drain bounds requests. A spent token's response is waited for and stored."""
+    """The drain limits requests. The response to a spent token is waited for and
+    stored.
+    """
     daemon = await launch(drain_seconds=0)
     sandbox.authority.holds_after_rotation = True
     sandbox.authority.hold.close()
@@ -209,14 +215,14 @@ async def test_a_refresh_under_way_lands_though_the_drain_is_over(
     assert daemon.process.returncode is None
     sandbox.authority.hold.open()
     assert await daemon.ended() == 0
-    assert has_landed(sandbox, store)
+    assert was_stored(sandbox, store)
 
 
 @pytest.mark.usefixtures("store")
-async def test_a_second_signal_hurries_a_stream(
+async def test_a_second_signal_aborts_a_stream(
     launch: Launch, sandbox: Sandbox
 ) -> None:
-    """The stream is broken off in mid-air, and the code is 0."""
+    """In mid-response, and the exit code is 0."""
     daemon = await launch(drain_seconds=3600)
     reading = await streaming(daemon, sandbox)
     daemon.terminate()
@@ -227,10 +233,12 @@ async def test_a_second_signal_hurries_a_stream(
     assert await daemon.ended() == 0
 
 
-async def test_a_unix_socket_serves_and_goes_with_the_daemon(
+async def test_a_unix_socket_serves_and_is_removed_at_the_end(
     start: Start, tmp_path: Path
 ) -> None:
-    """For its owner only; one that a crash left behind is no obstacle."""
+    """Its mode is for the owner only; a socket left by a crash does not prevent the
+    start.
+    """
     path = tmp_path / "relay.sock"
     for _ in range(2):
         daemon = await start(listen=f"127.0.0.1:0,unix:{path}")
@@ -244,11 +252,13 @@ async def test_a_unix_socket_serves_and_goes_with_the_daemon(
 async def test_a_dead_socket_is_replaced_and_a_live_one_is_not(
     start: Start, tmp_path: Path
 ) -> None:
-    """Its listener tells them apart; a file that is no socket is never removed."""
+    """A connection attempt shows which it is; a file that is no socket is never
+    removed.
+    """
     path = tmp_path / "relay.sock"
     dead = await asyncio.start_unix_server(lambda _, w: w.close(), path)
     left = path.with_name("left.sock")
-    path.rename(left)  # closing would remove it by its name
+    path.rename(left)  # closing it would remove the path
     dead.close()
     await dead.wait_closed()
     left.rename(path)
@@ -267,7 +277,7 @@ async def test_a_dead_socket_is_replaced_and_a_live_one_is_not(
 async def test_several_listeners_serve_at_once(
     start: Start, canary: Canary, tmp_path: Path
 ) -> None:
-    """IPv4, IPv6, a name and a unix socket; all of them end together."""
+    """IPv4, IPv6, a name and a unix socket; all of them close together."""
     path = tmp_path / "relay.sock"
     daemon = await start(listen=f"127.0.0.1:0,[::1]:0,localhost:0,unix:{path}")
     assert daemon.status is not None
@@ -294,7 +304,7 @@ async def test_several_listeners_serve_at_once(
 async def test_one_address_that_is_taken_opens_none(
     start: Start, tmp_path: Path
 ) -> None:
-    """All or nothing: a daemon that half listens would be a riddle."""
+    """All or none: a daemon with half of its listeners would be hard to diagnose."""
     first: Daemon = await start()
     taken = first.client.base_url.removeprefix("http://")
     path = tmp_path / "other.sock"

@@ -1,6 +1,6 @@
-"""Storms: an upstream that refuses everything, a path that refuses always, tokens that
-live seconds, clients that push. The authority sees its budget and no more; what can be
-answered is.
+"""Storms: an upstream that rejects everything, a path that always rejects, tokens that
+live for seconds, clients that cause load. The authority gets the calls of its budget
+and no more; every request that can be served is served.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tests.support.client import MODELS, RESPONSES
 
 BURST = 5
 INTERVAL_SECONDS = 30
-"""The budget's defaults; the first test compares them with the settings."""
+"""The defaults of the budget; the first test compares them with the settings."""
 
 NAMES_TOKEN = '{"error": {"code": "token_invalidated", "message": "Sign in again."}}'
 UNAUTHORIZED = '{"detail":"Unauthorized"}'
@@ -28,29 +28,29 @@ BODIES = [NAMES_TOKEN, UNAUTHORIZED, NAMES_NOTHING]
 THROTTLED = "refresh_throttled"
 
 
-def refusing(body: str, path: str | None = None) -> UpstreamFault:
-    """Return the fault of an upstream, or one path of it, that always says 401."""
+def rejecting(body: str, path: str | None = None) -> UpstreamFault:
+    """Return the fault of an upstream, or of one path, that always responds 401."""
     return UpstreamFault("answer", status=401, body=body, path=path)
 
 
 async def tick(hand: HandClock) -> None:
-    """Let a second pass, and both loops of upkeep go round once."""
+    """Let a second pass, and both background loops run once."""
     await hand.wait_for_sleepers(2)
     hand.advance(1)
     await hand.wait_for_sleepers(2)
 
 
 def is_the_upstreams_own(reply: Reply, body: str) -> bool:
-    """Say whether this is the 401 of the upstream, byte for byte."""
+    """Return True if this is the 401 of the upstream, byte for byte."""
     return (reply.status, reply.body) == (401, body.encode())
 
 
 @pytest.mark.parametrize("body", BODIES)
-async def test_an_upstream_that_refuses_everything_costs_the_budget_and_no_more(
+async def test_an_upstream_that_rejects_everything_uses_the_budget_and_no_more(
     timed_start: Start, timed_sandbox: Sandbox, hand: HandClock, body: str
 ) -> None:
-    """A hundred requests: everyone gets the upstream's own 401, and the authority its
-    burst of calls. After an interval there is one call more.
+    """A hundred requests: each gets the upstream's own 401, and the authority its burst
+    of calls. After an interval there is one call more.
     """
     daemon = await timed_start()
     profile = daemon.settings.profile("default")
@@ -58,7 +58,7 @@ async def test_an_upstream_that_refuses_everything_costs_the_budget_and_no_more(
         BURST,
         INTERVAL_SECONDS,
     )
-    timed_sandbox.upstream.fault(refusing(body))
+    timed_sandbox.upstream.fault(rejecting(body))
     replies = [reply for _ in range(20) for reply in await daemon.client.many(5)]
     assert all(is_the_upstreams_own(reply, body) for reply in replies)
     assert (timed_sandbox.authority.calls, timed_sandbox.authority.reused) == (BURST, 0)
@@ -79,12 +79,12 @@ async def test_an_upstream_that_refuses_everything_costs_the_budget_and_no_more(
 async def test_the_budget_is_shared_by_the_daemons_of_one_store(
     timed_start: Start, timed_sandbox: Sandbox
 ) -> None:
-    """Two owners of one login have one budget: it is noted beside the store."""
+    """Two owners of one login have one budget: it is recorded beside the store."""
     one = await timed_start()
     two = await timed_start(
         login=None, folder=one.store.parent / "second", store=one.store
     )
-    timed_sandbox.upstream.fault(refusing(NAMES_TOKEN))
+    timed_sandbox.upstream.fault(rejecting(NAMES_TOKEN))
     for _ in range(10):
         for daemon in (one, two):
             assert is_the_upstreams_own(await daemon.client.send(), NAMES_TOKEN)
@@ -94,9 +94,11 @@ async def test_the_budget_is_shared_by_the_daemons_of_one_store(
 async def test_a_storm_that_ends_leaves_no_trace(
     start: Start, sandbox: Sandbox
 ) -> None:
-    """The budget is spent, but the login is good: as soon as the upstream takes it."""
+    """The budget is spent, but the login is valid: it is used as soon as the upstream
+    accepts it.
+    """
     daemon = await start()
-    sandbox.upstream.fault(refusing(NAMES_TOKEN))
+    sandbox.upstream.fault(rejecting(NAMES_TOKEN))
     codes = [(await daemon.client.send()).code for _ in range(10)]
     assert codes[-1] == THROTTLED
     sandbox.upstream.clear_faults()
@@ -109,14 +111,14 @@ async def test_a_storm_that_ends_leaves_no_trace(
 
 @pytest.mark.parametrize("begins", ["warm", "cold"])
 @pytest.mark.parametrize("body", BODIES)
-async def test_a_path_that_always_refuses_harms_no_other(
+async def test_a_path_that_always_rejects_affects_no_other(
     start: Start, sandbox: Sandbox, body: str, begins: str
 ) -> None:
-    """Its 401 is its own: at most one refresh is tried for it, and none where it names
-    no token and others have just been served. The others notice nothing.
+    """Its 401 is its own: at most one refresh is tried for it, and none where it does
+    not blame the token and others have just been served. The others are not affected.
     """
     daemon = await start()
-    sandbox.upstream.fault(refusing(body, "codex/models"))
+    sandbox.upstream.fault(rejecting(body, "codex/models"))
     if begins == "warm":
         assert (await daemon.client.send()).status == 200
     for _ in range(30):
@@ -132,14 +134,14 @@ async def test_a_path_that_always_refuses_harms_no_other(
 
 
 @pytest.mark.parametrize("body", BODIES)
-async def test_a_path_that_always_refuses_under_load_harms_no_other(
+async def test_a_path_that_always_rejects_under_load_affects_no_other(
     start: Start, sandbox: Sandbox, body: str
 ) -> None:
-    """The same with everybody at once, from the first moment on. The new credential may
-    be refused there before anybody else has tried it; that costs one more call, once.
+    """The same with all requests at once, from the start. The path may reject the new
+    credential before another path has accepted it; that costs one more call, once.
     """
     daemon = await start()
-    sandbox.upstream.fault(refusing(body, "codex/models"))
+    sandbox.upstream.fault(rejecting(body, "codex/models"))
     waves = [
         await asyncio.gather(
             *(daemon.client.get(MODELS) for _ in range(10)),
@@ -154,15 +156,15 @@ async def test_a_path_that_always_refuses_under_load_harms_no_other(
     assert daemon.announced(LoginNeeded) == []
 
 
-async def test_a_path_that_always_refuses_ends_no_living_login(
+async def test_a_path_that_always_rejects_ends_no_valid_login(
     start: Start, sandbox: Sandbox
 ) -> None:
-    """No refresh will succeed any more, and yet the access token lives: whoever it still
-    serves is served, and the operator is told what will end with it.
+    """No refresh succeeds any more, but the access token is valid: it is used where it
+    is accepted, and the operator sees what will end with it.
     """
     daemon = await start()
     before = read_login(daemon.store)
-    sandbox.upstream.fault(refusing(NAMES_TOKEN, "codex/models"))
+    sandbox.upstream.fault(rejecting(NAMES_TOKEN, "codex/models"))
     sandbox.tokens.revoke_refresh_tokens()
     for _ in range(10):
         assert (await daemon.client.get(MODELS)).status == 401
@@ -176,11 +178,11 @@ async def test_a_path_that_always_refuses_ends_no_living_login(
     assert "bearerd login" in needed.message
 
 
-async def test_tokens_that_live_five_seconds_are_answered_as_far_as_the_budget_goes(
+async def test_tokens_that_live_five_seconds_are_served_within_the_budget(
     timed_start: Start, timed_sandbox: Sandbox, hand: HandClock
 ) -> None:
-    """Five minutes with a request each second. Nothing dead is sent; whoever cannot be
-    signed for is told so at once, with a 503.
+    """Five minutes with a request each second. No expired token is sent; a request
+    without a credential gets a 503 at once.
     """
     timed_sandbox.tokens.access_lifetime_seconds = 5
     daemon = await timed_start()
@@ -203,12 +205,14 @@ async def test_tokens_that_live_five_seconds_are_answered_as_far_as_the_budget_g
 async def test_the_retry_after_of_a_spent_budget_is_true(
     timed_start: Start, timed_sandbox: Sandbox, hand: HandClock
 ) -> None:
-    """A second before it there is nothing yet; when it is over, there is."""
+    """A second before it there is no credential yet; when it is over, there is."""
     timed_sandbox.tokens.access_lifetime_seconds = 5
     daemon = await timed_start()
     await hand.wait_for_sleepers(2)
     for _ in range(BURST):
-        hand.seconds += 6  # the loops of upkeep sleep on: requests do the asking
+        hand.seconds += (
+            6  # the background loops sleep on, so the requests cause the calls
+        )
         assert (await daemon.client.send()).status == 200
     hand.seconds += 6
     for _ in range(3):
@@ -226,7 +230,7 @@ async def test_the_retry_after_of_a_spent_budget_is_true(
     assert set(timed_sandbox.upstream.statuses) == {200}
 
 
-async def test_an_authority_that_is_down_is_left_alone_between_tries(
+async def test_an_authority_that_is_down_is_called_with_growing_pauses(
     timed_start: Start, timed_sandbox: Sandbox, hand: HandClock
 ) -> None:
     """Ten minutes down, with requests all the time: the pauses grow to a minute."""
@@ -239,7 +243,7 @@ async def test_an_authority_that_is_down_is_left_alone_between_tries(
         reply = await daemon.client.send()
         assert (reply.status, reply.code) == (503, "authority_unavailable")
         hand.seconds += 2
-    # 1, 2, 4 ... 60 seconds, less a quarter at most: never below these.
+    # 1, 2, 4 ... 60 seconds, less at most a quarter: never below these.
     assert 9 <= timed_sandbox.authority.calls <= 20
     assert timed_sandbox.upstream.requests == 0
     timed_sandbox.authority.clear_faults()
@@ -258,10 +262,10 @@ async def test_an_authority_that_is_down_is_left_alone_between_tries(
         pytest.param({"x-openai-authorization-error": "token_expired"}, id="a claim"),
     ],
 )
-async def test_a_client_cannot_drive_the_authority(
+async def test_a_client_cannot_cause_calls_to_the_authority(
     start: Start, sandbox: Sandbox, fields: Mapping[str, str]
 ) -> None:
-    """Whatever it says of credentials is not passed on, and refreshes nothing."""
+    """Its own credentials are not forwarded, and cause no refresh."""
     daemon = await start()
     replies = [await daemon.client.send(headers=dict(fields)) for _ in range(20)]
     assert len({(reply.status, reply.code) for reply in replies}) == 1
@@ -269,10 +273,12 @@ async def test_a_client_cannot_drive_the_authority(
     assert set(sandbox.upstream.statuses) <= {200}
 
 
-async def test_clients_that_leave_do_not_drive_the_authority(
+async def test_clients_that_disconnect_cause_no_more_calls(
     start: Start, sandbox: Sandbox
 ) -> None:
-    """Fifty ask with a dead token and go while it is renewed; the next one is served."""
+    """Fifty send a request with a dead token and disconnect during the refresh; the
+    next one is served.
+    """
     daemon = await start()
     sandbox.revoke_access_tokens()
     sandbox.authority.hold.close()
@@ -293,10 +299,10 @@ async def test_clients_that_leave_do_not_drive_the_authority(
     assert (sandbox.authority.calls, sandbox.authority.refreshes) == (1, 1)
 
 
-async def test_responses_of_other_kinds_drive_nothing(
+async def test_other_error_responses_cause_no_refresh(
     start: Start, sandbox: Sandbox
 ) -> None:
-    """403, 429 and 500 are the upstream's business, even if they speak of tokens."""
+    """403, 429 and 500 are not about the token, even if they mention one."""
     daemon: Daemon = await start()
     for status in (400, 402, 403, 404, 407, 429, 500, 503):
         fault = UpstreamFault("answer", status=status, body=NAMES_TOKEN)

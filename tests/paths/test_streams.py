@@ -1,6 +1,7 @@
-"""A response on its way back: upstream, wire, answer, client; at the slower one's pace.
+"""A response on its way back, at the pace of the slower side.
 
-Events pass as they come, bodies pass as they are, and either side's end is the end.
+Events are forwarded as they arrive, bodies unchanged, and the end of either side is the
+end.
 """
 
 from __future__ import annotations
@@ -23,14 +24,14 @@ ECHO = "/backend-api/echo"
 TURN_STATE = "x-codex-turn-state"
 MIB = 1 << 20
 SETTLED_ROUNDS = 25
-"""Round trips through daemon and upstream in which a stuck transfer moves no byte."""
+"""A transfer that moves no byte during this many round trips is paused."""
 
 ZSTD = b"\x28\xb5\x2f\xfd\x20\x07\x39\x00\x00bearerd"
 """RFC 8878 section 3.1.1: one frame with one raw block."""
 
 
-class ByHand:
-    """An upstream of a few lines. Owns its count of connections and of body bytes.
+class RawUpstream:
+    """An upstream of a few lines. Owns its counts of connections and of body bytes.
 
     It reads a body only once `may_read` is set.
     """
@@ -67,9 +68,9 @@ class ByHand:
 
 
 @asynccontextmanager
-async def upstream_by_hand() -> AsyncIterator[tuple[ByHand, str]]:
-    """Give an upstream by hand, and its URL."""
-    by_hand = ByHand()
+async def raw_upstream() -> AsyncIterator[tuple[RawUpstream, str]]:
+    """Yield a raw upstream and its URL."""
+    by_hand = RawUpstream()
     server = await asyncio.start_server(by_hand.serve, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     yield by_hand, f"http://127.0.0.1:{port}/backend-api"
@@ -80,7 +81,7 @@ async def upstream_by_hand() -> AsyncIterator[tuple[ByHand, str]]:
 
 
 async def settled(daemon: Daemon, moved: Callable[[], int]) -> int:
-    """Return what *moved* counts, once it has stood still for many round trips."""
+    """Return the value of *moved*, once it has been constant for many round trips."""
     rounds, before = 0, -1
     async with asyncio.timeout(10):
         while rounds < SETTLED_ROUNDS:
@@ -91,7 +92,7 @@ async def settled(daemon: Daemon, moved: Callable[[], int]) -> int:
 
 
 async def read_events(response: aiohttp.ClientResponse, count: int) -> bytes:
-    """Return what came until *count* events were whole."""
+    """Return what was received until *count* events were complete."""
     got = b""
     async with asyncio.timeout(10):
         while got.count(b"\n\n") < count:
@@ -118,11 +119,11 @@ async def raw_request(
 async def test_an_event_arrives_while_the_upstream_holds_the_rest(
     start: Start, sandbox: Sandbox
 ) -> None:
-    """Head and events pass at once; nothing waits for a buffer to fill."""
+    """Head and events are forwarded at once; nothing waits for a buffer to fill."""
     daemon = await start()
     streams = sandbox.upstream.streams
     streams.hold.close()
-    async with daemon.client.open() as response:  # the head came before any event
+    async with daemon.client.open() as response:  # the head arrives before any event
         assert response.headers["content-type"] == "text/event-stream"
         await streams.hold.wait_for_waiting(1)
     for count in (1, 2, 3):
@@ -136,10 +137,10 @@ async def test_an_event_arrives_while_the_upstream_holds_the_rest(
 
 
 @pytest.mark.parametrize("when", ["before the head", "in mid-stream"])
-async def test_a_client_that_leaves_cancels_the_upstream(
+async def test_a_client_disconnect_cancels_the_upstream_request(
     start: Start, sandbox: Sandbox, when: str
 ) -> None:
-    """Within a second, and the books say that the client left."""
+    """Within a second, and the event says that the client disconnected."""
     daemon = await start()
     upstream = sandbox.upstream
     hold = upstream.hold if when == "before the head" else upstream.streams.hold
@@ -161,7 +162,7 @@ async def test_a_client_that_leaves_cancels_the_upstream(
 async def test_a_slow_reader_slows_the_upstream_down(
     start: Start, sandbox: Sandbox
 ) -> None:
-    """What nobody reads stays where it is; once it is read, all of it comes."""
+    """Unread bytes stay with the upstream; once the client reads, all of them arrive."""
     daemon = await start()
     size = 96 * MIB
     reader, writer = await raw_request(
@@ -185,11 +186,11 @@ async def test_a_slow_reader_slows_the_upstream_down(
 
 
 async def test_a_slow_upstream_slows_an_upload_down(start: Start) -> None:
-    """The client's writing stops when the upstream's reading does; no byte is lost."""
+    """The client is paused while the upstream does not read; no byte is lost."""
     block = bytes(range(256)) * 1024
     size = 96 * MIB
     sent_bytes = 0
-    async with upstream_by_hand() as (upstream, url):
+    async with raw_upstream() as (upstream, url):
         daemon = await start(upstream_url=url, replay_limit_bytes=MIB)
         reader, writer = await raw_request(
             daemon.client,
@@ -221,10 +222,10 @@ async def test_a_slow_upstream_slows_an_upload_down(start: Start) -> None:
     [("zstd", ZSTD), ("gzip", gzip.compress(b"bearerd" * 999, mtime=0))],
     ids=["zstd", "gzip"],
 )
-async def test_an_encoded_body_passes_untouched(
+async def test_an_encoded_body_is_forwarded_unchanged(
     start: Start, coding: str, body: bytes
 ) -> None:
-    """Neither decoded nor named otherwise: Codex compresses what it sends."""
+    """Neither decoded nor relabelled: Codex compresses what it sends."""
     daemon = await start()
     reply = await daemon.client.send(
         ECHO, data=body, headers={"Content-Encoding": coding}
@@ -237,8 +238,10 @@ async def test_an_encoded_body_passes_untouched(
     assert names["content-length"] == str(len(body))
 
 
-async def test_the_turn_state_passes_both_ways(start: Start, sandbox: Sandbox) -> None:
-    """What the upstream gives with one response comes back with the next request."""
+async def test_the_turn_state_is_forwarded_in_both_directions(
+    start: Start, sandbox: Sandbox
+) -> None:
+    """The value of one response is in the next request."""
     daemon = await start()
     given = (await daemon.client.send()).headers[TURN_STATE]
     assert given == "sandbox-turn"
@@ -254,10 +257,10 @@ async def test_the_turn_state_passes_both_ways(start: Start, sandbox: Sandbox) -
     [UpstreamFault("reset_mid_stream", after_events=3), UpstreamFault("short_body")],
     ids=lambda fault: fault.kind,
 )
-async def test_a_response_that_breaks_off_never_ends_cleanly(
+async def test_a_truncated_response_never_ends_cleanly(
     start: Start, sandbox: Sandbox, fault: UpstreamFault
 ) -> None:
-    """Nobody takes a part for the whole, and nobody waits for the rest."""
+    """No client takes a part for the whole, and none waits for the rest."""
     daemon = await start()
     sandbox.upstream.fault(fault, times=1)
     reader, writer = await raw_request(
@@ -269,7 +272,7 @@ async def test_a_response_that_breaks_off_never_ends_cleanly(
     assert b" 200 OK\r\n" in head
     assert not rest.endswith(b"0\r\n\r\n")
     assert b"response.completed" not in rest
-    assert b"HTTP/1.1" not in rest  # no second response in the first one's place
+    assert b"HTTP/1.1" not in rest  # no second response in place of the first
     writer.close()
     (finished,) = await daemon.wait_for_finished(1)
     assert finished.code in {"upstream_unreachable", "upstream_protocol_error"}
@@ -279,9 +282,9 @@ async def test_a_response_that_breaks_off_never_ends_cleanly(
     assert (await daemon.client.send()).status == 200
 
 
-async def test_one_after_another_share_a_connection(start: Start) -> None:
-    """Kept alive and used again; as many as are under way at once, and no more."""
-    async with upstream_by_hand() as (upstream, url):
+async def test_consecutive_requests_share_a_connection(start: Start) -> None:
+    """Kept alive and reused; as many as there are concurrent requests, and no more."""
+    async with raw_upstream() as (upstream, url):
         daemon = await start(upstream_url=url)
         for _ in range(20):
             assert (await daemon.client.get()).body == b"ok"
@@ -295,8 +298,8 @@ async def test_one_after_another_share_a_connection(start: Start) -> None:
         assert upstream.accepted <= 5
 
 
-async def test_head_is_answered_without_a_body(start: Start) -> None:
-    """The connection goes on with the next response, not with a body that never came."""
+async def test_a_response_to_head_has_no_body(start: Start) -> None:
+    """The connection goes on with the next response."""
     daemon = await start()
     request = b"%b /backend-api/echo HTTP/1.1\r\n"
     reader, writer = await raw_request(daemon.client, request % b"HEAD")
@@ -313,10 +316,12 @@ async def test_head_is_answered_without_a_body(start: Start) -> None:
 
 
 @pytest.mark.parametrize("status", [404, 429, 500])
-async def test_an_error_of_the_upstream_passes_as_it_is(
+async def test_an_error_of_the_upstream_is_forwarded_unchanged(
     start: Start, sandbox: Sandbox, status: int
 ) -> None:
-    """Status, fields and bytes; it is sent once, and marks nothing as ours."""
+    """Status, fields and bytes; the request is sent once, and nothing is marked as
+    ours.
+    """
     daemon = await start()
     body = f'{{"error": "the upstream\'s own {status}"}}'
     fault = UpstreamFault("answer", status=status, body=body, retry_after="17")
@@ -330,10 +335,10 @@ async def test_an_error_of_the_upstream_passes_as_it_is(
     assert (sandbox.upstream.requests, sandbox.authority.calls) == (1, 0)
 
 
-async def test_fields_keep_their_order_and_their_doubles(
+async def test_fields_keep_their_order_and_their_repeats(
     start: Start, sandbox: Sandbox
 ) -> None:
-    """Both ways, in the spelling in which they came."""
+    """In both directions, with the spelling that they had."""
     daemon = await start()
     for name, value in (("X-Down", "1"), ("x-other", "2"), ("x-DOWN", "3")):
         sandbox.upstream.extra_headers.add(name, value)

@@ -1,6 +1,7 @@
-"""A 401: exchange, recovery, source, flight, lock, authority, store; then sent again.
+"""A 401: exchange, recovery, source, single flight, lock, authority, store, replay.
 
-Every access token dies while many are at work. All must be answered, with one refresh.
+Every access token is revoked or expires under load. All requests must be served, with
+one refresh.
 """
 
 from __future__ import annotations
@@ -32,20 +33,20 @@ from tests.support import (
 SLOW = AuthorityFault("delay", delay_seconds=0.2)
 
 
-def all_answered(replies: list[Reply]) -> bool:
-    """Say whether every response is a whole turn."""
+def all_complete(replies: list[Reply]) -> bool:
+    """Return True if every response is a complete turn."""
     whole = [b"response.completed" in reply.body for reply in replies]
     return all(whole) and {reply.status for reply in replies} == {200}
 
 
 def spent_once(sandbox: Sandbox) -> bool:
-    """Say whether one refresh token was spent, once."""
+    """Return True if one refresh token was spent, once."""
     authority = sandbox.authority
     return (authority.calls, authority.refreshes, authority.reused) == (1, 1, 0)
 
 
 async def until_waiters(daemon: Daemon | ServeProcess, count: int) -> None:
-    """Return once *count* requests of *daemon* wait for the refresh in the air."""
+    """Return once *count* requests of *daemon* wait for the refresh under way."""
     async with asyncio.timeout(10):
         while (
             f"\nbearerd_refresh_waiters {count}.0\n"
@@ -55,13 +56,13 @@ async def until_waiters(daemon: Daemon | ServeProcess, count: int) -> None:
 
 
 def revoke(sandbox: Sandbox, _: HandClock) -> None:
-    """Let the upstream refuse every token; nobody can see that in them."""
+    """Let the upstream reject every token; the tokens themselves do not show it."""
     sandbox.revoke_access_tokens()
 
 
 def expire(_: Sandbox, hand: HandClock) -> None:
-    """Move past the end of every token; the loops of upkeep sleep on, so that it is the
-    requests that find out.
+    """Move past the expiry of every token. The background loops sleep on, so the
+    requests are the first to see it.
     """
     hand.seconds += TEN_DAYS_SECONDS + 1
 
@@ -71,15 +72,15 @@ both_ends = pytest.mark.parametrize("end", [revoke, expire])
 
 
 @pytest.mark.parametrize("count", [8, 200])
-async def test_all_are_answered_with_one_refresh(
+async def test_all_requests_are_served_with_one_refresh(
     start: Start, sandbox: Sandbox, count: int
 ) -> None:
-    """Revoked under load: everybody waits for the one call, and is sent again."""
+    """Revoked under load: every request waits for the one call, and is sent again."""
     daemon = await start()
     sandbox.authority.fault(SLOW)
     sandbox.revoke_access_tokens()
     replies = await daemon.client.many(count)
-    assert all_answered(replies)
+    assert all_complete(replies)
     assert spent_once(sandbox)
     assert {reply.recovery for reply in replies} <= {None, "refresh", "reload"}
     (refreshed,) = daemon.announced(CredentialRefreshed)
@@ -91,26 +92,26 @@ async def test_all_are_answered_with_one_refresh(
 
 
 @pytest.mark.parametrize("count", [8, 200])
-async def test_all_are_answered_when_the_token_ends_by_the_clock(
+async def test_all_requests_are_served_when_the_token_expires(
     timed_start: Start, timed_sandbox: Sandbox, hand: HandClock, count: int
 ) -> None:
-    """Nothing is sent with a token that the clock has ended, so nothing is refused."""
+    """Nothing is sent with an expired token, so nothing is rejected."""
     daemon = await timed_start()
     await hand.wait_for_sleepers(2)
     timed_sandbox.authority.fault(SLOW)
     expire(timed_sandbox, hand)
     replies = await daemon.client.many(count)
-    assert all_answered(replies)
+    assert all_complete(replies)
     assert spent_once(timed_sandbox)
     assert Counter(timed_sandbox.upstream.statuses) == {200: count}
     (refreshed,) = daemon.announced(CredentialRefreshed)
     assert refreshed.trigger == "expired"
 
 
-async def test_a_refused_request_is_sent_at_most_three_times(
+async def test_a_rejected_request_is_sent_at_most_three_times(
     start: Start, sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    """Sent, sent again with the store's credential, sent again with a new one."""
+    """Sent, resent with the store's credential, resent with a new one."""
     daemon = await start()
     write_login(daemon.store, sandbox.auth_document())
     sandbox.revoke_access_tokens()
@@ -121,10 +122,10 @@ async def test_a_refused_request_is_sent_at_most_three_times(
     assert tmp_path in daemon.store.parents
 
 
-async def test_a_late_refusal_finds_the_work_done(
+async def test_a_late_401_causes_no_second_refresh(
     start: Start, sandbox: Sandbox
 ) -> None:
-    """A 401 that was on its way while another refreshed costs no second refresh."""
+    """It was on its way while another request refreshed."""
     daemon = await start()
     sandbox.revoke_access_tokens()
     sandbox.upstream.holds_judged = True
@@ -134,20 +135,20 @@ async def test_a_late_refusal_finds_the_work_done(
     early = asyncio.create_task(daemon.client.send())
     await sandbox.upstream.wait_for_waiting(2)
     sandbox.upstream.hold._line.rotate(-1)
-    sandbox.upstream.hold.release(1)  # the second one's 401 goes first
+    sandbox.upstream.hold.release(1)  # the second request's 401 is sent first
     await sandbox.authority.wait_for_outcomes(1)
     sandbox.upstream.hold.open()
     replies = [await late, await early]
-    assert all_answered(replies)
+    assert all_complete(replies)
     assert spent_once(sandbox)
     assert sandbox.upstream.statuses == {401: 2, 200: 2}
 
 
 @both_ends
-async def test_whoever_writes_the_file_meanwhile_wins(
+async def test_a_login_written_during_a_refresh_is_kept(
     timed_start: Start, timed_sandbox: Sandbox, hand: HandClock, end: End
 ) -> None:
-    """A new login that lands during the refresh stays, and everybody goes on with it."""
+    """It stays in the file, and every request uses it."""
     daemon = await timed_start()
     end(timed_sandbox, hand)
     timed_sandbox.authority.hold.close()
@@ -156,7 +157,7 @@ async def test_whoever_writes_the_file_meanwhile_wins(
     login = timed_sandbox.auth_document()
     write_login(daemon.store, login)
     timed_sandbox.authority.hold.open()
-    assert all_answered(await asking)
+    assert all_complete(await asking)
     assert read_login(daemon.store) == login
     assert spent_once(timed_sandbox)
     (refreshed,) = daemon.announced(CredentialRefreshed)
@@ -164,10 +165,10 @@ async def test_whoever_writes_the_file_meanwhile_wins(
 
 
 @both_ends
-async def test_the_rest_are_served_when_the_one_who_asked_leaves(
+async def test_a_refresh_survives_the_client_that_caused_it(
     timed_start: Start, timed_sandbox: Sandbox, hand: HandClock, end: End
 ) -> None:
-    """The client whose request began the refresh goes; the refresh belongs to nobody."""
+    """The client whose request began the refresh disconnects; the others are served."""
     daemon = await timed_start()
     end(timed_sandbox, hand)
     timed_sandbox.authority.hold.close()
@@ -179,15 +180,15 @@ async def test_the_rest_are_served_when_the_one_who_asked_leaves(
     (left,) = await daemon.wait_for_finished(1)
     assert left.status == 499
     timed_sandbox.authority.hold.open()
-    assert all_answered(await asking)
+    assert all_complete(await asking)
     assert spent_once(timed_sandbox)
 
 
 @both_ends
-async def test_a_refresh_lands_though_everybody_has_left(
+async def test_a_refresh_is_stored_after_every_client_has_disconnected(
     timed_start: Start, timed_sandbox: Sandbox, hand: HandClock, end: End
 ) -> None:
-    """The response may be the only copy of the next refresh token: it is stored."""
+    """The response may be the only copy of the next refresh token."""
     daemon = await timed_start()
     before = read_login(daemon.store)
     end(timed_sandbox, hand)
@@ -206,7 +207,7 @@ async def test_a_refresh_lands_though_everybody_has_left(
 
 
 def a_login(sandbox: Sandbox, end: str) -> dict[str, object]:
-    """Return a login that is good, or one whose access token has ended by the clock."""
+    """Return a login that is valid, or one whose access token has expired."""
     if end == "expired":
         sandbox.tokens.access_lifetime_seconds = -60
     login = sandbox.auth_document()
@@ -218,11 +219,11 @@ def a_login(sandbox: Sandbox, end: str) -> dict[str, object]:
 async def test_four_processes_on_one_file_refresh_once(
     launch: Launch, sandbox: Sandbox, tmp_path: Path, end: str
 ) -> None:
-    """Each has 50 requests at once; one of them calls, the others read the file."""
+    """Each has 50 concurrent requests; one of them calls, the others read the file."""
     store = tmp_path / "auth.json"
     write_login(store, a_login(sandbox, end))
     if end == "expired":
-        sandbox.authority.hold.close()  # they see it at once, each by itself
+        sandbox.authority.hold.close()  # each process sees the 401 by itself
     first = await launch()
     key = first.client.key
     others = await asyncio.gather(*(launch(key=key) for _ in range(3)))
@@ -237,7 +238,7 @@ async def test_four_processes_on_one_file_refresh_once(
     sandbox.authority.hold.open()
     replies = [reply for task in asking for reply in await task]
     assert len(replies) == 200
-    assert all_answered(replies)
+    assert all_complete(replies)
     assert spent_once(sandbox)
     assert sandbox.authority.max_overlapping_calls == 1
     stored = tokens_of(read_login(store))
@@ -245,13 +246,14 @@ async def test_four_processes_on_one_file_refresh_once(
 
 
 @pytest.mark.parametrize("end", ["revoked", "expired"])
-async def test_another_takes_over_when_the_holder_of_the_lock_is_killed(
+async def test_another_process_takes_over_when_the_lock_holder_is_killed(
     launch: Launch, sandbox: Sandbox, tmp_path: Path, end: str
 ) -> None:
-    """SIGKILL before the call has left: the kernel frees the lock, the login lives.
+    """SIGKILL before the call was sent: the kernel releases the lock, and the login is
+    kept.
 
-    The first process believes its authority behind TLS, and that never answers the
-    handshake; so it holds the lock, and no byte of its request is out.
+    The first process has an authority behind TLS that never completes the handshake; so
+    it holds the lock, and no byte of its request is sent.
     """
     store = tmp_path / "auth.json"
     write_login(store, a_login(sandbox, end))
@@ -262,7 +264,7 @@ async def test_another_takes_over_when_the_holder_of_the_lock_is_killed(
     ) -> None:
         assert await reader.read(1) == b"\x16"  # RFC 8446 section 5.1: a handshake
         reached.set()
-        await reader.read()  # until the other side is gone
+        await reader.read()  # until the other side closes
         writer.close()
 
     mute = await asyncio.start_server(say_nothing, "127.0.0.1", 0)
@@ -278,7 +280,7 @@ async def test_another_takes_over_when_the_holder_of_the_lock_is_killed(
     doomed.kill()
     loop = asyncio.get_running_loop()
     killed_at = loop.time()
-    assert all_answered(await asking)
+    assert all_complete(await asking)
     assert loop.time() - killed_at < 2
     assert spent_once(sandbox)
     (lot,) = await asyncio.gather(lost, return_exceptions=True)

@@ -1,6 +1,6 @@
-"""While nobody asks: the store is watched, and a token is renewed before it ends.
+"""Without requests: the store is watched, and a token is refreshed before it expires.
 
-Two loops of the service, with the file, the authority and the clock that they look at.
+Two background loops of the service, with the file, the authority and the clock.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from tests.support import (
 HOUR_SECONDS = 3600
 WINDOW_SECONDS = 300
 LATEST_SECONDS = 0.9 * WINDOW_SECONDS
-"""The jitter is a tenth of the window: from here on to its end every token is due."""
+"""The jitter is a tenth of the window, so from here on every token is due."""
 
 
 def access_of(store: Path) -> str:
@@ -42,26 +42,26 @@ def access_of(store: Path) -> str:
 
 
 def last_access(sandbox: Sandbox) -> str | None:
-    """Return the name of the access token that the last request was signed with."""
+    """Return the name of the access token in the last request."""
     return sandbox.upstream.records[-1].access_fingerprint
 
 
 async def profile_of(daemon: Daemon) -> dict[str, Any]:
-    """Return what an operator is told of the one login."""
+    """Return the status of the one profile."""
     (profile,) = json.loads((await daemon.admin("/api/status"))[1])["profiles"]
     assert isinstance(profile, dict)
     return profile
 
 
 async def ticked(hand: HandClock, seconds: float) -> None:
-    """Move the clock on, and return once both loops have looked and sleep again."""
+    """Move the clock, and return once both loops have run and sleep again."""
     await hand.wait_for_sleepers(2)
     hand.advance(seconds)
     await hand.wait_for_sleepers(2)
 
 
-async def test_a_file_that_appears_is_taken_up(start: Start, sandbox: Sandbox) -> None:
-    """Within two seconds, by itself: no restart, and no request that asks for it."""
+async def test_a_file_that_appears_is_loaded(start: Start, sandbox: Sandbox) -> None:
+    """Within two seconds, without a restart and without a request."""
     daemon = await start(login=None)
     assert (await daemon.admin("/readyz"))[0] == 503
     began = asyncio.get_running_loop().time()
@@ -73,8 +73,8 @@ async def test_a_file_that_appears_is_taken_up(start: Start, sandbox: Sandbox) -
     assert last_access(sandbox) == access_of(daemon.store)
 
 
-async def test_a_file_that_changed_is_taken_up(start: Start, sandbox: Sandbox) -> None:
-    """Within two seconds; what is sent next is signed with it, and nothing refused."""
+async def test_a_changed_file_is_loaded(start: Start, sandbox: Sandbox) -> None:
+    """Within two seconds; the next request uses it, and nothing is rejected."""
     daemon = await start()
     assert (await daemon.client.send()).status == 200
     before = last_access(sandbox)
@@ -89,10 +89,10 @@ async def test_a_file_that_changed_is_taken_up(start: Start, sandbox: Sandbox) -
     assert sandbox.authority.calls == 0
 
 
-async def test_the_old_token_serves_while_the_new_one_is_fetched(
+async def test_the_old_token_is_used_during_a_background_refresh(
     timed_start: Start, timed_sandbox: Sandbox, hand: HandClock
 ) -> None:
-    """In the window, behind the requests: none waits, and none is refused."""
+    """Inside the window: no request waits, and none is rejected."""
     timed_sandbox.tokens.access_lifetime_seconds = HOUR_SECONDS
     daemon = await timed_start()
     before = access_of(daemon.store)
@@ -113,10 +113,12 @@ async def test_the_old_token_serves_while_the_new_one_is_fetched(
     assert timed_sandbox.upstream.statuses == {200: 21}
 
 
-async def test_jitter_is_drawn_once_for_each_credential(
+async def test_jitter_is_chosen_once_for_each_credential(
     timed_start: Start, timed_sandbox: Sandbox, hand: HandClock
 ) -> None:
-    """The moment stands from the start: the tick before it does nothing, the next refreshes."""
+    """The moment is fixed from the start: the tick before it does nothing, the next one
+    refreshes.
+    """
     timed_sandbox.tokens.access_lifetime_seconds = HOUR_SECONDS
     daemon = await timed_start()
     drawn = await profile_of(daemon)
@@ -136,10 +138,10 @@ async def test_jitter_is_drawn_once_for_each_credential(
     assert len(offsets) == 2
 
 
-async def test_the_old_token_serves_while_the_authority_is_in_trouble(
+async def test_the_old_token_is_used_while_the_authority_fails(
     timed_start: Start, timed_sandbox: Sandbox, hand: HandClock
 ) -> None:
-    """It is good for some minutes still, and the daemon stays ready."""
+    """It is valid for some minutes still, and the daemon stays ready."""
     timed_sandbox.tokens.access_lifetime_seconds = HOUR_SECONDS
     daemon = await timed_start()
     timed_sandbox.authority.fault(AuthorityFault("answer", status=500))
@@ -153,7 +155,7 @@ async def test_the_old_token_serves_while_the_authority_is_in_trouble(
     assert (await daemon.admin("/readyz"))[0] == 200
     assert (await profile_of(daemon))["last_error"] is not None
     timed_sandbox.authority.clear_faults()
-    await ticked(hand, 2)  # past the first pause
+    await ticked(hand, 2)  # past the first backoff
     await daemon.wait_for(CredentialRefreshed)
     assert (await profile_of(daemon))["last_error"] is None
     assert (await daemon.client.send()).status == 200
@@ -161,10 +163,10 @@ async def test_the_old_token_serves_while_the_authority_is_in_trouble(
 
 
 @pytest.mark.parametrize("seconds", [2 * HOUR_SECONDS, 3 * 24 * HOUR_SECONDS])
-async def test_a_machine_that_slept_finds_its_token_expired(
+async def test_a_suspended_machine_finds_its_token_expired(
     timed_start: Start, timed_sandbox: Sandbox, hand: HandClock, seconds: int
 ) -> None:
-    """The wall clock went on and the monotonic one did not; the next tick sees it."""
+    """The wall clock moved and the monotonic clock did not; the next tick sees it."""
     timed_sandbox.tokens.access_lifetime_seconds = HOUR_SECONDS
     asleep_seconds = 0.0
 

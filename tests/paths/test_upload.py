@@ -1,7 +1,7 @@
-"""A request's body on its way up: kept while it streams, so that a 401 costs nothing.
+"""A request body is kept while it streams, so that a 401 can be recovered from.
 
-Within the limits it is sent again byte for byte. Past them it streams all the same; only
-the replay is lost, and the next request has the new credential.
+Within the limits it is replayed byte for byte. Past them it still streams; only the
+replay is given up, and the next request has the new credential.
 """
 
 from __future__ import annotations
@@ -36,37 +36,37 @@ EARLY_401 = UpstreamFault(
 )
 
 
-def made_of(size: int) -> bytes:
-    """Return a body in which no part is like another."""
+def unique_body(size: int) -> bytes:
+    """Return a body of *size* bytes without repetitions."""
     blocks = (hashlib.sha512(b"%d" % n).digest() for n in range(-(-size // 64)))
     return b"".join(blocks)[:size]
 
 
 async def chunks_of(body: bytes) -> AsyncIterator[bytes]:
-    """Yield *body* in pieces, whose length nobody is told before."""
+    """Yield *body* in parts of unannounced length."""
     for start in range(0, len(body), 50_000):
         yield body[start : start + 50_000]
 
 
 def seen(record: RequestRecord) -> tuple[int, str]:
-    """Return length and hash of what arrived."""
+    """Return length and hash of what the upstream received."""
     return record.body_length, record.body_sha256
 
 
 def sent(body: bytes) -> tuple[int, str]:
-    """Return length and hash of what was sent."""
+    """Return length and hash of what the client sent."""
     return len(body), hashlib.sha256(body).hexdigest()
 
 
-async def until(daemon: Daemon, claim: Callable[[], bool]) -> None:
-    """Return once *claim* holds; between two looks a request makes a round trip."""
+async def wait_until(daemon: Daemon, claim: Callable[[], bool]) -> None:
+    """Return once *claim* holds; between two checks a request makes a round trip."""
     async with asyncio.timeout(10):
         while not claim():
             await daemon.client.get("/nowhere")
 
 
 async def abandoned_total(daemon: Daemon) -> str:
-    """Return the count that monitoring sees."""
+    """Return the count in the metrics."""
     _, text = await daemon.admin("/metrics")
     (line,) = [
         line
@@ -77,7 +77,7 @@ async def abandoned_total(daemon: Daemon) -> str:
 
 
 def is_given_up(reply: Reply) -> bool:
-    """Say whether this is the upstream's own 401, marked."""
+    """Return True if this is the upstream's own 401, marked."""
     own = reply.json()["error"]["type"] == "invalid_request_error"
     return own and (reply.status, reply.code) == (401, "replay_abandoned")
 
@@ -86,13 +86,13 @@ def is_given_up(reply: Reply) -> bool:
 @pytest.mark.parametrize(
     "size", [1, 100 * KIB, MIB], ids=["1 byte", "100 KiB", "limit"]
 )
-async def test_a_kept_body_is_sent_again_byte_for_byte(
+async def test_a_kept_body_is_replayed_byte_for_byte(
     start: Start, sandbox: Sandbox, framing: str, size: int
 ) -> None:
-    """In the framing in which it came; up to the limit, and that included."""
+    """With the same framing; up to the limit, inclusive."""
     daemon = await start(replay_limit_bytes=MIB)
     sandbox.revoke_access_tokens()
-    body = made_of(size)
+    body = unique_body(size)
     data = io.BytesIO(body) if framing == "length" else chunks_of(body)
     reply = await daemon.client.send(ECHO, data=data)
     assert (reply.status, reply.recovery) == (200, "refresh")
@@ -110,13 +110,13 @@ async def test_a_kept_body_is_sent_again_byte_for_byte(
     assert await abandoned_total(daemon) == "0.0"
 
 
-async def test_a_401_amid_the_upload_sends_both_halves_again(
+async def test_a_401_in_mid_upload_replays_both_halves(
     start: Start, sandbox: Sandbox
 ) -> None:
-    """An upstream may refuse before it has read; what was on its way is not lost."""
+    """An upstream may reject before it has read everything; the rest is not lost."""
     daemon = await start()
     sandbox.upstream.fault(EARLY_401, times=1)
-    body = made_of(4 * MIB)
+    body = unique_body(4 * MIB)
     reply = await daemon.client.send(ECHO, data=io.BytesIO(body))
     assert (reply.status, reply.recovery) == (200, "refresh")
     assert seen(sandbox.upstream.records[-1]) == sent(body)
@@ -124,13 +124,13 @@ async def test_a_401_amid_the_upload_sends_both_halves_again(
 
 
 @pytest.mark.parametrize("framing", ["length", "chunked"])
-async def test_a_body_past_the_limit_is_given_up_and_the_next_one_goes_through(
+async def test_a_body_past_the_limit_is_not_replayed(
     start: Start, sandbox: Sandbox, framing: str
 ) -> None:
-    """Its 401 is delivered, marked; the refresh is done for those who come after."""
+    """Its 401 is delivered, marked; the refresh happens for the requests after it."""
     daemon = await start(replay_limit_bytes=MIB)
     sandbox.revoke_access_tokens()
-    body = made_of(3 * MIB)
+    body = unique_body(3 * MIB)
     data = io.BytesIO(body) if framing == "length" else chunks_of(body)
     reply = await daemon.client.send(ECHO, data=data)
     assert is_given_up(reply)
@@ -150,12 +150,12 @@ async def test_a_body_past_the_limit_is_given_up_and_the_next_one_goes_through(
     assert (sandbox.upstream.requests, sandbox.authority.refreshes) == (2, 1)
 
 
-async def test_a_body_past_the_limit_streams_as_it_comes(
+async def test_a_body_past_the_limit_is_streamed(
     start: Start, sandbox: Sandbox
 ) -> None:
-    """Its first half is at the upstream before the client has the second."""
+    """Its first half is at the upstream before the client has sent the second."""
     daemon = await start(replay_limit_bytes=64 * KIB)
-    body = made_of(MIB)
+    body = unique_body(MIB)
     has_arrived = asyncio.Event()
 
     async def halves() -> AsyncIterator[bytes]:
@@ -166,19 +166,19 @@ async def test_a_body_past_the_limit_streams_as_it_comes(
     asking = asyncio.create_task(daemon.client.send(ECHO, data=halves()))
     await sandbox.upstream.wait_for_requests(1)
     (record,) = sandbox.upstream.records
-    await until(daemon, lambda: record.body_length == MIB // 2)
+    await wait_until(daemon, lambda: record.body_length == MIB // 2)
     await daemon.wait_for(ReplayAbandoned)
     has_arrived.set()
     assert (await asking).status == 200
     assert seen(record) == sent(body)
 
 
-async def test_bodies_share_what_all_of_them_may_take(
-    start: Start, sandbox: Sandbox
-) -> None:
-    """Who comes when the room is taken is given up; the room comes back at the end."""
+async def test_all_bodies_share_one_limit(start: Start, sandbox: Sandbox) -> None:
+    """A body for which there is no room loses its replay; at the end there is room
+    again.
+    """
     daemon = await start(replay_total_bytes=MIB)
-    bodies = [made_of(600 * KIB), made_of(700 * KIB)]
+    bodies = [unique_body(600 * KIB), unique_body(700 * KIB)]
     sandbox.upstream.hold.close()
     kept = asyncio.create_task(daemon.client.send(ECHO, data=bodies[0]))
     await sandbox.upstream.wait_for_waiting(1)
@@ -200,10 +200,8 @@ async def test_bodies_share_what_all_of_them_may_take(
     assert await abandoned_total(daemon) == "1.0"
 
 
-async def test_no_body_is_kept_where_none_may_be(
-    start: Start, sandbox: Sandbox
-) -> None:
-    """A limit of 0 gives up every body; a request without one loses nothing."""
+async def test_a_limit_of_zero_keeps_no_body(start: Start, sandbox: Sandbox) -> None:
+    """Every body loses its replay; a request without a body loses nothing."""
     daemon = await start(replay_limit_bytes=0)
     sandbox.revoke_access_tokens()
     assert is_given_up(await daemon.client.send(ECHO, data=b"x"))

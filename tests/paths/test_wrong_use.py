@@ -20,7 +20,9 @@ HERE = "127.0.0.1:0"
 async def complaint(
     canary: Canary, folder: Path, code: int, *args: str, **settings: object
 ) -> str:
-    """Return the one line that `bearerd ARGS` ends with; its exit code is *code*."""
+    """Return the one line that `bearerd ARGS` prints at its end; its exit code is
+    *code*.
+    """
     given = {"store": folder / "auth.json", "listen": HERE, "admin_listen": "none"}
     done = await run_in_process(folder, *args, settings={**given, **settings})
     canary.saw("stderr of a command", done.stderr)
@@ -32,10 +34,10 @@ async def complaint(
 
 
 @pytest.mark.parametrize("setting", ["listen", "admin_listen"])
-async def test_a_taken_port_is_named_with_the_setting_that_moves_it(
+async def test_a_taken_port_is_named_with_its_setting(
     canary: Canary, tmp_path: Path, setting: str
 ) -> None:
-    """Whoever has it: another program, or this one started twice."""
+    """Whether another program has it, or another bearerd."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         client_key(tmp_path / "keys.json")
@@ -55,10 +57,10 @@ async def test_a_taken_port_is_named_with_the_setting_that_moves_it(
     ],
     ids=["empty", "torn", "no object", "an API key"],
 )
-async def test_a_broken_credential_file_is_named_and_not_quoted(
+async def test_an_invalid_credential_file_is_named_and_not_quoted(
     canary: Canary, tmp_path: Path, content: bytes, reason: str
 ) -> None:
-    """A command that needs a login says what is wrong with it; it stays as it is."""
+    """A command that needs a login names the fault; the file is not changed."""
     canary.knows("a made-up token", "made-up-and-to")
     store = tmp_path / "auth.json"
     store.write_bytes(content)
@@ -73,22 +75,24 @@ async def test_a_broken_credential_file_is_named_and_not_quoted(
 async def test_an_unreadable_credential_file_is_named(
     canary: Canary, tmp_path: Path
 ) -> None:
-    """A folder in its place, or no permission where permissions count."""
+    """A folder in its place, or no permission where permissions apply."""
     store = tmp_path / "auth.json"
     store.mkdir()
     said = await complaint(canary, tmp_path, 3, "token")
     assert said.startswith(f"{store}: cannot be read: Is a directory; ")
     assert "`bearerd login`" in said
     store.rmdir()
-    if os.geteuid() != 0:  # root reads everything
+    if os.geteuid() != 0:  # root may read everything
         store.write_text("{}")
         store.chmod(0)
         said = await complaint(canary, tmp_path, 3, "token")
         assert said.startswith(f"{store}: cannot be read: Permission denied; ")
 
 
-async def test_no_credential_file_is_a_sign_in(canary: Canary, tmp_path: Path) -> None:
-    """The path, that it is not there, and the command that makes it."""
+async def test_a_missing_credential_file_needs_a_sign_in(
+    canary: Canary, tmp_path: Path
+) -> None:
+    """The path, that the file is missing, and the command that creates it."""
     said = await complaint(canary, tmp_path, 3, "token")
     store = tmp_path / "auth.json"
     assert said.startswith(f"{store}: there is no credential file")
@@ -98,7 +102,7 @@ async def test_no_credential_file_is_a_sign_in(canary: Canary, tmp_path: Path) -
 async def test_an_unknown_setting_is_named_with_its_origin(
     canary: Canary, tmp_path: Path
 ) -> None:
-    """From the environment, from a file, as a flag; with what was probably meant."""
+    """From the environment, from a file, as a flag; with the nearest known name."""
     said = await complaint(canary, tmp_path, 2, "serve", upstream_ulr="x")
     assert "BEARERD_UPSTREAM_ULR" in said
     assert "did you mean upstream_url?" in said
@@ -119,7 +123,7 @@ async def test_an_unknown_setting_is_named_with_its_origin(
 async def test_a_bad_url_is_named_with_what_is_allowed(
     canary: Canary, tmp_path: Path, url: str
 ) -> None:
-    """A token goes out in the clear to no other machine."""
+    """A token is sent in clear text to no other machine."""
     said = await complaint(canary, tmp_path, 2, "serve", upstream_url=url)
     assert said.startswith(f'setting upstream_url = "{url}" ')
     assert "BEARERD_UPSTREAM_URL" in said
@@ -127,10 +131,10 @@ async def test_a_bad_url_is_named_with_what_is_allowed(
 
 
 @pytest.mark.parametrize("args", [["serve"], ["logout"], ["doctor", "--online"]])
-async def test_a_broken_certificate_file_is_named(
+async def test_an_invalid_certificate_file_is_named(
     canary: Canary, tmp_path: Path, args: list[str]
 ) -> None:
-    """It looks like PEM, and what is between the lines is none."""
+    """It looks like PEM, and its content is no certificate."""
     ca_file = tmp_path / "company.pem"
     ca_file.write_text("-----BEGIN CERTIFICATE-----\nx\n-----END CERTIFICATE-----\n")
     said = await complaint(canary, tmp_path, 2, *args, ca_file=ca_file)
@@ -142,8 +146,8 @@ async def test_a_broken_certificate_file_is_named(
 async def test_a_store_folder_that_cannot_be_written_is_named(
     canary: Canary, tmp_path: Path
 ) -> None:
-    """A file in its place, or no permission where permissions count. Found at the start,
-    before any token is spent.
+    """A file in its place, or no permission where permissions apply. It is found at the
+    start, before any token is spent.
     """
     place = tmp_path / "place"
     place.write_text("a file")
@@ -155,7 +159,7 @@ async def test_a_store_folder_that_cannot_be_written_is_named(
     assert str(place) in said
     assert "its folder is a file" in said
     assert "`store`" in said
-    if os.geteuid() != 0:  # root writes everywhere
+    if os.geteuid() != 0:  # root may write everywhere
         place.unlink()
         place.mkdir(mode=0o500)
         said = await complaint(
@@ -166,10 +170,10 @@ async def test_a_store_folder_that_cannot_be_written_is_named(
 
 
 @pytest.mark.parametrize("command", ["token", "adopt", "status"])
-async def test_no_such_profile_is_named_with_those_there_are(
+async def test_an_unknown_profile_is_named_with_the_known_ones(
     canary: Canary, tmp_path: Path, command: str
 ) -> None:
-    """A slip of the hand must not look like a missing login."""
+    """A typing error must not look like a missing login."""
     said = await complaint(
         canary, tmp_path, 2, command, "--profile", "wrok", profiles="work,home"
     )

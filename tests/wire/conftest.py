@@ -1,4 +1,4 @@
-"""A running gateway for the tests of what goes over the wire."""
+"""The gateway fixture of the wire tests."""
 
 from __future__ import annotations
 
@@ -12,6 +12,6 @@ from tests.wire.gateway import Gateway, running
 
 @pytest.fixture
 async def gateway(tmp_path: Path) -> AsyncIterator[Gateway]:
-    """A gateway that asks for no key."""
+    """A gateway that requires no key."""
     async with running(tmp_path) as started:
         yield started

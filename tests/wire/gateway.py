@@ -1,4 +1,4 @@
-"""A real bearerd between raw bytes on both sides."""
+"""A gateway: a running bearerd service, with raw connections on both of its sides."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CLIENT_KEY = "c41f7ae09b25d83667e1f0a8"
 
 
 class Gateway:
-    """A service that runs, and what a test needs to stand on either side of it."""
+    """A running service, with an upstream behind it and clients in front of it."""
 
     def __init__(self, upstream: RawUpstream) -> None:
         self.upstream = upstream
@@ -31,7 +31,7 @@ class Gateway:
         self._news = asyncio.Event()
 
     def observe(self, event: Event) -> None:
-        """Keep what the service announces."""
+        """Keep an event that the service emits."""
         self.events.append(event)
         self._news.set()
 
@@ -44,14 +44,16 @@ class Gateway:
     async def asked(
         self, request: bytes, client: Peer | None = None
     ) -> tuple[Peer, Peer, bytes]:
-        """Send *request*; return client, upstream connection, and the head it got."""
+        """Send *request*; return client, upstream connection, and the head that arrived
+        there.
+        """
         client = client or await self.client()
         await client.send(request)
         peer = await self.upstream.accept()
         return client, peer, await peer.head()
 
     async def refused(self, request: bytes) -> bytes:
-        """Send what must not go on; return the response's head."""
+        """Send a request that must not be forwarded; return the head of the response."""
         client = await self.client()
         await client.send(request)
         head = await client.head()
@@ -61,13 +63,13 @@ class Gateway:
     async def answered(
         self, response: bytes, request: bytes | None = None
     ) -> tuple[Peer, Peer]:
-        """Send a request, have *answer* sent, and return both ends."""
+        """Send a request, have the upstream send *response*, and return both ends."""
         client, peer, _ = await self.asked(request or get(b"/v1/models"))
         await peer.send(response)
         return client, peer
 
     async def finished(self, count: int = 1) -> list[RequestFinished]:
-        """Return what was told of requests, once *count* are over."""
+        """Return the `RequestFinished` events, once there are *count* of them."""
         async with asyncio.timeout(PATIENCE_SECONDS):
             while True:
                 told = [e for e in self.events if isinstance(e, RequestFinished)]
@@ -77,7 +79,7 @@ class Gateway:
                 await self._news.wait()
 
     async def close(self) -> None:
-        """Take the clients away."""
+        """Disconnect the clients."""
         for client in self._clients:
             await client.leave()
 
@@ -88,11 +90,11 @@ async def running(
 ) -> AsyncIterator[Gateway]:
     """Run a service with a credential, in front of a raw upstream.
 
-    The authority is nobody, unless *issuer_url* names one.
+    Nothing listens at the default *issuer_url*.
     """
     store = folder / "auth.json"
     if not store.exists():
-        store.write_text(json.dumps(document()))
+        store.write_text(json.dumps(login_document()))
     async with RawUpstream() as upstream:
         gateway = Gateway(upstream)
         settings = load_settings(
@@ -117,7 +119,7 @@ async def running(
         first: set[asyncio.Future[Any]] = {task, started}
         await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
         if task.done():
-            await task  # raises why it did not start
+            await task  # raises what kept it from starting
         gateway.port = int(started.result().relay[0].rsplit(":", 1)[1])
         try:
             yield gateway
@@ -127,8 +129,8 @@ async def running(
             await task
 
 
-def document() -> dict[str, object]:
-    """Return a login in the form of Codex's auth.json; nothing tells when it ends."""
+def login_document() -> dict[str, object]:
+    """Return a login in the form of Codex's auth.json. Its tokens have no expiry."""
     return {
         "auth_mode": "chatgpt",
         "OPENAI_API_KEY": None,

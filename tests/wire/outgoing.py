@@ -1,5 +1,6 @@
-"""The way out of a corporate network: an authority for certificates, a TLS end, and a
-proxy that is asked to CONNECT. All on loopback, under names that exist nowhere.
+"""An outgoing proxy: a certificate authority, TLS servers, and a proxy for CONNECT.
+
+All of it is on loopback, under names that do not exist.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ ESTABLISHED = b"HTTP/1.1 200 Connection established\r\nX-Proxy: 1\r\n\r\n"
 
 
 class Certificates:
-    """A certificate authority of our own, and what it has signed."""
+    """A certificate authority of our own, and the certificates that it has signed."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -34,7 +35,7 @@ class Certificates:
         )
 
     def server(self, *names: str, days: int = 2) -> ssl.SSLContext:
-        """Return a server's side of TLS, with a certificate for *names*."""
+        """Return the server side of TLS, with a certificate for *names*."""
         stem = self._folder / f"{names[0]}{days}"
         request, signed, extra = (
             stem.with_name(f"{stem.name}.{kind}") for kind in ("csr", "pem", "ext")
@@ -66,7 +67,7 @@ def _openssl(*words: str) -> None:
 
 
 class Server:
-    """Something that listens on a loopback port, and ends what it has open."""
+    """A server on a loopback port. It closes its connections when it ends."""
 
     def __init__(self, context: ssl.SSLContext | None = None) -> None:
         self._context = context
@@ -115,7 +116,7 @@ class Server:
 
 
 class TlsFront(Server):
-    """Takes TLS off, and passes what was in it to the plain port `behind`."""
+    """Ends TLS, and forwards the content to the plain port `behind`."""
 
     def __init__(self, context: ssl.SSLContext, behind: int = 0) -> None:
         super().__init__(context)
@@ -125,13 +126,16 @@ class TlsFront(Server):
     async def serve(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        """Pipe to what is behind."""
+        """Forward to the plain port."""
         self.connections += 1
         await pipe(reader, writer, self.behind)
 
 
 class ConnectProxy(Server):
-    """A proxy that knows where names lead. `requests` holds the heads that it got."""
+    """A proxy for CONNECT. Owns `requests`, the heads that it received.
+
+    *routes* has the port for each target.
+    """
 
     def __init__(self, routes: dict[str, int], response: bytes = ESTABLISHED) -> None:
         super().__init__()
@@ -141,13 +145,13 @@ class ConnectProxy(Server):
 
     @property
     def url(self) -> str:
-        """Where it listens."""
+        """Return the proxy's URL."""
         return f"http://127.0.0.1:{self.port}"
 
     async def serve(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        """Answer a CONNECT; pipe if the response is that it may pass."""
+        """Respond to a CONNECT; forward after a 200."""
         head = await reader.readuntil(b"\r\n\r\n")
         self.requests.append(head)
         writer.write(self._answer)
@@ -161,7 +165,7 @@ class ConnectProxy(Server):
 async def pipe(
     reader: asyncio.StreamReader, writer: asyncio.StreamWriter, port: int
 ) -> None:
-    """Pass bytes to a port and back, until either side ends."""
+    """Forward bytes to a port and back, until either side ends."""
     onward_reader, onward_writer = await asyncio.open_connection("127.0.0.1", port)
     try:
         ways = [

@@ -1,7 +1,7 @@
-"""Raw ends of a connection: bytes out as a test writes them, bytes in as they came.
+"""Raw connections: bytes are sent as a test writes them, and read as they arrive.
 
-No HTTP is understood here beyond where a head ends, so that no mistake of a parser is
-made twice. Every wait ends by itself after `PATIENCE_SECONDS`.
+Nothing here parses HTTP, except for the end of a head, so no mistake of a parser is
+made twice. Every wait ends after `PATIENCE_SECONDS`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Self
 
 PATIENCE_SECONDS = 5.0
-"""How long a test waits for bytes that should be there at once; then it fails."""
+"""How long a test waits for bytes that should arrive at once, before it fails."""
 
 HEAD_END = b"\r\n\r\n"
 
@@ -35,17 +35,17 @@ class Peer:
             return cls(*await asyncio.open_connection("127.0.0.1", port))
 
     async def send(self, data: bytes) -> None:
-        """Send, and wait until the kernel or the buffer has taken it."""
+        """Send, and wait until the kernel or the buffer has accepted it."""
         self.writer.write(data)
         async with asyncio.timeout(PATIENCE_SECONDS):
             await self.writer.drain()
 
     async def head(self) -> bytes:
-        """Return the next head, its empty line included."""
+        """Return the next head, with its empty line."""
         return await self.until(HEAD_END)
 
     async def until(self, mark: bytes) -> bytes:
-        """Return what comes up to and including *mark*."""
+        """Return the bytes up to and including *mark*."""
         async with asyncio.timeout(PATIENCE_SECONDS):
             return await self.reader.readuntil(mark)
 
@@ -55,23 +55,23 @@ class Peer:
             return await self.reader.readexactly(count)
 
     async def rest(self) -> bytes:
-        """Return all that comes until the other side ends orderly.
+        """Return all bytes until the other side closes.
 
         Raises:
-            ConnectionResetError: it did not end orderly.
+            ConnectionResetError: the connection was reset.
         """
         async with asyncio.timeout(PATIENCE_SECONDS):
             return await self.reader.read()
 
     async def gone(self) -> bytes:
-        """Return what comes until the connection is over, whichever way it ends."""
+        """Return all bytes until the connection is closed or reset."""
         try:
             return await self.rest()
         except ConnectionResetError:
             return b""
 
     async def is_reset(self) -> bool:
-        """Say whether the connection ends by a reset rather than by an orderly end."""
+        """Return True if the connection ends with a reset, and False if with a close."""
         try:
             await self.rest()
         except ConnectionResetError:
@@ -85,28 +85,28 @@ class Peer:
         return head, await self.exactly(int(lengths[0]) if lengths else 0)
 
     def half_close(self) -> None:
-        """Send no more, and go on reading."""
+        """Close the sending direction, and go on reading."""
         self.writer.write_eof()
 
     def reset(self) -> None:
-        """Break the connection off without an orderly end."""
+        """Reset the connection."""
         sock = self.writer.get_extra_info("socket")
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.writer.transport.abort()
 
     def close(self) -> None:
-        """End the connection."""
+        """Close the connection."""
         self.writer.close()
 
     async def leave(self) -> None:
-        """End the connection, if it has not ended, and see it gone."""
+        """Close the connection if it is open, and wait for that."""
         self.writer.transport.abort()
         with suppress(ConnectionError):
             await self.writer.wait_closed()
 
 
 class RawUpstream:
-    """An upstream that does nothing by itself: a test takes each connection in turn."""
+    """An upstream that sends nothing by itself: a test accepts each connection in turn."""
 
     def __init__(self) -> None:
         self._arrived: asyncio.Queue[Peer] = asyncio.Queue()
@@ -116,11 +116,11 @@ class RawUpstream:
 
     @property
     def connections(self) -> int:
-        """Count the connections that were ever made."""
+        """Return how many connections were ever made."""
         return len(self.peers)
 
     async def accept(self) -> Peer:
-        """Return the next connection that comes in."""
+        """Return the next connection."""
         async with asyncio.timeout(PATIENCE_SECONDS):
             return await self._arrived.get()
 
@@ -150,14 +150,14 @@ class RawUpstream:
 
 
 def fields(head: bytes) -> list[tuple[bytes, bytes]]:
-    """Return a head's field lines, as spelled."""
+    """Return a head's field lines, unchanged."""
     lines = head.removesuffix(HEAD_END).split(b"\r\n")[1:]
     pairs = [line.split(b": ", 1) for line in lines]
     return [(name, value) for name, value in pairs]
 
 
 def values(head: bytes, name: bytes) -> list[bytes]:
-    """Return the values of a field in *head*; *name* in lower case."""
+    """Return the values of a field in *head*; *name* is in lower case."""
     return [value for field, value in fields(head) if field.lower() == name]
 
 
@@ -172,5 +172,5 @@ def first_line(head: bytes) -> bytes:
 
 
 def status(head: bytes) -> int:
-    """Return a status line's code."""
+    """Return the code in a status line."""
     return int(first_line(head).split(b" ")[1])

@@ -1,4 +1,6 @@
-"""A `bearerd serve` of its own between raw ends: what it holds can be measured."""
+"""A `bearerd serve` process between raw connections, so that its memory can be
+measured.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +12,12 @@ from pathlib import Path
 from bearerd.sandbox import Sandbox
 from tests.support import Canary
 from tests.support.process import ServeProcess, serving
-from tests.wire.gateway import document
+from tests.wire.gateway import login_document
 from tests.wire.peers import Peer
 
 
 class Daemon:
-    """A process that serves, and its relay's port."""
+    """A running `bearerd serve`, and the port of its relay."""
 
     def __init__(self, served: ServeProcess, port: int) -> None:
         self.served = served
@@ -27,11 +29,11 @@ class Daemon:
         return await Peer.connect(self.port)
 
     def resident_bytes(self) -> int:
-        """Return how much memory it has right now."""
+        """Return its memory (RSS) now."""
         return self._kilobytes("VmRSS") << 10
 
     def highest_resident_bytes(self) -> int:
-        """Return the most memory that it ever had, between two looks as well."""
+        """Return the peak of its memory (RSS)."""
         return self._kilobytes("VmHWM") << 10
 
     def _kilobytes(self, name: str) -> int:
@@ -45,9 +47,9 @@ class Daemon:
 async def daemon(
     folder: Path, canary: Canary, upstream_port: int, **settings: object
 ) -> AsyncIterator[Daemon]:
-    """Run a daemon that asks for no key, in front of a loopback port."""
+    """Run a daemon that requires no key, in front of a loopback port."""
     store = folder / "auth.json"
-    store.write_text(json.dumps(document()))
+    store.write_text(json.dumps(login_document()))
     given = {
         "upstream_url": f"http://127.0.0.1:{upstream_port}/backend-api",
         "require_key": "false",

@@ -17,21 +17,21 @@ REFUSED = b"HTTP/1.1 401 Unauthorized\r\nContent-Length: %d\r\n\r\n%b" % (
     REFUSAL,
 )
 REFUSED_AND_CLOSED = REFUSED.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n", 1)
-"""Such a 401 makes the next attempt come over a new connection for certain."""
+"""After this 401 the next attempt always uses a new connection."""
 
 
 @asynccontextmanager
 async def renewing(
     folder: Path, authority: Sandbox, **flags: str
 ) -> AsyncIterator[Gateway]:
-    """Run a gateway with a new login of *authority*'s."""
+    """Run a gateway with a new login of *authority*."""
     (folder / "auth.json").write_text(json.dumps(authority.auth_document()))
     async with running(folder, issuer_url=authority.issuer_url, **flags) as started:
         yield started
 
 
 async def refuse(gateway: Gateway, peer: Peer) -> tuple[Peer, bytes]:
-    """Answer 401 over *peer*; return the next attempt's connection and its head."""
+    """Send a 401 over *peer*; return the connection and the head of the next attempt."""
     await peer.send(REFUSED_AND_CLOSED)
     peer = await gateway.upstream.accept()
     return peer, await peer.head()

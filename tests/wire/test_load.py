@@ -1,4 +1,4 @@
-"""Limits, slow clients and many of them: what is refused, and what goes on beside it."""
+"""Limits and slow clients: what is rejected, and that other requests are not affected."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ from tests.wire.upgrades import comes_true, open_descriptors
 
 SLOW_CLIENTS = 300
 GROWTH_BYTES = 48 << 20
-"""What 300 clients may cost in memory, generously: 160 KiB each."""
+"""What 300 clients may take in memory: 160 KiB each, which is generous."""
 
 
-async def is_served(gateway: Gateway) -> None:
-    """See a request of another client through."""
+async def request_once(gateway: Gateway) -> None:
+    """Complete one request of another client."""
     client, peer, _ = await gateway.asked(get(b"/v1/models"))
     await peer.send(ok(b"healthy", b"Connection: close"))
     assert (await client.response())[1] == b"healthy"
 
 
-def told(head: bytes) -> tuple[int, list[bytes]]:
-    """Return the status and the code of a response of ours."""
+def status_and_code(head: bytes) -> tuple[int, list[bytes]]:
+    """Return the status and the error code of a response of ours."""
     return status(head), values(head, b"x-bearerd-error")
 
 
@@ -51,26 +51,28 @@ TOO_LARGE = {
 
 
 @pytest.mark.parametrize("head", TOO_LARGE.values(), ids=TOO_LARGE.keys())
-async def test_a_header_section_too_large_is_refused_while_it_comes(
+async def test_a_header_section_too_large_is_rejected_before_its_end(
     gateway: Gateway, head: bytes
 ) -> None:
-    """Item 37: 431 before its end, the connection closed, the process healthy."""
+    """Item 37: 431 before it is complete, the connection is closed, the process stays
+    healthy.
+    """
     client = await gateway.client()
     with suppress(ConnectionError):
         await client.send(head)
         await client.send(b"X: 1\r\n")
     response = await client.head()
-    assert told(response) in [
+    assert status_and_code(response) in [
         (431, [b"request_malformed"]),
         (400, [b"request_malformed"]),
     ]
     assert values(response, b"connection") == [b"close"]
     await client.gone()
     assert gateway.upstream.connections == 0
-    await is_served(gateway)
+    await request_once(gateway)
 
 
-async def test_a_large_header_section_within_the_limits_passes(
+async def test_a_large_header_section_within_the_limits_is_forwarded(
     gateway: Gateway,
 ) -> None:
     """Item 37: agents send tokens and metadata in fields."""
@@ -79,14 +81,14 @@ async def test_a_large_header_section_within_the_limits_passes(
     assert head.count(large) == 2
 
 
-async def test_a_connection_too_many_is_told_so(tmp_path: Path) -> None:
-    """503 with Retry-After, closed; the others go on, and there is room again."""
+async def test_a_connection_above_the_limit_gets_503(tmp_path: Path) -> None:
+    """With Retry-After, and is closed; the others go on, and a closed one makes room."""
     async with running(tmp_path, max_connections="2") as gateway:
         first, peer, _ = await gateway.asked(get(b"/v1/models"))
         second = await gateway.client()
         third = await gateway.client()
         head, _ = await third.response()
-        assert told(head) == (503, [b"overloaded"])
+        assert status_and_code(head) == (503, [b"overloaded"])
         assert values(head, b"retry-after") == [b"1"]
         assert values(head, b"connection") == [b"close"]
         assert await third.gone() == b""
@@ -95,18 +97,18 @@ async def test_a_connection_too_many_is_told_so(tmp_path: Path) -> None:
         await second.leave()
         await first.leave()
         await gateway.finished()
-        await is_served(gateway)
+        await request_once(gateway)
 
 
-async def test_a_request_too_many_is_told_so(tmp_path: Path) -> None:
-    """503 with Retry-After; its connection goes on, and so do the other requests."""
+async def test_a_request_above_the_limit_gets_503(tmp_path: Path) -> None:
+    """With Retry-After; its connection stays open, and the other requests go on."""
     async with running(tmp_path, max_requests="2") as gateway:
         busy = [await gateway.asked(get(b"/v1/models")) for _ in range(2)]
         third = await gateway.client()
         for _ in range(3):
             await third.send(get(b"/v1/models"))
             head, _ = await third.response()
-            assert told(head) == (503, [b"overloaded"])
+            assert status_and_code(head) == (503, [b"overloaded"])
             assert values(head, b"retry-after") == [b"1"]
         for client, peer, _ in busy:
             await peer.send(ok(b"busy", b"Connection: close"))
@@ -119,24 +121,24 @@ async def test_a_request_too_many_is_told_so(tmp_path: Path) -> None:
         assert (await third.response())[1] == b"third"
 
 
-async def test_a_stream_counts_as_under_way_until_its_end(tmp_path: Path) -> None:
-    """And a tunnel's or a stream's client that leaves makes room at once."""
+async def test_a_stream_counts_as_a_request_until_its_end(tmp_path: Path) -> None:
+    """When its client disconnects, or that of a tunnel, there is room at once."""
     async with running(tmp_path, max_requests="1") as gateway:
         client, _ = await gateway.answered(ok(b"0123456789")[:-5])
         await client.head()
         second = await gateway.client()
         await second.send(get(b"/v1/models"))
-        assert told((await second.response())[0]) == (503, [b"overloaded"])
+        assert status_and_code((await second.response())[0]) == (503, [b"overloaded"])
         client.reset()
         await gateway.finished(2)
-        await is_served(gateway)
+        await request_once(gateway)
 
 
 @pytest.mark.parametrize(
     "begun", [b"", b"GET /v1/mo", START], ids=["", "line", "field"]
 )
-async def test_a_head_that_does_not_come_to_its_end_is_given_up(begun: bytes) -> None:
-    """Item 126: with the limit that idle connections have; here it is short."""
+async def test_an_incomplete_head_is_timed_out(begun: bytes) -> None:
+    """Item 126: after the limit for idle connections, which is short in this test."""
 
     async def handle(_request: web.BaseRequest) -> web.StreamResponse:
         return AlreadySent(keeps_alive=True)
@@ -151,8 +153,8 @@ async def test_a_head_that_does_not_come_to_its_end_is_given_up(begun: bytes) ->
     await clients.shutdown(0.1)
 
 
-async def test_a_head_that_comes_byte_by_byte_is_a_request(gateway: Gateway) -> None:
-    """Item 126: slowness is no fault."""
+async def test_a_head_sent_byte_by_byte_is_served(gateway: Gateway) -> None:
+    """Item 126: a slow client makes no error."""
     client = await gateway.client()
     asked = get(b"/v1/models", b"X-A: 1")
     for at in range(len(asked)):
@@ -163,7 +165,7 @@ async def test_a_head_that_comes_byte_by_byte_is_a_request(gateway: Gateway) -> 
     assert (await client.response())[1] == b"ok"
 
 
-async def asked_through(process: Daemon, upstream: RawUpstream) -> tuple[Peer, Peer]:
+async def pending_request(process: Daemon, upstream: RawUpstream) -> tuple[Peer, Peer]:
     """Return both ends of a request that waits for its response."""
     client = await process.client()
     await client.send(get(b"/v1/models"))
@@ -172,9 +174,9 @@ async def asked_through(process: Daemon, upstream: RawUpstream) -> tuple[Peer, P
     return client, peer
 
 
-async def is_swift(process: Daemon, upstream: RawUpstream) -> None:
-    """See twenty requests of another client through, each well within a second."""
-    client, peer = await asked_through(process, upstream)
+async def requests_are_fast(process: Daemon, upstream: RawUpstream) -> None:
+    """Complete twenty requests of another client, each well within a second."""
+    client, peer = await pending_request(process, upstream)
     loop = asyncio.get_running_loop()
     for _ in range(20):
         began = loop.time()
@@ -186,37 +188,37 @@ async def is_swift(process: Daemon, upstream: RawUpstream) -> None:
     await client.leave()
 
 
-async def test_clients_slow_in_their_heads_cost_others_nothing(
+async def test_clients_slow_with_their_heads_do_not_delay_others(
     tmp_path: Path, canary: Canary
 ) -> None:
-    """Item 126: neither time nor much memory, and no connection to the upstream."""
+    """Item 126: they take little memory, and no connection to the upstream."""
     async with (
         RawUpstream() as upstream,
         daemon(tmp_path, canary, upstream.port) as process,
     ):
-        await is_swift(process, upstream)
+        await requests_are_fast(process, upstream)
         before, connections = process.resident_bytes(), upstream.connections
         slow = [await process.client() for _ in range(SLOW_CLIENTS)]
         for at in range(0, len(START), 4):
             for client in slow:
                 client.writer.write(START[at : at + 4])
-        await is_swift(process, upstream)
+        await requests_are_fast(process, upstream)
         assert process.resident_bytes() - before < GROWTH_BYTES
         assert upstream.connections <= connections + 1
         for client in slow:
             await client.leave()
 
 
-async def test_clients_slow_in_their_bodies_cost_others_nothing(
+async def test_clients_slow_with_their_bodies_do_not_delay_others(
     tmp_path: Path, canary: Canary
 ) -> None:
-    """Item 126: each with 64 KiB that came and much that does not."""
+    """Item 126: each has sent 64 KiB of a much larger body."""
     begun = request(b"POST", b"/v1/responses", b"Content-Length: 10000000")
     async with (
         RawUpstream() as upstream,
         daemon(tmp_path, canary, upstream.port) as process,
     ):
-        await is_swift(process, upstream)
+        await requests_are_fast(process, upstream)
         before = process.resident_bytes()
         slow = [await process.client() for _ in range(SLOW_CLIENTS)]
         for client in slow:
@@ -224,31 +226,31 @@ async def test_clients_slow_in_their_bodies_cost_others_nothing(
             peer = await upstream.accept()
             await peer.head()
             await peer.exactly(1 << 16)
-        await is_swift(process, upstream)
-        kept = SLOW_CLIENTS << 16  # for a replay: that is what the limit on it is for
+        await requests_are_fast(process, upstream)
+        kept = SLOW_CLIENTS << 16  # kept for a replay, within the limit on that
         assert process.resident_bytes() - before < GROWTH_BYTES + kept
         for client in slow:
             await client.leave()
 
 
-async def test_clients_slow_in_reading_cost_others_nothing(
+async def test_clients_slow_in_reading_do_not_delay_others(
     tmp_path: Path, canary: Canary
 ) -> None:
-    """Item 126: each has a response of 64 MiB under way, and takes none of it."""
+    """Item 126: each has a response of 64 MiB under way, and reads none of it."""
     count, block = 30, bytes(1 << 16)
     async with (
         RawUpstream() as upstream,
         daemon(tmp_path, canary, upstream.port) as process,
     ):
-        await is_swift(process, upstream)
+        await requests_are_fast(process, upstream)
         before = process.resident_bytes()
-        slow = [await asked_through(process, upstream) for _ in range(count)]
+        slow = [await pending_request(process, upstream) for _ in range(count)]
         pouring = []
         for client, peer in slow:
             client.writer.transport.pause_reading()  # type: ignore[attr-defined]
             await peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 67108864\r\n\r\n")
-            pouring.append(asyncio.create_task(pour(peer, block, 1024)))
-        await is_swift(process, upstream)
+            pouring.append(asyncio.create_task(send_until_full(peer, block, 1024)))
+        await requests_are_fast(process, upstream)
         assert not any(task.done() for task in pouring)
         assert process.resident_bytes() - before < GROWTH_BYTES
         for task in pouring:
@@ -258,24 +260,24 @@ async def test_clients_slow_in_reading_cost_others_nothing(
             await client.leave()
 
 
-async def pour(peer: Peer, block: bytes, count: int) -> None:
-    """Send as much as is taken."""
+async def send_until_full(peer: Peer, block: bytes, count: int) -> None:
+    """Send as much as is accepted."""
     for _ in range(count):
         peer.writer.write(block)
         await peer.writer.drain()
 
 
-async def test_a_thousand_clients_in_a_row_leave_nothing_behind(
+async def test_a_thousand_consecutive_clients_leak_nothing(
     tmp_path: Path, canary: Canary
 ) -> None:
-    """Item 123: no descriptor, and no memory to speak of."""
+    """Item 123: no descriptor, and hardly any memory."""
     async with (
         RawUpstream() as upstream,
         daemon(tmp_path, canary, upstream.port) as process,
     ):
-        await is_swift(process, upstream)
+        await requests_are_fast(process, upstream)
         descriptors, before = open_descriptors(process.pid), process.resident_bytes()
-        client, peer = await asked_through(process, upstream)
+        client, peer = await pending_request(process, upstream)
         for _ in range(1000):
             await peer.send(ok())
             await client.response()
@@ -289,10 +291,10 @@ async def test_a_thousand_clients_in_a_row_leave_nothing_behind(
         assert process.resident_bytes() - before < 8 << 20
 
 
-async def test_five_hundred_requests_at_once_are_all_answered(
+async def test_five_hundred_concurrent_requests_get_their_responses(
     tmp_path: Path, canary: Canary
 ) -> None:
-    """Each with its own response; then their connections are closed or used again."""
+    """Each gets its own; then the connections are closed or reused."""
     count = 500
     async with (
         RawUpstream() as upstream,

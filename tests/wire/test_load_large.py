@@ -16,11 +16,11 @@ from tests.wire.processes import daemon
 SIZE = 2 << 30
 BLOCK = bytes(range(256)) * (1 << 12)
 LIMIT_SECONDS = 60.0
-"""It takes some five seconds on two cores."""
+"""It takes about five seconds on two cores."""
 
 GROWTH_BYTES = 48 << 20
-"""What memory may grow by: 8 MiB that are kept for a replay, buffers, and generously
-what the allocator makes of them; a fortieth of the body."""
+"""By how much memory may grow: 8 MiB kept for a replay, buffers, and a generous part for
+the allocator. It is a fortieth of the body."""
 
 CHUNKED_BLOCK = b"%x\r\n%b\r\n" % (len(BLOCK), BLOCK)
 LENGTH_LINE = b"Content-Length: %d\r\n" % SIZE
@@ -28,14 +28,14 @@ CHUNKED_LINE = b"Transfer-Encoding: chunked\r\n"
 LAST_CHUNK = b"0\r\n\r\n"
 
 
-class Plain:
-    """A blocking socket in a thread, so that only bearerd runs on a loop."""
+class BlockingConnection:
+    """A blocking socket in a thread, so that only bearerd uses an event loop."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
         sock.settimeout(LIMIT_SECONDS)
 
-    def head(self) -> bytes:
+    def read_head(self) -> bytes:
         """Return a head, and not one byte more."""
         got = b""
         while not got.endswith(HEAD_END):
@@ -53,8 +53,8 @@ class Plain:
         if is_chunked:
             self._sock.sendall(LAST_CHUNK)
 
-    def take_body(self, *, is_chunked: bool) -> int:
-        """Return how many bytes of content came, all of them as they were sent."""
+    def read_body(self, *, is_chunked: bool) -> int:
+        """Return the number of body bytes, after a check that each is as it was sent."""
         reader = self._sock.makefile("rb", buffering=1 << 20)
         seen = 0
         while True:
@@ -75,7 +75,7 @@ class Plain:
 
 
 class Upstream(threading.Thread):
-    """Takes one request of 2 GiB or gives one response of it, in its own thread."""
+    """Receives one request of 2 GiB or sends one response of 2 GiB, in its own thread."""
 
     def __init__(self, *, is_upload: bool, is_chunked: bool) -> None:
         super().__init__(daemon=True)
@@ -89,10 +89,10 @@ class Upstream(threading.Thread):
     def run(self) -> None:
         """Serve one connection."""
         with self._server, self._server.accept()[0] as sock:
-            end = Plain(sock)
-            end.head()
+            end = BlockingConnection(sock)
+            end.read_head()
             if self._is_upload:
-                self.taken = end.take_body(is_chunked=self._is_chunked)
+                self.taken = end.read_body(is_chunked=self._is_chunked)
                 end.send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
             else:
                 framing = CHUNKED_LINE if self._is_chunked else LENGTH_LINE
@@ -100,35 +100,35 @@ class Upstream(threading.Thread):
                 end.send_body(is_chunked=self._is_chunked)
 
 
-def ask(port: int, *, is_upload: bool, is_chunked: bool) -> tuple[bytes, int]:
-    """Be the client; return the response's head, and how much of a body there was."""
+def send_request(port: int, *, is_upload: bool, is_chunked: bool) -> tuple[bytes, int]:
+    """Send the request; return the head and the number of body bytes of the response."""
     with socket.create_connection(("127.0.0.1", port)) as sock:
-        end = Plain(sock)
+        end = BlockingConnection(sock)
         start = b"%b /v1/responses HTTP/1.1\r\nHost: localhost\r\n"
         if not is_upload:
             end.send(start % b"GET" + b"\r\n")
-            return end.head(), end.take_body(is_chunked=is_chunked)
+            return end.read_head(), end.read_body(is_chunked=is_chunked)
         framing = CHUNKED_LINE if is_chunked else LENGTH_LINE
         end.send(start % b"POST" + framing + b"\r\n")
         end.send_body(is_chunked=is_chunked)
-        return end.head(), 0
+        return end.read_head(), 0
 
 
 @pytest.mark.parametrize("is_chunked", [False, True], ids=["length", "chunked"])
 @pytest.mark.parametrize("is_upload", [False, True], ids=["down", "up"])
-async def test_2_gib_pass_with_flat_memory(
+async def test_2_gib_are_forwarded_with_flat_memory(
     tmp_path: Path, canary: Canary, is_upload: bool, is_chunked: bool
 ) -> None:
-    """Item 85: every byte as it was sent; the highest memory is measured, not the last."""
+    """Item 85: every byte is checked, and the peak of memory is measured."""
     upstream = Upstream(is_upload=is_upload, is_chunked=is_chunked)
     upstream.start()
     async with daemon(tmp_path, canary, upstream.port) as process:
         before = process.resident_bytes()
         async with asyncio.timeout(LIMIT_SECONDS):
-            head, got = await asyncio.to_thread(
-                ask, process.port, is_upload=is_upload, is_chunked=is_chunked
+            read_head, got = await asyncio.to_thread(
+                send_request, process.port, is_upload=is_upload, is_chunked=is_chunked
             )
-        assert head.startswith(b"HTTP/1.1 200 ")
+        assert read_head.startswith(b"HTTP/1.1 200 ")
         assert (upstream.taken if is_upload else got) == SIZE
         assert process.highest_resident_bytes() - before < GROWTH_BYTES
     await asyncio.to_thread(upstream.join, LIMIT_SECONDS)

@@ -1,4 +1,6 @@
-"""Items that stand between the other files: hops, challenges, and what a refusal says."""
+"""Items that fit into no other file: hops, challenges, and what an error response
+holds.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,7 @@ from tests.wire.peers import Peer, names, status, values
 from tests.wire.upgrades import SWITCHED, UPGRADE
 
 
-async def test_a_100_that_was_asked_for_comes_before_the_101(gateway: Gateway) -> None:
+async def test_a_requested_100_comes_before_the_101(gateway: Gateway) -> None:
     """Item 101: RFC 9110 section 7.8."""
     client, peer, head = await gateway.asked(
         get(b"/v1/responses", *UPGRADE, b"Expect: 100-continue")
@@ -32,23 +34,23 @@ async def test_a_100_that_was_asked_for_comes_before_the_101(gateway: Gateway) -
     ("hops", "left"),
     [(b"1", b"0"), (b"10", b"9"), (b"010", b"9"), (b"x", b"x"), (b"-1", b"-1")],
 )
-async def test_max_forwards_of_an_options_is_counted_down(
+async def test_max_forwards_of_options_is_decremented(
     gateway: Gateway, hops: bytes, left: bytes
 ) -> None:
-    """Item 105: RFC 9110 section 7.6.2; what is no number says nothing."""
+    """Item 105: RFC 9110 section 7.6.2; a value that is no number is ignored."""
     line = b"Max-Forwards: " + hops
     _, _, head = await gateway.asked(request(b"OPTIONS", b"/v1/models", line))
     assert values(head, b"max-forwards") == [left]
 
 
-async def test_max_forwards_of_another_method_is_left_alone(gateway: Gateway) -> None:
-    """Item 105: it means something to OPTIONS and TRACE alone."""
+async def test_max_forwards_of_another_method_is_kept(gateway: Gateway) -> None:
+    """Item 105: it has a meaning for OPTIONS and TRACE only."""
     _, _, head = await gateway.asked(get(b"/v1/models", b"Max-Forwards: 3"))
     assert values(head, b"max-forwards") == [b"3"]
 
 
-async def test_an_options_at_its_last_hop_is_answered_here(gateway: Gateway) -> None:
-    """Item 105: it goes to nobody else."""
+async def test_options_at_its_last_hop_is_not_forwarded(gateway: Gateway) -> None:
+    """Item 105: the response is ours."""
     client = await gateway.client()
     await client.send(request(b"OPTIONS", b"/v1/models", b"Max-Forwards: 0"))
     head = await client.head()
@@ -58,7 +60,7 @@ async def test_an_options_at_its_last_hop_is_answered_here(gateway: Gateway) -> 
 
 
 async def test_a_401_of_a_resource_keeps_its_challenge(gateway: Gateway) -> None:
-    """Item 111: one that is not about our token is passed on as it came."""
+    """Item 111: a 401 that is not about our token is forwarded unchanged."""
     client, peer = await gateway.answered(ok(), get(b"/v1/accepted"))
     await client.response()
     line = b'WWW-Authenticate: Basic realm="made-up", charset="UTF-8"'
@@ -71,8 +73,8 @@ async def test_a_401_of_a_resource_keeps_its_challenge(gateway: Gateway) -> None
     assert b"x-bearerd-error" not in names(head)
 
 
-async def test_a_passing_trouble_says_when_to_come_back(gateway: Gateway) -> None:
-    """Item 113: a short body, and Retry-After; here the authority is not there."""
+async def test_a_transient_error_has_retry_after(gateway: Gateway) -> None:
+    """Item 113: with a short body; here the authority cannot be reached."""
     client, _ = await gateway.answered(
         b"HTTP/1.1 401 No\r\nContent-Length: 13\r\n\r\ntoken_expired"
     )
@@ -85,8 +87,10 @@ async def test_a_passing_trouble_says_when_to_come_back(gateway: Gateway) -> Non
     assert 0 < len(json.loads(body)["error"]["message"]) < 400
 
 
-async def test_a_trouble_of_unknown_length_says_what_it_is(gateway: Gateway) -> None:
-    """Item 113: no time is promised that nobody knows."""
+async def test_an_error_of_unknown_duration_has_no_retry_after(
+    gateway: Gateway,
+) -> None:
+    """Item 113: no time is stated that is not known."""
     client, peer, _ = await gateway.asked(get(b"/v1/models"))
     peer.close()
     head, body = await client.response()
@@ -95,7 +99,7 @@ async def test_a_trouble_of_unknown_length_says_what_it_is(gateway: Gateway) -> 
     assert "closed the connection" in json.loads(body)["error"]["message"]
 
 
-async def test_an_idle_connection_ends_at_its_limit() -> None:
+async def test_an_idle_connection_is_closed_at_its_limit() -> None:
     """Item 128: after a response; here the limit is short."""
 
     async def handle(request: web.BaseRequest) -> web.StreamResponse:
@@ -114,6 +118,6 @@ async def test_an_idle_connection_ends_at_its_limit() -> None:
     await clients.shutdown(0.1)
 
 
-def test_the_limit_of_idle_connections_is_some_minutes() -> None:
-    """Item 128: longer than agents keep theirs, and no hour."""
+def test_the_limit_of_idle_connections_is_a_few_minutes() -> None:
+    """Item 128: longer than agents keep theirs open, and less than an hour."""
     assert 90 < KEEP_ALIVE_SECONDS <= 600

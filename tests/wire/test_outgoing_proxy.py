@@ -1,4 +1,4 @@
-"""TLS, certificates and the proxy on the way out, to the upstream and the authority."""
+"""TLS, certificates and the outgoing proxy, toward the upstream and the authority."""
 
 from __future__ import annotations
 
@@ -32,20 +32,20 @@ URL = f"https://{UPSTREAM}/backend-api"
 
 @pytest.fixture(scope="session")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
-    """What the tests here trust, or do not."""
+    """The certificates of these tests, trusted or not."""
     return Certificates(tmp_path_factory.mktemp("tls") / "certificates")
 
 
 @pytest.fixture
 async def front(certificates: Certificates) -> AsyncIterator[TlsFront]:
-    """A TLS end with a good certificate for every name here."""
+    """A TLS server with a valid certificate for every name in these tests."""
     async with TlsFront(certificates.server(*NAMES)) as listening:
         yield listening
 
 
 @pytest.fixture
-async def way_out(front: TlsFront) -> AsyncIterator[ConnectProxy]:
-    """A proxy that leads to the TLS end."""
+async def connect_proxy(front: TlsFront) -> AsyncIterator[ConnectProxy]:
+    """A proxy that leads to the TLS server."""
     async with ConnectProxy({f"{UPSTREAM}:443": front.port}) as listening:
         yield listening
 
@@ -55,8 +55,8 @@ def direct(front: TlsFront) -> str:
     return f"https://localhost:{front.port}/backend-api"
 
 
-async def refused(gateway: Gateway) -> tuple[int, bytes, str]:
-    """Ask, and return our own response: its status, its code, and what it says."""
+async def rejection(gateway: Gateway) -> tuple[int, bytes, str]:
+    """Send a request; return the status, the code and the message of our own response."""
     client = await gateway.client()
     await client.send(post(b"/v1/responses", b"abc"))
     head, body = await client.response()
@@ -64,10 +64,10 @@ async def refused(gateway: Gateway) -> tuple[int, bytes, str]:
     return status(head), code, body.decode()
 
 
-async def test_an_upstream_with_a_certificate_of_ones_own_is_reached(
+async def test_an_upstream_with_a_private_ca_is_reached(
     tmp_path: Path, certificates: Certificates, front: TlsFront
 ) -> None:
-    """`ca_file`: over TLS, and one connection serves many requests."""
+    """`ca_file`: over TLS, and one connection serves several requests."""
     async with running(
         tmp_path, upstream_url=direct(front), ca_file=str(certificates.ca_file)
     ) as gateway:
@@ -83,13 +83,16 @@ async def test_an_upstream_with_a_certificate_of_ones_own_is_reached(
 
 
 async def test_requests_go_through_the_proxy(
-    tmp_path: Path, certificates: Certificates, front: TlsFront, way_out: ConnectProxy
+    tmp_path: Path,
+    certificates: Certificates,
+    front: TlsFront,
+    connect_proxy: ConnectProxy,
 ) -> None:
-    """`upstream_proxy`: it is told the name alone, and sees nothing but TLS."""
+    """`upstream_proxy`: it gets the name and nothing but TLS."""
     async with running(
         tmp_path,
         upstream_url=URL,
-        upstream_proxy=way_out.url,
+        upstream_proxy=connect_proxy.url,
         ca_file=str(certificates.ca_file),
     ) as gateway:
         front.behind = gateway.upstream.port
@@ -102,19 +105,22 @@ async def test_requests_go_through_the_proxy(
         await peer.head()
         await peer.send(ok(b"second"))
         assert (await client.response())[1] == b"second"
-        (asked,) = way_out.requests
+        (asked,) = connect_proxy.requests
         assert first_line(asked) == b"CONNECT upstream.test:443 HTTP/1.1"
         assert names(asked) == {b"host"}
 
 
 async def test_a_tunnel_goes_through_the_proxy(
-    tmp_path: Path, certificates: Certificates, front: TlsFront, way_out: ConnectProxy
+    tmp_path: Path,
+    certificates: Certificates,
+    front: TlsFront,
+    connect_proxy: ConnectProxy,
 ) -> None:
-    """A WebSocket in TLS in a CONNECT; its end is told through all of them."""
+    """A WebSocket in TLS in a CONNECT; its end reaches both sides."""
     async with running(
         tmp_path,
         upstream_url=URL,
-        upstream_proxy=way_out.url,
+        upstream_proxy=connect_proxy.url,
         ca_file=str(certificates.ca_file),
     ) as gateway:
         front.behind = gateway.upstream.port
@@ -134,10 +140,10 @@ async def test_a_tunnel_goes_through_the_proxy(
     ("userinfo", "pair"),
     [("", None), ("somebody:made%2Dup%40pass@", b"somebody:made-up@pass")],
 )
-async def test_the_authority_is_asked_through_the_proxy_too(
+async def test_the_authority_is_reached_through_the_proxy(
     tmp_path: Path, certificates: Certificates, userinfo: str, pair: bytes | None
 ) -> None:
-    """A refresh goes the same way, with the same credentials for the proxy."""
+    """A refresh uses the same proxy, with the same credentials."""
     context = certificates.server(*NAMES)
     async with Sandbox() as sandbox, TlsFront(context) as front:
         issuer = urlsplit(sandbox.issuer_url)
@@ -145,13 +151,13 @@ async def test_the_authority_is_asked_through_the_proxy_too(
         async with behind:
             routes = {f"{UPSTREAM}:443": front.port, f"{AUTHORITY}:443": behind.port}
             async with (
-                ConnectProxy(routes) as way_out,
+                ConnectProxy(routes) as connect_proxy,
                 renewing(
                     tmp_path,
                     sandbox,
                     upstream_url=URL,
                     token_url=f"https://{AUTHORITY}/oauth/token",
-                    upstream_proxy=f"http://{userinfo}127.0.0.1:{way_out.port}",
+                    upstream_proxy=f"http://{userinfo}127.0.0.1:{connect_proxy.port}",
                     ca_file=str(certificates.ca_file),
                 ) as gateway,
             ):
@@ -161,10 +167,12 @@ async def test_the_authority_is_asked_through_the_proxy_too(
                 await peer.send(ok())
                 assert status((await client.response())[0]) == 200
                 assert sandbox.authority.refreshes == 1
-                targets = {ask.split(b" ")[1].decode() for ask in way_out.requests}
+                targets = {
+                    ask.split(b" ")[1].decode() for ask in connect_proxy.requests
+                }
                 assert targets == set(routes)
                 expected = [b"Basic " + base64.b64encode(pair)] if pair else []
-                for ask in way_out.requests:
+                for ask in connect_proxy.requests:
                     assert values(ask, b"proxy-authorization") == expected
                 assert b"proxy-authorization" not in names(head)
 
@@ -178,20 +186,22 @@ REFUSALS = {
 
 
 @pytest.mark.parametrize("code", REFUSALS)
-async def test_a_proxy_that_refuses_is_named_with_its_reason(
+async def test_a_proxy_that_refuses_is_named_in_the_error(
     tmp_path: Path, canary: Canary, certificates: Certificates, code: int
 ) -> None:
-    """Never mistaken for the upstream's response; the proxy's password stays here."""
+    """It is not taken for the upstream's response, and the proxy's password is not
+    shown.
+    """
     canary.knows("the proxy's password", "made-up-password")
-    async with ConnectProxy({}, REFUSALS[code]) as way_out:
-        where = f"127.0.0.1:{way_out.port}"
+    async with ConnectProxy({}, REFUSALS[code]) as connect_proxy:
+        where = f"127.0.0.1:{connect_proxy.port}"
         async with running(
             tmp_path,
             upstream_url=URL,
             upstream_proxy=f"http://somebody:made-up-password@{where}",
             ca_file=str(certificates.ca_file),
         ) as gateway:
-            answered, name, said = await refused(gateway)
+            answered, name, said = await rejection(gateway)
             canary.saw("an error", said)
             assert (answered, name) == (502, b"upstream_unreachable")
             assert where in said
@@ -210,35 +220,35 @@ async def test_a_proxy_that_refuses_is_named_with_its_reason(
     ],
     ids=["end", "half a head", "garbage", "bytes behind", "endless"],
 )
-async def test_a_proxy_that_makes_no_sense_is_502(
+async def test_an_invalid_response_of_the_proxy_is_502(
     tmp_path: Path, certificates: Certificates, response: bytes
 ) -> None:
-    """And nothing of it reaches the client."""
+    """None of it reaches the client."""
     async with (
-        ConnectProxy({}, response) as way_out,
+        ConnectProxy({}, response) as connect_proxy,
         running(
             tmp_path,
             upstream_url=URL,
-            upstream_proxy=way_out.url,
+            upstream_proxy=connect_proxy.url,
             ca_file=str(certificates.ca_file),
         ) as gateway,
     ):
-        assert (await refused(gateway))[:2] == (502, b"upstream_unreachable")
+        assert (await rejection(gateway))[:2] == (502, b"upstream_unreachable")
 
 
-async def test_a_proxy_that_is_not_there_is_502(tmp_path: Path) -> None:
-    """The upstream itself is not tried then."""
+async def test_a_proxy_that_refuses_connections_is_502(tmp_path: Path) -> None:
+    """The upstream is not tried directly."""
     async with running(
         tmp_path, upstream_url=URL, upstream_proxy="http://127.0.0.1:9"
     ) as gateway:
-        assert (await refused(gateway))[:2] == (502, b"upstream_unreachable")
+        assert (await rejection(gateway))[:2] == (502, b"upstream_unreachable")
 
 
 @pytest.mark.parametrize("is_through_proxy", [False, True])
-async def test_one_who_never_says_hello_is_504(
+async def test_a_server_that_stays_silent_is_504(
     tmp_path: Path, certificates: Certificates, is_through_proxy: bool
 ) -> None:
-    """Item 127: TLS has a limit, and so has a proxy that does not answer."""
+    """Item 127: TLS has a limit, and so has a proxy that does not respond."""
     async with Silent() as silent:
         flags = {"upstream_url": f"https://localhost:{silent.port}/x"}
         if is_through_proxy:
@@ -250,11 +260,11 @@ async def test_one_who_never_says_hello_is_504(
             upstream_connect_timeout_seconds="0.3",
             **flags,
         ) as gateway:
-            assert (await refused(gateway))[:2] == (504, b"upstream_timeout")
+            assert (await rejection(gateway))[:2] == (504, b"upstream_timeout")
 
 
 class Silent(Server):
-    """Takes what comes, and says nothing."""
+    """Reads, and sends nothing."""
 
     async def serve(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -264,13 +274,13 @@ class Silent(Server):
         await reader.read()
 
 
-async def test_the_environments_proxies_are_not_picked_up(
+async def test_proxy_variables_of_the_environment_are_ignored(
     tmp_path: Path,
     certificates: Certificates,
     front: TlsFront,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Item 134: for neither of the two; who wants a proxy says so."""
+    """Item 134: for both servers; a proxy has to be set in our own settings."""
     async with Sandbox() as sandbox, ConnectProxy({}) as trap:
         for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
             monkeypatch.setenv(name, trap.url)
@@ -295,7 +305,7 @@ async def test_the_environments_proxies_are_not_picked_up(
 async def test_a_loopback_upstream_needs_no_proxy(
     gateway: Gateway, tmp_path: Path
 ) -> None:
-    """Plain http is for loopback, which no proxy can reach."""
+    """Plain http is for loopback, which a proxy cannot reach."""
     del gateway
     async with (
         ConnectProxy({}) as trap,
@@ -306,23 +316,23 @@ async def test_a_loopback_upstream_needs_no_proxy(
         assert trap.requests == []
 
 
-async def test_a_certificate_that_nobody_vouches_for_is_said_to_be_that(
+async def test_an_untrusted_certificate_is_reported(
     tmp_path: Path, front: TlsFront
 ) -> None:
-    """Item 133: with the setting that helps; no byte of the request went out."""
+    """Item 133: with the setting that helps; no byte of the request is sent."""
     async with running(tmp_path, upstream_url=direct(front)) as gateway:
         front.behind = gateway.upstream.port
-        answered, name, said = await refused(gateway)
+        answered, name, said = await rejection(gateway)
         assert (answered, name) == (502, b"upstream_unreachable")
         assert "no valid certificate" in said
         assert "ca_file" in said
         assert gateway.upstream.connections == 0
 
 
-async def test_a_certificate_for_another_name_is_said_to_be_that(
+async def test_a_certificate_for_another_name_is_reported(
     tmp_path: Path, certificates: Certificates
 ) -> None:
-    """Item 133."""
+    """Item 133: RFC 9110 section 4.3.4."""
     async with (
         TlsFront(certificates.server("elsewhere.test")) as front,
         running(
@@ -330,46 +340,48 @@ async def test_a_certificate_for_another_name_is_said_to_be_that(
         ) as gateway,
     ):
         front.behind = gateway.upstream.port
-        answered, name, said = await refused(gateway)
+        answered, name, said = await rejection(gateway)
         assert (answered, name) == (502, b"upstream_unreachable")
         assert "localhost" in said
         assert "no valid certificate" in said
         assert gateway.upstream.connections == 0
 
 
-async def test_an_upstream_that_speaks_no_tls_is_502(
+async def test_an_upstream_without_tls_is_502(
     tmp_path: Path, certificates: Certificates
 ) -> None:
-    """Item 133: nothing is sent to it in the clear."""
-    async with Plain() as plain:
+    """Item 133: nothing is sent to it in clear text."""
+    async with PlainHttp() as plain:
         url = f"https://localhost:{plain.port}/x"
         async with running(
             tmp_path, upstream_url=url, ca_file=str(certificates.ca_file)
         ) as gateway:
-            assert (await refused(gateway))[:2] == (502, b"upstream_unreachable")
+            assert (await rejection(gateway))[:2] == (502, b"upstream_unreachable")
             assert b"Bearer" not in plain.got
 
 
-class Plain(Server):
-    """Answers whatever comes with HTTP in the clear."""
+class PlainHttp(Server):
+    """Responds to anything with HTTP in clear text."""
 
     got = b""
 
     async def serve(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        """Answer at once."""
+        """Respond at once."""
         self.got += await reader.read(1 << 16)
         writer.write(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
         await writer.drain()
 
 
 @pytest.mark.parametrize("is_orderly", [True, False])
-async def test_only_an_end_of_tls_ends_a_body_that_has_no_length(
+async def test_only_a_tls_close_ends_a_body_without_a_length(
     tmp_path: Path, certificates: Certificates, is_orderly: bool
 ) -> None:
-    """RFC 9112 section 9.8: TLS says when it ends; an end of TCP may be anybody's."""
-    async with Ending(certificates.server(*NAMES), is_orderly=is_orderly) as front:
+    """RFC 9112 section 9.8: anybody on the way can close the TCP connection."""
+    async with ClosingServer(
+        certificates.server(*NAMES), is_orderly=is_orderly
+    ) as front:
         url = f"https://localhost:{front.port}/x"
         async with running(
             tmp_path, upstream_url=url, ca_file=str(certificates.ca_file)
@@ -384,8 +396,8 @@ async def test_only_an_end_of_tls_ends_a_body_that_has_no_length(
                 assert await client.gone() == b""
 
 
-class Ending(Server):
-    """Answers without a length, and ends TLS, or TCP under it."""
+class ClosingServer(Server):
+    """Responds without a length, then closes TLS, or the TCP connection under it."""
 
     def __init__(self, context: ssl.SSLContext, *, is_orderly: bool) -> None:
         super().__init__(context)
@@ -394,7 +406,7 @@ class Ending(Server):
     async def serve(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        """Answer, and end."""
+        """Respond, and close."""
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 200 OK\r\n\r\nhalf of what was")
         await writer.drain()

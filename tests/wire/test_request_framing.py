@@ -1,4 +1,4 @@
-"""Where a request ends: one reading only, and the same one upstream."""
+"""Where a request ends: in one reading only, the same as the upstream's."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ CHUNKED = b"Transfer-Encoding: chunked"
 CHUNKS = b"3\r\nabc\r\n0\r\n\r\n"
 
 
-async def refused(gateway: Gateway, *lines: bytes, body: bytes = CHUNKS) -> bytes:
-    """Send a POST with these framing lines; return the head of its refusal."""
+async def rejected(gateway: Gateway, *lines: bytes, body: bytes = CHUNKS) -> bytes:
+    """Send a POST with these framing lines; return the head of the error response."""
     head = await gateway.refused(request(b"POST", b"/v1/responses", *lines) + body)
     assert values(head, b"connection") == [b"close"]
     return head
@@ -27,15 +27,15 @@ async def refused(gateway: Gateway, *lines: bytes, body: bytes = CHUNKS) -> byte
         [b"Content-Length: 13", b"transfer-encoding: Chunked"],
     ],
 )
-async def test_a_transfer_coding_and_a_length_are_refused(
+async def test_a_transfer_coding_with_a_length_is_rejected(
     gateway: Gateway, lines: list[bytes]
 ) -> None:
-    """Item 51: RFC 9112 section 6.3; this is how requests are smuggled."""
-    assert status(await refused(gateway, *lines)) == 400
+    """Item 51: RFC 9112 section 6.3; it is the usual form of request smuggling."""
+    assert status(await rejected(gateway, *lines)) == 400
 
 
-async def test_a_chunked_body_goes_on_without_a_length(gateway: Gateway) -> None:
-    """Item 52."""
+async def test_a_chunked_body_is_forwarded_without_a_length(gateway: Gateway) -> None:
+    """Item 52: it stays chunked."""
     _, peer, head = await gateway.asked(
         request(b"POST", b"/v1/responses", CHUNKED) + CHUNKS
     )
@@ -63,20 +63,22 @@ async def test_a_chunked_body_goes_on_without_a_length(gateway: Gateway) -> None
         b"gzip, chunked",
     ],
 )
-async def test_a_coding_other_than_chunked_is_refused(
+async def test_a_transfer_coding_other_than_chunked_is_rejected(
     gateway: Gateway, coding: bytes
 ) -> None:
-    """Items 53, 54, 56: what two readers could frame in two ways is framed in none."""
-    head = await refused(gateway, b"Transfer-Encoding: " + coding)
+    """Items 53, 54, 56: two parsers could frame it differently."""
+    head = await rejected(gateway, b"Transfer-Encoding: " + coding)
     assert status(head) in (400, 501)
 
 
-async def test_two_transfer_encoding_lines_are_refused(gateway: Gateway) -> None:
-    """Item 55."""
-    assert status(await refused(gateway, CHUNKED, b"Transfer-Encoding: chunked")) == 400
+async def test_two_transfer_encoding_lines_are_rejected(gateway: Gateway) -> None:
+    """Item 55: even if both are valid."""
+    assert (
+        status(await rejected(gateway, CHUNKED, b"Transfer-Encoding: chunked")) == 400
+    )
 
 
-async def test_a_transfer_coding_in_1_0_is_refused(gateway: Gateway) -> None:
+async def test_a_transfer_coding_in_http_1_0_is_rejected(gateway: Gateway) -> None:
     """Item 57: RFC 9112 section 6.1 calls that framing faulty."""
     head = await gateway.refused(
         b"POST /v1/responses HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n" + CHUNKS
@@ -100,12 +102,12 @@ async def test_a_transfer_coding_in_1_0_is_refused(gateway: Gateway) -> None:
         [b"18446744073709551619"],
     ],
 )
-async def test_a_length_that_is_not_one_number_is_refused(
+async def test_an_invalid_content_length_is_rejected(
     gateway: Gateway, lengths: list[bytes]
 ) -> None:
     """Items 58, 59: RFC 9112 section 6.3."""
     lines = [b"Content-Length: " + length for length in lengths]
-    assert status(await refused(gateway, *lines, body=b"abc")) == 400
+    assert status(await rejected(gateway, *lines, body=b"abc")) == 400
 
 
 BAD_CHUNKS = [
@@ -132,10 +134,10 @@ BAD_CHUNKS = [
 
 
 @pytest.mark.parametrize("body", BAD_CHUNKS)
-async def test_a_chunk_that_breaks_the_grammar_never_ends_a_request_upstream(
+async def test_an_invalid_chunk_never_completes_a_request_upstream(
     gateway: Gateway, body: bytes
 ) -> None:
-    """Items 60, 61: whatever was under way upstream is broken off, not completed."""
+    """Items 60, 61: the upstream request is aborted, not completed."""
     client = await gateway.client()
     await client.send(request(b"POST", b"/v1/responses", CHUNKED) + body)
     assert status(await client.head()) == 400
@@ -145,7 +147,7 @@ async def test_a_chunk_that_breaks_the_grammar_never_ends_a_request_upstream(
 
 
 @pytest.mark.parametrize("body", BAD_CHUNKS)
-async def test_a_bad_chunk_after_a_good_one_breaks_the_upload_off(
+async def test_an_invalid_chunk_after_a_valid_one_aborts_the_upload(
     gateway: Gateway, body: bytes
 ) -> None:
     """Items 60, 61: the upstream must not take a part for the whole."""
@@ -158,7 +160,7 @@ async def test_a_bad_chunk_after_a_good_one_breaks_the_upload_off(
     assert status(await client.head()) == 400
 
 
-async def test_chunk_extensions_go_no_further(gateway: Gateway) -> None:
+async def test_chunk_extensions_are_not_forwarded(gateway: Gateway) -> None:
     """Item 62: RFC 9112 section 7.1.1."""
     _, peer, _ = await gateway.asked(
         request(b"POST", b"/v1/responses", CHUNKED)
@@ -167,8 +169,8 @@ async def test_chunk_extensions_go_no_further(gateway: Gateway) -> None:
     assert await peer.until(b"0\r\n\r\n") == CHUNKS
 
 
-async def test_a_known_length_goes_on_as_the_same_length(gateway: Gateway) -> None:
-    """Item 63: an upstream may refuse chunks."""
+async def test_a_content_length_is_forwarded(gateway: Gateway) -> None:
+    """Item 63: some upstreams reject chunks."""
     body = b"x" * 100_000
     _, peer, head = await gateway.asked(post(b"/v1/responses", body))
     assert values(head, b"content-length") == [b"100000"]
@@ -176,8 +178,8 @@ async def test_a_known_length_goes_on_as_the_same_length(gateway: Gateway) -> No
     assert await peer.exactly(len(body)) == body
 
 
-async def test_what_follows_a_body_is_the_next_request(gateway: Gateway) -> None:
-    """Item 64."""
+async def test_bytes_after_a_body_are_the_next_request(gateway: Gateway) -> None:
+    """Item 64: the body ends where its framing ends."""
     client, peer, head = await gateway.asked(
         post(b"/v1/responses", b"abc") + get(b"/v1/models")
     )
@@ -206,7 +208,7 @@ async def test_request_trailers_are_never_merged_into_the_fields(
 async def test_a_body_keeps_its_framing_with_every_method(
     gateway: Gateway, method: bytes
 ) -> None:
-    """Item 66."""
+    """Item 66: also with methods that rarely have a body."""
     _, peer, head = await gateway.asked(
         request(method, b"/v1/models", b"Content-Length: 3") + b"abc"
     )
@@ -214,16 +216,16 @@ async def test_a_body_keeps_its_framing_with_every_method(
     assert await peer.exactly(3) == b"abc"
 
 
-async def test_an_empty_body_is_declared_as_the_client_declared_it(
+async def test_an_empty_body_keeps_its_content_length(
     gateway: Gateway,
 ) -> None:
-    """Item 67: and no type is invented for it."""
+    """Item 67: and no Content-Type is added."""
     _, _, head = await gateway.asked(post(b"/v1/responses", b""))
     assert values(head, b"content-length") == [b"0"]
     assert b"content-type" not in names(head)
 
 
-async def test_an_empty_chunked_body_is_declared_empty(gateway: Gateway) -> None:
+async def test_an_empty_chunked_body_is_forwarded(gateway: Gateway) -> None:
     """Item 67: a body of no bytes is still a body."""
     _, _, head = await gateway.asked(
         request(b"POST", b"/v1/responses", CHUNKED) + b"0\r\n\r\n"
@@ -231,8 +233,8 @@ async def test_an_empty_chunked_body_is_declared_empty(gateway: Gateway) -> None
     assert values(head, b"content-length") == [b"0"]
 
 
-async def test_a_post_that_declares_no_body_has_none(gateway: Gateway) -> None:
-    """Item 67: RFC 9110 section 8.6 lets a user agent leave the length away."""
+async def test_a_post_without_framing_has_no_body(gateway: Gateway) -> None:
+    """Item 67: RFC 9110 section 8.6 allows a user agent to omit the length."""
     client, peer, head = await gateway.asked(request(b"POST", b"/v1/responses"))
     assert not {b"transfer-encoding", b"content-type"} & names(head)
     await peer.send(ok())
@@ -244,10 +246,10 @@ async def test_a_post_that_declares_no_body_has_none(gateway: Gateway) -> None:
     [(b"Content-Length: 10", b"abc"), (CHUNKED, b"3\r\nabc\r\n")],
     ids=["length", "chunked"],
 )
-async def test_a_body_that_breaks_off_is_broken_off_upstream(
+async def test_an_aborted_body_is_aborted_upstream(
     gateway: Gateway, framing: bytes, part: bytes
 ) -> None:
-    """Item 68: not completed, and not sent again."""
+    """Item 68: it is not completed, and not sent again."""
     client, peer, _ = await gateway.asked(
         request(b"POST", b"/v1/responses", framing) + part
     )
@@ -258,8 +260,8 @@ async def test_a_body_that_breaks_off_is_broken_off_upstream(
     assert gateway.upstream.connections == 1
 
 
-async def test_an_encoded_body_passes_as_it_is(gateway: Gateway) -> None:
-    """Item 69: zstd, gzip, or what is neither in spite of its name."""
+async def test_an_encoded_body_is_forwarded_unchanged(gateway: Gateway) -> None:
+    """Item 69: zstd, gzip, or neither of them in spite of its Content-Encoding."""
     body = b"(\xb5/\xfd\x04\x00Y\x00\x00hello world\xf0\x9f"
     for coding in (b"zstd", b"gzip", b"br", b"x-made-up"):
         _, peer, head = await gateway.asked(
@@ -269,10 +271,10 @@ async def test_an_encoded_body_passes_as_it_is(gateway: Gateway) -> None:
         assert await peer.exactly(len(body)) == body
 
 
-async def test_no_smuggled_request_goes_up_with_our_signature(
+async def test_no_smuggled_request_gets_our_credential(
     gateway: Gateway,
 ) -> None:
-    """Items 51, 64: what hides in a body of one reading stays a body."""
+    """Items 51, 64: what is in a body stays in the body."""
     hidden = get(b"/v1/hidden", b"x-bearerd-key: " + CLIENT_KEY.encode())
     _, peer, head = await gateway.asked(post(b"/v1/responses", hidden))
     assert values(head, b"content-length") == [b"%d" % len(hidden)]

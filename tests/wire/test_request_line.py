@@ -1,4 +1,6 @@
-"""Request line and target: what is served, what is refused, what goes on as it came."""
+"""Request line and target: what is served, what is rejected, what is forwarded
+unchanged.
+"""
 
 from __future__ import annotations
 
@@ -11,18 +13,18 @@ from tests.wire.parsers import lax
 from tests.wire.peers import first_line, status, values
 
 
-async def test_a_request_without_a_version_is_refused(gateway: Gateway) -> None:
-    """Item 1: HTTP/0.9 has no field to carry a key, and no status to answer with."""
+async def test_an_http_0_9_request_is_rejected(gateway: Gateway) -> None:
+    """Item 1: HTTP/0.9 has no field for a key, and no status for an error."""
     assert status(await gateway.refused(b"GET /v1/models\r\n\r\n")) == 400
 
 
 @pytest.mark.parametrize(
     "version", [b"HTTP/2.0", b"HTTP/1.2", b"HTTP/3.0", b"HTTP/9.9"]
 )
-async def test_a_foreign_version_is_refused_in_our_own(
+async def test_an_unsupported_version_is_rejected(
     gateway: Gateway, version: bytes
 ) -> None:
-    """Item 2: on a text connection there is HTTP/1.0 and HTTP/1.1, nothing else."""
+    """Item 2: HTTP/1.0 and HTTP/1.1 are supported; the response is in HTTP/1.1."""
     head = await gateway.refused(
         b"GET /v1/models %b\r\nHost: localhost\r\n\r\n" % version
     )
@@ -30,10 +32,10 @@ async def test_a_foreign_version_is_refused_in_our_own(
     assert head.startswith(b"HTTP/1.1 ")
 
 
-async def test_the_upstream_is_asked_in_1_1_for_a_client_of_1_0(
+async def test_an_http_1_0_request_is_forwarded_in_http_1_1(
     gateway: Gateway,
 ) -> None:
-    """Item 3: the version is each hop's own."""
+    """Item 3: each hop has a version of its own."""
     _, _, head = await gateway.asked(b"GET /v1/models HTTP/1.0\r\n\r\n")
     assert first_line(head) == b"GET /backend-api/codex/models HTTP/1.1"
 
@@ -49,7 +51,7 @@ async def test_an_empty_line_before_the_request_line_is_skipped(
 @pytest.mark.parametrize(
     "method", [b"G\x00ET", b"G(ET", b"G\xc3\x89T", b"GET\t", b"\x01"]
 )
-async def test_a_method_that_is_no_token_is_refused(
+async def test_a_method_that_is_no_token_is_rejected(
     gateway: Gateway, method: bytes
 ) -> None:
     """Item 5: RFC 9110 section 9.1."""
@@ -57,25 +59,25 @@ async def test_a_method_that_is_no_token_is_refused(
 
 
 @lax("any token is a method, and is passed on")
-async def test_an_unknown_method_is_passed_on_or_refused_with_its_status(
+async def test_an_unknown_method_is_forwarded_or_rejected(
     gateway: Gateway,
 ) -> None:
-    """Item 6: the parser knows the registered methods; the others are refused."""
+    """Item 6: the parser accepts the registered methods only."""
     head = await gateway.refused(request(b"X" * 60, b"/v1/models"))
     assert status(head) in (400, 405, 501)
 
 
 @pytest.mark.parametrize("method", [b"PATCH", b"PROPFIND", b"PURGE", b"REPORT"])
-async def test_a_registered_method_is_passed_on(
+async def test_a_registered_method_is_forwarded(
     gateway: Gateway, method: bytes
 ) -> None:
-    """Item 6: which methods a resource has is the upstream's to say."""
+    """Item 6: which methods a resource supports is decided by the upstream."""
     _, _, head = await gateway.asked(request(method, b"/v1/models"))
     assert first_line(head) == method + b" /backend-api/codex/models HTTP/1.1"
 
 
 @lax("a method is turned into upper case")
-async def test_a_method_keeps_its_case_or_is_refused(gateway: Gateway) -> None:
+async def test_a_method_keeps_its_case_or_is_rejected(gateway: Gateway) -> None:
     """Item 6: methods are case-sensitive; `get` is not GET."""
     assert status(await gateway.refused(request(b"get", b"/v1/models"))) in (400, 501)
 
@@ -88,7 +90,7 @@ async def test_a_request_line_of_8000_octets_is_accepted(gateway: Gateway) -> No
 
 
 async def test_a_request_target_above_the_limit_is_414(gateway: Gateway) -> None:
-    """Item 7."""
+    """Item 7: RFC 9110 section 15.5.15."""
     assert status(await gateway.refused(get(b"/v1/" + b"a" * 40_000))) == 414
 
 
@@ -109,23 +111,23 @@ async def test_an_absolute_target_that_names_us_is_served(
         b"http://localhost.evil.example/v1/models",
     ],
 )
-async def test_an_absolute_target_that_names_another_is_refused(
+async def test_an_absolute_target_that_names_another_host_is_rejected(
     gateway: Gateway, target: bytes
 ) -> None:
-    """Item 9: it is never dialled, and no credential is attached."""
+    """Item 9: no connection is made to it, and no credential is attached."""
     assert status(await gateway.refused(get(target))) == 403
 
 
 @pytest.mark.parametrize("userinfo", [b"localhost@evil.example", b"a:b@localhost"])
-async def test_user_information_in_an_absolute_target_is_refused(
+async def test_user_information_in_an_absolute_target_is_rejected(
     gateway: Gateway, userinfo: bytes
 ) -> None:
-    """Item 9: RFC 9110 section 4.2.4 calls it an error, for it misleads readers."""
+    """Item 9: RFC 9110 section 4.2.4 calls it an error."""
     head = await gateway.refused(get(b"http://%b/v1/models" % userinfo))
     assert status(head) in (400, 403)
 
 
-async def test_an_absolute_target_overrules_the_host_field(gateway: Gateway) -> None:
+async def test_an_absolute_target_overrides_the_host_field(gateway: Gateway) -> None:
     """Item 10: RFC 9112 section 3.2.2, the Host received is ignored."""
     client = await gateway.client()
     await client.send(
@@ -140,8 +142,8 @@ async def test_an_absolute_target_overrules_the_host_field(gateway: Gateway) -> 
     assert values(head, b"host") == [b"127.0.0.1:%d" % gateway.upstream.port]
 
 
-async def test_options_of_the_server_itself_is_answered(gateway: Gateway) -> None:
-    """Item 11: it asks what we can do, and goes to nobody else."""
+async def test_options_of_the_server_itself_is_not_forwarded(gateway: Gateway) -> None:
+    """Item 11: it asks what we can do, so the response is ours."""
     client = await gateway.client()
     await client.send(request(b"OPTIONS", b"*"))
     assert status(await client.head()) in (200, 204)
@@ -151,7 +153,7 @@ async def test_options_of_the_server_itself_is_answered(gateway: Gateway) -> Non
 async def test_connect_is_not_allowed_and_ends_the_connection(
     gateway: Gateway,
 ) -> None:
-    """Item 12: nothing is dialled; what follows would be read as a tunnel's bytes."""
+    """Item 12: no connection is made; what follows would be the bytes of a tunnel."""
     client = await gateway.client()
     await client.send(
         b"CONNECT chatgpt.com:443 HTTP/1.1\r\nHost: chatgpt.com:443\r\n\r\n"
@@ -203,25 +205,23 @@ async def test_path_and_query_reach_the_upstream_byte_for_byte(
         b"/backend-api/..;/a",
     ],
 )
-async def test_a_path_that_can_be_read_in_two_ways_is_refused(
-    gateway: Gateway, path: bytes
-) -> None:
-    """Item 14: rules that speak of other bytes than the upstream's guard nothing."""
+async def test_an_ambiguous_path_is_rejected(gateway: Gateway, path: bytes) -> None:
+    """Item 14: a rule for one path has no effect if the upstream reads another."""
     assert status(await gateway.refused(get(path))) == 403
 
 
-async def test_a_fragment_is_refused(gateway: Gateway) -> None:
-    """Item 15: a target has none."""
+async def test_a_fragment_is_rejected(gateway: Gateway) -> None:
+    """Item 15: a request target has none."""
     assert status(await gateway.refused(get(b"/v1/models#part"))) == 400
 
 
 @pytest.mark.parametrize(
     "target", [b"/v1/\x7f", b"/v1/\x01", b"/v1/\xc3\xa9", b"/v1/\xff", b"/v1/a?\x80"]
 )
-async def test_a_byte_outside_visible_ascii_is_refused(
+async def test_a_byte_outside_visible_ascii_is_rejected(
     gateway: Gateway, target: bytes
 ) -> None:
-    """Item 16."""
+    """Item 16: RFC 9112 section 3.2."""
     assert status(await gateway.refused(get(target))) == 400
 
 
@@ -241,7 +241,7 @@ async def test_a_byte_outside_visible_ascii_is_refused(
 async def test_the_base_path_is_joined_with_one_slash(
     gateway: Gateway, target: bytes, upstream: bytes
 ) -> None:
-    """Item 17: and the encoded path stays as it is encoded."""
+    """Item 17: and the path keeps its encoding."""
     _, _, head = await gateway.asked(get(target))
     assert first_line(head) == b"GET %b HTTP/1.1" % upstream
 
@@ -257,15 +257,15 @@ async def test_the_base_path_is_joined_with_one_slash(
         b"evil.example:443",
     ],
 )
-async def test_no_target_changes_the_authority_that_is_dialled(
+async def test_no_target_changes_the_host_that_is_connected_to(
     gateway: Gateway, target: bytes
 ) -> None:
-    """Item 18."""
+    """Item 18: whatever its form."""
     assert status(await gateway.refused(get(target))) in (400, 403, 404)
 
 
 async def test_no_path_reaches_above_the_base(gateway: Gateway) -> None:
-    """Item 18: what starts with @ below the base stays below it."""
+    """Item 18: a path that starts with @ stays below the base."""
     client, peer, head = await gateway.asked(get(b"/backend-api/@evil.example/"))
     assert first_line(head) == b"GET /backend-api/@evil.example/ HTTP/1.1"
     await peer.send(ok())

@@ -1,4 +1,4 @@
-"""Where a response ends: what was whole arrives whole, and nothing else looks whole."""
+"""Where a response ends: a complete one arrives complete, and no other looks complete."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ CLOSED_HEAD = b"HTTP/1.1 200 OK\r\n\r\n"
 OLD_GET = b"GET /v1/models HTTP/1.0\r\n\r\n"
 
 
-async def is_502(gateway: Gateway, response: bytes) -> None:
-    """Check that *answer* becomes a 502 of ours, and that its connection is closed."""
+async def assert_502(gateway: Gateway, response: bytes) -> None:
+    """Check that *response* becomes a 502 of ours, and that its connection is closed."""
     client, peer = await gateway.answered(response)
     head, body = await client.response()
     assert status(head) == 502
@@ -38,12 +38,12 @@ async def is_502(gateway: Gateway, response: bytes) -> None:
         [b"\xb2"],
     ],
 )
-async def test_a_response_with_a_bad_length_is_502(
+async def test_a_response_with_an_invalid_length_is_502(
     gateway: Gateway, lengths: list[bytes]
 ) -> None:
     """Item 70: RFC 9112 section 6.3."""
     lines = b"".join(b"Content-Length: %b\r\n" % length for length in lengths)
-    await is_502(gateway, b"HTTP/1.1 200 OK\r\n%b\r\nok" % lines)
+    await assert_502(gateway, b"HTTP/1.1 200 OK\r\n%b\r\nok" % lines)
 
 
 @pytest.mark.parametrize(
@@ -59,11 +59,13 @@ async def test_a_response_with_a_bad_length_is_502(
         b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked",
     ],
 )
-async def test_a_response_that_is_framed_in_two_ways_is_502(
+async def test_a_response_with_ambiguous_framing_is_502(
     gateway: Gateway, lines: bytes
 ) -> None:
-    """Item 71: this is how responses are split."""
-    await is_502(gateway, b"HTTP/1.1 200 OK\r\n%b\r\n\r\n2\r\nok\r\n0\r\n\r\n" % lines)
+    """Item 71: it is the usual form of response splitting."""
+    await assert_502(
+        gateway, b"HTTP/1.1 200 OK\r\n%b\r\n\r\n2\r\nok\r\n0\r\n\r\n" % lines
+    )
 
 
 @pytest.mark.parametrize(
@@ -84,11 +86,9 @@ async def test_a_response_that_is_framed_in_two_ways_is_502(
         b"HTTP/1.1 200 OK\nContent-Length: 0\n\n",
     ],
 )
-async def test_a_response_that_breaks_the_grammar_is_502(
-    gateway: Gateway, response: bytes
-) -> None:
-    """Item 74: and never passed on in part."""
-    await is_502(gateway, response)
+async def test_an_invalid_response_is_502(gateway: Gateway, response: bytes) -> None:
+    """Item 74: no part of it is forwarded."""
+    await assert_502(gateway, response)
 
 
 TRUNCATED = [
@@ -104,7 +104,7 @@ TRUNCATED = [
 
 @pytest.mark.parametrize("response", TRUNCATED)
 @pytest.mark.parametrize("ending", ["end", "reset"])
-async def test_a_response_that_breaks_off_is_broken_off(
+async def test_a_truncated_response_is_aborted(
     gateway: Gateway, response: bytes, ending: str
 ) -> None:
     """Items 72, 73: no last chunk, no full length, and no second status line."""
@@ -119,18 +119,18 @@ async def test_a_response_that_breaks_off_is_broken_off(
 
 
 @pytest.mark.parametrize("response", TRUNCATED[1:6])
-async def test_a_1_0_client_sees_a_truncated_response_as_a_reset(
+async def test_an_http_1_0_client_sees_a_truncated_response_as_a_reset(
     gateway: Gateway, response: bytes
 ) -> None:
-    """Item 73: an orderly end would tell it that the body was whole."""
+    """Item 73: an orderly close would say that the body was complete."""
     client, peer = await gateway.answered(response, OLD_GET)
     assert status(await client.head()) == 200
     peer.close()
     assert await client.is_reset()
 
 
-async def test_a_bad_chunk_in_mid_response_breaks_it_off(gateway: Gateway) -> None:
-    """Items 72, 73: what came before the fault is passed on, and no end."""
+async def test_an_invalid_chunk_in_mid_response_aborts_it(gateway: Gateway) -> None:
+    """Items 72, 73: the part before it is forwarded, without an end."""
     client, peer = await gateway.answered(CHUNKED_HEAD + b"2\r\nab\r\n")
     await client.head()
     assert await client.exactly(7) == b"2\r\nab\r\n"
@@ -139,20 +139,20 @@ async def test_a_bad_chunk_in_mid_response_breaks_it_off(gateway: Gateway) -> No
     assert await peer.gone() == b""
 
 
-async def test_a_body_that_ends_with_the_connection_is_chunked_onward(
+async def test_a_close_delimited_body_is_forwarded_chunked(
     gateway: Gateway,
 ) -> None:
-    """Item 75: so that our client's connection lives on."""
+    """Item 75: so the client's connection stays open."""
     client, peer = await gateway.answered(CLOSED_HEAD + b"abc")
     peer.close()
     assert values(await client.head(), b"transfer-encoding") == [b"chunked"]
     assert await client.until(b"0\r\n\r\n") == b"3\r\nabc\r\n0\r\n\r\n"
 
 
-async def test_a_close_delimited_body_that_is_reset_is_broken_off(
+async def test_a_close_delimited_body_that_is_reset_is_aborted(
     gateway: Gateway,
 ) -> None:
-    """Item 72: a reset is no end."""
+    """Item 72: a reset is not the end of a body."""
     client, peer = await gateway.answered(CLOSED_HEAD + b"abc")
     await client.head()
     assert await client.exactly(8) == b"3\r\nabc\r\n"
@@ -160,10 +160,12 @@ async def test_a_close_delimited_body_that_is_reset_is_broken_off(
     assert await client.gone() == b""
 
 
-async def test_a_chunked_response_is_unchunked_for_a_1_0_client(
+async def test_a_chunked_response_is_close_delimited_for_http_1_0(
     gateway: Gateway,
 ) -> None:
-    """Item 76: 1.0 knows no chunks; the connection's end is the body's."""
+    """Item 76: HTTP/1.0 has no chunks; the end of the connection is the end of the
+    body.
+    """
     client, _ = await gateway.answered(
         CHUNKED_HEAD + b"2\r\nab\r\n3\r\ncde\r\n0\r\nX-T: 1\r\n\r\n", OLD_GET
     )
@@ -197,7 +199,7 @@ async def test_a_204_has_neither_body_nor_framing(
 
 
 async def test_a_304_keeps_its_length_and_has_no_body(gateway: Gateway) -> None:
-    """Item 78: the length is the one that a 200 would have."""
+    """Item 78: it is the length that a 200 would have."""
     client, peer = await gateway.answered(
         b'HTTP/1.1 304 Not Modified\r\nContent-Length: 99\r\nETag: "a"\r\n\r\n'
     )
@@ -225,8 +227,10 @@ async def test_a_response_to_head_keeps_its_framing_and_has_no_body(
     assert (await client.response())[1] == b"next"
 
 
-async def test_an_unframed_response_to_head_is_over_at_once(gateway: Gateway) -> None:
-    """Item 79: there is no body whose end could be waited for."""
+async def test_an_unframed_response_to_head_is_complete_at_once(
+    gateway: Gateway,
+) -> None:
+    """Item 79: there is no body to wait for."""
     client, _ = await gateway.answered(CLOSED_HEAD, request(b"HEAD", b"/v1/models"))
     assert status(await client.head()) == 200
     _, peer, _ = await gateway.asked(get(b"/v1/models"), client)
@@ -234,8 +238,8 @@ async def test_an_unframed_response_to_head_is_over_at_once(gateway: Gateway) ->
     assert (await client.response())[1] == b"next"
 
 
-async def test_a_205_passes_without_content(gateway: Gateway) -> None:
-    """Item 80."""
+async def test_a_205_is_forwarded_without_content(gateway: Gateway) -> None:
+    """Item 80: RFC 9110 section 15.3.6."""
     client, _ = await gateway.answered(
         b"HTTP/1.1 205 Reset Content\r\nContent-Length: 0\r\n\r\n"
     )
@@ -243,8 +247,8 @@ async def test_a_205_passes_without_content(gateway: Gateway) -> None:
     assert (status(head), values(head, b"content-length"), body) == (205, [b"0"], b"")
 
 
-async def test_an_encoded_response_passes_undecoded(gateway: Gateway) -> None:
-    """Item 81: with its length and its coding."""
+async def test_an_encoded_response_is_not_decoded(gateway: Gateway) -> None:
+    """Item 81: it keeps its length and its Content-Encoding."""
     body = b"\x1f\x8b\x08\x00not really gzip\x00\xff"
     client, _ = await gateway.answered(ok(body, b"Content-Encoding: gzip"))
     head, got = await client.response()
@@ -253,7 +257,7 @@ async def test_an_encoded_response_passes_undecoded(gateway: Gateway) -> None:
 
 
 @pytest.mark.parametrize("line", [b"", b"Trailer: X-T\r\n"])
-async def test_response_trailers_are_passed_on(gateway: Gateway, line: bytes) -> None:
+async def test_response_trailers_are_forwarded(gateway: Gateway, line: bytes) -> None:
     """Item 82: announced or not."""
     client, _ = await gateway.answered(
         b"HTTP/1.1 200 OK\r\n%bTransfer-Encoding: chunked\r\n\r\n"
@@ -265,10 +269,12 @@ async def test_response_trailers_are_passed_on(gateway: Gateway, line: bytes) ->
 
 
 @pytest.mark.parametrize("name", [b"Set-Cookie", b"x-bearerd-error", b"Connection"])
-async def test_a_trailer_says_nothing_that_the_head_may_not(
+async def test_a_trailer_is_filtered_like_a_field_of_the_head(
     gateway: Gateway, name: bytes
 ) -> None:
-    """Item 82: RFC 9110 section 6.5.1; what stays out of the head stays out here."""
+    """Item 82: RFC 9110 section 6.5.1; a field removed from the head is removed here
+    too.
+    """
     client, _ = await gateway.answered(
         CHUNKED_HEAD + b"2\r\nab\r\n0\r\n%b: 1\r\n\r\n" % name
     )
@@ -276,7 +282,7 @@ async def test_a_trailer_says_nothing_that_the_head_may_not(
     assert name.lower() not in (await client.until(b"\r\n\r\n")).lower()
 
 
-async def test_a_length_among_the_trailers_breaks_the_response_off(
+async def test_a_content_length_among_the_trailers_aborts_the_response(
     gateway: Gateway,
 ) -> None:
     """Item 82: it would frame what has been framed already."""
@@ -288,8 +294,8 @@ async def test_a_length_among_the_trailers_breaks_the_response_off(
     assert await peer.gone() == b""
 
 
-async def test_empty_bodies_pass_in_every_framing(gateway: Gateway) -> None:
-    """Item 85: 0 bytes are a body too."""
+async def test_empty_bodies_are_forwarded_in_every_framing(gateway: Gateway) -> None:
+    """Item 85: a body of no bytes is still a body."""
     client, peer = await gateway.answered(ok(b""))
     assert values(await client.head(), b"content-length") == [b"0"]
     await client.send(get(b"/v1/models"))
@@ -305,10 +311,10 @@ async def test_empty_bodies_pass_in_every_framing(gateway: Gateway) -> None:
     assert await client.exactly(5) == b"0\r\n\r\n"
 
 
-async def test_a_slow_client_stops_the_reading_from_the_upstream(
+async def test_a_slow_client_pauses_reading_from_the_upstream(
     gateway: Gateway,
 ) -> None:
-    """Item 85: what nobody takes is not piled up."""
+    """Item 85: a response that is not read does not pile up in memory."""
     size = 256 << 20
     client, peer, _ = await gateway.asked(get(b"/v1/models"))
     client.writer.transport.pause_reading()  # type: ignore[attr-defined]
@@ -325,8 +331,8 @@ async def test_a_slow_client_stops_the_reading_from_the_upstream(
     assert sent < 64 << 20
 
 
-async def test_blanks_around_a_length_are_no_part_of_it(gateway: Gateway) -> None:
-    """Item 70: RFC 9112 section 5.1; such a response is a good one."""
+async def test_whitespace_around_a_content_length_is_ignored(gateway: Gateway) -> None:
+    """Item 70: RFC 9112 section 5.1; such a response is valid."""
     client, _ = await gateway.answered(
         b"HTTP/1.1 200 OK\r\nContent-Length: \t 2 \t \r\nX-A:  a b \t\r\n\r\nok"
     )

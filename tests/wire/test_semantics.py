@@ -1,4 +1,4 @@
-"""What a gateway says and does not say: methods, conditions, challenges, provenance."""
+"""What a gateway adds and leaves out: methods, conditions, challenges, origin."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from tests.wire.gateway import (
 from tests.wire.peers import first_line, names, status, values
 
 
-async def test_via_and_forwarded_fields_of_a_client_go_no_further(
+async def test_via_and_forwarded_fields_of_a_client_are_removed(
     gateway: Gateway,
 ) -> None:
-    """Items 103, 114: nor are any of ours added; where it came from is its own affair."""
+    """Items 103, 114: and none of ours are added."""
     _, _, head = await gateway.asked(
         get(
             b"/v1/models",
@@ -36,23 +36,23 @@ async def test_via_and_forwarded_fields_of_a_client_go_no_further(
     assert names(head) == {b"host", b"authorization", b"chatgpt-account-id"}
 
 
-async def test_a_response_s_own_via_is_passed_on(gateway: Gateway) -> None:
-    """Item 103: it is the upstream's history; we add nothing to it."""
+async def test_via_of_a_response_is_forwarded(gateway: Gateway) -> None:
+    """Item 103: we add nothing to it."""
     client, _ = await gateway.answered(ok(b"ok", b"Via: 1.1 edge"))
     assert values(await client.head(), b"via") == [b"1.1 edge"]
 
 
 async def test_max_forwards_is_not_added(gateway: Gateway) -> None:
-    """Item 105."""
+    """Item 105: a request without it gets none."""
     _, _, head = await gateway.asked(request(b"OPTIONS", b"/v1/models"))
     assert b"max-forwards" not in names(head)
 
 
 @pytest.mark.parametrize("method", [b"TRACE", b"TRACK"])
-async def test_a_method_that_would_echo_the_bearer_is_refused(
+async def test_a_method_that_would_echo_the_token_is_rejected(
     gateway: Gateway, method: bytes
 ) -> None:
-    """Item 106."""
+    """Item 106: TRACE returns the request with its credential."""
     assert status(await gateway.refused(request(method, b"/v1/models"))) in (400, 405)
 
 
@@ -68,16 +68,16 @@ async def test_a_method_that_would_echo_the_bearer_is_refused(
         b"Accept-Encoding: zstd;q=0.5, br",
     ],
 )
-async def test_conditions_and_ranges_go_on_untouched(
+async def test_conditions_and_ranges_are_forwarded_unchanged(
     gateway: Gateway, line: bytes
 ) -> None:
-    """Items 107, 108, 109."""
+    """Items 107, 108, 109: the upstream evaluates them."""
     _, _, head = await gateway.asked(get(b"/v1/models", line))
     assert line in head.split(b"\r\n")
 
 
-async def test_a_partial_response_comes_back_untouched(gateway: Gateway) -> None:
-    """Item 108."""
+async def test_a_partial_response_is_forwarded_unchanged(gateway: Gateway) -> None:
+    """Item 108: with its Content-Range."""
     client, _ = await gateway.answered(
         b"HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 0-1/9\r\n"
         b"Content-Length: 2\r\n\r\nok"
@@ -87,16 +87,16 @@ async def test_a_partial_response_comes_back_untouched(gateway: Gateway) -> None
     assert (status(head), body) == (206, b"ok")
 
 
-async def test_our_own_refusals_are_never_421(gateway: Gateway) -> None:
-    """Item 110: a client would ask again on another connection."""
+async def test_our_own_errors_are_never_421(gateway: Gateway) -> None:
+    """Item 110: a client would retry over another connection."""
     head = await gateway.refused(b"GET /v1/a HTTP/1.1\r\nHost: evil.example\r\n\r\n")
     assert status(head) == 403
 
 
-async def test_a_challenge_of_the_upstream_is_passed_on_unmodified(
+async def test_a_challenge_of_the_upstream_is_forwarded_unchanged(
     gateway: Gateway,
 ) -> None:
-    """Item 111: of a 401 that is not about the token, here a 403 beside it."""
+    """Item 111: here that of a 403; a 401 that is not about the token is treated alike."""
     line = b'WWW-Authenticate: Bearer realm="x", error="insufficient_scope"'
     client, _ = await gateway.answered(
         b"HTTP/1.1 403 Forbidden\r\n%b\r\nContent-Length: 0\r\n\r\n" % line
@@ -117,10 +117,10 @@ async def test_a_challenge_of_the_upstream_is_passed_on_unmodified(
         (b"GET /v1/a HTTP/1.1\r\nHost: x.example\r\n\r\n", 403, b"host_forbidden"),
     ],
 )
-async def test_every_refusal_is_marked_as_ours(
+async def test_every_error_of_ours_is_marked(
     gateway: Gateway, raw: bytes, expected: int, code: bytes
 ) -> None:
-    """Items 112, 145: by a field and in OpenAI's error shape."""
+    """Items 112, 145: by a field, and in OpenAI's error shape."""
     client = await gateway.client()
     await client.send(raw)
     head, body = await client.response()
@@ -131,10 +131,10 @@ async def test_every_refusal_is_marked_as_ours(
     assert (error["type"], error["param"]) == ("bearerd_error", None)
 
 
-async def test_a_response_of_the_upstream_cannot_speak_in_our_name(
+async def test_a_response_of_the_upstream_cannot_carry_our_marks(
     gateway: Gateway,
 ) -> None:
-    """Item 145."""
+    """Item 145: fields with our prefix are removed from it."""
     client, _ = await gateway.answered(
         ok(b"ok", b"X-Bearerd-Error: login_required", b"x-bearerd-recovery: refresh")
     )
@@ -151,8 +151,8 @@ async def test_a_response_of_the_upstream_cannot_speak_in_our_name(
         CLIENT_KEY.encode() + b"\r\n\r\n",
     ],
 )
-async def test_no_error_echoes_what_was_sent(gateway: Gateway, raw: bytes) -> None:
-    """Item 141: it may hold a key."""
+async def test_no_error_echoes_the_request(gateway: Gateway, raw: bytes) -> None:
+    """Item 141: the request may hold a key."""
     client = await gateway.client()
     await client.send(raw)
     head, body = await client.response()
@@ -162,7 +162,7 @@ async def test_no_error_echoes_what_was_sent(gateway: Gateway, raw: bytes) -> No
 
 
 async def test_no_event_holds_a_query(gateway: Gateway) -> None:
-    """Item 142: what is told of a request is its path."""
+    """Item 142: an event has the path only."""
     client, _ = await gateway.answered(ok(), get(b"/v1/models?secret=made-up-value"))
     await client.response()
     await gateway.finished()
@@ -170,7 +170,7 @@ async def test_no_event_holds_a_query(gateway: Gateway) -> None:
 
 
 @pytest.mark.parametrize("path", [b"/metrics", b"/healthz", b"/api/status", b"/"])
-async def test_what_operators_ask_is_not_served_to_clients(
+async def test_admin_paths_are_not_served_to_clients(
     gateway: Gateway, path: bytes
 ) -> None:
     """Item 143: nor forwarded."""
@@ -178,10 +178,10 @@ async def test_what_operators_ask_is_not_served_to_clients(
 
 
 @pytest.mark.parametrize("code", [301, 302, 307, 308])
-async def test_a_redirect_is_passed_on_and_not_followed(
+async def test_a_redirect_is_forwarded_and_not_followed(
     gateway: Gateway, code: int
 ) -> None:
-    """Item 131: following it could carry our signature elsewhere."""
+    """Item 131: following it could send our credential elsewhere."""
     client, _ = await gateway.answered(
         b"HTTP/1.1 %d Moved\r\nLocation: https://evil.example/\r\n"
         b"Content-Length: 0\r\n\r\n" % code

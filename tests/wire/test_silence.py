@@ -1,4 +1,4 @@
-"""The limits on the upstream's silence, each by itself. No limit is on the whole."""
+"""The time limits on a silent upstream, one by one. There is no limit on the whole."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from tests.wire.peers import status, values
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
-async def test_a_response_that_does_not_begin_has_a_limit_of_its_own(
+async def test_the_first_byte_has_a_limit_of_its_own(
     tmp_path: Path,
 ) -> None:
-    """Item 127: the first byte is waited for less long than the next ones."""
+    """Item 127: the wait for the first byte is shorter than the wait for the next ones."""
     async with running(
         tmp_path,
         upstream_first_byte_timeout_seconds="0.2",
@@ -26,8 +26,8 @@ async def test_a_response_that_does_not_begin_has_a_limit_of_its_own(
         assert values(head, b"x-bearerd-error") == [b"upstream_timeout"]
 
 
-async def test_a_response_that_has_begun_has_another(tmp_path: Path) -> None:
-    """Item 127: once a byte has come, only the limit on silence counts."""
+async def test_a_response_that_has_begun_has_the_idle_limit(tmp_path: Path) -> None:
+    """Item 127: after the first byte only the idle limit counts."""
     async with running(
         tmp_path,
         upstream_first_byte_timeout_seconds="60",
@@ -39,8 +39,8 @@ async def test_a_response_that_has_begun_has_another(tmp_path: Path) -> None:
         assert await client.gone() == b"2\r\nab\r\n"
 
 
-async def test_a_handshake_that_hangs_has_a_limit_of_its_own(tmp_path: Path) -> None:
-    """Item 127: connected, and TLS never agreed on."""
+async def test_a_tls_handshake_has_a_limit_of_its_own(tmp_path: Path) -> None:
+    """Item 127: the connection is made, and TLS is not."""
     silent = await asyncio.start_server(_say_nothing, "127.0.0.1", 0)
     port = silent.sockets[0].getsockname()[1]
     async with running(

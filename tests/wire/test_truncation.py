@@ -1,8 +1,8 @@
-"""The upstream dies at every byte of its response.
+"""The upstream closes or resets the connection at every byte of its response.
 
-What the client gets is judged by a strict parser that is not ours (h11): it may see a
-whole message only where a whole message was sent. It never waits: each connection ends
-within a limit that only a defect would reach.
+A strict parser that is not ours (h11) judges what the client gets: it may see a
+complete message only where a complete message was sent. The test never waits: each
+connection ends within a limit that only a defect would reach.
 """
 
 from __future__ import annotations
@@ -46,8 +46,10 @@ at_once_or_later = pytest.mark.parametrize("is_later", [False, True])
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What a client made of all that it got. `status` is 0 if there was no response."""
+class ClientView:
+    """What the client's parser made of what it received. `status` is 0 without a
+    response.
+    """
 
     status: int
     body: bytes
@@ -56,13 +58,13 @@ class Seen:
 
 
 def head_size(response: bytes) -> int:
-    """Return where the body of the final response begins."""
+    """Return the offset at which the body of the final response begins."""
     past_interim = len(INTERIM) if response.startswith(INTERIM) else 0
     return response.index(HEAD_END, past_interim) + len(HEAD_END)
 
 
-class Reading:
-    """A client that reads one response, strictly."""
+class StrictClient:
+    """A client that reads one response with h11."""
 
     def __init__(self, asked: bytes) -> None:
         self._parser = h11.Connection(h11.CLIENT)
@@ -81,15 +83,15 @@ class Reading:
         while not self._status and await self._more(client):
             self._take()
 
-    async def end(self, client: Peer) -> Seen:
-        """Read until the response is whole, or the connection is over."""
+    async def end(self, client: Peer) -> ClientView:
+        """Read until the response is complete, or the connection has ended."""
         while not self._is_whole and await self._more(client):
             self._take()
         self._take()
-        return Seen(self._status, self._body, self._is_whole, self._is_ours)
+        return ClientView(self._status, self._body, self._is_whole, self._is_ours)
 
     async def _more(self, client: Peer) -> bool:
-        """Take what comes next; an orderly end is told to the parser, a reset is not."""
+        """Read once; the parser sees an orderly close, and not a reset."""
         try:
             async with asyncio.timeout(PATIENCE_SECONDS):
                 part = await client.reader.read(1 << 16)
@@ -99,7 +101,7 @@ class Reading:
         return bool(part)
 
     def _take(self) -> None:
-        """Take what the parser makes of it."""
+        """Handle the parser's events."""
         with suppress(h11.RemoteProtocolError):
             while not self._is_whole:
                 match self._parser.next_event():
@@ -117,17 +119,17 @@ class Reading:
                         return
 
 
-async def cut_off(
+async def truncate(
     gateway: Gateway, asked: bytes, beginning: bytes, ending: str, *, is_later: bool
-) -> Seen:
-    """Answer with *beginning* and die; return what the client made of it.
+) -> ClientView:
+    """Send *beginning* and close; return what the client made of it.
 
-    *is_later* is when the client has seen the head.
+    *is_later* closes after the client has seen the head.
     """
     client, peer, _ = await gateway.asked(asked)
     if beginning:
         await peer.send(beginning)
-    reading = Reading(asked)
+    reading = StrictClient(asked)
     if is_later:
         await reading.head(client)
     peer.reset() if ending == "reset" else peer.close()
@@ -140,32 +142,32 @@ async def cut_off(
 OURS = (502, True, True)
 
 
-def told(seen: Seen) -> tuple[int, bool, bool]:
-    """Return what distinguishes our own response."""
+def verdict(seen: ClientView) -> tuple[int, bool, bool]:
+    """Return what identifies a response of our own."""
     return seen.status, seen.is_whole, seen.is_ours
 
 
 @framed
 @asked_by
 @dying
-async def test_a_response_that_breaks_off_in_its_head_is_our_502(
+async def test_a_response_truncated_in_its_head_is_502(
     gateway: Gateway, response: bytes, asked: bytes, ending: str
 ) -> None:
-    """At every byte of it: no part of a head is ever passed on."""
+    """At every byte of the head: no part of it is ever forwarded."""
     for cut in range(head_size(response)):
-        seen = await cut_off(gateway, asked, response[:cut], ending, is_later=False)
-        assert told(seen) == OURS, cut
+        seen = await truncate(gateway, asked, response[:cut], ending, is_later=False)
+        assert verdict(seen) == OURS, cut
 
 
 @framed
 @asked_by
 @at_once_or_later
-async def test_a_response_that_ends_in_its_body_is_passed_on_as_far_as_it_came(
+async def test_a_response_truncated_in_its_body_is_forwarded_so_far(
     gateway: Gateway, response: bytes, asked: bytes, is_later: bool
 ) -> None:
-    """At every byte of it, framing and trailers too: it never looks whole."""
+    """At every byte of body, framing and trailers: it never looks complete."""
     for cut in range(head_size(response), len(response)):
-        seen = await cut_off(gateway, asked, response[:cut], "end", is_later=is_later)
+        seen = await truncate(gateway, asked, response[:cut], "end", is_later=is_later)
         assert (seen.status, seen.is_whole, seen.is_ours) == (200, False, False), cut
         assert BODY.startswith(seen.body), cut
         if b"chunked" not in response and b"1.0" not in asked:
@@ -175,90 +177,92 @@ async def test_a_response_that_ends_in_its_body_is_passed_on_as_far_as_it_came(
 @framed
 @asked_by
 @at_once_or_later
-async def test_a_response_that_is_reset_in_its_body_never_looks_whole(
+async def test_a_response_reset_in_its_body_never_looks_complete(
     gateway: Gateway, response: bytes, asked: bytes, is_later: bool
 ) -> None:
-    """At every byte of it; a reset may overtake what was sent before it."""
+    """At every byte of it; a reset may overtake the bytes that were sent before it."""
     for cut in range(head_size(response), len(response)):
-        seen = await cut_off(gateway, asked, response[:cut], "reset", is_later=is_later)
+        seen = await truncate(
+            gateway, asked, response[:cut], "reset", is_later=is_later
+        )
         if not seen.is_ours:
             assert (seen.status, seen.is_whole) == (200, False), cut
             assert BODY.startswith(seen.body), cut
         else:
-            assert told(seen) == OURS, cut
+            assert verdict(seen) == OURS, cut
             assert not is_later, cut
 
 
 @asked_by
 @at_once_or_later
-async def test_a_body_that_ends_with_the_connection_ends_where_it_ended(
+async def test_a_close_delimited_body_ends_with_the_connection(
     gateway: Gateway, asked: bytes, is_later: bool
 ) -> None:
-    """At every byte of it: an orderly end is all that tells, and it is passed on."""
+    """At every byte of it: the close is its only end, and it is forwarded."""
     for cut in range(head_size(CLOSED), len(CLOSED) + 1):
-        seen = await cut_off(gateway, asked, CLOSED[:cut], "end", is_later=is_later)
+        seen = await truncate(gateway, asked, CLOSED[:cut], "end", is_later=is_later)
         assert (seen.status, seen.is_whole) == (200, True), cut
         assert seen.body == CLOSED[head_size(CLOSED) : cut], cut
 
 
 @asked_by
 @at_once_or_later
-async def test_a_body_that_ends_with_a_reset_never_looks_whole(
+async def test_a_close_delimited_body_that_is_reset_never_looks_complete(
     gateway: Gateway, asked: bytes, is_later: bool
 ) -> None:
-    """At every byte of it, the last one included: a reset is no end."""
+    """At every byte of it, the last one too: a reset is not the end of a body."""
     for cut in range(head_size(CLOSED), len(CLOSED) + 1):
-        seen = await cut_off(gateway, asked, CLOSED[:cut], "reset", is_later=is_later)
+        seen = await truncate(gateway, asked, CLOSED[:cut], "reset", is_later=is_later)
         if is_later or not seen.is_ours:
             assert (seen.status, seen.is_whole) == (200, False), cut
         else:
-            assert told(seen) == OURS, cut
+            assert verdict(seen) == OURS, cut
 
 
 @asked_by
 @dying
-async def test_a_close_delimited_response_that_breaks_off_in_its_head_is_our_502(
+async def test_a_close_delimited_response_truncated_in_its_head_is_502(
     gateway: Gateway, asked: bytes, ending: str
 ) -> None:
-    """At every byte of it: only a body can end with the connection."""
+    """At every byte of the head: only a body can end with the connection."""
     for cut in range(head_size(CLOSED)):
-        seen = await cut_off(gateway, asked, CLOSED[:cut], ending, is_later=False)
-        assert told(seen) == OURS, cut
+        seen = await truncate(gateway, asked, CLOSED[:cut], ending, is_later=False)
+        assert verdict(seen) == OURS, cut
 
 
 @bodiless
 @asked_by
 @dying
-async def test_a_response_without_a_body_is_whole_with_its_head(
+async def test_a_response_without_a_body_is_complete_after_its_head(
     gateway: Gateway, response: bytes, asked: bytes, ending: str
 ) -> None:
-    """And is our 502 at every byte before that."""
+    """Before that it is a 502, at every byte."""
     for cut in range(len(response)):
-        seen = await cut_off(gateway, asked, response[:cut], ending, is_later=False)
-        assert told(seen) == OURS, cut
-    seen = await cut_off(gateway, asked, response, ending, is_later=True)
+        seen = await truncate(gateway, asked, response[:cut], ending, is_later=False)
+        assert verdict(seen) == OURS, cut
+    seen = await truncate(gateway, asked, response, ending, is_later=True)
     assert (seen.status, seen.body, seen.is_whole) == (int(response[9:12]), b"", True)
 
 
 @pytest.mark.parametrize("response", [LENGTH, CHUNKED, CLOSED])
 @dying
-async def test_a_response_to_head_is_whole_with_its_head(
+async def test_a_response_to_head_is_complete_after_its_head(
     gateway: Gateway, response: bytes, ending: str
 ) -> None:
-    """Whatever its fields say of a body; and is our 502 at every byte before that."""
+    """Whatever its fields say about a body; before that it is a 502, at every byte."""
     size = head_size(response)
     for cut in range(size):
-        seen = await cut_off(gateway, HEAD, response[:cut], ending, is_later=False)
-        assert told(seen) == (502, True, True), cut
-    seen = await cut_off(gateway, HEAD, response[:size], ending, is_later=True)
+        seen = await truncate(gateway, HEAD, response[:cut], ending, is_later=False)
+        assert verdict(seen) == (502, True, True), cut
+    seen = await truncate(gateway, HEAD, response[:size], ending, is_later=True)
     assert (seen.status, seen.body, seen.is_whole) == (200, b"", True)
 
 
-async def test_the_whole_response_is_whole(gateway: Gateway) -> None:
-    """What breaks off is told from this."""
+async def test_the_complete_response_is_complete(gateway: Gateway) -> None:
+    """The other tests are compared with this one."""
     for response in (*FRAMED.values(), *BODILESS.values()):
         for asked in ASKED.values():
-            seen = await cut_off(gateway, asked, response, "end", is_later=True)
+            seen = await truncate(gateway, asked, response, "end", is_later=True)
             body = BODY if response in FRAMED.values() else b""
             status = 200 if response in FRAMED.values() else int(response[9:12])
-            assert seen == Seen(status, body, is_whole=True, is_ours=False)
+            assert seen == ClientView(status, body, is_whole=True, is_ours=False)

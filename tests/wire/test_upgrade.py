@@ -32,15 +32,15 @@ BODIES = {
 
 @pytest.fixture
 async def authority() -> AsyncIterator[Sandbox]:
-    """An authority that renews; its upstream stays unused."""
+    """An authority that refreshes; its upstream stays unused."""
     async with Sandbox() as sandbox:
         yield sandbox
 
 
-async def test_an_upgrade_goes_on_signed_and_its_101_comes_back(
+async def test_an_upgrade_is_forwarded_with_the_credential(
     gateway: Gateway,
 ) -> None:
-    """What WebSocket itself says in fields is for the two ends alone."""
+    """The fields of WebSocket are between the two ends, and are forwarded unchanged."""
     lines = (
         b"Sec-WebSocket-Key: bWFkZS11cC1rZXk=",
         b"Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits",
@@ -62,8 +62,10 @@ async def test_an_upgrade_goes_on_signed_and_its_101_comes_back(
     assert not {b"content-length", b"transfer-encoding"} & names(response)
 
 
-async def test_bytes_pass_both_ways_untouched(gateway: Gateway) -> None:
-    """None of them is HTTP any more, even where it looks like it."""
+async def test_bytes_are_forwarded_unchanged_in_both_directions(
+    gateway: Gateway,
+) -> None:
+    """They are no longer HTTP, even where they look like it."""
     client, peer = await tunnelled(gateway)
     every = bytes(range(256)) + b"\r\n\r\n" + get(b"/v1/models") + ok(b"x")
     await client.send(every)
@@ -74,7 +76,7 @@ async def test_bytes_pass_both_ways_untouched(gateway: Gateway) -> None:
 
 
 @pytest.mark.parametrize("size", [1, 100, 2_000_000])
-async def test_what_came_in_behind_the_101_is_the_first_of_the_tunnel(
+async def test_bytes_after_the_101_are_the_first_of_the_tunnel(
     gateway: Gateway, size: int
 ) -> None:
     """Item 95: in the same read, in the middle of a frame, and in many reads."""
@@ -89,10 +91,10 @@ async def test_what_came_in_behind_the_101_is_the_first_of_the_tunnel(
 
 
 @pytest.mark.parametrize("size", [1, 100, 300_000])
-async def test_what_the_client_sent_ahead_of_the_101_is_passed_on(
+async def test_bytes_sent_before_the_101_are_forwarded(
     gateway: Gateway, size: int
 ) -> None:
-    """Item 95: together with the request, and before the upstream had decided."""
+    """Item 95: sent together with the request, and before the upstream has decided."""
     client, peer, _ = await gateway.asked(ASKING + b"\x82")
     ahead = b"\x00" * size
     client.writer.write(ahead)
@@ -103,7 +105,7 @@ async def test_what_the_client_sent_ahead_of_the_101_is_passed_on(
     assert await peer.exactly(5) == b"after"
 
 
-async def test_what_was_sent_ahead_on_both_sides_meets_its_end(
+async def test_early_bytes_of_both_sides_are_forwarded(
     gateway: Gateway,
 ) -> None:
     """Item 95: both at once."""
@@ -114,7 +116,7 @@ async def test_what_was_sent_ahead_on_both_sides_meets_its_end(
     assert await client.exactly(17) == b"from the upstream"
 
 
-async def test_a_101_that_comes_byte_by_byte_is_one(gateway: Gateway) -> None:
+async def test_a_101_sent_byte_by_byte_is_accepted(gateway: Gateway) -> None:
     """Item 95: TCP has no messages."""
     client, peer, _ = await gateway.asked(ASKING)
     for at in range(len(SWITCHED)):
@@ -124,10 +126,10 @@ async def test_a_101_that_comes_byte_by_byte_is_one(gateway: Gateway) -> None:
     assert await client.exactly(1) == b"x"
 
 
-async def test_informational_responses_before_a_101_are_passed_on(
+async def test_informational_responses_before_a_101_are_forwarded(
     gateway: Gateway,
 ) -> None:
-    """Item 86: they end nothing."""
+    """Item 86: none of them is final."""
     client, peer, _ = await gateway.asked(ASKING)
     await peer.send(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" + SWITCHED + b"x")
     assert status(await client.head()) == 103
@@ -136,10 +138,10 @@ async def test_informational_responses_before_a_101_are_passed_on(
 
 
 @pytest.mark.parametrize("code", REFUSALS)
-async def test_any_other_response_is_passed_on_and_the_connection_goes_on(
+async def test_any_other_response_is_forwarded_and_the_connection_stays_open(
     gateway: Gateway, code: int
 ) -> None:
-    """Item 96: clients fall back on it, over the same connection."""
+    """Item 96: clients then go on without WebSocket, over the same connection."""
     client, peer = await gateway.answered(REFUSALS[code], ASKING)
     head = await client.head()
     assert status(head) == code
@@ -152,8 +154,8 @@ async def test_any_other_response_is_passed_on_and_the_connection_goes_on(
     assert gateway.upstream.connections == 1
 
 
-async def test_a_request_behind_a_refused_upgrade_is_served(gateway: Gateway) -> None:
-    """Item 96: it was sent ahead in the belief that it would be."""
+async def test_a_request_after_a_declined_upgrade_is_served(gateway: Gateway) -> None:
+    """Item 96: the client sent it before it had the response."""
     client, peer, _ = await gateway.asked(ASKING + get(b"/v1/models"))
     await peer.send(REFUSALS[426])
     assert (await client.response())[1] == b"old"
@@ -162,10 +164,10 @@ async def test_a_request_behind_a_refused_upgrade_is_served(gateway: Gateway) ->
     assert (await client.response())[1] == b"next"
 
 
-async def test_what_is_no_request_behind_a_refused_upgrade_is_400(
+async def test_frames_after_a_declined_upgrade_are_400(
     gateway: Gateway,
 ) -> None:
-    """Item 125: frames that were sent ahead are no HTTP."""
+    """Item 125: frames that were sent early are not HTTP."""
     client, peer, _ = await gateway.asked(ASKING + b"\x82\x00\x82\x00\r\n\r\n")
     await peer.send(REFUSALS[426])
     assert (await client.response())[1] == b"old"
@@ -178,7 +180,7 @@ async def test_what_is_no_request_behind_a_refused_upgrade_is_400(
 async def test_a_401_at_the_handshake_is_recovered(
     tmp_path: Path, authority: Sandbox
 ) -> None:
-    """Item 97: the client sees the 101 alone, and one refresh was enough."""
+    """Item 97: the client sees the 101 only, after one refresh."""
     async with renewing(tmp_path, authority) as gateway:
         client, peer, first = await gateway.asked(ASKING + b"ahead")
         peer, second = await refuse(gateway, peer)
@@ -196,10 +198,10 @@ async def test_a_401_at_the_handshake_is_recovered(
         assert authority.authority.refreshes == 1
 
 
-async def test_a_401_that_stays_one_is_passed_on(
+async def test_a_second_401_at_the_handshake_is_forwarded(
     tmp_path: Path, authority: Sandbox
 ) -> None:
-    """Item 97: once more, and not again; it is a response like any other."""
+    """Item 97: there is one retry; then it is a response like any other."""
     async with renewing(tmp_path, authority) as gateway:
         client, peer, _ = await gateway.asked(ASKING)
         peer, _ = await refuse(gateway, peer)
@@ -214,7 +216,7 @@ async def test_a_401_that_stays_one_is_passed_on(
         assert (await client.response())[1] == b"next"
 
 
-async def test_a_426_after_a_recovered_401_is_passed_on(
+async def test_a_426_after_a_recovered_401_is_forwarded(
     tmp_path: Path, authority: Sandbox
 ) -> None:
     """Item 97: whatever the second response is."""
@@ -242,7 +244,7 @@ async def test_a_426_after_a_recovered_401_is_passed_on(
 async def test_a_switch_to_another_protocol_is_502(
     gateway: Gateway, lines: bytes
 ) -> None:
-    """Item 94: nobody asked for that."""
+    """Item 94: it is not the protocol that the client asked for."""
     client, peer = await gateway.answered(
         b"HTTP/1.1 101 Switching Protocols\r\n%b\r\nwhatever" % lines, ASKING
     )
@@ -252,8 +254,8 @@ async def test_a_switch_to_another_protocol_is_502(
     assert await peer.gone() == b""
 
 
-async def test_a_switch_in_another_case_is_one(gateway: Gateway) -> None:
-    """Item 94: RFC 9110 section 7.8 compares without case."""
+async def test_the_protocol_of_a_101_is_compared_without_case(gateway: Gateway) -> None:
+    """Item 94: RFC 9110 section 7.8."""
     client, peer, head = await gateway.asked(
         get(b"/v1/responses", b"connection: keep-alive, UPGRADE", b"upgrade: WebSocket")
     )
@@ -264,8 +266,10 @@ async def test_a_switch_in_another_case_is_one(gateway: Gateway) -> None:
     assert await client.exactly(2) == b"ab"
 
 
-async def test_fields_that_a_101_nominates_stay_here(gateway: Gateway) -> None:
-    """Item 49: RFC 9110 section 7.6.1 knows no exception."""
+async def test_fields_named_by_connection_are_removed_from_a_101(
+    gateway: Gateway,
+) -> None:
+    """Item 49: RFC 9110 section 7.6.1 makes no exception."""
     client, peer, _ = await gateway.asked(ASKING)
     line = b"Connection: Upgrade, X-Hop\r\nX-Hop: 1\r\nX-End: 1\r\n"
     await peer.send(SWITCHED.replace(b"Connection: Upgrade\r\n", line))
@@ -289,10 +293,10 @@ NO_UPGRADE = {
 
 
 @pytest.mark.parametrize("asked", NO_UPGRADE.values(), ids=NO_UPGRADE.keys())
-async def test_what_is_no_upgrade_to_websocket_goes_on_without_one(
+async def test_other_upgrades_are_forwarded_as_plain_requests(
     gateway: Gateway, asked: bytes
 ) -> None:
-    """Items 93, 100: as a plain request, answered as one; a 101 to it would be a lie."""
+    """Items 93, 100: the client gets a plain response; a 101 to it would be wrong."""
     client, peer, head = await gateway.asked(asked)
     assert not {b"upgrade", b"connection"} & names(head)
     await peer.send(ok(b"plain"))
@@ -300,7 +304,7 @@ async def test_what_is_no_upgrade_to_websocket_goes_on_without_one(
     assert (status(response), body) == (200, b"plain")
 
 
-async def test_a_101_to_what_was_no_upgrade_is_502(gateway: Gateway) -> None:
+async def test_a_101_to_a_plain_request_is_502(gateway: Gateway) -> None:
     """Item 94: the client does not expect a tunnel."""
     client, peer = await gateway.answered(SWITCHED, NO_UPGRADE["not nominated"])
     assert status(await client.head()) == 502

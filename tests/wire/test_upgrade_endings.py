@@ -1,4 +1,4 @@
-"""How a tunnel ends: by halves, by a reset, by silence, or with the service."""
+"""How a tunnel ends: by a half-close, a close, a reset, silence, or with the service."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ MUCH = b"0123456789abcdef" * (1 << 14)
 
 
 async def ends(gateway: Gateway, first: str) -> tuple[Peer, Peer]:
-    """Return both ends of a tunnel: the one called *first*, and the other."""
+    """Return both ends of a tunnel: the one called *first*, then the other."""
     client, peer = await tunnelled(gateway)
     return (client, peer) if first == "client" else (peer, client)
 
 
 @pytest.mark.parametrize("first", ["client", "upstream"])
-async def test_one_side_ends_its_half_and_the_other_goes_on(
+async def test_a_half_close_leaves_the_other_direction_open(
     gateway: Gateway, first: str
 ) -> None:
-    """Item 98: an end is passed on as an end, with all that was sent before it."""
+    """Item 98: it is forwarded after all bytes that were sent before it."""
     ending, going_on = await ends(gateway, first)
     ending.writer.write(MUCH)
     ending.half_close()
@@ -48,10 +48,10 @@ async def test_one_side_ends_its_half_and_the_other_goes_on(
 
 
 @pytest.mark.parametrize("first", ["client", "upstream"])
-async def test_one_side_closes_and_the_other_has_all_that_was_sent(
+async def test_a_close_ends_the_tunnel_after_the_bytes_before_it(
     gateway: Gateway, first: str
 ) -> None:
-    """Item 98: closing is an end, and nobody reads on; the tunnel is over with it."""
+    """Item 98: a closed side reads no more, so the tunnel is over."""
     closing, other = await ends(gateway, first)
     closing.writer.write(MUCH)
     closing.close()
@@ -64,7 +64,7 @@ async def test_one_side_closes_and_the_other_has_all_that_was_sent(
 async def test_writing_to_a_side_that_has_closed_ends_the_tunnel(
     gateway: Gateway, first: str
 ) -> None:
-    """Item 98: one who writes on learns that nobody reads."""
+    """Item 98: the writer learns that its bytes are not read."""
     closing, other = await ends(gateway, first)
     await closing.leave()
     assert await other.rest() == b""
@@ -75,7 +75,7 @@ async def test_writing_to_a_side_that_has_closed_ends_the_tunnel(
 
 @pytest.mark.parametrize("first", ["client", "upstream"])
 async def test_a_reset_on_one_side_ends_the_other(gateway: Gateway, first: str) -> None:
-    """Item 99: at once, and nothing is left to wait for."""
+    """Item 99: at once; there is nothing left to wait for."""
     breaking, other = await ends(gateway, first)
     await breaking.send(b"half a fra")
     assert await other.exactly(10) == b"half a fra"
@@ -84,34 +84,34 @@ async def test_a_reset_on_one_side_ends_the_other(gateway: Gateway, first: str) 
     await gateway.finished()
 
 
-async def test_a_client_that_leaves_before_the_101_takes_the_handshake_along(
+async def test_a_client_disconnect_before_the_101_ends_the_handshake(
     gateway: Gateway,
 ) -> None:
-    """Item 117: no tunnel is opened to nobody."""
+    """Item 117: no tunnel is opened without a client."""
     client, peer, _ = await gateway.asked(ASKING)
     client.reset()
     assert await peer.gone() == b""
     assert [told.status for told in await gateway.finished()] == [499]
 
 
-async def test_an_upstream_that_leaves_before_the_101_is_502(gateway: Gateway) -> None:
-    """Item 95: and what the client sent ahead is no request."""
+async def test_an_upstream_disconnect_before_the_101_is_502(gateway: Gateway) -> None:
+    """Item 95: early bytes of the client are not taken for a request."""
     client, peer, _ = await gateway.asked(ASKING)
     peer.close()
     assert status(await client.head()) == 502
 
 
 @pytest.mark.parametrize("cut", range(1, len(SWITCHED), 7))
-async def test_a_101_that_breaks_off_is_502(gateway: Gateway, cut: int) -> None:
-    """Item 95: a part of it opens nothing."""
+async def test_a_truncated_101_is_502(gateway: Gateway, cut: int) -> None:
+    """Item 95: a part of it opens no tunnel."""
     client, peer, _ = await gateway.asked(ASKING)
     await peer.send(SWITCHED[:cut])
     peer.close()
     assert status(await client.head()) == 502
 
 
-async def test_a_tunnel_is_not_used_for_another_request(gateway: Gateway) -> None:
-    """Item 95: on neither side; its wire never goes back to the pool."""
+async def test_the_connections_of_a_tunnel_are_not_reused(gateway: Gateway) -> None:
+    """Item 95: on neither side; the upstream connection does not return to the pool."""
     client, peer = await tunnelled(gateway)
     peer.half_close()
     client.half_close()
@@ -124,7 +124,7 @@ async def test_a_tunnel_is_not_used_for_another_request(gateway: Gateway) -> Non
 
 
 async def test_a_silent_tunnel_ends_at_its_own_limit() -> None:
-    """Item 102: long after a request would have, and a busy one never."""
+    """Item 102: long after a request would have; a busy tunnel has no limit."""
     async with RawUpstream() as server:
         upstream = UpstreamPool(
             Origin.from_url(f"http://127.0.0.1:{server.port}/x"),
@@ -170,8 +170,10 @@ class FarEnd:
         self.over.set()
 
 
-async def test_an_idle_request_limit_leaves_tunnels_alone(tmp_path: Path) -> None:
-    """Item 102: an agent may think for longer than an upstream may."""
+async def test_the_idle_limit_of_requests_does_not_apply_to_tunnels(
+    tmp_path: Path,
+) -> None:
+    """Item 102: an agent may be silent for longer than an upstream."""
     async with running(tmp_path, upstream_idle_timeout_seconds="0.2") as gateway:
         client, peer = await tunnelled(gateway)
         other, silent, _ = await gateway.asked(ASKING)
@@ -191,10 +193,10 @@ ENDINGS = [
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
-async def test_tunnels_leave_no_task_and_no_descriptor_behind(
+async def test_tunnels_leak_no_task_and_no_descriptor(
     tmp_path: Path, ending: str
 ) -> None:
-    """Item 99: fifty, one after the other, however they end."""
+    """Item 99: fifty, one after the other, with every kind of ending."""
     async with running(tmp_path) as gateway:
         gc.collect()
         async with nothing_left_behind():
@@ -216,10 +218,12 @@ async def test_tunnels_leave_no_task_and_no_descriptor_behind(
                 await gateway.finished(count)
 
 
-async def test_open_tunnels_go_on_while_the_service_drains(
+async def test_open_tunnels_stay_open_while_the_service_drains(
     tmp_path: Path, canary: Canary
 ) -> None:
-    """After SIGTERM: bytes pass both ways, and the last end ends the process."""
+    """After SIGTERM: bytes pass in both directions, and the last close ends the
+    process.
+    """
     async with (
         RawUpstream() as upstream,
         daemon(tmp_path, canary, upstream.port) as process,
@@ -242,10 +246,10 @@ async def test_open_tunnels_go_on_while_the_service_drains(
         await idle.leave()
 
 
-async def test_a_tunnel_that_does_not_end_is_broken_off_after_the_drain(
+async def test_a_tunnel_that_stays_open_is_closed_after_the_drain(
     tmp_path: Path, canary: Canary
 ) -> None:
-    """On both sides, and the process ends as it should."""
+    """On both sides; the process ends with its normal exit code."""
     async with (
         RawUpstream() as upstream,
         daemon(tmp_path, canary, upstream.port, drain_seconds=0.2) as process,

@@ -1,4 +1,4 @@
-"""The response comes while the body is still on its way up."""
+"""A response that arrives while the request body is still being sent."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.wire.renewals import REFUSAL, REFUSED, refuse, renewing
 
 CHUNKED = b"Transfer-Encoding: chunked"
 TOO_LARGE = b"HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\n\r\nno"
-BODY = random.Random(7).randbytes(3 << 20)  # noqa: S311 - a body, no secret
+BODY = random.Random(7).randbytes(3 << 20)  # noqa: S311 - a body, not a secret
 HALF = len(BODY) // 2
 
 both_framings = pytest.mark.parametrize("is_chunked", [False, True])
@@ -27,7 +27,7 @@ both_framings = pytest.mark.parametrize("is_chunked", [False, True])
 
 @pytest.fixture
 async def authority() -> AsyncIterator[Sandbox]:
-    """An authority that renews; its upstream stays unused."""
+    """An authority that refreshes; its upstream stays unused."""
     async with Sandbox() as sandbox:
         yield sandbox
 
@@ -38,8 +38,8 @@ def head_of(length: int | None) -> bytes:
     return request(b"POST", b"/v1/responses", framing)
 
 
-def framed(body: bytes, *, is_chunked: bool, is_last: bool = True) -> bytes:
-    """Return a body, or a part of one, as it goes over the wire."""
+def encode(body: bytes, *, is_chunked: bool, is_last: bool = True) -> bytes:
+    """Return a body, or a part of one, in its framing."""
     if not is_chunked:
         return body
     step = 60_001
@@ -48,8 +48,8 @@ def framed(body: bytes, *, is_chunked: bool, is_last: bool = True) -> bytes:
     return b"".join(b"%x\r\n%b\r\n" % (len(p), p) for p in parts) + end
 
 
-async def received(peer: Peer, *, is_chunked: bool, size: int) -> bytes:
-    """Return *size* bytes of a body; of a chunked one, its end too if it is whole."""
+async def read_body(peer: Peer, *, is_chunked: bool, size: int) -> bytes:
+    """Return *size* bytes of a body, whatever its framing."""
     if not is_chunked:
         return await peer.exactly(size)
     body = b""
@@ -61,8 +61,8 @@ async def received(peer: Peer, *, is_chunked: bool, size: int) -> bytes:
     return body
 
 
-async def sent(client: Peer, data: bytes) -> asyncio.Task[None]:
-    """Begin to send, for as long as that takes."""
+async def start_sending(client: Peer, data: bytes) -> asyncio.Task[None]:
+    """Send in the background; return the task."""
 
     async def send() -> None:
         client.writer.write(data)
@@ -72,19 +72,21 @@ async def sent(client: Peer, data: bytes) -> asyncio.Task[None]:
 
 
 @both_framings
-async def test_a_body_goes_up_as_it_comes(gateway: Gateway, is_chunked: bool) -> None:
-    """Not only when it is whole; and in the framing that it has."""
+async def test_a_body_is_forwarded_as_it_arrives(
+    gateway: Gateway, is_chunked: bool
+) -> None:
+    """It is not held back until it is complete, and it keeps its framing."""
     client, peer, head = await gateway.asked(head_of(None if is_chunked else len(BODY)))
     assert (b"transfer-encoding" in names(head)) is is_chunked
     assert (b"content-length" in names(head)) is not is_chunked
-    sending = await sent(
-        client, framed(BODY[:HALF], is_chunked=is_chunked, is_last=False)
+    sending = await start_sending(
+        client, encode(BODY[:HALF], is_chunked=is_chunked, is_last=False)
     )
-    assert await received(peer, is_chunked=is_chunked, size=HALF) == BODY[:HALF]
+    assert await read_body(peer, is_chunked=is_chunked, size=HALF) == BODY[:HALF]
     await sending
-    sending = await sent(client, framed(BODY[HALF:], is_chunked=is_chunked))
+    sending = await start_sending(client, encode(BODY[HALF:], is_chunked=is_chunked))
     rest = len(BODY) - HALF
-    assert await received(peer, is_chunked=is_chunked, size=rest) == BODY[HALF:]
+    assert await read_body(peer, is_chunked=is_chunked, size=rest) == BODY[HALF:]
     await sending
     if is_chunked:
         assert await peer.exactly(5) == b"0\r\n\r\n"
@@ -92,13 +94,13 @@ async def test_a_body_goes_up_as_it_comes(gateway: Gateway, is_chunked: bool) ->
     assert (await client.response())[1] == b"ok"
 
 
-async def test_chunks_keep_their_content_and_lose_the_rest(gateway: Gateway) -> None:
+async def test_chunks_keep_their_content_only(gateway: Gateway) -> None:
     """Item 62: extensions are for one hop; trailers are dropped, never made fields."""
     client, peer, head = await gateway.asked(
         head_of(None)
         + b"1;a=b\r\nx\r\n0A;c\r\n0123456789\r\n000\r\nX-T: 1\r\nHost: evil\r\n\r\n"
     )
-    assert await received(peer, is_chunked=True, size=11) == b"x0123456789"
+    assert await read_body(peer, is_chunked=True, size=11) == b"x0123456789"
     assert await peer.exactly(5) == b"0\r\n\r\n"
     assert b"x-t" not in names(head)
     await peer.send(ok())
@@ -106,18 +108,18 @@ async def test_chunks_keep_their_content_and_lose_the_rest(gateway: Gateway) -> 
 
 
 @both_framings
-async def test_an_early_response_without_an_error_goes_down_while_the_body_goes_up(
+async def test_an_early_response_is_forwarded_while_the_body_is_sent(
     gateway: Gateway, is_chunked: bool
 ) -> None:
-    """An upstream may answer as it reads: neither side waits for the other."""
+    """An upstream may respond while it reads: neither side waits for the other."""
     client, peer, _ = await gateway.asked(head_of(None if is_chunked else 6))
-    await client.send(framed(b"abc", is_chunked=is_chunked, is_last=False))
-    assert await received(peer, is_chunked=is_chunked, size=3) == b"abc"
+    await client.send(encode(b"abc", is_chunked=is_chunked, is_last=False))
+    assert await read_body(peer, is_chunked=is_chunked, size=3) == b"abc"
     await peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nABC")
     assert status(await client.head()) == 200
     assert await client.exactly(3) == b"ABC"
-    await client.send(framed(b"def", is_chunked=is_chunked))
-    assert await received(peer, is_chunked=is_chunked, size=3) == b"def"
+    await client.send(encode(b"def", is_chunked=is_chunked))
+    assert await read_body(peer, is_chunked=is_chunked, size=3) == b"def"
     if is_chunked:
         assert await peer.exactly(5) == b"0\r\n\r\n"
     await peer.send(b"DEF")
@@ -128,14 +130,14 @@ async def test_an_early_response_without_an_error_goes_down_while_the_body_goes_
 
 
 @both_framings
-async def test_an_early_refusal_stops_a_large_upload(
+async def test_an_early_error_response_stops_a_large_upload(
     gateway: Gateway, is_chunked: bool
 ) -> None:
-    """Item 116: it is relayed at once, and the upstream is spared the rest."""
+    """Item 116: it is forwarded at once, and the rest of the body is not sent upstream."""
     size = 256 << 20
     client, peer, _ = await gateway.asked(head_of(None if is_chunked else size))
-    await client.send(framed(BODY[:1000], is_chunked=is_chunked, is_last=False))
-    assert await received(peer, is_chunked=is_chunked, size=1000) == BODY[:1000]
+    await client.send(encode(BODY[:1000], is_chunked=is_chunked, is_last=False))
+    assert await read_body(peer, is_chunked=is_chunked, size=1000) == BODY[:1000]
     await peer.send(TOO_LARGE)
     head, body = await client.response()
     assert (status(head), body) == (413, b"no")
@@ -143,10 +145,10 @@ async def test_an_early_refusal_stops_a_large_upload(
     assert gateway.upstream.connections == 1
 
 
-async def test_a_client_that_goes_on_uploading_after_a_refusal_holds_nobody_up(
+async def test_a_client_that_uploads_on_after_a_response_blocks_no_other(
     gateway: Gateway,
 ) -> None:
-    """Items 115, 126: nor does its request count as under way."""
+    """Items 115, 126: and its request no longer counts as open."""
     size = 1 << 40
     client, peer, _ = await gateway.asked(head_of(size))
     await peer.send(TOO_LARGE)
@@ -163,25 +165,29 @@ async def test_a_client_that_goes_on_uploading_after_a_refusal_holds_nobody_up(
 async def test_a_401_in_mid_upload_is_recovered_with_the_whole_body(
     tmp_path: Path, authority: Sandbox, part: int, is_chunked: bool
 ) -> None:
-    """Item 137: wherever it comes; the replay is the same bytes, and the client's own."""
+    """Item 137: wherever it arrives, the replay has the same bytes as the client's
+    request.
+    """
     async with renewing(tmp_path, authority) as gateway:
         client, peer, first = await gateway.asked(
             head_of(None if is_chunked else len(BODY))
         )
         if part:
-            beginning = framed(
+            beginning = encode(
                 BODY[:part], is_chunked=is_chunked, is_last=part == len(BODY)
             )
-            sending = await sent(client, beginning)
-            assert await received(peer, is_chunked=is_chunked, size=part) == BODY[:part]
+            sending = await start_sending(client, beginning)
+            assert (
+                await read_body(peer, is_chunked=is_chunked, size=part) == BODY[:part]
+            )
             await sending
         peer, second = await refuse(gateway, peer)
         assert values(first, b"authorization") != values(second, b"authorization")
-        sending = await sent(
+        sending = await start_sending(
             client,
-            framed(BODY[part:], is_chunked=is_chunked) if part < len(BODY) else b"",
+            encode(BODY[part:], is_chunked=is_chunked) if part < len(BODY) else b"",
         )
-        got = await received(peer, is_chunked=is_chunked, size=len(BODY))
+        got = await read_body(peer, is_chunked=is_chunked, size=len(BODY))
         assert hashlib.sha256(got).digest() == hashlib.sha256(BODY).digest()
         if is_chunked:
             assert await peer.exactly(5) == b"0\r\n\r\n"
@@ -195,23 +201,23 @@ async def test_a_401_in_mid_upload_is_recovered_with_the_whole_body(
 
 
 @both_framings
-async def test_a_body_past_its_limit_streams_on_and_its_replay_is_counted_as_lost(
+async def test_a_body_past_its_limit_is_streamed_and_not_replayed(
     tmp_path: Path, authority: Sandbox, is_chunked: bool
 ) -> None:
-    """Item 136: once, and the 401 refreshes for the next request."""
+    """Item 136: that is counted once, and the 401 still refreshes for the next request."""
     async with renewing(tmp_path, authority, replay_limit_bytes="65536") as gateway:
         client, peer, _ = await gateway.asked(
             head_of(None if is_chunked else len(BODY))
         )
-        sending = await sent(client, framed(BODY, is_chunked=is_chunked))
-        got = await received(peer, is_chunked=is_chunked, size=len(BODY))
+        sending = await start_sending(client, encode(BODY, is_chunked=is_chunked))
+        got = await read_body(peer, is_chunked=is_chunked, size=len(BODY))
         assert got == BODY
         await sending
         await peer.send(REFUSED)
         head, body = await client.response()
         assert (status(head), body) == (401, REFUSAL)
         assert values(head, b"x-bearerd-error") == [b"replay_abandoned"]
-        assert lost(gateway) == ["request_limit"]
+        assert abandoned_replays(gateway) == ["request_limit"]
         assert authority.authority.refreshes == 1
         assert [told.attempts for told in await gateway.finished()] == [1]
 
@@ -219,7 +225,7 @@ async def test_a_body_past_its_limit_streams_on_and_its_replay_is_counted_as_los
 async def test_all_kept_bodies_share_one_limit(
     tmp_path: Path, authority: Sandbox
 ) -> None:
-    """Item 136: one too many streams on, and loses its replay alone; then there is room."""
+    """Item 136: only the request that exceeds it loses its replay; later there is room."""
     async with renewing(
         tmp_path, authority, replay_limit_bytes="1000", replay_total_bytes="1500"
     ) as gateway:
@@ -228,7 +234,7 @@ async def test_all_kept_bodies_share_one_limit(
         assert await first_peer.exactly(900) == body
         second, second_peer, _ = await gateway.asked(post(b"/v1/b", body))
         assert await second_peer.exactly(900) == body
-        assert lost(gateway) == ["total_limit"]
+        assert abandoned_replays(gateway) == ["total_limit"]
         for client, peer in ((first, first_peer), (second, second_peer)):
             await peer.send(ok())
             await client.response()
@@ -236,43 +242,43 @@ async def test_all_kept_bodies_share_one_limit(
         await first.send(post(b"/v1/c", body))
         await second_peer.head()  # the newest idle connection is used first
         assert await second_peer.exactly(900) == body
-        assert lost(gateway) == ["total_limit"]
+        assert abandoned_replays(gateway) == ["total_limit"]
 
 
-def lost(gateway: Gateway) -> list[str]:
-    """Return why replays were given up, one entry each."""
+def abandoned_replays(gateway: Gateway) -> list[str]:
+    """Return the reasons why replays were abandoned, one for each."""
     told = [event for event in gateway.events if isinstance(event, ReplayAbandoned)]
     return [event.reason for event in told]
 
 
 @both_framings
 @pytest.mark.parametrize("ending", ["close", "half_close", "reset"])
-async def test_a_client_that_leaves_in_mid_body_leaves_no_whole_request(
+async def test_a_client_disconnect_in_mid_body_completes_no_request(
     gateway: Gateway, ending: str, is_chunked: bool
 ) -> None:
-    """Item 68: the upstream sees it broken off; it is not sent again."""
+    """Item 68: the upstream sees an aborted request; it is not sent again."""
     client, peer, _ = await gateway.asked(head_of(None if is_chunked else 1000))
-    await client.send(framed(b"abc", is_chunked=is_chunked, is_last=False))
-    assert await received(peer, is_chunked=is_chunked, size=3) == b"abc"
+    await client.send(encode(b"abc", is_chunked=is_chunked, is_last=False))
+    assert await read_body(peer, is_chunked=is_chunked, size=3) == b"abc"
     getattr(client, ending)()
     assert await peer.gone() == b""
     assert [told.status for told in await gateway.finished()] == [499]
     assert gateway.upstream.connections == 1
 
 
-async def test_a_body_that_breaks_its_framing_leaves_no_whole_request(
+async def test_a_body_with_invalid_framing_completes_no_request(
     gateway: Gateway,
 ) -> None:
-    """Item 60: the upstream sees it broken off, and the client is told."""
+    """Item 60: the upstream sees an aborted request, and the client gets an error."""
     client, peer, _ = await gateway.asked(head_of(None) + b"3\r\nabc\r\n")
-    assert await received(peer, is_chunked=True, size=3) == b"abc"
+    assert await read_body(peer, is_chunked=True, size=3) == b"abc"
     await client.send(b"zz\r\n")
     assert status(await client.head()) == 400
     assert await peer.gone() == b""
 
 
 async def curl(gateway: Gateway, *options: str, body: bytes = b"") -> tuple[int, str]:
-    """Run curl on /v1/responses; return its exit code, and all that it says."""
+    """Run curl on /v1/responses; return its exit code and its output."""
     process = await asyncio.create_subprocess_exec(
         "curl",
         *(
@@ -296,14 +302,14 @@ async def curl(gateway: Gateway, *options: str, body: bytes = b"") -> tuple[int,
 
 
 PATIENT_CURL = ("--expect100-timeout", "600", "--header", "Expect: 100-continue")
-"""It would wait ten minutes for its 100, and is itself ended long before."""
+"""curl would wait ten minutes for its 100; the test ends it long before."""
 
 
 @pytest.mark.parametrize("how", ["length", "chunked"])
 async def test_curl_gets_its_100_and_the_upstream_its_body(
     gateway: Gateway, tmp_path: Path, how: str
 ) -> None:
-    """Item 88: end to end with a client that waits."""
+    """Item 88: end to end, with a client that waits for the 100."""
     (tmp_path / "body").write_bytes(BODY)
     options = ["--data-binary", f"@{tmp_path / 'body'}"]
     if how == "chunked":
@@ -313,7 +319,7 @@ async def test_curl_gets_its_100_and_the_upstream_its_body(
     head = await peer.head()
     assert b"expect" not in names(head)
     is_chunked = how == "chunked"
-    assert await received(peer, is_chunked=is_chunked, size=len(BODY)) == BODY
+    assert await read_body(peer, is_chunked=is_chunked, size=len(BODY)) == BODY
     await peer.send(ok(b"done"))
     code, said = await running_curl
     assert code == 0
@@ -324,7 +330,7 @@ async def test_curl_gets_its_100_and_the_upstream_its_body(
 async def test_curl_sees_nothing_of_a_401_in_mid_upload(
     tmp_path: Path, authority: Sandbox
 ) -> None:
-    """Item 137: not even that its body went out twice."""
+    """Item 137: nor that its body was sent twice."""
     (tmp_path / "body").write_bytes(BODY)
     async with renewing(tmp_path, authority) as gateway:
         data = f"@{tmp_path / 'body'}"
@@ -342,7 +348,9 @@ async def test_curl_sees_nothing_of_a_401_in_mid_upload(
         assert "401" not in said
 
 
-async def test_curl_takes_an_early_refusal(gateway: Gateway, tmp_path: Path) -> None:
+async def test_curl_accepts_an_early_error_response(
+    gateway: Gateway, tmp_path: Path
+) -> None:
     """Item 116: it stops sending, and shows the response."""
     (tmp_path / "body").write_bytes(BODY * 10)
     data = f"@{tmp_path / 'body'}"

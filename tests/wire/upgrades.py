@@ -1,4 +1,4 @@
-"""Upgrade requests and tunnels between raw ends, and what must not be left of them."""
+"""Upgrade requests, tunnels between raw connections, and a check for leaks."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SWITCHED = (
 
 
 async def tunnelled(gateway: Gateway) -> tuple[Peer, Peer]:
-    """Return both ends of a new tunnel, client first."""
+    """Open a tunnel; return both ends, the client first."""
     client, peer, _ = await gateway.asked(ASKING)
     await peer.send(SWITCHED)
     assert status(await client.head()) == 101
@@ -38,14 +38,14 @@ async def opened(client: Peer, upstream: RawUpstream) -> Peer:
 
 
 async def comes_true(claim: Callable[[], bool]) -> None:
-    """Return once *claim* holds; turn after turn of the loop, it has to."""
+    """Return once *claim* holds; it is checked at each turn of the event loop."""
     async with asyncio.timeout(PATIENCE_SECONDS):
-        while not claim():  # noqa: ASYNC110 - what the system counts rings no bell
+        while not claim():  # noqa: ASYNC110 - the kernel's counters send no event
             await asyncio.sleep(0)
 
 
 def open_descriptors(pid: int | None = None) -> int:
-    """Count the descriptors that a process has open."""
+    """Return the number of descriptors that a process has open."""
     return sum(1 for _ in Path(f"/proc/{pid or 'self'}/fd").iterdir())
 
 
@@ -53,7 +53,7 @@ def open_descriptors(pid: int | None = None) -> int:
 async def nothing_left_behind() -> AsyncIterator[None]:
     """Check that no task and no descriptor outlives the body.
 
-    What the body opened it must have closed by then, on the test's side too.
+    The body closes what it opened, on the test's side too.
     """
     descriptors, tasks = open_descriptors(), len(asyncio.all_tasks())
     yield

@@ -1,6 +1,7 @@
-"""WebSocket ends of two independent stacks, each a program that obeys one command a line.
+"""WebSocket ends in two independent stacks. Each is a program with one command per
+line.
 
-Neither knows of the other, so that what both agree on is no shared mistake.
+The stacks share no code, so what both agree on is no shared mistake.
 """
 
 from __future__ import annotations
@@ -23,26 +24,26 @@ from tests.clients import installation
 HERE = Path(__file__).parent
 NODE_FILES = [HERE / "node" / name for name in ("package.json", "package-lock.json")]
 PATIENCE_SECONDS = 30.0
-"""16 MiB are compressed, relayed, and unpacked on two shared cores."""
+"""16 MiB are compressed, forwarded and decompressed on two shared cores."""
 
 LINE_LIMIT_BYTES = 1 << 20
 
 
 class Stack:
-    """One end. Owns its process; what it tells is taken in order."""
+    """One end. Owns its process; its events are read in order."""
 
     def __init__(self, process: Process) -> None:
         self._process = process
 
     async def do(self, command: str, **fields: object) -> None:
-        """Have it do something."""
+        """Send a command."""
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps({"do": command, **fields}).encode())
         self._process.stdin.write(b"\n")
         await self._process.stdin.drain()
 
     async def told(self, event: str) -> dict[str, Any]:
-        """Return the next thing that it tells, which must be *event*."""
+        """Return the next event, which must be *event*."""
         assert self._process.stdout is not None
         async with asyncio.timeout(PATIENCE_SECONDS):
             line = await self._process.stdout.readline()
@@ -54,7 +55,7 @@ class Stack:
 
 @asynccontextmanager
 async def started(name: str) -> AsyncIterator[Stack]:
-    """Start an end of the stack called *name*; its errors show on our stderr."""
+    """Start an end of the stack called *name*; its stderr is ours."""
     process = await asyncio.create_subprocess_exec(
         *command(name), stdin=PIPE, stdout=PIPE, limit=LINE_LIMIT_BYTES
     )
@@ -66,14 +67,14 @@ async def started(name: str) -> AsyncIterator[Stack]:
 
 
 def command(name: str) -> tuple[str, ...]:
-    """Return how a stack's program is started."""
+    """Return the command line that starts a stack."""
     if name == "websockets":
         return (sys.executable, str(HERE / "websockets_peer.py"))
     return ("node", str(install_ws() / "peer.mjs"))
 
 
 def install_ws() -> Path:
-    """Return a folder with the `ws` of the lock, and the program that uses it."""
+    """Return a folder with the locked `ws`, and the program that uses it."""
     for program in ("node", "npm"):
         if shutil.which(program) is None:
             pytest.fail(f"{program} is not on the path", pytrace=False)

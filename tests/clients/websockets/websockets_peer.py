@@ -1,7 +1,7 @@
-"""One WebSocket end on the `websockets` package, as a program.
+"""One WebSocket end with the `websockets` package, as a program.
 
-A command is a line of JSON on stdin, an event a line on stdout; `node/peer.mjs` speaks
-the same.
+A command is a line of JSON on stdin, an event is a line on stdout. `node/peer.mjs` has
+the same protocol.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ OPTIONS: dict[str, Any] = {
 }
 
 
-def tell(event: str, **fields: object) -> None:
+def emit(event: str, **fields: object) -> None:
     """Write an event."""
     sys.stdout.write(json.dumps({"event": event, **fields}) + "\n")
     sys.stdout.flush()
 
 
-def about(kind: str, data: bytes) -> dict[str, object]:
-    """Return what tells one message from another."""
+def summary(kind: str, data: bytes) -> dict[str, object]:
+    """Return what identifies a message."""
     digest = hashlib.sha256(data).hexdigest()
     return {"kind": kind, "size": len(data), "digest": digest}
 
 
 class End:
-    """Owns the connection that the next command is for."""
+    """One end. Owns the connection that the next command is for."""
 
     def __init__(self) -> None:
         self._connection: Connection | None = None
@@ -51,21 +51,21 @@ class End:
     async def serve(self) -> None:
         """Listen on a free port."""
         server = await serve(self._take, "127.0.0.1", 0, **OPTIONS)
-        tell("serving", port=next(iter(server.sockets)).getsockname()[1])
+        emit("serving", port=next(iter(server.sockets)).getsockname()[1])
 
     async def connect(self, url: str) -> None:
         """Open a connection."""
         try:
             connection = await connect(url, proxy=None, **OPTIONS)
         except InvalidStatus as refused:
-            tell("refused", status=refused.response.status_code)
+            emit("refused", status=refused.response.status_code)
             return
         task = asyncio.create_task(self._take(connection))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def send(self, kind: str, size: int, fragments: int) -> None:
-        """Send one message of new content, in so many frames."""
+        """Send one message of random content, in *fragments* frames."""
         is_text = kind == "text"
         data = ("é€𝄞" * (size // 9)).encode() if is_text else secrets.token_bytes(size)
         assert self._connection is not None
@@ -74,13 +74,13 @@ class End:
             await self._connection.send(data, text=is_text)
         else:
             await self._connection.send(parts, text=is_text)
-        tell("sent", **about(kind, data))
+        emit("sent", **summary(kind, data))
 
     async def ping(self, data: str) -> None:
-        """Ping, and tell of the pong."""
+        """Ping, and report the pong."""
         assert self._connection is not None
         await (await self._connection.ping(data))
-        tell("pong", data=data)
+        emit("pong", data=data)
 
     async def close(self, code: int | None, reason: str) -> None:
         """Close with a code, or without one."""
@@ -92,7 +92,7 @@ class End:
             self._connection.protocol.send_close()
 
     async def abort(self) -> None:
-        """Reset the connection under the protocol."""
+        """Reset the connection."""
         assert self._connection is not None
         transport = self._connection.transport
         raw = transport.get_extra_info("socket")
@@ -102,29 +102,29 @@ class End:
     async def _take(self, connection: Connection) -> None:
         self._connection = connection
         extensions = connection.protocol.extensions
-        tell("open", extensions=", ".join(known.name for known in extensions))
+        emit("open", extensions=", ".join(known.name for known in extensions))
         try:
             while True:
                 data = await connection.recv()
                 if isinstance(data, str):
-                    tell("message", **about("text", data.encode()))
+                    emit("message", **summary("text", data.encode()))
                 else:
-                    tell("message", **about("binary", data))
+                    emit("message", **summary("binary", data))
         except ConnectionClosed:
             pass
         code, reason = connection.close_code, connection.close_reason
-        tell("closed", code=code, reason=reason)
+        emit("closed", code=code, reason=reason)
 
 
 def cut(data: bytes, count: int) -> Iterator[bytes]:
-    """Yield *data* in so many parts."""
+    """Yield *data* in *count* parts."""
     step = -(-len(data) // count)
     for at in range(count):
         yield data[at * step : (at + 1) * step]
 
 
-async def obey() -> None:
-    """Do one command after another until stdin ends."""
+async def run_commands() -> None:
+    """Run one command after another until stdin ends."""
     loop = asyncio.get_running_loop()
     end = End()
     while line := await loop.run_in_executor(None, sys.stdin.readline):
@@ -133,4 +133,4 @@ async def obey() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(obey())
+    asyncio.run(run_commands())
