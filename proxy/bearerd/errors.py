@@ -178,7 +178,7 @@ class MethodNotAllowed(ClientRefused):
 
 
 class LoopDetected(ClientRefused):
-    """The request has passed through bearerd before.
+    """The request came back to the bearerd that sent it.
 
     It shares the code of `TargetForbidden` and has the status 508. The code is kept
     because clients and dashboards know it; the status tells the two apart.

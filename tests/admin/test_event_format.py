@@ -32,6 +32,12 @@ def request(status: int = 200, code: str | None = None) -> RequestFinished:
     return RequestFinished("laptop", "default", "POST", "/x", status, 1, code, 0.1, 1.0)
 
 
+def recovery(outcome: RecoveryOutcome) -> RecoveryFinished:
+    """Return the end of a recovery by a reload and a refresh."""
+    path = RecoveryPath.RELOAD_AND_REFRESH
+    return RecoveryFinished("default", path, outcome, 2, 0.1)
+
+
 def test_every_class_of_events_has_a_name_of_its_own(kind: type) -> None:
     """A subject, a dot, and what happened."""
     assert re.fullmatch(r"[a-z]+\.[a-z_]+", EVENT_NAMES[kind])
@@ -48,11 +54,6 @@ def test_the_names_are_the_published_ones() -> None:
 def test_every_event_has_a_level(kind: type) -> None:
     """One that the log knows."""
     assert event_level(example(kind, "x")) in LEVELS
-
-
-def recovery(outcome: RecoveryOutcome) -> RecoveryFinished:
-    """Return the end of a recovery by a refresh."""
-    return RecoveryFinished("default", RecoveryPath.REFRESH, outcome, 2, 0.1)
 
 
 @pytest.mark.parametrize(
@@ -88,3 +89,12 @@ def test_numbers_are_rounded_to_microseconds() -> None:
     """The clock's further digits mean nothing."""
     event = CredentialRefreshed("default", "refused", "renewed", 4, 0.2123456, NOW)
     assert event_fields(event)["duration_seconds"] == 0.212346
+
+
+def test_enums_are_written_as_their_text() -> None:
+    """The same text that metrics and response fields have."""
+    fields = event_fields(recovery(RecoveryOutcome.REFRESH_THROTTLED))
+    assert (fields["path"], fields["outcome"]) == (
+        "reload, refresh",
+        "refresh_throttled",
+    )

@@ -94,9 +94,8 @@ def test_every_metric_is_listed_with_its_type_and_labels() -> None:
         ],
     )
     metrics(RequestFinished("c", "p", "GET", "/", 503, 1, "overloaded", 0.1, 0.1))
-    metrics(
-        RecoveryFinished("p", RecoveryPath.RELOAD, RecoveryOutcome.RECOVERED, 1, 0.1)
-    )
+    path, outcome = RecoveryPath.RELOAD, RecoveryOutcome.RECOVERED
+    metrics(RecoveryFinished("p", path, outcome, 1, 0.1))
     metrics(RefreshFailed("p", "asked", "unclear", "timeout", 1, 0.1))
     published = {}
     for family in text_string_to_metric_families(metrics.text().decode()):

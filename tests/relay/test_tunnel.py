@@ -27,7 +27,7 @@ class Client:
         self.is_paused = False
         self.tunnel: Tunnel | None = None
 
-    def open(self, tunnel: Tunnel) -> None:
+    def start_tunnel(self, tunnel: Tunnel) -> None:
         self.tunnel = tunnel
 
     def pause_reading(self) -> None:

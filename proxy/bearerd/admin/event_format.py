@@ -44,7 +44,7 @@ EVENT_NAMES: dict[type, str] = {kind: event_name(kind) for kind in get_args(Even
 
 
 def event_fields(event: Event) -> dict[str, object]:
-    """Return the fields of *event*: durations to the microsecond, enums as their text."""
+    """Return the fields of *event*: durations to the microsecond, enums as text."""
     return {
         field.name: _plain(getattr(event, field.name))
         for field in dataclasses.fields(event)

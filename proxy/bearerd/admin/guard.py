@@ -1,8 +1,9 @@
-"""Who may ask on the admin listener: a decision about a request's head. No I/O.
+"""Which requests may pass on the admin listener: judged by method, Host and Origin. Pure.
 
-It has no password, so a page in somebody's browser must not reach it. A page cannot
-choose the Host of its requests, nor leave out the Origin where it may read the response:
-judging these two stops DNS rebinding and foreign pages. There are no CORS headers.
+The listener has no key, so a web page in a browser must not reach it. A page
+cannot choose the Host of its requests, and cannot leave out the Origin where it may read
+the response. So these two stop DNS rebinding and pages of other sites. There are no CORS
+fields.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from bearerd.host_rule import HostRule, HostVerdict
 METHODS = ("GET", "HEAD")
 
 
-def judge(
+def authorize(
     *,
     method: str,
     host: str,
@@ -21,16 +22,16 @@ def judge(
     is_loopback: bool,
     hosts: HostRule,
 ) -> None:
-    """Let the request pass, or raise.
+    """Raise unless the request may pass.
 
-    *is_loopback* says whether it came in where only this machine can; elsewhere any
-    Host may be right.
+    *is_loopback* is True if only this machine reaches the listener. On any other one
+    every Host passes, because the names that lead to it are not known.
 
     Raises:
-        MethodNotAllowed, HostForbidden, OriginForbidden: with the remedy.
+        MethodNotAllowed, HostForbidden, OriginForbidden: it may not pass.
     """
     if method not in METHODS:
-        raise MethodNotAllowed(f"{method}: the admin listener knows GET and HEAD only")
+        raise MethodNotAllowed(f"{method}: the admin listener serves GET and HEAD only")
     name = host.encode("utf-8", "surrogateescape")
     if is_loopback and hosts.check(name) is not HostVerdict.ALLOWED:
         raise HostForbidden(

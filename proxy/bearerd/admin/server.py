@@ -71,7 +71,7 @@ class AdminServer:
 
     @property
     def addresses(self) -> tuple[Address, ...]:
-        """The addresses that are open, with the ports that the system chose."""
+        """The open addresses, with the ports that the system chose."""
         return tuple(listener.address for listener in self._listeners)
 
     async def start(self) -> tuple[Address, ...]:
@@ -125,7 +125,7 @@ class AdminServer:
         self, request: web.Request, handler: Handler
     ) -> web.StreamResponse:
         try:
-            guard.judge(
+            guard.authorize(
                 method=request.method,
                 host=request.headers.get("Host", ""),
                 origin=request.headers.get("Origin"),

@@ -87,7 +87,7 @@ class KeyFile:
             StoreError: another process holds it for too long, or there is no place for it.
         """
         target = self.path.resolve()  # two links to one file share one lock
-        path = target.with_name(target.name + ".lock")
+        path = target.parent / f"{target.name}.lock"
         with ExitStack() as stack:
             try:
                 path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -20,7 +20,7 @@ class FirstKeyFile:
     """The file `client-key` beside *key_file*. Holds its path and no other state."""
 
     def __init__(self, key_file: Path) -> None:
-        self.path = key_file.with_name(FILE_NAME)
+        self.path = key_file.parent / FILE_NAME
 
     def exists(self) -> bool:
         """Return True if there is such a file."""

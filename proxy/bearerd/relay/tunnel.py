@@ -33,7 +33,7 @@ class ClientSide(Protocol):
     transport: asyncio.Transport | None
     flow: FlowControl
 
-    def open(self, tunnel: Tunnel) -> None:
+    def start_tunnel(self, tunnel: Tunnel) -> None:
         """Hand what the client sends to *tunnel* from now on."""
 
 
@@ -72,7 +72,7 @@ class Tunnel:
         self._upstream = self._connection.switch_protocols(self)
         self._client.flow.set_source(self._upstream.flow)
         self._upstream.flow.set_source(self._client.flow)
-        self._client.open(self)
+        self._client.start_tunnel(self)
         try:
             await self._over.wait()
         except BaseException:

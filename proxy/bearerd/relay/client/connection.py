@@ -122,7 +122,7 @@ class ClientConnection(web.RequestHandler):
                 date=self._date,
             ).send_error(error)
 
-    def open(self, tunnel: Tunnel) -> None:
+    def start_tunnel(self, tunnel: Tunnel) -> None:
         """Hand what the client sends to *tunnel* from now on.
 
         aiohttp has a place for the reader behind an upgrade, and hands it the bytes that
