@@ -81,7 +81,9 @@ def test_a_weak_key_has_a_reason(key: str, reason: str) -> None:
     assert key not in weakness
 
 
-@pytest.mark.parametrize("key", ["9f2c7a5be4d84e1fa3306b72", shape.mint("x")])
+@pytest.mark.parametrize(
+    "key", ["9f2c7a5be4d84e1fa3306b72", shape.mint("x")], ids=["hex", "minted"]
+)
 def test_a_random_key_is_strong_enough(key: str) -> None:
     """24 hexadecimal digits are; bearerd's own keys are."""
     assert shape.weakness(key) is None
