@@ -9,7 +9,7 @@ from pathlib import Path
 from bearerd.clock import Clock
 from bearerd.credential.authority.client_errors import REASONS
 from bearerd.credential.store import auth_json
-from bearerd.credential.store.codex_home import sharing
+from bearerd.credential.store.codex import sharing
 from bearerd.credential.store.file_store import FileStore
 from bearerd.credential.store.state import Account, StoreState
 from bearerd.credential.token import Credential

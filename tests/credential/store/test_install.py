@@ -26,7 +26,7 @@ from bearerd.credential.authority.sign_in_client import (
     DeviceAuthorization,
     SignInAuthority,
 )
-from bearerd.credential.store.codex_home import codex_file, sharing
+from bearerd.credential.store.codex import codex_file, sharing
 from bearerd.credential.store.file_store import FileStore
 from bearerd.credential.store.install import install_login, prepare, remove_login
 from bearerd.credential.store.state import Account, RefusedToken, StoreState

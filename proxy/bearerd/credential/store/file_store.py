@@ -17,7 +17,7 @@ from typing import TypeAlias
 from bearerd.clock import Clock
 from bearerd.credential.store import auth_json
 from bearerd.credential.store.auth_json import Document
-from bearerd.credential.store.codex_locks import codex_locks
+from bearerd.credential.store.codex import codex_locks
 from bearerd.credential.store.journal import Journal
 from bearerd.credential.store.state import StoreState
 from bearerd.credential.token import Credential

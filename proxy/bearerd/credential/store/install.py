@@ -13,7 +13,7 @@ from pathlib import Path
 
 from bearerd.clock import Clock
 from bearerd.credential.store import auth_json
-from bearerd.credential.store.codex_locks import codex_locks
+from bearerd.credential.store.codex import codex_locks
 from bearerd.credential.store.file_store import FileStore
 from bearerd.credential.store.state import Account, StoreState
 from bearerd.credential.token import Credential

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bearerd.credential.store.codex_locks import TIMEOUT_SECONDS, codex_locks
+from bearerd.credential.store.codex import LOCK_TIMEOUT_SECONDS, codex_locks
 from bearerd.files.flock import flock
 from tests.credential.stand_ins import Hands, names_in
 
@@ -21,7 +21,7 @@ async def test_a_codex_that_writes_is_waited_for(
         with pytest.raises(TimeoutError, match=name):
             async with codex_locks(tmp_path / "auth.json", hands.clock()):
                 raise AssertionError("Codex is writing")
-    assert hands.steady - began >= TIMEOUT_SECONDS
+    assert hands.steady - began >= LOCK_TIMEOUT_SECONDS
 
 
 async def test_codex_is_held_off_while_we_write(tmp_path: Path, hands: Hands) -> None:
