@@ -15,7 +15,7 @@ from bearerd.address import Address, is_loopback_host
 from bearerd.clock import Clock
 from bearerd.credential.authority.refresh_grant import HttpAuthority
 from bearerd.credential.cached import CachedCredential
-from bearerd.credential.refresh.backoff import Backoff
+from bearerd.credential.refresh.limiter import AuthorityName, RefreshLimiter
 from bearerd.credential.refresh.refresher import Refresher
 from bearerd.credential.refresh.token_bucket import TokenBucket
 from bearerd.credential.source import CredentialSource
@@ -29,9 +29,6 @@ from bearerd.relay.upstream.dial import HttpProxy
 from bearerd.relay.upstream.pool import Origin
 from bearerd.rescue import rescue_place
 from bearerd.settings import ProfileSettings, Settings
-
-LOCK_GRACE_SECONDS = 15.0
-"""How much longer than one call to the authority the lock is waited for."""
 
 USER_AGENT = f"bearerd/{__version__}"
 """What the authority is told: who really calls."""
@@ -91,10 +88,15 @@ def build_source(
             proxy_url=upstream_proxy,
             received=store.journal.spool.write,
         ),
-        bucket=TokenBucket(profile.refresh_burst, profile.refresh_interval_seconds),
-        backoff=Backoff(clock=clock, jitter=random.random),
+        limiter=RefreshLimiter(
+            store=store,
+            bucket=TokenBucket(profile.refresh_burst, profile.refresh_interval_seconds),
+            clock=clock,
+            jitter=random.random,
+            authority=AuthorityName(profile.token_url, profile.client_id),
+        ),
         clock=clock,
-        lock_timeout_seconds=profile.authority_timeout_seconds + LOCK_GRACE_SECONDS,
+        lock_timeout_seconds=profile.authority_timeout_seconds,
         waited=lambda seconds: observe(LockWaited(profile.name, seconds)),
         presenter=Presenter.this_process(),
     )
@@ -109,6 +111,7 @@ def build_source(
         ),
         clock=clock,
         observe=observe,
+        patience_seconds=profile.authority_timeout_seconds,
     )
 
 

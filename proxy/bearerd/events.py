@@ -22,6 +22,8 @@ RefreshOutcome: TypeAlias = Literal[
     "refused",  # for good: expired, reused, revoked, other
     "undelivered",  # the authority was not reached
     "unclear",  # it may have acted, and we do not know
+    "rejected",  # it answered, and not about the token; nothing was spent
+    "misconfigured",  # it rejects our client id
     "throttled",  # the budget is spent; nothing was sent
     "blocked",  # the store holds another account, or nothing
 ]
@@ -51,7 +53,11 @@ class CredentialRefreshed:
 
 @dataclass(frozen=True, slots=True)
 class RefreshFailed:
-    """A refresh ended without a new credential. `reason` is a code, never a body."""
+    """A refresh ended without a new credential. `reason` is a code, never a body.
+
+    *is_call*: the authority was called, or would have been. *is_repeated*: the refresh
+    before failed in the same way.
+    """
 
     profile: str
     trigger: Trigger
@@ -59,6 +65,8 @@ class RefreshFailed:
     reason: str
     generation: int
     duration_seconds: float
+    is_call: bool = True
+    is_repeated: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,13 +16,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from bearerd.clock import Clock
-from bearerd.credential.authority.refresh_grant import (
-    Authority,
-    AuthorityFailure,
-    Grant,
-)
+from bearerd.credential.authority.errors import AuthorityFailure
+from bearerd.credential.authority.refresh_grant import Authority, Grant
 from bearerd.credential.cached import CachedCredential
-from bearerd.credential.refresh.backoff import Backoff
+from bearerd.credential.refresh.limiter import AuthorityName, RefreshLimiter
 from bearerd.credential.refresh.refresher import Refresher
 from bearerd.credential.refresh.token_bucket import TokenBucket
 from bearerd.credential.source import CredentialSource
@@ -34,6 +31,7 @@ from bearerd.events import Event, Observer
 
 MARK = "canary0f2b"
 START = 1_800_000_000.0
+AUTHORITY = AuthorityName("https://authority.test/oauth/token", "app_test")
 HOUR = 3600.0
 PATIENCE_SECONDS = 5.0
 """How long a test waits for what must come; nothing that goes well takes this long."""
@@ -126,7 +124,7 @@ class StandInAuthority:
         self.gate = asyncio.Event()
         self.gate.set()
         self.arrived = asyncio.Event()
-        self.before_response: Callable[[], None] = lambda: None
+        self.before_response: Callable[[], Awaitable[None] | None] = lambda: None
         self.lifetime_seconds = 10 * 24 * HOUR
         self.ahead_seconds = 0.0
         self.account: str | None = "acct-1"
@@ -139,7 +137,9 @@ class StandInAuthority:
         self.arrived.set()
         await self.gate.wait()
         self.arrived.clear()
-        self.before_response()
+        waiting = self.before_response()
+        if waiting is not None:
+            await waiting
         scripted = self.script.popleft() if self.script else None
         if isinstance(scripted, BaseException):
             raise scripted
@@ -162,6 +162,7 @@ class StandInAuthority:
             ),
             refresh_token=f"{MARK}-refresh-{len(self._spent)}",
             id_token=jwt({"jti": serial, **who}),
+            issued_at=now,
         )
 
 
@@ -237,11 +238,17 @@ class Home:
     ) -> Refresher:
         """Return what refreshes the login in the file."""
         clock = clock or self.hands.clock()
+        store = store or self.store(clock)
         return Refresher(
-            store=store or self.store(clock),
+            store=store,
             authority=authority or self.authority,
-            bucket=bucket or TokenBucket(5, 30.0),
-            backoff=Backoff(clock=clock, jitter=lambda: 0.0),
+            limiter=RefreshLimiter(
+                store=store,
+                bucket=bucket or TokenBucket(5, 30.0),
+                clock=clock,
+                jitter=lambda: 0.0,
+                authority=AUTHORITY,
+            ),
             clock=clock,
             lock_timeout_seconds=lock_timeout_seconds,
             waited=waited,
@@ -256,6 +263,7 @@ class Home:
         clock: Clock | None = None,
         bucket: TokenBucket | None = None,
         lock_timeout_seconds: float = 45.0,
+        patience_seconds: float = 30.0,
         observe: Observer | None = None,
     ) -> CredentialSource:
         """Return another process's source on the same file, as it were."""
@@ -276,9 +284,10 @@ class Home:
             ),
             clock=clock,
             observe=observe or self.events.append,
+            patience_seconds=patience_seconds,
         )
 
-    def told(self, kind: type[EventT]) -> list[EventT]:
+    def events_of(self, kind: type[EventT]) -> list[EventT]:
         """Return the events of one kind, oldest first."""
         return [event for event in self.events if isinstance(event, kind)]
 

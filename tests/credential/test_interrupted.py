@@ -15,7 +15,8 @@ import aiohttp
 import pytest
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from bearerd.credential.authority.refresh_grant import AuthorityFailure, HttpAuthority
+from bearerd.credential.authority.errors import AuthorityFailure
+from bearerd.credential.authority.refresh_grant import HttpAuthority
 from bearerd.credential.store.journal import Journal, JournalEntry, Presenter
 from bearerd.errors import LoginRequired, StoreError
 from bearerd.files import atomic
@@ -30,7 +31,7 @@ async def test_a_response_that_had_not_got_its_name_is_found(tmp_path: Path) -> 
     journal = Journal([tmp_path / "journal", tmp_path / "absent" / "rescue"])
     (tmp_path / ".journal.k3_x9qzz").write_bytes(RESPONSE.to_json())
     (tmp_path / ".journal.k4_x9qzz").write_bytes(RESPONSE.to_json()[:-9])
-    assert journal.read() == [RESPONSE]
+    assert await journal.read() == [RESPONSE]
     await journal.clear()
     assert names_in(tmp_path) == []
 

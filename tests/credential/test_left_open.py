@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from bearerd.credential.authority.refresh_grant import AuthorityFailure, Grant
+from bearerd.credential.authority.errors import AuthorityFailure
+from bearerd.credential.authority.refresh_grant import Grant
 from bearerd.credential.refresh.token_bucket import TokenBucket
 from bearerd.credential.store.file_store import FileStore
 from bearerd.credential.store.journal import JournalEntry, Presenter
@@ -70,7 +71,7 @@ async def test_a_file_torn_by_a_death_is_mended_from_the_journal(
     await source.start()
     assert (await source.current()).refresh_token == refresh_token_of("second")
     assert home.stored_refresh_token() == refresh_token_of("second")
-    assert store.journal.read() == []
+    assert await store.journal.read() == []
     assert home.authority.calls == []
 
 
@@ -79,7 +80,7 @@ async def test_a_torn_file_is_not_mended_with_somebody_elses_response(
 ) -> None:
     """The profile has an owner, and the record is another's."""
     store = mounted(home)
-    store.write_state(StoreState(account=Account("acct-1", "user-1")))
+    await store.write_state(StoreState(account=Account("acct-1", "user-1")))
     await answered(store, "second", account="acct-2")
     home.path.write_bytes(b"{")
     source = home.source(store=store)
@@ -148,10 +149,10 @@ async def test_a_backup_of_a_spent_token_is_written_over(home: Home) -> None:
     home.write(backup)
     await source.reload_if_changed()
     assert source.status().in_memory_only
-    assert len(home.told(CredentialHeldInMemory)) == 1
+    assert len(home.events_of(CredentialHeldInMemory)) == 1
     await source.retry_save()
     assert home.stored_refresh_token() == new.refresh_token
-    assert home.told(CredentialSaved) == [CredentialSaved("default")]
+    assert home.events_of(CredentialSaved) == [CredentialSaved("default")]
     assert not source.status().in_memory_only
     assert len(home.authority.calls) == 1
 
@@ -246,7 +247,7 @@ async def test_a_store_that_cannot_be_read_is_said_once_and_mends(home: Home) ->
     for _ in range(3):
         await source.reload_if_changed()
         assert await source.current() is held_now
-    (said,) = home.told(StoreTroubled)
+    (said,) = home.events_of(StoreTroubled)
     assert str(home.path) in said.reason
     assert source.status().state == "ready"
     assert source.status().message == said.reason
@@ -255,7 +256,7 @@ async def test_a_store_that_cannot_be_read_is_said_once_and_mends(home: Home) ->
     assert source.status().message is None
     home.path.write_bytes(b"{")
     await source.reload_if_changed()
-    assert len(home.told(StoreTroubled)) == 2
+    assert len(home.events_of(StoreTroubled)) == 2
 
 
 class FullStore(FileStore):
@@ -335,7 +336,7 @@ async def test_an_unsaved_response_is_not_given_up_for_what_it_was_made_from(
     granted = Grant(access_token("new", expires_at=START + 900), None, None)
     home.authority.script.append(granted)
     new = await source.refresh(await source.current(), "refused")
-    home.store().write_state(StoreState(account=Account("acct-1", "user-1")))
+    await home.store().write_state(StoreState(account=Account("acct-1", "user-1")))
     await source.reload_if_changed()
     assert await source.current() is new
     store.is_full = False

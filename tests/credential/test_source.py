@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from bearerd.credential.authority.refresh_grant import AuthorityFailure, Grant
+from bearerd.credential.authority.errors import AuthorityFailure
+from bearerd.credential.authority.refresh_grant import Grant
 from bearerd.credential.refresh.token_bucket import TokenBucket
 from bearerd.credential.source import CredentialSource
 from bearerd.credential.token import Credential
@@ -87,7 +88,7 @@ async def test_the_stores_login_is_served_and_read_once(
     for _ in range(5):
         assert await ready.current() is first
     assert home.authority.calls == []
-    assert home.told(CredentialLoaded) == [
+    assert home.events_of(CredentialLoaded) == [
         CredentialLoaded("default", 1, "acct-1", START + 24 * HOUR)
     ]
 
@@ -98,10 +99,10 @@ async def test_a_login_that_appears_later_is_taken_up(home: Home) -> None:
     for _ in range(3):
         assert await needs_login(source.current()) == "missing"
         await source.reload_if_changed()
-    assert len(home.told(LoginNeeded)) == 1
+    assert len(home.events_of(LoginNeeded)) == 1
     home.write(login())
     assert (await source.current()).refresh_token == refresh_token_of("first")
-    assert home.told(LoginRestored) == [LoginRestored("default", 1)]
+    assert home.events_of(LoginRestored) == [LoginRestored("default", 1)]
 
 
 async def test_inside_the_window_the_old_one_is_served_meanwhile(home: Home) -> None:
@@ -114,11 +115,11 @@ async def test_inside_the_window_the_old_one_is_served_meanwhile(home: Home) -> 
         assert await source.current() is old
     await soon(home.authority.arrived.wait())
     home.authority.gate.set()
-    await wait_until(lambda: home.told(CredentialRefreshed) != [])
+    await wait_until(lambda: home.events_of(CredentialRefreshed) != [])
     new = await source.current()
     assert new.generation == 2
     assert home.authority.calls == [refresh_token_of("first")]
-    (event,) = home.told(CredentialRefreshed)
+    (event,) = home.events_of(CredentialRefreshed)
     assert (event.trigger, event.outcome) == ("expiring", "renewed")
 
 
@@ -129,7 +130,7 @@ async def test_past_its_end_everybody_waits_for_the_next(home: Home) -> None:
     found = await soon(asyncio.gather(*(source.current() for _ in range(20))))
     assert {credential.generation for credential in found} == {2}
     assert len(home.authority.calls) == 1
-    assert home.told(CredentialRefreshed)[0].trigger == "expired"
+    assert home.events_of(CredentialRefreshed)[0].trigger == "expired"
 
 
 async def test_past_its_end_and_the_authority_away_is_said_and_passes(
@@ -257,7 +258,7 @@ async def test_a_failure_is_shared_by_all_who_wait(
     assert {type(error) for error in found} == {kind}
     assert type(await refused(ready.refresh(old, "refused"))) is kind
     assert len(home.authority.calls) == 1
-    (event,) = home.told(RefreshFailed)
+    (event,) = home.events_of(RefreshFailed)
     assert (event.outcome, event.reason) == (failure.outcome, failure.reason)
     assert await ready.current() == old, "the access token may live on"
 
@@ -275,7 +276,7 @@ async def test_what_another_process_stored_is_adopted_without_a_call(
     third = await ready.refresh(second, "refused")
     assert third.refresh_token == refresh_token_of("third")
     assert home.authority.calls == []
-    assert home.told(CredentialRefreshed)[0].outcome == "adopted"
+    assert home.events_of(CredentialRefreshed)[0].outcome == "adopted"
 
 
 async def test_a_reload_finds_nothing_where_nothing_has_changed(
@@ -333,7 +334,7 @@ async def test_a_grant_for_another_account_is_not_taken(
     assert isinstance(
         await refused(ready.refresh(old, "refused")), AuthorityUnavailable
     )
-    assert home.told(RefreshFailed)[0].reason == "other_account"
+    assert home.events_of(RefreshFailed)[0].reason == "other_account"
     assert home.stored_refresh_token() == refresh_token_of("first")
     assert await ready.current() is old
 
@@ -362,7 +363,7 @@ async def test_somebody_elses_login_is_never_taken_up_silently(
     assert isinstance(await refused(ready.current()), AccountChanged)
     await ready.reload_if_changed()
     assert home.authority.calls == []
-    assert len(home.told(LoginNeeded)) == 1
+    assert len(home.events_of(LoginNeeded)) == 1
     assert ready.status().state == "account_changed"
     assert ready.newer_than(old) is None
 
@@ -388,7 +389,7 @@ async def test_the_old_account_coming_back_restores_service(
     assert ready.status().state == "account_changed"
     home.write(login("back"))
     assert (await ready.current()).refresh_token == refresh_token_of("back")
-    assert len(home.told(LoginRestored)) == 1
+    assert len(home.events_of(LoginRestored)) == 1
     assert ready.newer_than(old) is not None
 
 
@@ -489,7 +490,7 @@ async def test_a_refusal_for_good_is_remembered_and_said_once(
     later = home.source()
     assert await needs_login(refreshed(later)) == reason
     assert len(home.authority.calls) == 1
-    needed = [event for event in home.told(LoginNeeded) if event.reason == reason]
+    needed = [event for event in home.events_of(LoginNeeded) if event.reason == reason]
     assert len(needed) == 3, "once for each of the three processes"
     home.write(login("new"))
     for source in (ready, other, later):
@@ -553,8 +554,8 @@ async def test_after_a_reuse_the_winners_login_is_adopted(
     source = home.source(clock=home.hands.clock(sleep))
     found = await refreshed(source)
     assert found.refresh_token == refresh_token_of("winner")
-    assert home.told(CredentialRefreshed)[0].outcome == "adopted"
-    assert home.told(LoginNeeded) == []
+    assert home.events_of(CredentialRefreshed)[0].outcome == "adopted"
+    assert home.events_of(LoginNeeded) == []
     assert len(home.authority.calls) == 1
 
 
@@ -681,13 +682,13 @@ async def test_what_cannot_be_saved_is_held_and_saved_later(
         await ready.retry_save()
         assert ready.status().in_memory_only
     assert home.stored_refresh_token() == refresh_token_of("first")
-    assert home.told(CredentialSaved) == []
+    assert home.events_of(CredentialSaved) == []
     await ready.retry_save()
     await ready.retry_save()
     assert home.stored_refresh_token() == new.refresh_token
     assert not ready.status().in_memory_only
-    assert len(home.told(CredentialHeldInMemory)) == 1
-    assert home.told(CredentialSaved) == [CredentialSaved("default")]
+    assert len(home.events_of(CredentialHeldInMemory)) == 1
+    assert home.events_of(CredentialSaved) == [CredentialSaved("default")]
     await ready.reload_if_changed()
     assert await ready.current() is new
 
@@ -731,7 +732,7 @@ async def test_a_sign_out_while_unsaved_is_a_sign_out(
     await ready.retry_save()
     await ready.close()
     assert not home.path.exists()
-    assert home.told(CredentialSaved) == []
+    assert home.events_of(CredentialSaved) == []
     for _ in range(2):
         await ready.reload_if_changed()
     assert await needs_login(ready.current()) == "missing"
@@ -750,7 +751,7 @@ async def test_a_new_login_while_unsaved_wins(
     assert home.stored_refresh_token() == refresh_token_of("new")
     assert (await ready.current()).refresh_token == refresh_token_of("new")
     assert not ready.status().in_memory_only
-    assert home.told(CredentialSaved) == []
+    assert home.events_of(CredentialSaved) == []
 
 
 async def test_closing_saves_what_it_can(home: Home, ready: CredentialSource) -> None:
@@ -792,7 +793,7 @@ async def test_a_file_that_is_gone_for_a_moment_is_borne(
     home.path.unlink()
     await ready.reload_if_changed()
     assert (await ready.current()).generation == 2, "counted from one again"
-    assert home.told(LoginNeeded) == []
+    assert home.events_of(LoginNeeded) == []
 
 
 async def test_a_file_that_stays_away_is_a_sign_out(
@@ -804,7 +805,7 @@ async def test_a_file_that_stays_away_is_a_sign_out(
     await ready.reload_if_changed()
     await ready.reload_if_changed()
     assert await needs_login(ready.current()) == "missing"
-    assert len(home.told(LoginNeeded)) == 1
+    assert len(home.events_of(LoginNeeded)) == 1
     status = ready.status()
     assert (status.state, status.reason, status.account_id) == (
         "login_required",
@@ -826,7 +827,7 @@ async def test_a_broken_file_keeps_what_is_held(
         await ready.reload_if_changed()
         assert await ready.current() is old
         assert await ready.reload(old) is None
-    assert home.told(LoginNeeded) == []
+    assert home.events_of(LoginNeeded) == []
     home.write(login("new"))
     await ready.reload_if_changed()
     assert (await ready.current()).refresh_token == refresh_token_of("new")
@@ -838,7 +839,7 @@ async def test_a_broken_file_at_the_start_is_said_and_mended(home: Home) -> None
     source = home.source()
     for _ in range(3):
         assert await needs_login(source.current()) == "unreadable"
-    assert len(home.told(LoginNeeded)) == 1
+    assert len(home.events_of(LoginNeeded)) == 1
     home.path.write_text(json.dumps(login()))
     assert (await source.current()).generation == 1
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from bearerd.clock import Clock
-from bearerd.credential.authority.client_errors import REASONS
+from bearerd.credential.authority.errors import REASONS
 from bearerd.credential.store import auth_json
 from bearerd.credential.store.codex import sharing
 from bearerd.credential.store.file_store import FileStore
@@ -36,7 +36,7 @@ async def check_login(
     return [
         *_credential(credential, clock.now()),
         *_last_refresh(path),
-        *_check_state(credential, store.read_state()),
+        *_check_state(credential, await store.read_state()),
         *_sharing(path, credential, codex, version),
     ]
 
@@ -91,7 +91,7 @@ def _last_refresh(path: Path) -> Iterator[Finding]:
 def _check_state(credential: Credential, state: StoreState) -> Iterator[Finding]:
     """Say what the notes hold against this login."""
     account = state.account
-    if account is not None and not account.accepts(Account.of(credential)):
+    if account is not None and not account.is_same(Account.of(credential)):
         yield sign_in_wanted(
             "owner",
             f"the file holds account {credential.account_id or 'unknown'}, but the "

@@ -1,32 +1,54 @@
 """A lock between processes, by flock on a file that is never unlinked.
 
-The kernel lets go of it when its holder dies, so no age has to be guessed. A waiter on
-an unlinked inode would hold a lock that nobody else sees; hence the file stays.
+The kernel releases it when its holder dies, so no age has to be guessed. A waiter on an
+unlinked inode would hold a lock that no other process sees; hence the file stays.
+
+The holder writes its name into the file. The name is for people: whether the lock is
+held is the kernel's answer alone.
 """
 
 from __future__ import annotations
 
+import json
+import os
+import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import filelock
 
 from bearerd.clock import Clock
+from bearerd.files.owner import give_to_folder_owner
 
 POLL_SECONDS = 0.02
-"""How soon a waiter notices that the holder let go, or died."""
+"""How soon a waiter notices that the lock is free."""
+
+HOLDER_LIMIT_BYTES = 512
+
+
+@dataclass(frozen=True, slots=True)
+class LockHolder:
+    """The process that holds a lock. *since* is epoch seconds."""
+
+    pid: int
+    host: str
+    since: float
 
 
 @asynccontextmanager
 async def flock(
-    path: Path, clock: Clock, timeout_seconds: float
+    path: Path, clock: Clock, timeout_seconds: float, *, names_holder: bool = False
 ) -> AsyncIterator[None]:
-    """Hold the lock on *path*, creating the file, private, if need be.
+    """Hold the lock on *path*; the file is created, private, if it does not exist.
+
+    *names_holder* writes this process into the file: only for a file that is a lock and
+    nothing else.
 
     Raises:
-        TimeoutError: another holder did not let go in time.
-        OSError: there is no place to lock, such as a folder that is not there.
+        TimeoutError: another holder did not release it in time.
+        OSError: there is no place to lock, such as a folder that does not exist.
     """
     lock = filelock.FileLock(
         path,
@@ -35,8 +57,9 @@ async def flock(
         preserve_lock_file=True,
         fallback_to_soft=False,
     )
-    # filelock would make a missing folder; whether to is not decided here.
+    # filelock would make a missing folder; whether to do so is not decided here.
     path.parent.stat()
+    is_new = not path.exists()  # noqa: ASYNC240 - as `stat` above: one look at a folder
     deadline = clock.monotonic() + timeout_seconds
     while True:
         try:
@@ -47,6 +70,37 @@ async def flock(
                 raise TimeoutError(str(path)) from None
         await clock.sleep(POLL_SECONDS)
     try:
+        _prepare(path, clock, is_new=is_new, names_holder=names_holder)
         yield
     finally:
         lock.release()
+
+
+def read_holder(path: Path) -> LockHolder | None:
+    """Return the last process that wrote its name into the lock file, or None."""
+    try:
+        with path.open("rb") as file:
+            document = json.loads(file.read(HOLDER_LIMIT_BYTES))
+        return LockHolder(
+            pid=int(document["pid"]),
+            host=str(document["host"]),
+            since=float(document["since"]),
+        )
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        return None
+
+
+def _prepare(path: Path, clock: Clock, *, is_new: bool, names_holder: bool) -> None:
+    """Give a new file to the folder's owner, and write the holder's name.
+
+    Neither is worth a lock that cannot be had.
+    """
+    if not (is_new or names_holder):
+        return
+    with suppress(OSError), path.open("r+b") as file:
+        if is_new:
+            give_to_folder_owner(file.fileno(), path.parent)
+        if names_holder:
+            holder = LockHolder(os.getpid(), socket.gethostname(), clock.now())
+            file.write(json.dumps(asdict(holder)).encode() + b"\n")
+            file.truncate()

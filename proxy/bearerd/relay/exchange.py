@@ -12,12 +12,19 @@ from collections.abc import Awaitable, Callable
 
 from bearerd.credential.source import CredentialSource
 from bearerd.credential.token import Credential
-from bearerd.errors import BearerdError, CredentialError, RefreshThrottled
+from bearerd.errors import (
+    AuthorityUnavailable,
+    BearerdError,
+    CredentialError,
+    RefreshThrottled,
+    StoreUnavailable,
+)
 from bearerd.events import Observer, RecoveryFinished
 from bearerd.relay import challenge, headers
 from bearerd.relay.client.response import Response
 from bearerd.relay.message import ResponseHead
 from bearerd.relay.recovery import SENDING, Outcome, State, after
+from bearerd.relay.rejections import RejectionHistory
 from bearerd.relay.upstream.attempt import Attempt, UpstreamRequest, send
 from bearerd.relay.upstream.connection import UpstreamConnection
 from bearerd.relay.upstream.pool import UpstreamPool
@@ -42,6 +49,7 @@ class Exchange:
         profile: str,
         path: str,
         source: CredentialSource,
+        history: RejectionHistory,
         upstream: UpstreamPool,
         upstream_request: UpstreamRequest,
         response: Response,
@@ -53,6 +61,7 @@ class Exchange:
         self._profile = profile
         self._path = path
         self._source = source
+        self._history = history
         self._upstream = upstream
         self._upstream_request = upstream_request
         self._response = response
@@ -88,7 +97,7 @@ class Exchange:
         """Follow the table until there is something to deliver."""
         state = State.SENT
         began = self._monotonic()
-        credential = await self._source.current(self._path)
+        credential = await self._first_credential()
         self.waited_seconds += self._monotonic() - began
         while state is not State.DELIVER:
             if state in SENDING:
@@ -104,6 +113,24 @@ class Exchange:
         if self._refused_at is not None:
             self._emit_recovery(credential)
 
+    async def _first_credential(self) -> Credential:
+        """Return the credential to begin with.
+
+        One that is known to be rejected here is refreshed first. If that gives nothing,
+        it is sent all the same: the upstream's own response is better than ours.
+        """
+        credential = await self._source.current()
+        if not self._history.is_known_bad(self._path, credential.generation):
+            return credential
+        try:
+            return await self._source.refresh(credential, "refused")
+        except (AuthorityUnavailable, StoreUnavailable):
+            return credential
+        except CredentialError:
+            if self._history.acquire_probe(self._monotonic()):
+                return credential
+            raise
+
     async def _send(self, state: State, credential: Credential) -> Outcome:
         """Send, and say what the response means for the credential."""
         if self._attempt is not None:
@@ -118,7 +145,10 @@ class Exchange:
         self._upstream.store_cookies(self._head)
         if self._head.status < FIRST_ERROR:
             # An error of another kind may come from something that saw no token.
-            self._source.record_success(self._path, credential)
+            self._history.record_success(
+                self._path, credential.generation, self._monotonic()
+            )
+            self._source.note_accepted(credential)
         if self._head.status != UNAUTHORIZED:
             return Outcome.ANSWERED
         return await self._on_unauthorized(state, credential)
@@ -134,14 +164,16 @@ class Exchange:
                 )
         except TimeoutError:
             pass  # it says nothing, then
-        is_about_token = self._source.record_rejection(
+        is_about_token = self._history.record_rejection(
             self._path,
-            credential,
+            credential.generation,
+            self._monotonic(),
             blames_token=challenge.blames_token(self._head, beginning),
             is_fresh=state is State.RENEWED,
         )
         if not is_about_token:
             return Outcome.ANSWERED
+        self._source.note_rejected(credential)
         if self._refused_at is None:
             self._refused_at = self._monotonic()
         body = self._upstream_request.body

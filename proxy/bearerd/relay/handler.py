@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from aiohttp import web
@@ -33,6 +33,7 @@ from bearerd.relay.client.connection import AlreadySent, ClientConnection
 from bearerd.relay.client.request import ClientRequest, read_request
 from bearerd.relay.client.response import DateField, Response
 from bearerd.relay.exchange import Exchange
+from bearerd.relay.rejections import RejectionHistory
 from bearerd.relay.target import Target, origin_form, resolve
 from bearerd.relay.tunnel import Tunnel
 from bearerd.relay.upstream.attempt import UpstreamRequest
@@ -50,6 +51,7 @@ class Route:
 
     source: CredentialSource
     upstream: UpstreamPool
+    history: RejectionHistory = field(default_factory=RejectionHistory)
 
 
 class RequestContext:
@@ -248,6 +250,7 @@ class RelayHandler:
             profile=context.profile,
             path=target.path,
             source=route.source,
+            history=route.history,
             upstream=route.upstream,
             upstream_request=UpstreamRequest(
                 method=request.method,

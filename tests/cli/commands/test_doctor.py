@@ -204,11 +204,11 @@ def test_codex_is_asked_for_its_version(
     assert installed_version(str(tmp_path)) == version
 
 
-def test_a_login_of_another_owner_wants_a_person(
+async def test_a_login_of_another_owner_wants_a_person(
     examined: Examine, store: Path
 ) -> None:
     """The notes say whose profile it is."""
-    FileStore(store, clock=Clock()).write_state(
+    await FileStore(store, clock=Clock()).write_state(
         StoreState(account=Account("acct-else"))
     )
     (finding,) = examined()["owner"]
@@ -216,13 +216,13 @@ def test_a_login_of_another_owner_wants_a_person(
     assert "bearerd adopt" in finding.remedy
 
 
-def test_a_refused_refresh_token_wants_a_sign_in(
+async def test_a_refused_refresh_token_wants_a_sign_in(
     examined: Examine, store: Path
 ) -> None:
     """The authority has said no to this very token."""
     refresh_token = tokens_of(json.loads(store.read_text()))["refresh_token"]
     refused = RefusedToken(fingerprint(refresh_token), "revoked")
-    FileStore(store, clock=Clock()).write_state(StoreState(refused=refused))
+    await FileStore(store, clock=Clock()).write_state(StoreState(refused=refused))
     findings = examined()
     assert any("revoked" in finding.said for finding in findings["login"])
     assert exit_code(everything(findings)) == 3

@@ -8,7 +8,8 @@ from collections.abc import AsyncIterator
 import aiohttp
 import pytest
 
-from bearerd.credential.authority.refresh_grant import AuthorityFailure, HttpAuthority
+from bearerd.credential.authority.errors import AuthorityFailure
+from bearerd.credential.authority.refresh_grant import HttpAuthority
 from bearerd.credential.refresh.refresher import Refresher, RefreshRequest
 from bearerd.credential.refresh.token_bucket import TokenBucket
 from bearerd.credential.refresh.transaction import RecoveryResult
@@ -55,10 +56,10 @@ async def test_the_order_is_lock_journal_spend_journal_store(home: Home) -> None
     locked: list[bool] = []
     lock_path = home.path.with_name("auth.json.bearerd-lock")
 
-    def look() -> None:
-        seen.extend(journal_of(home).read())
+    async def look() -> None:
+        seen.extend(await journal_of(home).read())
         locked.append(lock_path.exists())
-        level = home.store().read_state().level
+        level = (await home.store().read_state()).level
         assert level is not None
         assert level.calls == 4.0, "the budget is drawn on before the call"
 
@@ -71,7 +72,7 @@ async def test_the_order_is_lock_journal_spend_journal_store(home: Home) -> None
     assert locked == [True]
     assert (found.outcome, found.unsaved) == ("renewed", None)
     assert found.credential == await stored(home)
-    assert journal_of(home).read() == []
+    assert await journal_of(home).read() == []
     assert waits == [0.0]
 
 
@@ -148,7 +149,7 @@ async def test_a_failure_leaves_a_record_only_where_the_token_may_be_spent(
     home.authority.script.append(failure)
     with pytest.raises(AuthorityFailure):
         await home.refresher().run(RefreshRequest(await stored(home), ACCOUNT))
-    assert bool(journal_of(home).read()) is is_kept
+    assert bool(await journal_of(home).read()) is is_kept
 
 
 async def test_what_can_wait_is_not_spent_without_a_record(home: Home) -> None:
@@ -201,7 +202,7 @@ async def test_a_response_that_landed_is_stored_by_whoever_comes_next(
     assert (await source.current()).refresh_token == refresh_token_of("second")
     assert home.read()["note"] == "kept"
     assert home.stored_refresh_token() == refresh_token_of("second")
-    assert journal_of(home).read() == []
+    assert await journal_of(home).read() == []
     assert home.authority.calls == []
 
 
@@ -224,10 +225,10 @@ async def test_a_spend_that_is_open_is_presented_once_more_at_the_start(
     await left_behind(home, spending=await stored(home), renewed=None)
     source = home.source()
     await source.start()
-    await wait_until(lambda: home.told(CredentialRefreshed) != [])
-    assert home.told(CredentialRefreshed)[0].trigger == "interrupted"
+    await wait_until(lambda: home.events_of(CredentialRefreshed) != [])
+    assert home.events_of(CredentialRefreshed)[0].trigger == "interrupted"
     assert home.authority.calls == [refresh_token_of("first")]
-    assert journal_of(home).read() == []
+    assert await journal_of(home).read() == []
     await home.source().start()
     assert len(home.authority.calls) == 1
 
@@ -239,7 +240,7 @@ async def test_a_record_over_another_login_is_forgotten(home: Home) -> None:
     home.write(login("new"))
     assert await home.refresher().recover() == RecoveryResult()
     assert home.stored_refresh_token() == refresh_token_of("new")
-    assert journal_of(home).read() == []
+    assert await journal_of(home).read() == []
 
 
 async def test_a_response_for_another_account_is_not_stored(home: Home) -> None:
@@ -270,7 +271,7 @@ async def test_nothing_is_finished_while_its_owner_lives(home: Home) -> None:
     await left_behind(home, spending=await stored(home), renewed=None)
     async with home.store().lock(0):
         assert await home.refresher().recover() == RecoveryResult()
-    assert len(journal_of(home).read()) == 1
+    assert len(await journal_of(home).read()) == 1
 
 
 async def test_a_start_without_a_login_or_a_place_is_no_error(home: Home) -> None:

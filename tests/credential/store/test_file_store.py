@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from bearerd.clock import Clock
+from bearerd.credential.store.auth_file import FILE_LIMIT_BYTES
 from bearerd.credential.store.file_store import (
-    MAX_FILE_BYTES,
     TORN_READ_TRIES,
     TORN_READ_WAIT_SECONDS,
     FileStore,
@@ -82,10 +82,10 @@ async def test_a_login_is_loaded(home: Home) -> None:
     """And the store is seen as it is now."""
     home.write(login())
     store = home.store()
-    assert store.has_changed()
+    assert await store.has_changed()
     credential = await store.load()
     assert credential.refresh_token == refresh_token_of("first")
-    assert not store.has_changed()
+    assert not await store.has_changed()
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ async def test_a_login_is_loaded(home: Home) -> None:
         (b"[]", "not a JSON object"),
         (b'{"OPENAI_API_KEY": "sk-made-up"}', "no ChatGPT tokens"),
         (b"[" * 100_000, "not valid JSON"),
-        (b" " * (MAX_FILE_BYTES + 1) + b"{}", "not valid JSON"),
+        (b" " * (FILE_LIMIT_BYTES + 1) + b"{}", "not valid JSON"),
     ],
     ids=["empty", "torn", "list", "api-key", "nested-without-end", "too-large"],
 )
@@ -138,7 +138,7 @@ async def test_links_that_go_in_a_circle_are_unreadable(
     store = FileStore(path, clock=hands.clock())
     problem = await absence(store)
     assert problem.reason == "unreadable"
-    assert store.has_changed() in (True, False)
+    assert await store.has_changed() in (True, False)
 
 
 @pytest.mark.parametrize(
@@ -170,7 +170,7 @@ async def test_a_write_that_is_never_finished_is_given_up(home: Home) -> None:
     home.path.write_bytes(b'{"tokens"')
     assert (await absence(store)).reason == "unreadable"
     assert len(writer.sleeps) == TORN_READ_TRIES - 1
-    assert not store.has_changed(), "it would be read again and again"
+    assert not await store.has_changed(), "it would be read again and again"
 
 
 async def test_a_reader_that_is_cancelled_while_it_waits_reads_again_later(
@@ -188,7 +188,7 @@ async def test_a_reader_that_is_cancelled_while_it_waits_reads_again_later(
     with pytest.raises(asyncio.CancelledError):
         await reading
     home.write(login("new"))
-    assert store.has_changed()
+    assert await store.has_changed()
     assert (await store.load()).refresh_token == refresh_token_of("new")
 
 
@@ -198,7 +198,9 @@ async def test_a_reader_that_is_cancelled_while_it_waits_reads_again_later(
         lambda home: home.write(login("second")),
         lambda home: home.path.write_text(json.dumps(login("second"))),
         lambda home: home.path.unlink(),
-        lambda home: home.store().write_state(StoreState(account=Account("acct-9"))),
+        lambda home: home.store()._file.write_state(
+            StoreState(account=Account("acct-9"))
+        ),
     ],
     ids=["replaced", "written-in-place", "removed", "notes-of-another-process"],
 )
@@ -209,9 +211,9 @@ async def test_a_change_by_others_is_seen(
     home.write(login())
     store = home.store()
     await store.load()
-    assert not store.has_changed()
+    assert not await store.has_changed()
     deed(home)
-    assert store.has_changed()
+    assert await store.has_changed()
 
 
 # Writing.
@@ -223,7 +225,7 @@ async def test_a_renewed_login_is_written_and_is_no_news_to_us(home: Home) -> No
     store = home.store()
     began_from = await store.load()
     assert await store.replace(began_from, held("second")) is None
-    assert not store.has_changed()
+    assert not await store.has_changed()
     assert home.read()["agent_identity"] == "kept"
     assert stat.S_IMODE(home.path.stat().st_mode) == 0o600
     assert await home.store().load() == held("second")
@@ -340,21 +342,21 @@ async def test_a_folder_that_vanishes_is_not_made_anew(
 async def test_notes_are_kept_beside_the_file_and_private(home: Home) -> None:
     """Shared by all stores on the file; none at first; garbage is none."""
     store = home.store()
-    assert store.read_state() == StoreState()
+    assert await store.read_state() == StoreState()
     state = StoreState(account=Account("acct-1", "user-1"), level=BucketLevel(2.0, 7.0))
-    store.write_state(state)
-    assert home.store().read_state() == state
-    assert not store.has_changed()
+    await store.write_state(state)
+    assert await home.store().read_state() == state
+    assert not await store.has_changed()
     path = home.path.with_name("auth.json.bearerd-state")
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     path.write_bytes(b"{")
-    assert store.read_state() == StoreState()
+    assert await store.read_state() == StoreState()
 
 
 async def test_notes_that_cannot_be_written_are_an_error(home: Home) -> None:
     """The caller decides whether that matters."""
     with full_disk(), pytest.raises(StoreError, match="bearerd-state"):
-        home.store().write_state(StoreState(account=Account("acct-1")))
+        await home.store().write_state(StoreState(account=Account("acct-1")))
 
 
 # The lock.
@@ -391,8 +393,10 @@ async def test_two_links_to_one_file_share_one_lock(
                     async with other.lock(0):
                         raise AssertionError("both hold it")
     for store in stores:
-        store.write_state(StoreState(account=Account(store.name)))
-        assert {other.read_state() for other in stores} == {store.read_state()}
+        await store.write_state(StoreState(account=Account(store.name)))
+        assert {(await other.read_state()) for other in stores} == {
+            (await store.read_state())
+        }
 
 
 async def test_a_place_without_room_for_a_lock_is_an_error(

@@ -389,7 +389,9 @@ async def test_a_login_is_kept_as_codex_has_it(
     assert path.stat().st_mode & 0o777 == 0o600
     store = FileStore(path, clock=Clock())
     assert await store.load() == credential
-    assert store.read_state() == StoreState(account=Account(CHOSEN, f"user-{CHOSEN}"))
+    assert await store.read_state() == StoreState(
+        account=Account(CHOSEN, f"user-{CHOSEN}")
+    )
 
 
 async def test_signing_in_changes_the_owner_and_forgets_the_rest(
@@ -401,11 +403,13 @@ async def test_signing_in_changes_the_owner_and_forgets_the_rest(
     write_login(path, before)
     store = FileStore(path, clock=Clock())
     old = await store.load()
-    store.write_state(
+    await store.write_state(
         StoreState(Account("acct-before"), RefusedToken(old.fingerprint, "reused"))
     )
     assert await install(path, login_of(sandbox)) == old
-    assert store.read_state() == StoreState(account=Account(CHOSEN, f"user-{CHOSEN}"))
+    assert await store.read_state() == StoreState(
+        account=Account(CHOSEN, f"user-{CHOSEN}")
+    )
     assert read_login(path)["OPENAI_API_KEY"] is None
 
 

@@ -32,13 +32,13 @@ async def test_a_record_comes_back_as_it_was_written(
 ) -> None:
     """Durably and private; a clear takes it away, and a second does no harm."""
     journal = Journal([tmp_path / "journal"])
-    assert journal.read() == []
+    assert await journal.read() == []
     assert await journal.write(entry) == tmp_path / "journal"
     assert Journal([tmp_path / "journal"]).read() == [entry]
     assert stat.S_IMODE((tmp_path / "journal").stat().st_mode) == 0o600
     await journal.clear()
     await journal.clear()
-    assert (journal.read(), names_in(tmp_path)) == ([], [])
+    assert (await journal.read(), names_in(tmp_path)) == ([], [])
 
 
 def test_a_record_says_whose_process_it_was() -> None:
@@ -104,7 +104,7 @@ async def test_the_rescue_place_takes_what_the_first_cannot(tmp_path: Path) -> N
     rescue = tmp_path / "state" / "rescue.json"
     journal = Journal([tmp_path / "store" / "journal", rescue])
     assert await journal.write(RESPONSE) == rescue
-    assert journal.read() == [RESPONSE]
+    assert await journal.read() == [RESPONSE]
     await journal.clear()
     assert not rescue.exists()
 

@@ -12,16 +12,23 @@ from __future__ import annotations
 
 import asyncio
 import json
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any, Literal, Protocol, TypeAlias
 
 import aiohttp
 
-from bearerd.credential.token import Credential, account_claim, claims, expiry
-from bearerd.events import RefreshOutcome
+from bearerd.credential.authority.errors import AuthorityFailure
+from bearerd.credential.token import (
+    Credential,
+    account_claim,
+    claims,
+    expiry,
+    user_claim,
+    visible_text,
+)
 
 RESPONSE_LIMIT_BYTES = 1 << 20
 """A real response has about 6 KiB. OpenClaw caps at 1 MiB too."""
@@ -38,63 +45,83 @@ REFUSALS: Mapping[str, RefusalReason] = {
     "refresh_token_expired": "expired",
     "refresh_token_reused": "reused",
     "refresh_token_invalidated": "revoked",
-    # RFC 6749 section 5.2: no later try with the same token or client can succeed.
+    # RFC 6749 section 5.2: the grant is invalid, expired, revoked, or of another client.
     "invalid_grant": "other",
-    "invalid_client": "other",
-    "unauthorized_client": "other",
 }
+"""The codes that speak of the token, and so end a login."""
+
+CLIENT_ERRORS = frozenset({"invalid_client", "unauthorized_client"})
+"""The codes that speak of the client (RFC 6749 section 5.2): a fault of the settings."""
+
+NOT_ABOUT_TOKEN = frozenset({401, 403, 407})
+BUSY = frozenset({408, 425, 429})
+"""Statuses of an authority, or of something in between, that asks for patience."""
 
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What a successful refresh gave. A token that was not in the response is None."""
+    """What a successful refresh gave. A token that was not in the response is None.
+
+    *issued_at* is the response's Date in epoch seconds, if it had one.
+    """
 
     access_token: str | None = field(repr=False)
     refresh_token: str | None = field(repr=False)
     id_token: str | None = field(repr=False)
+    issued_at: float | None = None
 
-    def applied_to(self, spent: Credential, now: float) -> Credential:
-        """Return *spent* with what the grant gave *now*; what it left out stays.
+    def applied_to(self, presented: Credential, now: float) -> Credential:
+        """Return *presented* with what the grant gave *now*; what it left out stays.
 
-        RFC 6749 section 6: without a new refresh token the old one remains valid.
+        RFC 6749 section 6: without a new refresh token the old one remains valid. An id
+        token that cannot be decoded, or that names another account than the access
+        token, does not replace the old one.
         """
-        expires_at = spent.expires_at
+        expires_at = presented.expires_at
         if self.access_token is not None:
             expires_at = expiry(self.access_token, datetime.fromtimestamp(now, UTC))
+        account_id = self._account_id() or presented.account_id
+        if not self.names_another_account(presented):
+            # It may be a workspace that a person chose, and differ from the claims.
+            account_id = presented.account_id or account_id
+        id_token = self.id_token if self._has_fitting_id_token() else None
         return replace(
-            spent,
-            access_token=self.access_token or spent.access_token,
-            refresh_token=self.refresh_token or spent.refresh_token,
-            id_token=self.id_token if claims(self.id_token) else spent.id_token,
+            presented,
+            access_token=self.access_token or presented.access_token,
+            refresh_token=self.refresh_token or presented.refresh_token,
+            id_token=id_token or presented.id_token,
+            account_id=account_id,
+            user_id=presented.user_id or user_claim(id_token),
             expires_at=expires_at,
+            refreshed_at=now,
         )
 
-    def names_another_account(self, spent: Credential) -> bool:
-        """Say whether these tokens are for an account that *spent* is not for.
+    def names_another_account(self, presented: Credential) -> bool:
+        """Return True if the grant is for an account that *presented* is not for.
 
-        Tokens are compared with tokens: `account_id` may be a workspace that a person
-        chose, and then differs from the claim in both.
+        The access token decides, since it is what the upstream sees; only if it names no
+        account, the id token does. Tokens are compared with tokens: `account_id` may be
+        a workspace that a person chose, and then differs from the claim in both.
         """
-        known = {account_claim(spent.access_token), account_claim(spent.id_token)}
-        known = {spent.account_id, *known} - {None}
-        new = {account_claim(self.access_token), account_claim(self.id_token)} - {None}
-        return bool(known) and not new <= known
+        known = {
+            presented.account_id,
+            account_claim(presented.access_token),
+            account_claim(presented.id_token),
+        } - {None}
+        named = self._account_id()
+        return bool(known) and named is not None and named not in known
 
+    def _account_id(self) -> str | None:
+        return account_claim(self.access_token) or account_claim(self.id_token)
 
-class AuthorityFailure(Exception):
-    """No grant. `outcome` is the delivery class and `reason` a code, never a body."""
-
-    def __init__(
-        self,
-        outcome: RefreshOutcome,
-        reason: str,
-        *,
-        retry_after_seconds: float | None = None,
-    ) -> None:
-        super().__init__(f"{outcome}: {reason}")
-        self.outcome = outcome
-        self.reason = reason
-        self.retry_after_seconds = retry_after_seconds
+    def _has_fitting_id_token(self) -> bool:
+        if not claims(self.id_token):
+            return False
+        of_access, of_id = (
+            account_claim(self.access_token),
+            account_claim(self.id_token),
+        )
+        return None in (of_access, of_id) or of_access == of_id
 
 
 class Authority(Protocol):
@@ -185,33 +212,56 @@ class HttpAuthority:
 def interpret(status: int, headers: Mapping[str, str], content: bytes) -> Grant:
     """Return the grant in a response, or raise what the response means.
 
+    1. A code that speaks of the token is a refusal for good.
+    2. A code that speaks of the client is a fault of the settings.
+    3. A 2xx with a token is a grant; without one, something may have been spent.
+    4. Any other 4xx says nothing about the token: nothing was spent. A 401, 403 or 407,
+       or a page, comes from something in between or from an incident: asked again slowly.
+    5. Anything else may have acted on the token.
+
     Raises:
         AuthorityFailure: see `Authority.refresh`.
     """
     document = _json_object(content)
     code = error_code(document)
-    if code in REFUSALS:
+    if code in REFUSALS:  # 1
         raise AuthorityFailure("refused", REFUSALS[code])
-    if 200 <= status < 300:  # noqa: PLR2004 - RFC 9110 section 15.3
-        grant = Grant(
-            *(
-                _text(document, name)
-                for name in ("access_token", "refresh_token", "id_token")
-            )
+    if code in CLIENT_ERRORS and not is_success(status):  # 2
+        raise AuthorityFailure("misconfigured", code, is_slow=True)
+    if is_success(status):  # 3
+        return _grant(status, headers, document)
+    retry_after = retry_after_seconds(headers)
+    if 400 <= status < 500:  # noqa: PLR2004 - 4, RFC 9110 section 15.5
+        is_slow = status in NOT_ABOUT_TOKEN or not document
+        raise AuthorityFailure(
+            "rejected",
+            f"http_{status}",
+            retry_after_seconds=retry_after,
+            is_slow=is_slow and status not in BUSY,
         )
-        if grant.access_token is None and grant.refresh_token is None:
-            # Something was answered, perhaps by something in between; the token may
-            # be spent.
-            raise AuthorityFailure("unclear", f"{status}_without_tokens")
-        return grant
-    if status == 401:  # noqa: PLR2004 - RFC 9110 section 15.5.2
-        raise AuthorityFailure("refused", "other")
-    outcome: RefreshOutcome = "unclear" if status >= 500 else "undelivered"  # noqa: PLR2004
-    raise AuthorityFailure(
-        outcome,
-        f"http_{status}",
-        retry_after_seconds=_retry_after(headers.get("Retry-After")),
+    raise AuthorityFailure(  # 5
+        "unclear", f"http_{status}", retry_after_seconds=retry_after
     )
+
+
+def _grant(
+    status: int, headers: Mapping[str, str], document: Mapping[str, Any]
+) -> Grant:
+    grant = Grant(
+        access_token=visible_text(document.get("access_token")),
+        refresh_token=visible_text(document.get("refresh_token")),
+        id_token=visible_text(document.get("id_token")),
+        issued_at=_date(headers.get("Date")),
+    )
+    if grant.access_token is None and grant.refresh_token is None:
+        # Something answered, perhaps something in between; the token may be spent.
+        raise AuthorityFailure("unclear", f"{status}_without_tokens")
+    return grant
+
+
+def is_success(status: int) -> bool:
+    """Return True for a 2xx (RFC 9110 section 15.3)."""
+    return 200 <= status < 300  # noqa: PLR2004
 
 
 def error_code(document: Mapping[str, Any]) -> str:
@@ -251,18 +301,31 @@ def _json_object(content: bytes) -> dict[str, Any]:
     return document if isinstance(document, dict) else {}
 
 
-def _text(document: Mapping[str, Any], name: str) -> str | None:
-    value = document.get(name)
-    return value if isinstance(value, str) and value else None
+def retry_after_seconds(
+    headers: Mapping[str, str], now: float | None = None
+) -> float | None:
+    """Return Retry-After in seconds; it may be a number or a date (RFC 9110 10.2.3).
 
-
-def _retry_after(value: str | None) -> float | None:
-    """Return the delay-seconds form of Retry-After (RFC 9110 section 10.2.3)."""
-    try:
-        seconds = float(value or "")
-    except ValueError:
+    A date is relative to the response's own Date, so that no two clocks are compared;
+    without one, to *now*.
+    """
+    value = headers.get("Retry-After") or ""
+    if value.strip().isdigit() and len(value) < 10:  # noqa: PLR2004 - 31 years
+        return float(value)
+    moment = _date(value)
+    sent_at = _date(headers.get("Date"))
+    start = sent_at if sent_at is not None else now
+    if moment is None or start is None:
         return None
-    return seconds if math.isfinite(seconds) and seconds >= 0 else None
+    return max(0.0, moment - start)
+
+
+def _date(value: str | None) -> float | None:
+    """Return an HTTP-date (RFC 9110 section 5.6.7) in epoch seconds, or None."""
+    try:
+        return parsedate_to_datetime(value or "").timestamp()
+    except (ValueError, TypeError, OverflowError):
+        return None
 
 
 def _kind(error: BaseException) -> str:

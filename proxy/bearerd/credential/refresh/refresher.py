@@ -7,6 +7,10 @@ The order never changes:
 What the store holds under the lock decides; what this process held before is only
 compared with it. So a caller that comes late finds the work done, and a process that
 takes over finds what its predecessor has left.
+
+How long a caller waits and how long a call may take are two times. A caller's patience
+is the source's affair; a refresh that has begun goes on, under the lock, until the
+authority's response is stored or the connection is dead.
 """
 
 from __future__ import annotations
@@ -16,25 +20,26 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 
 from bearerd.clock import Clock
-from bearerd.credential.authority.refresh_grant import (
-    Authority,
-    AuthorityFailure,
-    Grant,
-)
-from bearerd.credential.refresh.backoff import Backoff
+from bearerd.credential.authority.errors import AuthorityFailure
+from bearerd.credential.authority.refresh_grant import Authority, Grant
 from bearerd.credential.refresh.limiter import RefreshLimiter
-from bearerd.credential.refresh.token_bucket import TokenBucket
 from bearerd.credential.refresh.transaction import (
     RecoveryResult,
     RefreshAttempt,
     RefreshTransaction,
 )
 from bearerd.credential.store.account_pin import require_same_account
+from bearerd.credential.store.install import lock_held_message
 from bearerd.credential.store.journal import Presenter
-from bearerd.credential.store.state import Account
+from bearerd.credential.store.state import Account, StoreState
 from bearerd.credential.store.store import Store
 from bearerd.credential.token import Credential
-from bearerd.errors import LoginRequired, StoreError
+from bearerd.errors import (
+    AccountChanged,
+    LoginRequired,
+    StoreError,
+    StoreUnavailable,
+)
 from bearerd.events import RefreshOutcome
 
 WINNER_WAIT_SECONDS = 0.1
@@ -52,13 +57,14 @@ class RefreshRequest:
 
     *held* is the credential in this process, *account* the pin of the profile.
     *can_wait* is true while *held* is still valid: then no token is presented that could
-    not be recorded first. *skew_seconds* is how far the local clock is ahead of the
-    authority's.
+    not be recorded first. *is_forced* overrides a remembered refusal or pause.
+    *skew_seconds* is how far the local clock is ahead of the authority's.
     """
 
     held: Credential | None
-    account: Account
+    account: Account | None
     can_wait: bool = False
+    is_forced: bool = False
     skew_seconds: float = 0.0
 
 
@@ -67,12 +73,14 @@ class RefreshResult:
     """A credential that replaces *held*.
 
     *outcome* is `renewed` if the authority issued it and `adopted` if the store had it.
-    *unsaved* is the reason why the store does not hold it, or None.
+    *unsaved* is the reason why the store does not hold it, or None. *issued_at* is the
+    authority's clock in its response, in epoch seconds, if it told.
     """
 
     credential: Credential
     outcome: RefreshOutcome
     unsaved: StoreError | None = None
+    issued_at: float | None = None
 
 
 class Refresher:
@@ -86,8 +94,7 @@ class Refresher:
         *,
         store: Store,
         authority: Authority,
-        bucket: TokenBucket,
-        backoff: Backoff,
+        limiter: RefreshLimiter,
         clock: Clock,
         lock_timeout_seconds: float,
         waited: Callable[[float], None],
@@ -95,13 +102,12 @@ class Refresher:
     ) -> None:
         self._store = store
         self._authority = authority
+        self._limiter = limiter
         self._clock = clock
         self._lock_timeout_seconds = lock_timeout_seconds
         self._waited = waited
         self._is_closing = False
-        self._limiter = RefreshLimiter(
-            store=store, bucket=bucket, backoff=backoff, clock=clock
-        )
+        self._is_lock_blocked = False  # the last wait for the lock was in vain
         self._transaction = RefreshTransaction(
             store=store, clock=clock, presenter=presenter
         )
@@ -114,7 +120,7 @@ class Refresher:
         try:
             async with self._store.lock(0):
                 return await self._transaction.recover()
-        except (TimeoutError, StoreError, LoginRequired):
+        except (TimeoutError, StoreError, StoreUnavailable, LoginRequired):
             return RecoveryResult()
 
     async def run(self, request: RefreshRequest) -> RefreshResult:
@@ -123,18 +129,21 @@ class Refresher:
         Raises:
             AuthorityFailure: there is no new credential; its outcome is the reason.
             LoginRequired, AccountChanged: the store holds nothing, or another account.
-            StoreError: there is no place for the lock.
+            StoreUnavailable: the store cannot be read or locked; the message names the
+                process that holds the lock.
         """
         try:
             async with self._lock(gives_up_on_close=True):
                 return await self._run_locked(request)
         except TimeoutError:
             # The holder may have stored a new credential without releasing the lock yet.
-            stored = await self._load(request.account)
+            stored = require_same_account(
+                await self._load(request), request.account, self._store.name
+            )
             if stored != request.held:
                 return RefreshResult(stored, "adopted")
-            raise AuthorityFailure(
-                "undelivered", "lock_held", retry_after_seconds=1
+            raise StoreUnavailable(
+                await lock_held_message(self._store), retry_after_seconds=1
             ) from None
 
     @property
@@ -144,13 +153,26 @@ class Refresher:
 
     async def retry_save(self) -> bool:
         """Try again to store what lives in memory only; return True if it is stored."""
-        with suppress(StoreError, TimeoutError):
+        with suppress(StoreError, StoreUnavailable, TimeoutError):
             async with self._lock(gives_up_on_close=False):
                 return await self._transaction.retry_save()
         return False
 
+    async def adopt(self) -> Credential:
+        """Return the login that a person chose; see `RefreshTransaction.adopt`."""
+        async with self._lock(gives_up_on_close=False):
+            return await self._transaction.adopt()
+
+    def sync(self, state: StoreState) -> None:
+        """Take over what other processes know of spent tokens."""
+        self._transaction.sync(state)
+
+    def note_accepted(self) -> None:
+        """Note that the upstream has accepted the credential held."""
+        self._limiter.note_accepted()
+
     def is_superseded(self, stored: Credential) -> bool:
-        """Return True if this process has gone on from *stored*: the store is behind."""
+        """Return True if memory holds what comes after *stored*: the store is behind."""
         return self._transaction.is_superseded(stored)
 
     def keep_over_stale(self, stored: Credential, held: Credential) -> None:
@@ -162,13 +184,17 @@ class Refresher:
         self._is_closing = True
 
     async def _run_locked(self, request: RefreshRequest) -> RefreshResult:
-        recovered = await self._transaction.recover()
+        recovered = await self._transaction.recover(request.held)
+        state = await self._store.read_state()
+        self._transaction.sync(state)
+        # Another process, or a sign-in, may have pinned another account meanwhile.
+        account = state.account or request.account
         if recovered.unsaved is not None and recovered.unsaved != request.held:
-            unsaved = require_same_account(
-                recovered.unsaved, request.account, self._store.name
-            )
+            unsaved = require_same_account(recovered.unsaved, account, self._store.name)
             return RefreshResult(unsaved, "adopted", unsaved=recovered.error)
-        stored = await self._load(request.account)
+        stored = require_same_account(
+            await self._load(request), account, self._store.name
+        )
         self._transaction.drop_superseded(stored)
         newest = self._transaction.newest(stored, request.held)
         if self._is_usable(newest, request):
@@ -188,44 +214,67 @@ class Refresher:
         """Present a refresh token at the authority, and store its successor."""
         presented = attempt.presented
         if not presented.refresh_token:
-            raise AuthorityFailure("refused", "other")
+            raise AuthorityFailure("refused", "no_refresh_token", is_call=False)
         if self._transaction.is_spent(presented):
-            raise AuthorityFailure("refused", "reused")  # the answer is known
-        self._limiter.acquire(presented)
+            # What the authority would say is known; it may end the login's family.
+            raise AuthorityFailure("refused", "reused", is_call=False)
+        await self._limiter.acquire(presented, is_forced=request.is_forced)
         if not await self._transaction.begin(attempt) and request.can_wait:
-            self._limiter.refund()
-            raise AuthorityFailure("undelivered", "no_journal")
+            await self._limiter.refund()
+            raise AuthorityFailure("undelivered", "no_journal", is_call=False)
         try:
-            grant = await self._call(presented)
+            grant = await self._authority.refresh(presented.refresh_token)
         except AuthorityFailure as failure:
-            return await self._end_without_grant(failure, attempt, request.account)
-        self._limiter.record_success()
-        return await self._commit(attempt, grant, request.account)
-
-    async def _call(self, presented: Credential) -> Grant:
-        grant = await self._authority.refresh(presented.refresh_token)
+            return await self._end_without_grant(failure, attempt, request)
         if grant.names_another_account(presented):
-            raise AuthorityFailure("unclear", "other_account")
-        return grant
+            return await self._quarantine(attempt, grant)
+        return await self._commit(attempt, grant, request)
 
     async def _commit(
-        self, attempt: RefreshAttempt, grant: Grant, account: Account
+        self, attempt: RefreshAttempt, grant: Grant, request: RefreshRequest
     ) -> RefreshResult:
         """Store what the authority issued; a login stored meanwhile wins over it."""
         successor = grant.applied_to(attempt.presented, self._clock.now())
+        unsaved: StoreError | None = None
+        winner: Credential | None = None
         try:
             winner = await self._transaction.commit(attempt, successor)
         except StoreError as error:
-            return RefreshResult(successor, "renewed", unsaved=error)
+            unsaved = error
+        await self._limiter.record_success(
+            attempt.presented,
+            is_rotated=successor.fingerprint != attempt.presented.fingerprint,
+        )
         if winner is not None:
-            adopted = require_same_account(winner, account, self._store.name)
+            adopted = require_same_account(winner, request.account, self._store.name)
             return RefreshResult(adopted, "adopted")
         if grant.access_token is None:
-            raise AuthorityFailure("unclear", "no_access_token")
-        return RefreshResult(successor, "renewed")
+            failure = AuthorityFailure("unclear", "no_access_token")
+            raise await self._limiter.record_failure(successor, failure)
+        return RefreshResult(successor, "renewed", unsaved, grant.issued_at)
+
+    async def _quarantine(self, attempt: RefreshAttempt, grant: Grant) -> RefreshResult:
+        """Keep a grant for another account.
+
+        Raises:
+            AccountChanged: always; the presented token is spent.
+        """
+        foreign = grant.applied_to(attempt.presented, self._clock.now())
+        with suppress(StoreError):  # then the journal keeps it
+            await self._transaction.quarantine(attempt, foreign)
+        await self._limiter.record_success(attempt.presented, is_rotated=True)
+        raise AccountChanged(
+            f"the authority issued a login for account {foreign.account_id}, but this "
+            f"profile belongs to {attempt.presented.account_id}; the new login is kept "
+            "and not used: take it up with `bearerd adopt`, or sign in to the old "
+            "account with `bearerd login`"
+        )
 
     async def _end_without_grant(
-        self, failure: AuthorityFailure, attempt: RefreshAttempt, account: Account
+        self,
+        failure: AuthorityFailure,
+        attempt: RefreshAttempt,
+        request: RefreshRequest,
     ) -> RefreshResult:
         """Close the transaction after *failure*; return what another writer stored.
 
@@ -235,15 +284,15 @@ class Refresher:
         if failure.outcome != "unclear":  # unspent, or refused for good
             await self._transaction.abort(attempt)
         if failure.outcome != "refused":
-            raise self._limiter.record_failure(attempt.presented, failure)
-        winner = await self._find_winner(attempt.presented, account, failure.reason)
+            raise await self._limiter.record_failure(attempt.presented, failure)
+        winner = await self._find_winner(attempt.presented, request, failure.reason)
         if winner is not None:
             return RefreshResult(winner, "adopted")
-        self._limiter.record_refusal(attempt.presented, failure.reason)
+        await self._limiter.record_refusal(attempt.presented, failure.reason)
         raise failure
 
     async def _find_winner(
-        self, presented: Credential, account: Account, reason: str
+        self, presented: Credential, request: RefreshRequest, reason: str
     ) -> Credential | None:
         """Return the credential that another writer has stored since, or None.
 
@@ -253,8 +302,10 @@ class Refresher:
             AccountChanged: the store holds another account.
         """
         for remaining in reversed(range(WINNER_READS if reason == "reused" else 1)):
-            with suppress(LoginRequired):
-                stored = await self._load(account)
+            with suppress(LoginRequired, StoreUnavailable):
+                stored = require_same_account(
+                    await self._store.load(), request.account, self._store.name
+                )
                 # A store that is behind, because nothing could be saved, is no winner.
                 if stored != presented and not self._transaction.is_spent(stored):
                     return stored
@@ -262,18 +313,28 @@ class Refresher:
                 await self._clock.sleep(WINNER_WAIT_SECONDS)
         return None
 
-    async def _load(self, account: Account) -> Credential:
-        return require_same_account(await self._store.load(), account, self._store.name)
+    async def _load(self, request: RefreshRequest) -> Credential:
+        """Return what the store holds; in front of a torn file, what is held."""
+        try:
+            return await self._store.load()
+        except LoginRequired as absence:
+            if absence.reason != "unreadable" or request.held is None:
+                raise
+            return request.held
 
     @asynccontextmanager
     async def _lock(self, *, gives_up_on_close: bool) -> AsyncIterator[None]:
         """Hold the store's lock. *gives_up_on_close* ends the wait when `close` is called.
 
+        The first wait in vain is a long one; until the lock was free once, later callers
+        do not wait at all: a stopped holder costs one wait, not one for each request.
+
         Raises:
             TimeoutError: another holder did not release it in time.
         """
         began = self._clock.monotonic()
-        remaining = self._lock_timeout_seconds
+        limit = 0.0 if self._is_lock_blocked else self._lock_timeout_seconds
+        remaining = limit
         async with AsyncExitStack() as stack:
             while True:
                 step = max(0.0, min(LOCK_STEP_SECONDS, remaining))
@@ -281,9 +342,12 @@ class Refresher:
                     await stack.enter_async_context(self._store.lock(step))
                     break
                 except TimeoutError:
-                    waited = self._clock.monotonic() - began
-                    remaining = self._lock_timeout_seconds - waited
-                    if remaining <= 0 or (self._is_closing and gives_up_on_close):
+                    remaining = limit - (self._clock.monotonic() - began)
+                    if remaining <= 0:
+                        self._is_lock_blocked = True
                         raise
+                    if self._is_closing and gives_up_on_close:
+                        raise
+            self._is_lock_blocked = False
             self._waited(self._clock.monotonic() - began)
             yield

@@ -20,9 +20,17 @@ which compares four places: the store, the journal, the spool and this process's
 | 3 `CONTINUED_HERE` | what it began from | a record | has gone on from it | none |
 | 4 `SUCCESSOR_FOUND` | what it began from | a successor | not beyond it | store it |
 | 5 `MAYBE_SPENT` | what it began from | a token, no response | not beyond it | report it |
+| 6 `WAITING` | another account's login | a successor | any | keep the record |
+| 7 `FOREIGN_GRANT` | what it began from | a grant for another account | any | quarantine |
 
 Case 4 can also be case 5: a successor that could not be stored was presented in its
 turn. It is stored first; then its own token is reported as maybe spent.
+
+Case 6: another account's file replaced the store's while a refresh was under way. The
+record holds the only copy of the old login, whose file may be put back.
+
+Case 7: the presented token is spent, and what came for it belongs to another account. It
+is never served and never destroyed; `bearerd adopt` can take it up.
 
 docs/never-lose-a-login.md says which of these steps is proved by which test.
 """
@@ -30,22 +38,24 @@ docs/never-lose-a-login.md says which of these steps is proved by which test.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import Enum
+from functools import partial
 from http import HTTPStatus
 
 from bearerd.clock import Clock
-from bearerd.credential.authority.refresh_grant import AuthorityFailure, interpret
+from bearerd.credential.authority.errors import AuthorityFailure
+from bearerd.credential.authority.refresh_grant import interpret
+from bearerd.credential.store.install import replace_whole
 from bearerd.credential.store.journal import JournalEntry, Presenter
-from bearerd.credential.store.state import Account
+from bearerd.credential.store.quarantine import Kept
+from bearerd.credential.store.state import SPENT_LIMIT, Account, StoreState
 from bearerd.credential.store.store import Store
 from bearerd.credential.token import Credential
 from bearerd.errors import LoginRequired, StoreError
-
-SPENT_REMEMBERED = 64
-"""Fingerprints of rotated tokens that are remembered; a restored backup holds one."""
+from bearerd.files.threads import run_to_end
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +91,8 @@ class Case(Enum):
     CONTINUED_HERE = 3
     SUCCESSOR_FOUND = 4
     MAYBE_SPENT = 5
+    WAITING = 6
+    FOREIGN_GRANT = 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,20 +121,26 @@ class RecoveryResult:
 
 def classify(
     stored: Credential,
-    entry: JournalEntry | None,
+    entries: Sequence[JournalEntry],
     *,
     is_spent: Callable[[Credential | str | None], bool],
 ) -> Leftover:
-    """Return the case of *entry*, a record that has the spool's response in it.
+    """Return the case of *entries*, the records, which have the spool's response in them.
 
-    *entry* is None when no record began from *stored*. *is_spent* tells whether this
-    process has rotated a credential, or a fingerprint, away.
+    *is_spent* tells whether this process itself rotated a credential, or a fingerprint,
+    away. That another process did is no reason for case 3: it may have died since.
     """
+    if not entries:
+        return Leftover(Case.NOTHING_OPEN, stored)
+    own = (one for one in entries if one.stored == stored.fingerprint)
+    entry = next(own, None)
     if entry is None:
-        case = Case.SUPERSEDED
-    elif is_spent(entry.spending) or is_spent(entry.renewed):
+        return _without_base(stored, entries)
+    if is_spent(entry.spending) or is_spent(entry.renewed):
         case = Case.CONTINUED_HERE
-    elif entry.renewed is not None and _follows(entry.renewed, stored):
+    elif entry.renewed is not None and not _may_become(stored, entry.renewed):
+        case = Case.FOREIGN_GRANT
+    elif entry.renewed is not None and _is_newer(entry.renewed, stored):
         case = Case.SUCCESSOR_FOUND
     elif entry.spending == stored.fingerprint:
         case = Case.MAYBE_SPENT
@@ -131,10 +149,20 @@ def classify(
     return Leftover(case, stored, entry)
 
 
-class RefreshTransaction:
-    """Owns what is not stored yet, and which tokens this process has rotated away.
+def _without_base(stored: Credential, entries: Sequence[JournalEntry]) -> Leftover:
+    """Return case 6 if a record has the only copy of another account's login, or 2."""
+    for entry in entries:
+        if entry.renewed is not None and not _may_become(stored, entry.renewed):
+            return Leftover(Case.WAITING, stored, entry)
+    return Leftover(Case.SUPERSEDED, stored)
 
-    Every method but the predicates is called under the store's lock.
+
+class RefreshTransaction:
+    """Owns what is not stored yet, and which tokens were rotated away.
+
+    The fingerprints of spent tokens are shared by the store's state: `sync` takes them
+    over, and the limiter writes them. Every method but the predicates and `sync` is
+    called under the store's lock.
     """
 
     def __init__(self, *, store: Store, clock: Clock, presenter: Presenter) -> None:
@@ -142,17 +170,19 @@ class RefreshTransaction:
         self._clock = clock
         self._presenter = presenter
         self._pending: Pending | None = None
-        self._spent: deque[str] = deque(maxlen=SPENT_REMEMBERED)
+        self._spent: deque[str] = deque(maxlen=SPENT_LIMIT)  # by this process
+        self._shared_spent: frozenset[str] = frozenset()
 
     @property
     def has_unsaved(self) -> bool:
         """True while the newest credential lives in memory only."""
         return self._pending is not None
 
-    def is_spent(self, token: Credential | str | None) -> bool:
-        """Return True if this process has rotated *token* (or its fingerprint) away."""
-        name = token.fingerprint if isinstance(token, Credential) else token
-        return name in self._spent
+    def is_spent(self, credential: Credential) -> bool:
+        """Return True if any process is known to have rotated *credential* away."""
+        return self._was_spent_here(credential) or (
+            credential.fingerprint in self._shared_spent
+        )
 
     def is_superseded(self, stored: Credential) -> bool:
         """Return True if memory holds what comes after *stored*."""
@@ -164,6 +194,10 @@ class RefreshTransaction:
         if successor is not None:
             return successor
         return held if held is not None and self.is_spent(stored) else stored
+
+    def sync(self, state: StoreState) -> None:
+        """Take over the fingerprints of the tokens that any process has spent."""
+        self._shared_spent = frozenset(state.spent)
 
     def drop_superseded(self, stored: Credential) -> None:
         """Forget what is unsaved if the store holds something else by now: it wins."""
@@ -207,9 +241,21 @@ class RefreshTransaction:
             # It stays in memory: the same file may come back.
             await self._store.journal.clear()
             raise
+        if winner is not None and not _may_become(winner, successor):
+            return winner  # 6: journal and memory keep the successor
         self._pending = None
         await self._store.journal.clear()
         return winner
+
+    async def quarantine(self, attempt: RefreshAttempt, grant: Credential) -> None:
+        """Keep a grant for another account, whose price was the presented token.
+
+        Raises:
+            StoreError: it could not be kept anywhere; the journal still has it.
+        """
+        self._spent.append(attempt.presented.fingerprint)
+        await self._write(self._entry(attempt.stored, spending=None, renewed=grant))
+        await self._quarantine(attempt.presented.fingerprint, grant)
 
     async def abort(self, attempt: RefreshAttempt) -> None:
         """Record that nothing came of the call, and that nothing will.
@@ -219,18 +265,21 @@ class RefreshTransaction:
         if attempt.unsaved is None:
             await self._store.journal.clear()
 
-    async def recover(self) -> RecoveryResult:
+    async def recover(self, held: Credential | None = None) -> RecoveryResult:
         """Finish what a process that died has left open.
 
         It is called before each refresh too, while something is unsaved here: another
-        process may have read that in the journal, and have gone on from it.
+        process may have read that in the journal, and have gone on from it. *held* stands
+        for what the store holds while its file is torn.
 
         Raises:
             LoginRequired: there is a record, and the store holds nothing.
+            StoreUnavailable: the store cannot be read.
         """
-        leftover = await self._find_leftover()
+        await self._install_new_login()
+        leftover = await self._find_leftover(held)
         match leftover.case:
-            case Case.NOTHING_OPEN | Case.CONTINUED_HERE:  # 1, 3
+            case Case.NOTHING_OPEN | Case.CONTINUED_HERE | Case.WAITING:  # 1, 3, 6
                 return RecoveryResult()
             case Case.SUPERSEDED:  # 2
                 await self._store.journal.clear()
@@ -239,78 +288,139 @@ class RefreshTransaction:
                 return await self._store_successor(leftover)
             case Case.MAYBE_SPENT:  # 5
                 return RecoveryResult(is_maybe_spent=True)
+            case Case.FOREIGN_GRANT:  # 7
+                return await self._quarantine_leftover(leftover)
+
+    async def adopt(self) -> Credential:
+        """Return the credential that a person chose by `bearerd adopt`, stored.
+
+        It is what the store holds. If the token in there was spent on a grant for another
+        account, it is that grant. A response that waits for another account's file
+        (case 6) goes into the quarantine, since the next refresh needs the journal.
+
+        Raises:
+            LoginRequired: the store holds no login.
+            StoreError: the grant could not be stored.
+        """
+        stored = await self._store.load()
+        kept = await self._store.quarantine.read("foreign")
+        leftover = await self._find_leftover(None)
+        if leftover.case is Case.WAITING and leftover.entry is not None:
+            await self._quarantine_leftover(leftover)
+        self._pending = None
+        if kept is None or kept.presented != stored.fingerprint:
+            return stored
+        await self._store.replace(stored, kept.credential)
+        await self._store.quarantine.clear("foreign")
+        return kept.credential
 
     async def retry_save(self) -> bool:
         """Try again to store what lives in memory only; return True if it is stored.
 
-        A store that changed meanwhile wins: then what was unsaved is dropped.
+        A login that was stored meanwhile wins: then what was unsaved is dropped. A
+        sign-out wins too. While another account's login is stored, it is kept.
 
         Raises:
-            StoreError: it still cannot be written.
+            StoreError, StoreUnavailable: it still cannot be written.
         """
         if not self.has_unsaved:
             return True
-        is_stored = False
-        with suppress(LoginRequired):  # signed out
-            await self.recover()
+        try:
+            await self.recover(self._pending.base if self._pending else None)
             pending = self._pending
             if pending is None:
                 return True  # another process has gone on from it, and stored that
             winner = await self._store.replace(pending.base, pending.successor)
-            is_stored = winner is None
+        except LoginRequired:  # signed out
+            winner, pending = None, None
+        if winner and pending and not _may_become(winner, pending.successor):
+            return False  # 6
         await self._store.journal.clear()
         self._pending = None
-        return is_stored
+        return winner is None and pending is not None
 
-    async def _find_leftover(self) -> Leftover:
+    async def _install_new_login(self) -> None:
+        """Store the login of a person that found the store locked or not writable."""
+        kept = await self._store.quarantine.read("new_login")
+        if kept is None:
+            return
+        with suppress(StoreError):  # it stays in quarantine
+            await replace_whole(self._store, kept.credential, self._clock.now())
+            self._pending = None
+
+    async def _find_leftover(self, held: Credential | None) -> Leftover:
         """Read the four places, and return the case.
 
         A file that is written in place can be torn by a death. Then the successor that
-        was being written stands for it, if it belongs to the pinned account.
+        was being written stands for it, if it belongs to the pinned account. In front of
+        any other torn file, *held* stands for it.
         """
-        entries = self._store.journal.read()
+        entries = await self._store.journal.read()
         if not entries:
             return Leftover(Case.NOTHING_OPEN)
-        entry: JournalEntry | None
         try:
             stored = await self._store.load()
-            own = (one for one in entries if one.stored == stored.fingerprint)
-            entry = next(own, None)
         except LoginRequired as absence:
-            if absence.reason != "unreadable" or not self._store.is_written_in_place:
+            if absence.reason != "unreadable":
                 raise
-            entry = self._written_when_torn(entries)
-            if entry is None or entry.renewed is None:
+            written = await self._written_when_torn(entries)
+            if written is not None and written.renewed is not None:
+                stored = written.renewed
+                entries = [replace(written, stored=stored.fingerprint)]
+            elif held is not None:
+                stored = held
+            else:
                 raise
-            stored = entry.renewed
-        if entry is not None:
-            entry = self._with_spooled(stored, entry)
-        return classify(stored, entry, is_spent=self.is_spent)
+        with_spool = [await self._with_spooled(stored, entry) for entry in entries]
+        return classify(stored, with_spool, is_spent=self._was_spent_here)
 
-    def _written_when_torn(self, entries: list[JournalEntry]) -> JournalEntry | None:
+    async def _written_when_torn(
+        self, entries: Sequence[JournalEntry]
+    ) -> JournalEntry | None:
         """Return the record whose successor was being written when the file was torn."""
-        account = self._store.read_state().account or Account()
+        if not self._store.is_written_in_place:
+            return None
+        pinned = (await self._store.read_state()).account
         for entry in entries:
-            if entry.renewed and account.accepts(Account.of(entry.renewed)):
+            if entry.renewed is None:
+                continue
+            if pinned is None or pinned.may_become(Account.of(entry.renewed)):
                 return entry
         return None
 
-    def _with_spooled(self, stored: Credential, entry: JournalEntry) -> JournalEntry:
+    async def _with_spooled(
+        self, stored: Credential, entry: JournalEntry
+    ) -> JournalEntry:
         """Return *entry* with the response that had arrived when its writer died."""
         if entry.spending is None:
             return entry
-        body = self._store.journal.spool.read(entry.spending)
         presented = entry.renewed or stored
-        if body is None or presented.fingerprint != entry.spending:
+        if presented.fingerprint != entry.spending:
+            return entry
+        body = await run_to_end(partial(self._store.journal.spool.read, entry.spending))
+        if body is None:
             return entry
         try:
             grant = interpret(HTTPStatus.OK, {}, body)
         except AuthorityFailure:
             return entry  # it had not arrived whole
-        if grant.names_another_account(presented):
-            return entry
         successor = grant.applied_to(presented, self._clock.now())
         return replace(entry, spending=None, renewed=successor)
+
+    async def _quarantine_leftover(self, leftover: Leftover) -> RecoveryResult:
+        entry = leftover.entry
+        assert entry is not None  # noqa: S101 - case 7 has one
+        assert entry.renewed is not None  # noqa: S101
+        if leftover.case is Case.FOREIGN_GRANT:
+            self._spent.append(entry.stored)
+        with suppress(StoreError):  # then the journal keeps it
+            await self._quarantine(entry.stored, entry.renewed)
+        return RecoveryResult()
+
+    async def _quarantine(self, presented: str, grant: Credential) -> None:
+        kept = Kept(grant, presented=presented, since=self._clock.now())
+        await self._store.quarantine.keep("foreign", kept)
+        await self._store.journal.clear()
 
     async def _store_successor(self, leftover: Leftover) -> RecoveryResult:
         """Store the successor of case 4, or hold it in memory."""
@@ -332,6 +442,10 @@ class RefreshTransaction:
         # 4 and 5: the record is now about the successor's own token.
         await self._write(replace(entry, stored=entry.spending, renewed=None))
         return RecoveryResult(is_maybe_spent=True)
+
+    def _was_spent_here(self, token: Credential | str | None) -> bool:
+        name = token.fingerprint if isinstance(token, Credential) else token
+        return name in self._spent
 
     def _successor_of(self, stored: Credential) -> Credential | None:
         pending = self._pending
@@ -358,14 +472,17 @@ class RefreshTransaction:
         return True
 
 
-def _follows(successor: Credential, stored: Credential) -> bool:
+def _may_become(stored: Credential, successor: Credential) -> bool:
+    """Return True if a refresh of *stored* may name the account of *successor*."""
+    return Account.of(stored).may_become(Account.of(successor))
+
+
+def _is_newer(successor: Credential, stored: Credential) -> bool:
     """Return True if *successor* may replace *stored*, from which it was made.
 
     An authority that does not rotate leaves the refresh token as it was; then the
     access token that lasts longer is the newer.
     """
-    if not Account.of(stored).accepts(Account.of(successor)):
-        return False
     if successor.fingerprint != stored.fingerprint:
         return True
     return (successor.expires_at or 0) >= (stored.expires_at or 0)
