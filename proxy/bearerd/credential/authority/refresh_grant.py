@@ -11,7 +11,6 @@ Nothing is sent twice here. Whether to try again is decided where the lock is he
 from __future__ import annotations
 
 import asyncio
-import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -22,6 +21,7 @@ import aiohttp
 
 from bearerd.credential.token import Credential, account_claim, claims, expiry
 from bearerd.events import RefreshOutcome
+from bearerd.json_object import json_object
 
 RESPONSE_LIMIT_BYTES = 1 << 20
 """A real response has about 6 KiB. OpenClaw caps at 1 MiB too."""
@@ -188,7 +188,7 @@ def interpret(status: int, headers: Mapping[str, str], content: bytes) -> Grant:
     Raises:
         AuthorityFailure: see `Authority.refresh`.
     """
-    document = _json_object(content)
+    document = json_object(content) or {}
     code = error_code(document)
     if code in REFUSALS:
         raise AuthorityFailure("refused", REFUSALS[code])
@@ -241,14 +241,6 @@ async def _capped(
         if len(body) > RESPONSE_LIMIT_BYTES:
             raise AuthorityFailure("unclear", "answer_too_large")
     return bytes(body)
-
-
-def _json_object(content: bytes) -> dict[str, Any]:
-    try:
-        document = json.loads(content)
-    except (ValueError, RecursionError):
-        return {}
-    return document if isinstance(document, dict) else {}
 
 
 def _text(document: Mapping[str, Any], name: str) -> str | None:

@@ -6,7 +6,6 @@ auth/revoke.rs. What happens between the calls is `browser` and `device`.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -22,6 +21,7 @@ from bearerd.credential.token import (
     expiry,
     user_claim,
 )
+from bearerd.json_object import json_object
 
 CALL_SECONDS: Final = 30.0
 REVOKE_SECONDS: Final = 10.0
@@ -193,7 +193,7 @@ class SignInAuthority:
                 timeout=aiohttp.ClientTimeout(total=timeout_seconds),
                 allow_redirects=False,
             ) as response:
-                return response.status, _object(await response.read())
+                return response.status, json_object(await response.read()) or {}
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             cause = getattr(error, "os_error", None) or error.__cause__ or error
             raise AuthorityUnreached(
@@ -217,14 +217,6 @@ class AuthorityUnreached(SignInFailed):
 
 def _is_ok(status: int) -> bool:
     return 200 <= status < 300  # noqa: PLR2004 - RFC 9110 section 15.3
-
-
-def _object(content: bytes) -> dict[str, Any]:
-    try:
-        document = json.loads(content)
-    except ValueError:
-        return {}
-    return document if isinstance(document, dict) else {}
 
 
 def _interval(value: object) -> float:

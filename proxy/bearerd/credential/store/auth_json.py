@@ -17,6 +17,7 @@ from bearerd.credential.token import (
     expiry,
     user_claim,
 )
+from bearerd.json_object import load_json
 
 Document: TypeAlias = dict[str, Any]
 
@@ -32,8 +33,8 @@ def decode(content: bytes) -> Document:
         NotUnderstood: it is torn, empty, or something else.
     """
     try:
-        document = json.loads(content)
-    except (ValueError, RecursionError):
+        document = load_json(content)
+    except ValueError:
         raise InvalidDocument("it is not valid JSON") from None
     if not isinstance(document, dict):
         raise InvalidDocument("it is not a JSON object")

@@ -25,6 +25,7 @@ from bearerd.credential.store.spool import ResponseSpool
 from bearerd.credential.token import Credential
 from bearerd.errors import StoreError
 from bearerd.files import atomic
+from bearerd.json_object import json_object
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +71,10 @@ class JournalEntry:
         Records are replaced whole, so a torn one was never finished: nothing depends
         on it.
         """
+        document = json_object(content)
+        if document is None:
+            return None
         try:
-            document = json.loads(content)
             renewed, spending = document["renewed"], document["spending"]
             return cls(
                 stored=str(document["stored"]),
@@ -80,7 +83,7 @@ class JournalEntry:
                 presenter=_presenter(document["spender"]),
                 renewed=_credential(renewed) if renewed is not None else None,
             )
-        except (ValueError, TypeError, KeyError, RecursionError):
+        except (ValueError, TypeError, KeyError):
             return None
 
 

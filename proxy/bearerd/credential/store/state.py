@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from bearerd.credential.token import Credential
+from bearerd.json_object import json_object
 
 MOST = 1e15
 """No amount and no moment in the notes is as large; what is has been written wrongly."""
@@ -79,12 +80,7 @@ class StoreState:
 
         Notes that are lost cost a budget's refill or one refused call, never a login.
         """
-        try:
-            document = json.loads(content)
-        except (ValueError, RecursionError):
-            return cls()
-        if not isinstance(document, dict):
-            return cls()
+        document = json_object(content) or {}
         return cls(
             account=_part(Account, document.get("owner"), _is_name),
             refused=_part(RefusedToken, document.get("refused"), _is_text),
