@@ -13,8 +13,8 @@ from pathlib import Path
 from bearerd.builders import LOCK_GRACE_SECONDS, authority_session, tls_context
 from bearerd.cli.program import complain
 from bearerd.clock import Clock
+from bearerd.credential.authority.client import SignInAuthority
 from bearerd.credential.authority.pkce import SignInFailed
-from bearerd.credential.authority.sign_in_client import SignInAuthority
 from bearerd.credential.store.codex_home import codex_file, sharing
 from bearerd.credential.store.install import install_login, prepare, remove_login
 from bearerd.credential.token import Credential

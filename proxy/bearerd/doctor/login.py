@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from bearerd.clock import Clock
-from bearerd.credential.authority.client_errors import REASONS
+from bearerd.credential.authority.errors import REASONS
 from bearerd.credential.store import auth_json
 from bearerd.credential.store.codex_home import sharing
 from bearerd.credential.store.file_store import FileStore

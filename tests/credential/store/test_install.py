@@ -14,17 +14,17 @@ import pytest
 
 from bearerd.clock import Clock
 from bearerd.credential.authority.browser_flow import sign_in_by_browser
+from bearerd.credential.authority.client import (
+    AuthorityUnreached,
+    DeviceAuthorization,
+    SignInAuthority,
+)
 from bearerd.credential.authority.device_flow import FAILURES, sign_in_by_device
 from bearerd.credential.authority.pkce import (
     AuthorizationRequest,
     SignInFailed,
     StateMismatch,
     query_of,
-)
-from bearerd.credential.authority.sign_in_client import (
-    AuthorityUnreached,
-    DeviceAuthorization,
-    SignInAuthority,
 )
 from bearerd.credential.store.codex_home import codex_file, sharing
 from bearerd.credential.store.file_store import FileStore

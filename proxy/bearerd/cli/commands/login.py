@@ -13,7 +13,7 @@ from bearerd.cli.program import complain
 from bearerd.settings import Settings
 
 if TYPE_CHECKING:
-    from bearerd.credential.authority.sign_in_client import (
+    from bearerd.credential.authority.client import (
         DeviceAuthorization,
         SignInAuthority,
     )

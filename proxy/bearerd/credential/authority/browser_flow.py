@@ -12,15 +12,15 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Final
 
 from bearerd.credential.authority.callback import PORTS, CallbackServer
+from bearerd.credential.authority.client import (
+    AuthorizationCode,
+    SignInAuthority,
+)
 from bearerd.credential.authority.pkce import (
     AuthorizationRequest,
     SignInFailed,
     StateMismatch,
     query_of,
-)
-from bearerd.credential.authority.sign_in_client import (
-    AuthorizationCode,
-    SignInAuthority,
 )
 from bearerd.credential.token import Credential
 

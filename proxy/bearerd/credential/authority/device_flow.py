@@ -10,12 +10,12 @@ from collections.abc import Callable
 from typing import Final
 
 from bearerd.clock import Clock
-from bearerd.credential.authority.pkce import SignInFailed
-from bearerd.credential.authority.sign_in_client import (
+from bearerd.credential.authority.client import (
     AuthorityUnreached,
     DeviceAuthorization,
     SignInAuthority,
 )
+from bearerd.credential.authority.pkce import SignInFailed
 from bearerd.credential.token import Credential
 
 PATIENCE_SECONDS: Final = 15 * 60.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bearerd.credential.authority.client_errors import client_error
+from bearerd.credential.authority.errors import client_error
 from bearerd.credential.authority.refresh_grant import AuthorityFailure
 from bearerd.errors import AuthorityUnavailable, LoginRequired, RefreshThrottled
 
