@@ -16,11 +16,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from bearerd.clock import Clock
-from bearerd.credential.authority.refresh_grant import (
-    Authority,
-    AuthorityFailure,
-    Grant,
-)
+from bearerd.credential.authority.errors import AuthorityFailure
+from bearerd.credential.authority.refresh_grant import Authority, Grant
 from bearerd.credential.cached import CachedCredential
 from bearerd.credential.refresh.backoff import Backoff
 from bearerd.credential.refresh.refresher import Refresher

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 
-from bearerd.credential.authority.refresh_grant import AuthorityFailure
+from bearerd.credential.authority.errors import AuthorityFailure
 from bearerd.credential.background import RETRY_SAVE_TICKS, BackgroundRefresh
 from bearerd.credential.source import CredentialSource
 from bearerd.events import (

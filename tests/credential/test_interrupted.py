@@ -15,7 +15,9 @@ import aiohttp
 import pytest
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from bearerd.credential.authority.refresh_grant import AuthorityFailure, HttpAuthority
+from bearerd.credential.authority.client import AuthorityClient
+from bearerd.credential.authority.errors import AuthorityFailure
+from bearerd.credential.authority.refresh_grant import RefreshGrant
 from bearerd.credential.store.journal import Journal, JournalEntry, Presenter
 from bearerd.errors import LoginRequired, StoreError
 from bearerd.files import atomic
@@ -149,12 +151,13 @@ async def test_a_name_that_is_looked_up_for_too_long_leaves_the_token_unspent() 
     """Nothing was sent, and that is known."""
     connector = aiohttp.TCPConnector(resolver=Nowhere())
     async with aiohttp.ClientSession(connector=connector) as session:
-        authority = HttpAuthority(
+        client = AuthorityClient(
             session,
+            issuer_url="http://authority.invalid",
             token_url="http://authority.invalid/oauth/token",
             client_id="made-up",
             timeout_seconds=0.2,
         )
         with pytest.raises(AuthorityFailure) as why:
-            await soon(authority.refresh("made-up"))
+            await soon(RefreshGrant(client).refresh("made-up"))
     assert why.value.outcome == "undelivered"

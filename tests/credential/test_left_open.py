@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from bearerd.credential.authority.refresh_grant import AuthorityFailure, Grant
+from bearerd.credential.authority.errors import AuthorityFailure
+from bearerd.credential.authority.refresh_grant import Grant
 from bearerd.credential.refresh.token_bucket import TokenBucket
 from bearerd.credential.store.file_store import FileStore
 from bearerd.credential.store.journal import JournalEntry, Presenter

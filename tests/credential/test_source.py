@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from bearerd.credential.authority.refresh_grant import AuthorityFailure, Grant
+from bearerd.credential.authority.errors import AuthorityFailure
+from bearerd.credential.authority.refresh_grant import Grant
 from bearerd.credential.refresh.token_bucket import TokenBucket
 from bearerd.credential.source import CredentialSource
 from bearerd.credential.token import Credential

@@ -17,8 +17,7 @@ from __future__ import annotations
 from contextlib import suppress
 
 from bearerd.clock import Clock
-from bearerd.credential.authority.errors import client_error
-from bearerd.credential.authority.refresh_grant import AuthorityFailure
+from bearerd.credential.authority.errors import AuthorityFailure, client_error
 from bearerd.credential.cached import CachedCredential
 from bearerd.credential.conditions import Blocking, Conditions
 from bearerd.credential.refresh.refresher import (

@@ -1,4 +1,4 @@
-"""The authority's answers: what each means, and what happens on the wire."""
+"""The refresh grant: what each response means, and what is sent."""
 
 from __future__ import annotations
 
@@ -12,15 +12,12 @@ import aiohttp
 import pytest
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from bearerd.credential.authority.refresh_grant import (
-    AuthorityFailure,
-    Grant,
-    HttpAuthority,
-    error_code,
-    interpret,
-)
+from bearerd.credential.authority.client import AuthorityClient
+from bearerd.credential.authority.errors import AuthorityFailure
+from bearerd.credential.authority.refresh_grant import Grant, RefreshGrant, interpret
 from bearerd.credential.token import account_claim
 from bearerd.sandbox import AuthorityFault, Sandbox, fingerprint
+from tests.credential.authority.conftest import AGENT
 from tests.credential.stand_ins import (
     MARK,
     START,
@@ -30,8 +27,6 @@ from tests.credential.stand_ins import (
     jwt,
     soon,
 )
-
-AGENT = "bearerd/test (made up)"
 
 
 def body(**fields: object) -> bytes:
@@ -164,27 +159,6 @@ def test_retry_after_is_read_in_seconds(
     assert failure.value.retry_after_seconds == seconds
 
 
-@pytest.mark.parametrize(
-    ("document", "code"),
-    [
-        ({"error": {"code": "A_Code"}}, "a_code"),
-        ({"error": {"code": "inner"}, "code": "outer"}, "inner"),
-        ({"error": {}, "code": "outer"}, ""),
-        ({"error": "Text", "code": "outer"}, "text"),
-        ({"error": 7, "code": "outer"}, "outer"),
-        ({"code": "outer"}, "outer"),
-        ({"code": 7}, ""),
-        ({"error": {"code": None}}, ""),
-        ({}, ""),
-    ],
-)
-def test_the_code_is_found_where_codex_finds_it(
-    document: dict[str, object], code: str
-) -> None:
-    """In the error object, as the error itself, or at the top."""
-    assert error_code(document) == code
-
-
 def test_a_grant_shows_no_secret() -> None:
     """Nor does what is made of it."""
     grant = Grant(access_token=MARK, refresh_token=MARK, id_token=MARK)
@@ -253,30 +227,18 @@ def test_a_grant_for_another_account_is_noticed(
 # On the wire.
 
 
-@pytest.fixture
-async def session() -> AsyncIterator[aiohttp.ClientSession]:
-    """A session as the service makes it: a connection for each call."""
-    async with aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(force_close=True),
-        headers={"User-Agent": AGENT},
-    ) as made:
-        yield made
-
-
-@pytest.fixture
-async def sandbox() -> AsyncIterator[Sandbox]:
-    """An authority that listens."""
-    async with Sandbox() as running:
-        yield running
-
-
 def at(
     session: aiohttp.ClientSession, url: str, timeout_seconds: float = 5.0
-) -> HttpAuthority:
+) -> RefreshGrant:
     """Return the authority behind a URL."""
-    return HttpAuthority(
-        session, token_url=url, client_id="app_test", timeout_seconds=timeout_seconds
+    client = AuthorityClient(
+        session,
+        issuer_url="http://issuer.invalid",
+        token_url=url,
+        client_id="app_test",
+        timeout_seconds=timeout_seconds,
     )
+    return RefreshGrant(client)
 
 
 def sign_in(sandbox: Sandbox) -> str:
@@ -286,7 +248,7 @@ def sign_in(sandbox: Sandbox) -> str:
     return str(tokens["refresh_token"])
 
 
-async def failed(authority: HttpAuthority, refresh_token: str) -> tuple[str, str]:
+async def failed(authority: RefreshGrant, refresh_token: str) -> tuple[str, str]:
     """Return outcome and reason of a refresh that must fail."""
     with pytest.raises(AuthorityFailure) as failure:
         await soon(authority.refresh(refresh_token))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bearerd.credential.authority.refresh_grant import AuthorityFailure
+from bearerd.credential.authority.errors import AuthorityFailure
 from bearerd.credential.refresh.backoff import Backoff
 from tests.credential.stand_ins import Hands
 

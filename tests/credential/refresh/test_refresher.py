@@ -8,7 +8,9 @@ from collections.abc import AsyncIterator
 import aiohttp
 import pytest
 
-from bearerd.credential.authority.refresh_grant import AuthorityFailure, HttpAuthority
+from bearerd.credential.authority.client import AuthorityClient
+from bearerd.credential.authority.errors import AuthorityFailure
+from bearerd.credential.authority.refresh_grant import RefreshGrant
 from bearerd.credential.refresh.refresher import Refresher, RefreshRequest
 from bearerd.credential.refresh.token_bucket import TokenBucket
 from bearerd.credential.refresh.transaction import RecoveryResult
@@ -291,19 +293,21 @@ async def sandbox(home: Home) -> AsyncIterator[Sandbox]:
 
 
 @pytest.fixture
-async def authority(sandbox: Sandbox) -> AsyncIterator[HttpAuthority]:
+async def authority(sandbox: Sandbox) -> AsyncIterator[RefreshGrant]:
     """The real client of it."""
     async with aiohttp.ClientSession() as session:
-        yield HttpAuthority(
+        client = AuthorityClient(
             session,
+            issuer_url=sandbox.issuer_url,
             token_url=sandbox.token_url,
             client_id="app_test",
             timeout_seconds=5.0,
         )
+        yield RefreshGrant(client)
 
 
 async def test_many_callers_in_two_processes_cost_one_refresh(
-    home: Home, sandbox: Sandbox, authority: HttpAuthority
+    home: Home, sandbox: Sandbox, authority: RefreshGrant
 ) -> None:
     """Real sockets, one file, forty callers, and a slow authority."""
     home.write(sandbox.auth_document())
@@ -325,7 +329,7 @@ async def test_many_callers_in_two_processes_cost_one_refresh(
 
 
 async def test_a_response_that_was_lost_is_asked_for_again_once(
-    home: Home, sandbox: Sandbox, authority: HttpAuthority
+    home: Home, sandbox: Sandbox, authority: RefreshGrant
 ) -> None:
     """An authority that bears the last token once gives the response after all."""
     sandbox.tokens.set_reuse("tolerate_one")
@@ -342,7 +346,7 @@ async def test_a_response_that_was_lost_is_asked_for_again_once(
 
 
 async def test_a_response_that_is_lost_for_good_needs_a_person(
-    home: Home, sandbox: Sandbox, authority: HttpAuthority
+    home: Home, sandbox: Sandbox, authority: RefreshGrant
 ) -> None:
     """Said after the second call, and no third is made."""
     home.write(sandbox.auth_document())
@@ -362,7 +366,7 @@ async def test_a_response_that_is_lost_for_good_needs_a_person(
     "kind", ["omit_refresh_token", "omit_id_token", "bad_id_token"]
 )
 async def test_a_grant_that_leaves_something_out_is_good(
-    home: Home, sandbox: Sandbox, authority: HttpAuthority, kind: str
+    home: Home, sandbox: Sandbox, authority: RefreshGrant, kind: str
 ) -> None:
     """What it has is stored, and the file stays one that Codex reads."""
     home.write(sandbox.auth_document())
@@ -379,7 +383,7 @@ async def test_a_grant_that_leaves_something_out_is_good(
 
 
 async def test_a_grant_for_another_account_on_the_wire_is_not_stored(
-    home: Home, sandbox: Sandbox, authority: HttpAuthority
+    home: Home, sandbox: Sandbox, authority: RefreshGrant
 ) -> None:
     """Somebody else's login gets nowhere."""
     home.write(sandbox.auth_document())

@@ -1,64 +1,75 @@
-"""The authority's endpoints for signing in and out, as Codex calls them.
+"""The one HTTP client for the authorization server.
 
-Sources: codex-rs login/src/server.rs (the code exchange), device_code_auth.rs and
-auth/revoke.rs. What happens between the calls is `browser` and `device`.
+The daemon and each command call the authority by it, so that all of them take the same
+way out (proxy, certificates), obey the same limits and read responses alike. It knows no
+grant: those are in `refresh_grant`, `code_grant`, `device_code` and `revocation`.
+
+Nothing is sent twice here, and no redirect is followed: a call may spend a token that is
+good once, and a token goes to the authority alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+import ssl
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
+from urllib.parse import urlsplit
 
 import aiohttp
 
-from bearerd.credential.authority.pkce import SignInFailed
-from bearerd.credential.authority.refresh_grant import error_code
-from bearerd.credential.token import (
-    Credential,
-    account_claim,
-    claims,
-    expiry,
-    user_claim,
-)
-from bearerd.json_object import json_object
+from bearerd.credential.authority.errors import CallFailed, CallStage
+from bearerd.credential.authority.response import AuthorityResponse, is_success
 
-CALL_SECONDS: Final = 30.0
-REVOKE_SECONDS: Final = 10.0
-"""Codex waits as long; the sign-out happens here in any case."""
+RESPONSE_LIMIT_BYTES: Final = 1 << 20
+"""A real response has about 6 KiB. OpenClaw caps at 1 MiB too."""
 
-PENDING: Final = frozenset({403, 404})
-"""What the device endpoint answers until the code has been typed in."""
+CONNECT_TIMEOUT_SECONDS: Final = 10.0
 
-LEAST_INTERVAL_SECONDS: Final = 1.0
-USUAL_INTERVAL_SECONDS: Final = 5.0
-"""RFC 8628 section 3.2, where the response names none."""
+LATE_TIMER_SECONDS: Final = 0.25
+"""A process that was stopped for a while finds the timer over and the response there,
+both at once. The timer alone must not decide that the response is lost."""
 
-LONGEST_INTERVAL_SECONDS: Final = 60.0
-NOT_FOUND: Final = 404
+
+def _ignore(_part: bytes) -> None:
+    """Keep nothing."""
 
 
 @dataclass(frozen=True, slots=True)
-class AuthorizationCode:
-    """An authorization code, and what it takes to redeem it."""
+class _Call:
+    """One request, the way it takes, and how long it may take.
 
-    code: str = field(repr=False)
-    verifier: str = field(repr=False)
-    redirect_uri: str
+    `connect_seconds` is less than `whole_seconds`, and a call that ends by it has sent
+    nothing: until then the name is looked up, the proxy asked for a tunnel and TLS agreed
+    on.
+    """
+
+    method: str
+    url: str
+    json: Mapping[str, str] | None = field(repr=False)
+    form: Mapping[str, str] | None = field(repr=False)
+    proxy_url: str | None = field(repr=False)
+    connect_seconds: float
+    whole_seconds: float
+
+    @property
+    def proxy(self) -> str:
+        """Return HOST:PORT of the proxy, without user and password; "" if it has none."""
+        if self.proxy_url is None:
+            return ""
+        parts = urlsplit(self.proxy_url)
+        host = parts.hostname or ""
+        host = f"[{host}]" if ":" in host else host
+        return f"{host}:{parts.port or 80}"
+
+    def failed(self, stage: CallStage, reason: str, detail: str) -> CallFailed:
+        """Return the error for a call that ended at *stage*."""
+        return CallFailed(self.url, stage, reason=reason, detail=detail)
 
 
-@dataclass(frozen=True, slots=True)
-class DeviceAuthorization:
-    """A device that asks to be let in: `user_code` is for a person, the id is not."""
-
-    device_auth_id: str = field(repr=False)
-    user_code: str
-    interval_seconds: float
-    page: str
-
-
-class SignInAuthority:
-    """The authority, as somebody who signs in sees it. Owns nothing."""
+class AuthorityClient:
+    """The authorization server of one profile. The session belongs to the caller."""
 
     def __init__(
         self,
@@ -67,164 +78,155 @@ class SignInAuthority:
         issuer_url: str,
         token_url: str,
         client_id: str,
+        timeout_seconds: float,
+        proxy_url: str | None = None,
     ) -> None:
         self.issuer_url = issuer_url
+        self.token_url = token_url
         self.client_id = client_id
         self._session = session
-        self._token_url = token_url
+        self._timeout_seconds = timeout_seconds
+        self._proxy_url = proxy_url
 
-    async def start_device(self) -> DeviceAuthorization:
-        """Ask for a code that a person can type in elsewhere.
-
-        Raises:
-            SignInFailed: no code is given.
-        """
-        url = f"{self.issuer_url}/api/accounts/deviceauth/usercode"
-        status, document = await self._post(url, json={"client_id": self.client_id})
-        if status == NOT_FOUND:
-            raise SignInFailed(
-                f"{self.issuer_url} has no sign-in by device code; use `bearerd login` "
-                "without --device"
-            )
-        device_auth_id = document.get("device_auth_id")
-        user_code = document.get("user_code") or document.get("usercode")
-        if not _is_ok(status) or not device_auth_id or not user_code:
-            raise self._refused("gave no device code", status, document)
-        return DeviceAuthorization(
-            str(device_auth_id),
-            str(user_code),
-            _interval(document.get("interval")),
-            f"{self.issuer_url}/codex/device",
-        )
-
-    async def poll_device(
-        self, device: DeviceAuthorization
-    ) -> AuthorizationCode | None:
-        """Return the code once the person has typed theirs in; None until then.
-
-        Raises:
-            SignInFailed: it will come no more.
-        """
-        status, document = await self._post(
-            f"{self.issuer_url}/api/accounts/deviceauth/token",
-            json={
-                "device_auth_id": device.device_auth_id,
-                "user_code": device.user_code,
-            },
-        )
-        if status in PENDING:
-            return None
-        code, verifier = (
-            document.get("authorization_code"),
-            document.get("code_verifier"),
-        )
-        if not _is_ok(status) or not code or not verifier:
-            raise self._refused("ended the sign-in by device code", status, document)
-        redirect_uri = f"{self.issuer_url}/deviceauth/callback"
-        return AuthorizationCode(str(code), str(verifier), redirect_uri)
-
-    async def redeem(self, code: AuthorizationCode) -> Credential:
-        """Return the credential that *code* stands for (RFC 6749 section 4.1.3).
-
-        Raises:
-            SignInFailed: it is good for none, or not for a whole one.
-        """
-        status, document = await self._post(
-            self._token_url,
-            data={
-                "grant_type": "authorization_code",
-                "code": code.code,
-                "redirect_uri": code.redirect_uri,
-                "client_id": self.client_id,
-                "code_verifier": code.verifier,
-            },
-        )
-        names = ("access_token", "refresh_token", "id_token")
-        tokens = {name: document.get(name) for name in names}
-        is_whole = all(isinstance(one, str) and one for one in tokens.values())
-        if not _is_ok(status) or not is_whole or not claims(tokens["id_token"]):
-            raise self._refused("gave no login for the sign-in", status, document)
-        access_token, id_token = str(tokens["access_token"]), str(tokens["id_token"])
-        return Credential(
-            access_token=access_token,
-            refresh_token=str(tokens["refresh_token"]),
-            account_id=account_claim(id_token) or account_claim(access_token),
-            user_id=user_claim(id_token) or user_claim(access_token),
-            id_token=id_token,
-            expires_at=expiry(access_token, None),
-        )
-
-    async def revoke(self, credential: Credential) -> None:
-        """Sign *credential* out at the authority (RFC 7009).
-
-        Raises:
-            SignInFailed: it was not reached, or did not want to.
-        """
-        body = {
-            "token": credential.refresh_token,
-            "token_type_hint": "refresh_token",
-            "client_id": self.client_id,
-        }
-        if not credential.refresh_token:
-            body = {
-                "token": credential.access_token,
-                "token_type_hint": "access_token",
-            }
-        status, document = await self._post(
-            f"{self.issuer_url}/oauth/revoke", json=body, timeout_seconds=REVOKE_SECONDS
-        )
-        if not _is_ok(status):
-            raise self._refused("did not revoke the login", status, document)
-
-    async def _post(
+    async def request(
         self,
+        method: str,
         url: str,
         *,
         json: Mapping[str, str] | None = None,
-        data: Mapping[str, str] | None = None,
-        timeout_seconds: float = CALL_SECONDS,
-    ) -> tuple[int, dict[str, Any]]:
-        """Return status and JSON object; a response that is none counts as empty."""
-        try:
-            async with self._session.post(
-                url,
-                json=json,
-                data=data,
-                timeout=aiohttp.ClientTimeout(total=timeout_seconds),
-                allow_redirects=False,
-            ) as response:
-                return response.status, json_object(await response.read()) or {}
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            cause = getattr(error, "os_error", None) or error.__cause__ or error
-            raise AuthorityUnreached(
-                f"{self.issuer_url} was not reached ({type(cause).__name__}); look at "
-                "the network with `bearerd doctor --online`"
-            ) from error
+        form: Mapping[str, str] | None = None,
+        timeout_seconds: float | None = None,
+        received: Callable[[bytes], None] = _ignore,
+    ) -> AuthorityResponse:
+        """Send one request and return its whole response, whatever its status.
 
-    def _refused(
-        self, what: str, status: int, document: dict[str, Any]
-    ) -> SignInFailed:
-        code = error_code(document)
-        why = f"status {status}, {code}" if code else f"status {status}"
-        return SignInFailed(
-            f"{self.issuer_url} {what} ({why}); try `bearerd login` again"
+        *json* or *form* is the body. *timeout_seconds* is for calls that may take less
+        time than the client's own limit. *received* gets each part of the body of a 2xx
+        response as it arrives, before anything else is done with it.
+
+        Raises:
+            CallFailed: there is no whole response within the time.
+        """
+        seconds = min(timeout_seconds or self._timeout_seconds, self._timeout_seconds)
+        call = _Call(
+            method,
+            url,
+            json,
+            form,
+            # Loopback, which alone may be http://, is reached directly, as on the
+            # upstream leg.
+            self._proxy_url if url.startswith("https:") else None,
+            connect_seconds=min(CONNECT_TIMEOUT_SECONDS, seconds / 2),
+            whole_seconds=seconds,
         )
+        sending = asyncio.ensure_future(self._send(call, received))
+        try:
+            for timeout in (call.whole_seconds, LATE_TIMER_SECONDS):
+                await asyncio.wait({sending}, timeout=timeout)
+        finally:
+            if not sending.done():
+                sending.cancel()
+                await asyncio.wait({sending})
+        if sending.cancelled():
+            detail = f"the time of {seconds:g} s is over"
+            raise call.failed(CallStage.SENT, "TimeoutError", detail)
+        return sending.result()
+
+    async def _send(
+        self, call: _Call, received: Callable[[bytes], None]
+    ) -> AuthorityResponse:
+        try:
+            async with self._session.request(
+                call.method,
+                call.url,
+                json=call.json,
+                data=call.form,
+                # `request` keeps the limit of the whole.
+                timeout=aiohttp.ClientTimeout(total=None, connect=call.connect_seconds),
+                allow_redirects=False,
+                proxy=call.proxy_url,
+            ) as response:
+                keep = received if is_success(response.status) else _ignore
+                content = await _read(call, response.content, keep)
+                return AuthorityResponse(response.status, response.headers, content)
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            # Not chained: aiohttp's errors quote the proxy's URL with its password, and
+            # a traceback would print it.
+            raise _failure(call, error) from None
 
 
-class AuthorityUnreached(SignInFailed):
-    """The authority was not reached; worth another try."""
+async def _read(
+    call: _Call, content: aiohttp.StreamReader, received: Callable[[bytes], None]
+) -> bytes:
+    """Return the body, if it is not larger than the limit."""
+    body = bytearray()
+    async for part in content.iter_any():
+        received(part)
+        body += part
+        if len(body) > RESPONSE_LIMIT_BYTES:
+            detail = f"it is larger than {RESPONSE_LIMIT_BYTES} bytes"
+            raise call.failed(CallStage.SENT, "answer_too_large", detail)
+    return bytes(body)
 
 
-def _is_ok(status: int) -> bool:
-    return 200 <= status < 300  # noqa: PLR2004 - RFC 9110 section 15.3
+def _failure(call: _Call, error: Exception) -> CallFailed:
+    """Return what an error of aiohttp means: at which stage the call ended, and why.
+
+    1. The proxy answered CONNECT with a status of its own, or was not reached.
+    2. TLS was not agreed on: the certificate is not trusted, or the server has no TLS.
+    3. There is no connection: no such name, refused, no route, no answer in time.
+    4. Anything else may have happened after the request was sent. A proxy that breaks
+       off in the middle of CONNECT counts here too, since aiohttp's errors do not tell
+       that from a response that breaks off.
+    """
+    reason = _reason(error)
+    match error:
+        case aiohttp.ClientHttpProxyError():  # 1
+            stage = CallStage.PROXY
+            reason = f"proxy_http_{error.status}"
+            detail = f"the proxy {call.proxy} answered CONNECT with {error.status}"
+        case aiohttp.ClientSSLError():  # 2
+            stage, detail = CallStage.TLS, _tls_detail(error)
+        case aiohttp.ClientConnectorError():  # 1, 3
+            stage = CallStage.CONNECTING
+            detail = error.os_error.strerror or str(error.os_error)
+            if _is_about_proxy(call, error):
+                stage = CallStage.PROXY
+                detail = f"the proxy {call.proxy} was not reached: {detail}"
+        case aiohttp.ConnectionTimeoutError():  # 3
+            through = f" through the proxy {call.proxy}" if call.proxy else ""
+            stage = CallStage.CONNECTING
+            detail = f"no connection{through} within {call.connect_seconds:g} s"
+        case aiohttp.InvalidURL():  # 3
+            stage = CallStage.CONNECTING
+            detail = "this is no URL that can be called"
+        case _:  # 4
+            stage = CallStage.SENT
+            detail = f"the connection broke off ({reason})"
+    return CallFailed(call.url, stage, reason=reason, detail=detail)
 
 
-def _interval(value: object) -> float:
-    """Return the seconds between two polls; the authority writes them as a string."""
-    try:
-        seconds = float(str(value))
-    except ValueError:
-        return USUAL_INTERVAL_SECONDS
-    if not LEAST_INTERVAL_SECONDS <= seconds <= LONGEST_INTERVAL_SECONDS:
-        return USUAL_INTERVAL_SECONDS
-    return seconds
+def _is_about_proxy(call: _Call, error: aiohttp.ClientConnectorError) -> bool:
+    """Return True if *error* is a failure to connect to the proxy.
+
+    Where its name is not known, aiohttp raises the same type as for the server's name.
+    """
+    if isinstance(error, aiohttp.ClientProxyConnectionError):
+        return True
+    return bool(call.proxy) and call.proxy == f"{error.host}:{error.port}"
+
+
+def _reason(error: Exception) -> str:
+    """Return the type of a transport error, not its text, which may quote a URL."""
+    if isinstance(error, TimeoutError):
+        return "TimeoutError"  # its cause is how the timer stopped us
+    cause = error.__cause__ or getattr(error, "os_error", None) or error
+    return type(cause).__name__
+
+
+def _tls_detail(error: aiohttp.ClientSSLError) -> str:
+    cause = error.__cause__
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return f"its certificate is not trusted: {cause.verify_message.rstrip('.')}"
+    code = cause.reason if isinstance(cause, ssl.SSLError) else None
+    return f"TLS cannot be agreed on ({code or _reason(error)})"

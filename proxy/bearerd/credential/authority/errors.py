@@ -1,51 +1,155 @@
-"""What a client is told when a refresh gave nothing: the reason, and the remedy."""
+"""How calls to the authorization server fail, and what clients and people read then.
+
+From the wire up:
+
+1. `CallFailed`: no whole response came. `stage` says how far the call got.
+2. `AuthorityFailure`: a refresh gave no tokens. The refresher acts on `outcome`.
+3. `SignInFailed`, `RevocationFailed`: a person asked for something and did not get it.
+4. `client_error`: an `AuthorityFailure` as the error that clients and commands see.
+
+Pure: no network, no clock.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from enum import Enum
+from typing import Final
 
-from bearerd.credential.authority.refresh_grant import AuthorityFailure
 from bearerd.errors import (
     AuthorityUnavailable,
     CredentialError,
     LoginRequired,
     RefreshThrottled,
 )
+from bearerd.events import RefreshOutcome
 
-REASONS = {
+LINE_CHARACTERS: Final = 200
+"""How much text from outside an error message quotes."""
+
+
+class CallStage(Enum):
+    """How far a call got. Only `SENT` leaves open whether the server has acted on it."""
+
+    CONNECTING = "connecting"
+    PROXY = "proxy"
+    TLS = "tls"
+    SENT = "sent"
+
+
+_REMEDIES: Final = {
+    CallStage.CONNECTING: "check the network with `bearerd doctor --online`",
+    CallStage.PROXY: "check `upstream_proxy`",
+    CallStage.TLS: "if a TLS proxy stands in between, set `ca_file` to its certificates",
+    CallStage.SENT: "try again",
+}
+
+
+class CallFailed(CredentialError):
+    """No whole response came to a call.
+
+    `reason` is a code for the log, such as `ConnectionRefusedError`; `detail` is the same
+    fact for a person. Neither quotes a body or a password.
+    """
+
+    code = "authority_unavailable"
+
+    def __init__(self, url: str, stage: CallStage, *, reason: str, detail: str) -> None:
+        self.url = url
+        self.stage = stage
+        self.reason = reason
+        self.detail = detail
+        fact = (
+            "gave no whole response" if stage is CallStage.SENT else "was not reached"
+        )
+        super().__init__(f"{url} {fact}: {detail}; {self.remedy}")
+
+    @property
+    def remedy(self) -> str:
+        """Return what a person can do about it."""
+        return _REMEDIES[self.stage]
+
+
+class AuthorityFailure(Exception):
+    """A refresh gave no tokens.
+
+    `outcome` says whether the refresh token is spent, and `reason` is a code, never a
+    body. `retry_after_seconds` is how long to wait, where that is known.
+    """
+
+    def __init__(
+        self,
+        outcome: RefreshOutcome,
+        reason: str,
+        *,
+        retry_after_seconds: float | None = None,
+    ) -> None:
+        super().__init__(f"{outcome}: {reason}")
+        self.outcome = outcome
+        self.reason = reason
+        self.retry_after_seconds = retry_after_seconds
+
+
+class SignInFailed(CredentialError):
+    """A sign-in gave no credential. Nothing has changed."""
+
+    code = "sign_in_failed"
+
+
+class RevocationFailed(CredentialError):
+    """The authority did not revoke a login, which therefore stays valid there."""
+
+    code = "revocation_failed"
+
+
+REASONS: Final[Mapping[str, str]] = {
     "expired": "the refresh token has expired",
     "reused": "the refresh token was already used, by another program with a copy of "
     "this login",
     "revoked": "the login was revoked, by a sign-out or a new sign-in elsewhere",
     "other": "the authority refuses this login for good",
 }
+"""The text for each `RefusalReason`."""
 
 
 def client_error(failure: AuthorityFailure, profile: str) -> CredentialError:
-    """Return the error that stands for *failure* toward clients and commands."""
+    """Return *failure* as the error that clients and commands see.
+
+    It names the reason and the remedy. *profile* is the one to sign in to.
+    """
     if failure.outcome == "refused":
-        command = "bearerd login"
-        if profile != "default":
-            command += f" --profile {profile}"
-        why = REASONS.get(failure.reason, REASONS["other"])
-        return LoginRequired(
-            f"{why}; sign in again with `{command}` on the machine that runs bearerd",
-            reason=failure.reason,
-        )
+        return _login_required(failure.reason, profile)
     retry_after = max(1, math.ceil(failure.retry_after_seconds or 1))
     if failure.outcome == "throttled":
         return RefreshThrottled(
-            "the token was refused again and again, so no more refreshes are asked of "
-            f"the authority for now; the next may run in {retry_after} s",
+            "the upstream rejects one token after the other, so no more refreshes are "
+            f"made for now; the next one may run in {retry_after} s",
             retry_after_seconds=retry_after,
         )
-    what = (
-        "was not reached"
-        if failure.outcome == "undelivered"
-        else "gave no clear answer"
-    )
+    fact, remedy = "gave no clear answer", ""
+    if failure.outcome == "undelivered":
+        fact = "was not reached"
+        remedy = ", or look for the cause with `bearerd doctor --online`"
     return AuthorityUnavailable(
-        f"the access token needs a refresh, and the authority {what} "
-        f"({failure.reason}); the login is kept, try again in {retry_after} s",
+        f"the access token needs a refresh, and the authority {fact} "
+        f"({failure.reason}); the login is kept, try again in {retry_after} s{remedy}",
         retry_after_seconds=retry_after,
     )
+
+
+def _login_required(reason: str, profile: str) -> LoginRequired:
+    command = "bearerd login"
+    if profile != "default":
+        command += f" --profile {profile}"
+    return LoginRequired(
+        f"{REASONS.get(reason, REASONS['other'])}; sign in again with `{command}` on the "
+        "machine that runs bearerd",
+        reason=reason,
+    )
+
+
+def one_line(text: str) -> str:
+    """Return text from outside as one short line without control characters."""
+    printable = "".join(c if c.isprintable() else " " for c in text)
+    return " ".join(printable.split())[:LINE_CHARACTERS]

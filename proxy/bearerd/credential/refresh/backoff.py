@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from bearerd.clock import Clock
-from bearerd.credential.authority.refresh_grant import AuthorityFailure
+from bearerd.credential.authority.errors import AuthorityFailure
 
 FIRST_SECONDS = 1.0
 LONGEST_SECONDS = 60.0

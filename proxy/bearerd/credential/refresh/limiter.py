@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from bearerd.clock import Clock
-from bearerd.credential.authority.refresh_grant import AuthorityFailure
+from bearerd.credential.authority.errors import AuthorityFailure
 from bearerd.credential.refresh.backoff import Backoff
 from bearerd.credential.refresh.token_bucket import TokenBucket
 from bearerd.credential.store.state import BucketLevel, RefusedToken, StoreState

@@ -13,7 +13,8 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 
 from bearerd.clock import Clock
-from bearerd.credential.authority.refresh_grant import Authority, AuthorityFailure
+from bearerd.credential.authority.errors import AuthorityFailure
+from bearerd.credential.authority.refresh_grant import Authority
 from bearerd.credential.refresh.backoff import Backoff
 from bearerd.credential.refresh.limiter import RefreshLimiter
 from bearerd.credential.refresh.token_bucket import TokenBucket

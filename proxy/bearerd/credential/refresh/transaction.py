@@ -14,7 +14,8 @@ from dataclasses import dataclass, replace
 from http import HTTPStatus
 
 from bearerd.clock import Clock
-from bearerd.credential.authority.refresh_grant import AuthorityFailure, interpret
+from bearerd.credential.authority.errors import AuthorityFailure
+from bearerd.credential.authority.refresh_grant import interpret
 from bearerd.credential.store.journal import JournalEntry, Presenter
 from bearerd.credential.store.state import Account
 from bearerd.credential.store.store import Store
