@@ -112,8 +112,18 @@ def tls_context(settings: Settings) -> ssl.SSLContext:
     """Return how the certificates of the upstream and the authority are verified.
 
     By `ca_file` if it is set, else by the system's store.
+
+    Raises:
+        ConfigurationError: `ca_file` cannot be read as certificates. The settings have
+            looked at its first line only.
     """
-    return ssl.create_default_context(cafile=settings.ca_file)
+    try:
+        return ssl.create_default_context(cafile=settings.ca_file)
+    except OSError as error:
+        raise ConfigurationError(
+            f'setting ca_file = "{settings.ca_file}": its certificates cannot be read: '
+            f"{error.strerror}; name a file of PEM certificates"
+        ) from error
 
 
 @asynccontextmanager
