@@ -13,7 +13,8 @@ import aiohttp
 from bearerd import __version__
 from bearerd.address import Address, is_loopback_host
 from bearerd.clock import Clock
-from bearerd.credential.authority.refresh_grant import HttpAuthority
+from bearerd.credential.authority.client import AuthorityClient
+from bearerd.credential.authority.refresh_grant import RefreshGrant
 from bearerd.credential.cached import CachedCredential
 from bearerd.credential.refresh.limiter import AuthorityName, RefreshLimiter
 from bearerd.credential.refresh.refresher import Refresher
@@ -31,7 +32,7 @@ from bearerd.rescue import rescue_place
 from bearerd.settings import ProfileSettings, Settings
 
 USER_AGENT = f"bearerd/{__version__}"
-"""What the authority is told: who really calls."""
+"""How the authority sees us: under our own name."""
 
 Stores: TypeAlias = Callable[[ProfileSettings, Clock], FileStore]
 
@@ -47,15 +48,8 @@ async def open_source(
     clock = Clock()
     chosen = settings.profile(profile)
     store = file_store(chosen, clock)
-    async with authority_session(tls_context(settings)) as session:
-        source = build_source(
-            chosen,
-            store,
-            session,
-            clock,
-            observe,
-            upstream_proxy=settings.upstream_proxy,
-        )
+    async with authority_client(settings, chosen, tls_context(settings)) as client:
+        source = build_source(chosen, store, client, clock, observe)
         await source.start()
         try:
             yield source
@@ -71,23 +65,14 @@ def file_store(profile: ProfileSettings, clock: Clock) -> FileStore:
 def build_source(
     profile: ProfileSettings,
     store: FileStore,
-    session: aiohttp.ClientSession,
+    client: AuthorityClient,
     clock: Clock,
     observe: Observer,
-    *,
-    upstream_proxy: str | None,
 ) -> CredentialSource:
     """Return the source of one profile, over *store*."""
     refresher = Refresher(
         store=store,
-        authority=HttpAuthority(
-            session,
-            token_url=profile.token_url,
-            client_id=profile.client_id,
-            timeout_seconds=profile.authority_timeout_seconds,
-            proxy_url=upstream_proxy,
-            received=store.journal.spool.write,
-        ),
+        authority=RefreshGrant(client, received=store.journal.spool.write),
         limiter=RefreshLimiter(
             store=store,
             bucket=TokenBucket(profile.refresh_burst, profile.refresh_interval_seconds),
@@ -127,18 +112,32 @@ def listener_rules(settings: Settings, address: Address) -> ListenerRules:
 
 
 def tls_context(settings: Settings) -> ssl.SSLContext:
-    """Return the verification that the upstream and the authority must pass."""
-    return ssl.create_default_context(cafile=settings.ca_file)
+    """Return how the certificates of the upstream and the authority are verified.
+
+    By `ca_file` if it is set, else by the system's store.
+
+    Raises:
+        ConfigurationError: `ca_file` cannot be read as certificates. The settings have
+            looked at its first line only.
+    """
+    try:
+        return ssl.create_default_context(cafile=settings.ca_file)
+    except OSError as error:
+        raise ConfigurationError(
+            f'setting ca_file = "{settings.ca_file}": its certificates cannot be read: '
+            f"{error.strerror}; name a file of PEM certificates"
+        ) from error
 
 
 @asynccontextmanager
-async def authority_session(
-    tls: ssl.SSLContext,
-) -> AsyncIterator[aiohttp.ClientSession]:
-    """Give a session for calls to the authority.
+async def authority_client(
+    settings: Settings, profile: ProfileSettings, tls: ssl.SSLContext
+) -> AsyncIterator[AuthorityClient]:
+    """Give the client for the authority of *profile*, for the daemon and for commands.
 
-    Each call has a connection of its own: a pooled one that died unseen would make it
-    unclear whether the token was spent. Proxies, cookies and netrc are not picked up.
+    Each call has a connection of its own: with a pooled one that died unseen it would be
+    unclear whether the token was spent. The environment's proxies, cookies and netrc are
+    not used.
     """
     async with aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(force_close=True, ssl=tls),
@@ -146,7 +145,14 @@ async def authority_session(
         headers={"User-Agent": USER_AGENT},
         trust_env=False,
     ) as session:
-        yield session
+        yield AuthorityClient(
+            session,
+            issuer_url=profile.issuer_url,
+            token_url=profile.token_url,
+            client_id=profile.client_id,
+            timeout_seconds=profile.authority_timeout_seconds,
+            proxy_url=settings.upstream_proxy,
+        )
 
 
 def refuse_loop(settings: Settings) -> None:

@@ -12,8 +12,6 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any
 
-import aiohttp
-
 from bearerd import __version__
 from bearerd.admin.feed import EventFeed
 from bearerd.admin.health import ServiceStatus
@@ -21,7 +19,7 @@ from bearerd.admin.metrics import Metrics
 from bearerd.admin.server import AdminServer
 from bearerd.builders import (
     Stores,
-    authority_session,
+    authority_client,
     build_source,
     file_store,
     listener_rules,
@@ -100,9 +98,8 @@ class Service:
         refuse_loop(self._settings)
         async with AsyncExitStack() as stack:
             tls = tls_context(self._settings)
-            session = await stack.enter_async_context(authority_session(tls))
             await self._open_admin(stack)
-            routes = await self._routes(stack, session, tls)
+            routes = await self._routes(stack, tls)
             # Before any store is looked at: where the port is taken, a daemon runs.
             await self._open_relay(routes)
             await self._start(stack, routes, stop)
@@ -134,10 +131,7 @@ class Service:
         self._tell(event)
 
     async def _routes(
-        self,
-        stack: AsyncExitStack,
-        session: aiohttp.ClientSession,
-        tls: ssl.SSLContext,
+        self, stack: AsyncExitStack, tls: ssl.SSLContext
     ) -> dict[str, Route]:
         """Build every profile: its source, and its upstream."""
         routes = {}
@@ -146,14 +140,10 @@ class Service:
             with suppress(TimeoutError):
                 async with store.lock(0):
                     pass  # the place for the lock is there; who holds it is no matter
-            source = build_source(
-                profile,
-                store,
-                session,
-                self._clock,
-                self._observe,
-                upstream_proxy=self._settings.upstream_proxy,
+            client = await stack.enter_async_context(
+                authority_client(self._settings, profile, tls)
             )
+            source = build_source(profile, store, client, self._clock, self._observe)
             upstream = self._upstream(profile, tls)
             stack.callback(upstream.close)
             stack.push_async_callback(source.close)

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import aiohttp
 
-from bearerd.builders import authority_session, build_source, tls_context
+from bearerd.builders import authority_client, build_source, tls_context
 from bearerd.clock import Clock
 from bearerd.credential.background import BackgroundRefresh
 from bearerd.credential.source import CredentialSource
@@ -86,10 +86,11 @@ async def _own(spec: Spec, records: Path, line: Connection) -> None:
     )
     profile = settings.profile("default")
     store = RecordingStore(profile.store, clock=clock, records=records)
-    async with authority_session(tls_context(settings)) as session:
-        source = build_source(
-            profile, store, session, clock, observe, upstream_proxy=None
-        )
+    async with (
+        authority_client(settings, profile, tls_context(settings)) as client,
+        aiohttp.ClientSession() as session,
+    ):
+        source = build_source(profile, store, client, clock, observe)
         await source.start()
         background = asyncio.create_task(
             BackgroundRefresh(source, clock=clock, observe=observe).run()

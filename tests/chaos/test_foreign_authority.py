@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from bearerd.builders import authority_session, build_source, file_store, tls_context
+from bearerd.builders import authority_client, build_source, file_store, tls_context
 from bearerd.clock import Clock
 from bearerd.credential.source import CredentialSource
 from bearerd.errors import AuthorityUnavailable
@@ -58,15 +58,15 @@ class Owners:
     @asynccontextmanager
     async def one(self) -> AsyncIterator[CredentialSource]:
         """Give an owner that has started."""
-        async with authority_session(tls_context(self._settings)) as session:
-            profile = self._settings.profile("default")
+        profile = self._settings.profile("default")
+        tls = tls_context(self._settings)
+        async with authority_client(self._settings, profile, tls) as client:
             source = build_source(
                 profile,
                 file_store(profile, self._time.clock),
-                session,
+                client,
                 self._time.clock,
                 self.events.append,
-                upstream_proxy=None,
             )
             await source.start()
             try:

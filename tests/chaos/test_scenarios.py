@@ -15,6 +15,7 @@ import pytest
 TESTS = Path(__file__).parents[1]
 
 CRED, PATHS, CHAOS = "credential/test_", "paths/test_", "chaos/test_"
+AUTHORITY = "credential/authority/test_"
 
 NO_COPIES = "there is one store for a login, and no copies of it to fence or to retire"
 
@@ -143,15 +144,15 @@ SCENARIOS: dict[int, tuple[str, str]] = {
     ),
     32: (
         "invalid_grant names the command that helps",
-        f"{CRED}told::test_a_refusal_for_good_asks_for_a_login",
+        f"{AUTHORITY}errors::test_a_refusal_for_good_requires_a_sign_in",
     ),
     33: (
         "a failure is told by its code",
-        f"{CRED}authority::test_the_code_is_found_where_codex_finds_it",
+        f"{AUTHORITY}response::test_the_code_is_found_where_codex_finds_it",
     ),
     34: (
         "a 401 of the authority is final",
-        f"{CRED}authority::test_a_response_without_a_grant_has_one_meaning",
+        f"{AUTHORITY}refresh_grant::test_a_response_without_a_grant_has_one_meaning",
     ),
     35: (
         "a 401 of the upstream is no word on the refresh token",
@@ -160,7 +161,7 @@ SCENARIOS: dict[int, tuple[str, str]] = {
     36: ("a 401 of another provider", "there is one upstream for each profile"),
     37: (
         "a real authority refuses, and answers",
-        f"{CRED}authority::test_an_authority_that_does_not_grant_is_understood",
+        f"{AUTHORITY}refresh_grant::test_an_authority_that_does_not_grant_is_understood",
     ),
     38: (
         "a fresher login of another account",
@@ -209,7 +210,7 @@ SCENARIOS: dict[int, tuple[str, str]] = {
     ),
     50: (
         "the authority is not reached",
-        f"{CRED}authority::test_nobody_there_leaves_the_token_unspent",
+        f"{AUTHORITY}refresh_grant::test_a_refused_connection_leaves_the_token_unspent",
     ),
     51: (
         "the answer is lost on the way",

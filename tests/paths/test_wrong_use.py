@@ -126,6 +126,19 @@ async def test_a_bad_url_is_named_with_what_is_allowed(
     assert "allowed is " in said
 
 
+@pytest.mark.parametrize("args", [["serve"], ["logout"], ["doctor", "--online"]])
+async def test_a_broken_certificate_file_is_named(
+    canary: Canary, tmp_path: Path, args: list[str]
+) -> None:
+    """It looks like PEM, and what is between the lines is none."""
+    ca_file = tmp_path / "company.pem"
+    ca_file.write_text("-----BEGIN CERTIFICATE-----\nx\n-----END CERTIFICATE-----\n")
+    said = await complaint(canary, tmp_path, 2, *args, ca_file=ca_file)
+    assert said.startswith(f'setting ca_file = "{ca_file}": ')
+    assert "cannot be read" in said
+    assert "PEM certificates" in said
+
+
 async def test_a_store_folder_that_cannot_be_written_is_named(
     canary: Canary, tmp_path: Path
 ) -> None:

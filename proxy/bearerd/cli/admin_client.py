@@ -7,12 +7,12 @@ picks up no proxy of the environment.
 from __future__ import annotations
 
 import http.client
-import json
 import socket
 from collections.abc import Iterable
 from typing import Any, Final
 
 from bearerd.address import Address
+from bearerd.json_object import json_object
 
 RESPONSE_TIMEOUT_SECONDS: Final = 2.0
 """A daemon on this machine answers in milliseconds; one that is stuck, never."""
@@ -32,14 +32,13 @@ def _ask(address: Address, path: str) -> dict[str, Any] | None:
     try:
         connection.request("GET", path)
         response = connection.getresponse()
-        document = json.loads(response.read())
-    except (OSError, http.client.HTTPException, ValueError):
+        document = json_object(response.read())
+    except (OSError, http.client.HTTPException):
         return None
     finally:
         connection.close()
     # Another program may have the port.
-    is_ours = response.getheader("Server") == "bearerd" and isinstance(document, dict)
-    return document if is_ours else None
+    return document if response.getheader("Server") == "bearerd" else None
 
 
 def _connection(address: Address) -> http.client.HTTPConnection:

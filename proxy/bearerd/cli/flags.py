@@ -24,9 +24,10 @@ AUTHORITY: Final = (
     "token_url",
     "client_id",
     "authority_timeout_seconds",
+    "upstream_proxy",
     "ca_file",
 )
-"""What a command needs to refresh by itself."""
+"""What a command needs to call the authority."""
 
 Profile: TypeAlias = Annotated[
     str, typer.Option("--profile", metavar="NAME", help="Which login it is about.")

@@ -1,106 +1,119 @@
-"""What `login` and `logout` share: the authority, the store, and how one parts from a
-login that was there.
+"""What `login` and `logout` share: the authority, the store, and the previous login.
+
+Loads what talks to the authority, so a command imports it when it is called.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
+from enum import Enum
 from pathlib import Path
+from typing import TypeAlias
 
-from bearerd.builders import LOCK_GRACE_SECONDS, authority_session, tls_context
+from bearerd.builders import authority_client, file_store, tls_context
 from bearerd.cli.program import complain
 from bearerd.clock import Clock
-from bearerd.credential.authority.pkce import SignInFailed
-from bearerd.credential.authority.sign_in_client import SignInAuthority
+from bearerd.credential.authority.client import AuthorityClient
+from bearerd.credential.authority.errors import CallFailed, RevocationFailed
+from bearerd.credential.authority.revocation import revoke
+from bearerd.credential.refresh.transaction import RefreshTransaction
 from bearerd.credential.store.codex import codex_file, sharing
 from bearerd.credential.store.install import install_login, prepare, remove_login
+from bearerd.credential.store.journal import Presenter
 from bearerd.credential.token import Credential
 from bearerd.settings import Settings
 from bearerd.settings.profile import ProfileSettings
 
-Ask = Callable[[SignInAuthority], Awaitable[Credential]]
+SignInFlow: TypeAlias = Callable[[AuthorityClient], Awaitable[Credential]]
+"""By browser or by device code: lets a person sign in and returns the credential."""
 
 
-@dataclass(frozen=True, slots=True)
-class Parting:
-    """Whether a login is signed out that Codex has too."""
+class RevokePrevious(Enum):
+    """Whether a new login revokes the one that it replaces in the store."""
 
-    is_forced: bool
-
-    def wants_revocation(self, store: Path, login: Credential, codex: Path) -> bool:
-        """Say whether *login*, which was in *store*, is to be signed out."""
-        return self.is_forced or sharing(store, login, codex) == "none"
+    ALWAYS = "always"
+    UNLESS_SHARED = "unless shared"  # with Codex, which would be signed out in mid-work
 
 
 async def sign_in(
-    settings: Settings, profile: ProfileSettings, ask: Ask, parting: Parting
+    settings: Settings,
+    profile: ProfileSettings,
+    flow: SignInFlow,
+    revoke_previous: RevokePrevious,
 ) -> Credential:
-    """Let a person sign in by *ask*, keep the login, and sign the old one out."""
-    await prepare(profile.store, clock=Clock())
-    async with _authority(settings, profile) as authority:
-        credential = await ask(authority)
-        previous = await install_login(
-            profile.store,
+    """Let a person sign in, store the login, and revoke the previous one.
+
+    Raises:
+        SignInFailed, CallFailed: the flow gave no login; the store is as it was.
+        StoreError: the login cannot be stored. Where that can be known beforehand, it is
+            raised before the person is asked.
+    """
+    clock = Clock()
+    store = file_store(profile, clock)
+    await prepare(store)
+    tls = tls_context(settings)
+    async with authority_client(settings, profile, tls) as client:
+        credential = await flow(client)
+        installed = await install_login(
+            store,
             credential,
-            clock=Clock(),
-            lock_timeout_seconds=_lock_timeout_seconds(profile),
+            clock=clock,
+            lock_timeout_seconds=profile.authority_timeout_seconds,
         )
-        is_other = (
-            previous is not None and previous.fingerprint != credential.fingerprint
-        )
-        if previous is not None and is_other:
-            if parting.wants_revocation(profile.store, previous, _codex()):
-                await _revoke(authority, previous)
-            else:
-                complain("Codex had the previous login too, so it was not signed out")
+        if installed.kept_at is not None:
+            complain(
+                f"warning: the store cannot take the new login now; it is kept in "
+                f"{installed.kept_at}, and taken up as soon as the store can be written"
+            )
+        previous = installed.previous
+        if previous is None or previous.fingerprint == credential.fingerprint:
+            return credential
+        is_shared = sharing(profile.store, previous, _codex_file()) != "none"
+        if is_shared and revoke_previous is RevokePrevious.UNLESS_SHARED:
+            complain("the previous login was not revoked, because Codex has it too")
+        else:
+            await _revoke(client, previous)
         return credential
 
 
 async def sign_out(settings: Settings, profile: ProfileSettings) -> bool:
-    """Sign the profile's login out and remove it; say whether there was one."""
-    async with _authority(settings, profile) as authority:
+    """Revoke the profile's login and remove it from the store.
 
-        async def revoke(stored: Credential) -> None:
-            await _revoke(authority, stored)
+    Return False if there was no login. Where it cannot be revoked, a warning says so.
+
+    Raises:
+        StoreError: it cannot be removed.
+    """
+    clock = Clock()
+    store = file_store(profile, clock)
+    transaction = RefreshTransaction(
+        store=store, clock=clock, presenter=Presenter.this_process()
+    )
+    tls = tls_context(settings)
+    async with authority_client(settings, profile, tls) as client:
+
+        async def revoke_stored(stored: Credential) -> None:
+            await _revoke(client, stored)
 
         return await remove_login(
-            profile.store,
-            clock=Clock(),
-            lock_timeout_seconds=_lock_timeout_seconds(profile),
-            revoke=revoke,
+            store,
+            lock_timeout_seconds=profile.authority_timeout_seconds,
+            recover=transaction.recover,
+            revoke=revoke_stored,
         )
 
 
-@asynccontextmanager
-async def _authority(
-    settings: Settings, profile: ProfileSettings
-) -> AsyncIterator[SignInAuthority]:
-    async with authority_session(tls_context(settings)) as session:
-        yield SignInAuthority(
-            session,
-            issuer_url=profile.issuer_url,
-            token_url=profile.token_url,
-            client_id=profile.client_id,
-        )
-
-
-async def _revoke(authority: SignInAuthority, login: Credential) -> None:
-    """Sign *login* out; that it cannot be done keeps nobody from going on."""
+async def _revoke(client: AuthorityClient, login: Credential) -> None:
+    """Revoke *login*, or warn that it stays valid: the command goes on either way."""
     try:
-        await authority.revoke(login)
-    except SignInFailed as failure:
+        await revoke(client, login)
+    except (CallFailed, RevocationFailed) as failure:
         complain(
-            f"warning: the login that was here is not signed out: {failure.message}"
+            "warning: the previous login is not revoked and stays valid at the "
+            f"authority: {failure.message}"
         )
 
 
-def _codex() -> Path:
+def _codex_file() -> Path:
     return codex_file(os.environ.get("CODEX_HOME"), Path.home())
-
-
-def _lock_timeout_seconds(profile: ProfileSettings) -> float:
-    """Return how long a refresh under way may take to let go."""
-    return profile.authority_timeout_seconds + LOCK_GRACE_SECONDS

@@ -8,12 +8,13 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
+
+from bearerd.json_object import json_object
 
 AUTH_CLAIM = "https://api.openai.com/auth"
 """The namespaced claim in which OpenAI's tokens carry account, user and plan."""
@@ -106,10 +107,9 @@ def claims(token: str | None) -> Mapping[str, Any]:
         return {}
     try:
         payload = base64.urlsafe_b64decode(jwt[1] + "=" * (-len(jwt[1]) % 4))
-        decoded = json.loads(payload)
-    except (binascii.Error, ValueError, RecursionError):
+    except binascii.Error:
         return {}
-    return decoded if isinstance(decoded, dict) else {}
+    return json_object(payload) or {}
 
 
 def account_claim(token: str | None) -> str | None:

@@ -70,19 +70,18 @@ async def examine(
 
 
 async def _online(settings: Settings, clock: Clock) -> list[Finding]:
-    """Ask each authority and upstream once, however many profiles have them."""
-    # What opens connections takes as long to load as all of the other checks to run.
-    from bearerd.builders import authority_session, tls_context  # noqa: PLC0415
+    """Call each pair of authority and upstream once, however many profiles have it."""
+    # The HTTP client takes as long to load as all of the other checks take to run.
+    from bearerd.builders import authority_client, tls_context  # noqa: PLC0415
     from bearerd.doctor.online import check_online  # noqa: PLC0415
 
-    pairs = dict.fromkeys(
-        (profile.issuer_url, profile.upstream_url)
+    tls = tls_context(settings)
+    pairs = {
+        (profile.issuer_url, profile.upstream_url): profile
         for profile in settings.profiles.values()
-    )
+    }
     findings = []
-    async with authority_session(tls_context(settings)) as session:
-        for issuer_url, upstream_url in pairs:
-            findings += await check_online(
-                session, issuer_url=issuer_url, upstream_url=upstream_url, clock=clock
-            )
+    for (_, upstream_url), profile in pairs.items():
+        async with authority_client(settings, profile, tls) as client:
+            findings += await check_online(client, upstream_url, clock)
     return findings

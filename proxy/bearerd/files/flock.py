@@ -21,6 +21,7 @@ import filelock
 
 from bearerd.clock import Clock
 from bearerd.files.owner import give_to_folder_owner
+from bearerd.json_object import json_object
 
 POLL_SECONDS = 0.02
 """How soon a waiter notices that the lock is free."""
@@ -80,13 +81,13 @@ def read_holder(path: Path) -> LockHolder | None:
     """Return the last process that wrote its name into the lock file, or None."""
     try:
         with path.open("rb") as file:
-            document = json.loads(file.read(HOLDER_LIMIT_BYTES))
+            document = json_object(file.read(HOLDER_LIMIT_BYTES)) or {}
         return LockHolder(
             pid=int(document["pid"]),
             host=str(document["host"]),
             since=float(document["since"]),
         )
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+    except (OSError, ValueError, TypeError, KeyError):
         return None
 
 

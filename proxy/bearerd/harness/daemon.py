@@ -7,7 +7,6 @@ log is read as it comes, for the address that it listens on and for what went wr
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import sys
 from collections import deque
@@ -18,6 +17,7 @@ from typing import Any, Final
 
 import bearerd
 from bearerd.errors import StartError
+from bearerd.json_object import json_object
 
 START_SECONDS: Final = 20.0
 """A start takes about 0.3 s of one core; several at once on a busy machine take more."""
@@ -139,8 +139,4 @@ def child_environment(
 
 
 def _event(text: str) -> dict[str, Any]:
-    try:
-        event = json.loads(text)
-    except ValueError:
-        return {}
-    return event if isinstance(event, dict) else {}
+    return json_object(text) or {}

@@ -18,6 +18,7 @@ import filelock
 
 from bearerd.errors import StoreError
 from bearerd.files import atomic
+from bearerd.json_object import json_object
 
 VERSION = 1
 
@@ -145,7 +146,9 @@ def _encode(entries: tuple[KeyEntry, ...]) -> bytes:
 
 
 def _decode(content: bytes) -> tuple[KeyEntry, ...]:
-    document = json.loads(content)
+    document = json_object(content)
+    if document is None:
+        raise ValueError("not a JSON object")
     if document["version"] != VERSION:
         raise ValueError(document["version"])
     return tuple(_entry(item) for item in document["keys"])

@@ -6,7 +6,8 @@ import asyncio
 import dataclasses
 import json
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -17,6 +18,7 @@ import pytest
 from bearerd import __version__
 from bearerd.address import Address
 from bearerd.clock import Clock
+from bearerd.credential.authority.client import AuthorityClient
 from bearerd.credential.store.file_store import FileStore
 from bearerd.credential.store.state import Account, RefusedToken, StoreState
 from bearerd.credential.token import fingerprint
@@ -307,27 +309,33 @@ def test_a_unix_socket_without_a_listener_is_free(tmp_path: Path) -> None:
     assert taken.verdict == "warning"
 
 
-async def test_online_reaches_authority_and_upstream() -> None:
-    """Any answer will do, and the authority's date is compared."""
-    async with Sandbox() as sandbox, aiohttp.ClientSession() as session:
-        found = await check_online(
+@asynccontextmanager
+async def client_of(issuer_url: str) -> AsyncIterator[AuthorityClient]:
+    """Give a client for the authority at a URL."""
+    async with aiohttp.ClientSession() as session:
+        yield AuthorityClient(
             session,
-            issuer_url=sandbox.issuer_url,
-            upstream_url=sandbox.upstream_url,
-            clock=Clock(),
+            issuer_url=issuer_url,
+            token_url=f"{issuer_url}/oauth/token",
+            client_id="app_test",
+            timeout_seconds=5.0,
         )
+
+
+async def test_online_reaches_authority_and_upstream() -> None:
+    """A response with any status will do, and the authority's date is compared."""
+    async with Sandbox() as sandbox, client_of(sandbox.issuer_url) as client:
+        found = await check_online(client, sandbox.upstream_url, Clock())
     assert [finding.topic for finding in found] == ["authority", "upstream", "clock"]
     assert {finding.verdict for finding in found} == {"ok"}
 
 
-async def test_online_says_what_is_not_reached() -> None:
-    """A port that nobody has."""
+async def test_online_names_what_is_not_reached() -> None:
+    """A port on which nothing listens."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         url = f"http://127.0.0.1:{server.getsockname()[1]}"
-    async with aiohttp.ClientSession() as session:
-        found = await check_online(
-            session, issuer_url=url, upstream_url=url, clock=Clock()
-        )
+    async with client_of(url) as client:
+        found = await check_online(client, url, Clock())
     assert [finding.verdict for finding in found] == ["failed", "failed"]
     assert url in found[0].said
 

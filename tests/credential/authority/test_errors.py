@@ -1,11 +1,18 @@
-"""What a client is told when a refresh gave nothing."""
+"""The failures of calls, and the errors that clients and people see for them."""
 
 from __future__ import annotations
 
 import pytest
 
-from bearerd.credential.authority.errors import AuthorityFailure, client_error
+from bearerd.credential.authority.errors import (
+    AuthorityFailure,
+    CallFailed,
+    CallStage,
+    client_error,
+    one_line,
+)
 from bearerd.errors import AuthorityUnavailable, LoginRequired, RefreshThrottled
+from bearerd.events import RefreshOutcome
 
 
 @pytest.mark.parametrize(
@@ -18,7 +25,7 @@ from bearerd.errors import AuthorityUnavailable, LoginRequired, RefreshThrottled
         ("a reason of a later version", "refuses this login for good"),
     ],
 )
-def test_a_refusal_for_good_asks_for_a_login(reason: str, words: str) -> None:
+def test_a_refusal_for_good_requires_a_sign_in(reason: str, words: str) -> None:
     """It names the reason and the command, on the right machine."""
     error = client_error(AuthorityFailure("refused", reason), "default")
     assert isinstance(error, LoginRequired)
@@ -38,24 +45,62 @@ def test_the_command_names_the_profile() -> None:
     ("outcome", "kind", "words"),
     [
         ("undelivered", AuthorityUnavailable, "was not reached (http_429)"),
+        ("undelivered", AuthorityUnavailable, "`bearerd doctor --online`"),
         ("unclear", AuthorityUnavailable, "gave no clear answer (http_429)"),
-        ("throttled", RefreshThrottled, "no more refreshes are asked"),
+        ("throttled", RefreshThrottled, "no more refreshes are made for now"),
     ],
 )
 @pytest.mark.parametrize(
-    ("asked", "told_seconds"), [(None, 1), (0.0, 1), (0.2, 1), (7.01, 8), (60.0, 60)]
+    ("retry_after", "rounded_seconds"),
+    [(None, 1), (0.0, 1), (0.2, 1), (7.01, 8), (60.0, 60)],
 )
-def test_what_passes_says_when_to_try_again(
-    outcome: str,
+def test_a_failure_that_passes_says_when_to_try_again(
+    outcome: RefreshOutcome,
     kind: type[AuthorityUnavailable],
     words: str,
-    asked: float | None,
-    told_seconds: int,
+    retry_after: float | None,
+    rounded_seconds: int,
 ) -> None:
-    """In whole seconds, one at least, and rounded up."""
-    failure = AuthorityFailure(outcome, "http_429", retry_after_seconds=asked)  # type: ignore[arg-type]
+    """In whole seconds, rounded up, and at least one."""
+    failure = AuthorityFailure(outcome, "http_429", retry_after_seconds=retry_after)
     error = client_error(failure, "default")
     assert type(error) is kind
     assert words in error.message
-    assert f"{told_seconds} s" in error.message
-    assert error.retry_after_seconds == told_seconds
+    assert f"{rounded_seconds} s" in error.message
+    assert error.retry_after_seconds == rounded_seconds
+
+
+@pytest.mark.parametrize(
+    ("stage", "fact", "remedy"),
+    [
+        (CallStage.CONNECTING, "was not reached", "`bearerd doctor --online`"),
+        (CallStage.PROXY, "was not reached", "check `upstream_proxy`"),
+        (CallStage.TLS, "was not reached", "set `ca_file`"),
+        (CallStage.SENT, "gave no whole response", "try again"),
+    ],
+)
+def test_a_call_that_fails_names_the_url_the_reason_and_the_remedy(
+    stage: CallStage, fact: str, remedy: str
+) -> None:
+    """In this order, in one line."""
+    failure = CallFailed("https://a.invalid", stage, reason="code", detail="because")
+    start, _, end = failure.message.partition(": because; ")
+    assert start == f"https://a.invalid {fact}"
+    assert remedy in end
+    assert remedy in failure.remedy
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("plain", "plain"),
+        (" two\nlines\t", "two lines"),
+        ("\x1b[31mred\x07", "[31mred"),
+        ("", ""),
+        ("x" * 201, "x" * 200),
+        ("ümlaut", "ümlaut"),
+    ],
+)
+def test_text_from_outside_becomes_one_short_line(text: str, line: str) -> None:
+    """A terminal would obey its control characters."""
+    assert one_line(text) == line

@@ -1,4 +1,4 @@
-"""The authority's answers: what each means, and what happens on the wire."""
+"""The refresh grant: what each response means, and what is sent."""
 
 from __future__ import annotations
 
@@ -12,15 +12,12 @@ import aiohttp
 import pytest
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from bearerd.credential.authority.refresh_grant import (
-    AuthorityFailure,
-    Grant,
-    HttpAuthority,
-    error_code,
-    interpret,
-)
+from bearerd.credential.authority.client import AuthorityClient
+from bearerd.credential.authority.errors import AuthorityFailure
+from bearerd.credential.authority.refresh_grant import Grant, RefreshGrant, interpret
 from bearerd.credential.token import account_claim
 from bearerd.sandbox import AuthorityFault, Sandbox, fingerprint
+from tests.credential.authority.conftest import AGENT
 from tests.credential.stand_ins import (
     MARK,
     START,
@@ -30,8 +27,6 @@ from tests.credential.stand_ins import (
     jwt,
     soon,
 )
-
-AGENT = "bearerd/test (made up)"
 
 
 def body(**fields: object) -> bytes:
@@ -103,7 +98,7 @@ def openai(code: object) -> bytes:
 def test_a_response_without_a_grant_has_one_meaning(
     status: int, content: bytes, outcome: str, reason: str
 ) -> None:
-    """Refused for good, never acted on, or nobody knows; and never a quoted body."""
+    """Refused for good, not acted on, or unclear. The body is never quoted."""
     with pytest.raises(AuthorityFailure) as failure:
         interpret(status, {}, content)
     assert (failure.value.outcome, failure.value.reason) == (outcome, reason)
@@ -134,7 +129,7 @@ def test_a_response_without_a_grant_has_one_meaning(
 def test_any_2xx_with_a_token_is_a_grant(
     status: int, fields: dict[str, object], expected: tuple[str | None, ...]
 ) -> None:
-    """All fields are optional; what is no text is not there."""
+    """All fields are optional. One that is no text counts as absent."""
     grant = interpret(status, {}, body(**fields))
     assert (grant.access_token, grant.refresh_token, grant.id_token) == expected
 
@@ -157,43 +152,22 @@ def test_any_2xx_with_a_token_is_a_grant(
 def test_retry_after_is_read_in_seconds(
     status: int, value: str | None, seconds: float | None
 ) -> None:
-    """A date, which would need a clock, counts as nothing."""
+    """A date, which would need the server's clock, counts as none."""
     headers = {} if value is None else {"Retry-After": value}
     with pytest.raises(AuthorityFailure) as failure:
         interpret(status, headers, b"")
     assert failure.value.retry_after_seconds == seconds
 
 
-@pytest.mark.parametrize(
-    ("document", "code"),
-    [
-        ({"error": {"code": "A_Code"}}, "a_code"),
-        ({"error": {"code": "inner"}, "code": "outer"}, "inner"),
-        ({"error": {}, "code": "outer"}, ""),
-        ({"error": "Text", "code": "outer"}, "text"),
-        ({"error": 7, "code": "outer"}, "outer"),
-        ({"code": "outer"}, "outer"),
-        ({"code": 7}, ""),
-        ({"error": {"code": None}}, ""),
-        ({}, ""),
-    ],
-)
-def test_the_code_is_found_where_codex_finds_it(
-    document: dict[str, object], code: str
-) -> None:
-    """In the error object, as the error itself, or at the top."""
-    assert error_code(document) == code
-
-
 def test_a_grant_shows_no_secret() -> None:
-    """Nor does what is made of it."""
+    """Nor does a credential that is made of it."""
     grant = Grant(access_token=MARK, refresh_token=MARK, id_token=MARK)
     assert MARK not in repr(grant)
     assert MARK not in repr(grant.applied_to(held(), START))
 
 
 @pytest.mark.parametrize("absent", ["access_token", "refresh_token", "id_token"])
-def test_what_a_grant_leaves_out_stays(absent: str) -> None:
+def test_a_token_that_the_grant_leaves_out_stays(absent: str) -> None:
     """RFC 6749 section 6: without a new refresh token the old one remains valid."""
     fields = {
         "access_token": access_token("new", expires_at=START + 99),
@@ -210,8 +184,8 @@ def test_what_a_grant_leaves_out_stays(absent: str) -> None:
     assert renewed.expires_at == expires
 
 
-def test_an_opaque_token_ends_eight_days_after_it_was_given() -> None:
-    """Codex's rule; without it, nobody would renew such a token before it dies."""
+def test_an_opaque_token_expires_eight_days_after_the_grant() -> None:
+    """Codex's rule. Without it, such a token would not be refreshed before it expires."""
     eight_days = 8 * 24 * 3600
     given = Grant(access_token="opaque", refresh_token="r", id_token=None)
     renewed = given.applied_to(held(), START + 7)
@@ -220,8 +194,8 @@ def test_an_opaque_token_ends_eight_days_after_it_was_given() -> None:
     assert kept.applied_to(renewed, START + 99).expires_at == renewed.expires_at
 
 
-def test_an_id_token_that_is_no_jwt_does_not_get_in() -> None:
-    """The old one stays, as Codex would refuse the file for the new one."""
+def test_an_id_token_that_is_no_jwt_is_left_out() -> None:
+    """The old one stays, since Codex would reject the file for the new one."""
     grant = Grant(access_token="a", refresh_token="r", id_token="no jwt")
     assert grant.applied_to(held(), START).id_token == held().id_token
 
@@ -241,7 +215,7 @@ def test_an_id_token_that_is_no_jwt_does_not_get_in() -> None:
 def test_a_grant_for_another_account_is_noticed(
     stored: str | None, in_access: str | None, in_id: str | None, other: bool
 ) -> None:
-    """As far as both sides say whose they are."""
+    """Where both sides name one."""
     grant = Grant(
         access_token=jwt(identity(in_access, "u")),
         refresh_token="r",
@@ -253,30 +227,18 @@ def test_a_grant_for_another_account_is_noticed(
 # On the wire.
 
 
-@pytest.fixture
-async def session() -> AsyncIterator[aiohttp.ClientSession]:
-    """A session as the service makes it: a connection for each call."""
-    async with aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(force_close=True),
-        headers={"User-Agent": AGENT},
-    ) as made:
-        yield made
-
-
-@pytest.fixture
-async def sandbox() -> AsyncIterator[Sandbox]:
-    """An authority that listens."""
-    async with Sandbox() as running:
-        yield running
-
-
 def at(
     session: aiohttp.ClientSession, url: str, timeout_seconds: float = 5.0
-) -> HttpAuthority:
+) -> RefreshGrant:
     """Return the authority behind a URL."""
-    return HttpAuthority(
-        session, token_url=url, client_id="app_test", timeout_seconds=timeout_seconds
+    client = AuthorityClient(
+        session,
+        issuer_url="http://issuer.invalid",
+        token_url=url,
+        client_id="app_test",
+        timeout_seconds=timeout_seconds,
     )
+    return RefreshGrant(client)
 
 
 def sign_in(sandbox: Sandbox) -> str:
@@ -286,7 +248,7 @@ def sign_in(sandbox: Sandbox) -> str:
     return str(tokens["refresh_token"])
 
 
-async def failed(authority: HttpAuthority, refresh_token: str) -> tuple[str, str]:
+async def failed(authority: RefreshGrant, refresh_token: str) -> tuple[str, str]:
     """Return outcome and reason of a refresh that must fail."""
     with pytest.raises(AuthorityFailure) as failure:
         await soon(authority.refresh(refresh_token))
@@ -321,7 +283,7 @@ async def answering(response: bytes) -> AsyncIterator[tuple[str, list[bytes]]]:
 async def test_a_refresh_on_the_wire_is_what_codex_sends(
     session: aiohttp.ClientSession,
 ) -> None:
-    """Exactly three keys as JSON, our own name, and no credential in the head."""
+    """Exactly three keys as JSON, our own User-Agent, and no credential in the head."""
     response = body(access_token="a", refresh_token="r")
     head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(response)
     async with answering(head + response) as (url, requests):
@@ -395,7 +357,7 @@ async def test_an_authority_that_does_not_grant_is_understood(
 async def test_a_connection_that_breaks_after_the_request_is_unclear(
     session: aiohttp.ClientSession, sandbox: Sandbox, kind: str
 ) -> None:
-    """From here nobody can tell whether the token was spent; it is sent once."""
+    """It is not known whether the token was spent, and it is sent once."""
     sandbox.authority.fault(AuthorityFault(kind))  # type: ignore[arg-type]
     outcome, _ = await failed(at(session, sandbox.token_url), sign_in(sandbox))
     assert outcome == "unclear"
@@ -415,7 +377,7 @@ async def test_an_authority_that_hangs_is_unclear_when_the_time_is_over(
 async def test_a_response_that_trickles_is_unclear_when_the_time_is_over(
     session: aiohttp.ClientSession,
 ) -> None:
-    """A head that came does not stop the deadline."""
+    """A head that has arrived does not stop the deadline."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
@@ -432,19 +394,21 @@ async def test_a_response_that_trickles_is_unclear_when_the_time_is_over(
     assert found == ("unclear", "TimeoutError")
 
 
-async def test_nobody_there_leaves_the_token_unspent(
+async def test_a_refused_connection_leaves_the_token_unspent(
     session: aiohttp.ClientSession,
 ) -> None:
-    """A refused connection: nothing was sent."""
+    """Nothing was sent."""
     with socket.socket() as reserved:
-        reserved.bind(("127.0.0.1", 0))  # bound and not listening: nobody else's
+        reserved.bind(
+            ("127.0.0.1", 0)
+        )  # bound and not listening, so that no other program can
         url = f"http://127.0.0.1:{reserved.getsockname()[1]}/oauth/token"
         found = await failed(at(session, url), "r-made-up")
     assert found == ("undelivered", "ConnectionRefusedError")
 
 
 async def test_a_name_that_is_not_known_leaves_the_token_unspent() -> None:
-    """The resolver says so; nothing was sent."""
+    """The resolver raises, and nothing was sent."""
 
     class NoNames(AbstractResolver):
         async def resolve(
@@ -467,7 +431,7 @@ async def test_a_name_that_is_not_known_leaves_the_token_unspent() -> None:
 async def test_a_connection_that_never_opens_leaves_the_token_unspent(
     session: aiohttp.ClientSession,
 ) -> None:
-    """A full backlog drops what knocks; the time to connect ends before the call's."""
+    """A full backlog drops new connections. The time to connect ends before the call's."""
     with socket.socket() as listening, ExitStack() as knocking:
         listening.bind(("127.0.0.1", 0))
         listening.listen(0)
@@ -483,7 +447,7 @@ async def test_a_connection_that_never_opens_leaves_the_token_unspent(
 async def test_a_tls_that_cannot_be_agreed_leaves_the_token_unspent(
     session: aiohttp.ClientSession, sandbox: Sandbox
 ) -> None:
-    """The other end speaks no TLS: nothing was sent to whoever it is."""
+    """The server speaks no TLS, and nothing was sent."""
     url = sandbox.token_url.replace("http://", "https://")
     outcome, _ = await failed(at(session, url), sign_in(sandbox))
     assert outcome == "undelivered"
@@ -494,7 +458,7 @@ async def test_a_tls_that_cannot_be_agreed_leaves_the_token_unspent(
 async def test_a_redirect_is_not_followed(
     session: aiohttp.ClientSession, sandbox: Sandbox, status: int
 ) -> None:
-    """A refresh token goes to the authority and to nobody else."""
+    """A refresh token goes to the authority alone."""
     response = (
         f"HTTP/1.1 {status} Moved\r\nLocation: {sandbox.token_url}\r\n"
         "Content-Length: 0\r\n\r\n"
@@ -520,15 +484,15 @@ async def test_a_redirect_is_not_followed(
 async def test_a_response_that_breaks_http_is_unclear(
     session: aiohttp.ClientSession, response: bytes
 ) -> None:
-    """Something received the request, and nobody knows what it did."""
+    """A server received the request, and it is not known what it did."""
     async with answering(response) as (url, requests):
         outcome, _ = await failed(at(session, url), "r-made-up")
     assert outcome == "unclear"
     assert len(requests) == 1
 
 
-async def test_no_call_at_all_for_an_address_that_makes_no_sense(
+async def test_a_url_that_cannot_be_called_leaves_the_token_unspent(
     session: aiohttp.ClientSession,
 ) -> None:
-    """The settings refuse it before; here too it is a failure and not a crash."""
+    """The settings refuse it before. Here too it is a failure and no crash."""
     assert (await failed(at(session, "http://"), "r-made-up"))[0] == "undelivered"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
@@ -13,10 +14,8 @@ from bearerd.cli.program import complain
 from bearerd.settings import Settings
 
 if TYPE_CHECKING:
-    from bearerd.credential.authority.sign_in_client import (
-        DeviceAuthorization,
-        SignInAuthority,
-    )
+    from bearerd.credential.authority.client import AuthorityClient
+    from bearerd.credential.authority.device_code import DeviceAuthorization
     from bearerd.credential.token import Credential
 
 
@@ -37,79 +36,82 @@ def login(
     device: Annotated[
         bool,
         typer.Option(
-            "--device", help="Type a short code in elsewhere; no browser here."
+            "--device",
+            help="Print a short code to type in on any machine; opens no browser.",
         ),
     ] = False,
     no_browser: Annotated[
-        bool, typer.Option("--no-browser", help="Only print the address of the page.")
+        bool,
+        typer.Option(
+            "--no-browser", help="Print the URL of the sign-in page without opening it."
+        ),
     ] = False,
     revoke_previous: Annotated[
         bool,
         typer.Option(
             "--revoke-previous",
-            help="Sign the login out that was here, even if Codex uses it too.",
+            help="Revoke the previous login even if Codex uses it too.",
         ),
     ] = False,
 ) -> int:
-    """Sign in, and keep the login in this profile's store.
+    """Sign in, and keep the login in the profile's store.
 
-    A page of the authority opens in the browser. If that runs on another machine, sign
-    in there, and paste the address that it ends at, though no page comes up. The profile
-    then belongs to the account that signed in. A running daemon takes the login up by
-    itself. The login that was here before is signed out, unless Codex has it too.
+    A page of the authority opens in the browser. If the browser runs on another machine,
+    sign in there and paste the URL at which it ends; that page does not load. From then
+    on the profile belongs to the account that signed in. A running daemon uses the login
+    without a restart. The previous login is revoked, unless Codex has it too.
     """
     from bearerd.cli.interruptible import run
-    from bearerd.cli.sign_in import Parting, sign_in
+    from bearerd.cli.sign_in import RevokePrevious, sign_in
 
     chosen = settings.profile(profile)
-    opens = not no_browser
-    credential = run(
-        sign_in(
-            settings,
-            chosen,
-            lambda authority: _ask(authority, is_device=device, opens=opens),
-            Parting(is_forced=revoke_previous),
-        )
-    )
+    flow = _by_device if device else _by_browser(opens_browser=not no_browser)
+    policy = RevokePrevious.ALWAYS if revoke_previous else RevokePrevious.UNLESS_SHARED
+    credential = run(sign_in(settings, chosen, flow, policy))
     account = credential.account_id or "an account that its token does not name"
     typer.echo(f"profile {profile} is signed in to {account}: {chosen.store}")
     return 0
 
 
-async def _ask(
-    authority: SignInAuthority, *, is_device: bool, opens: bool
-) -> Credential:
-    """Let the person sign in, in one of the two ways."""
-    from bearerd.cli.terminal import has_browser, open_browser, typed_lines
+async def _by_device(client: AuthorityClient) -> Credential:
     from bearerd.clock import Clock
-    from bearerd.credential.authority.browser_flow import sign_in_by_browser
     from bearerd.credential.authority.device_flow import sign_in_by_device
 
-    if is_device:
-        return await sign_in_by_device(authority, clock=Clock(), show=_show_device)
+    return await sign_in_by_device(client, clock=Clock(), show_code=_show_code)
 
-    def show(page: str) -> None:
+
+def _by_browser(
+    *, opens_browser: bool
+) -> Callable[[AuthorityClient], Awaitable[Credential]]:
+    from bearerd.cli.terminal import has_browser, open_browser, typed_lines
+    from bearerd.credential.authority.browser_flow import sign_in_by_browser
+
+    def show_page(page: str) -> None:
         typer.echo(f"Sign in on this page:\n\n  {page}\n", err=True)
-        if opens and has_browser(os.environ, sys.platform):
+        if opens_browser and has_browser(os.environ, sys.platform):
             open_browser(page)
         typer.echo(
-            "If the browser runs on another machine, paste the address that it ends at "
-            "here:",
+            "If the browser runs on another machine, paste the URL at which it ends:",
             err=True,
         )
 
-    return await sign_in_by_browser(
-        authority,
-        show=show,
-        pasted=typed_lines(STDIN),
-        unfit=lambda why: complain(f"that is not the address of this sign-in: {why}"),
-    )
+    async def flow(client: AuthorityClient) -> Credential:
+        return await sign_in_by_browser(
+            client,
+            show_page=show_page,
+            pasted_lines=typed_lines(STDIN),
+            on_mismatch=lambda why: complain(
+                f"this is not the URL at which this sign-in ends: {why}"
+            ),
+        )
+
+    return flow
 
 
-def _show_device(device: DeviceAuthorization) -> None:
+def _show_code(device: DeviceAuthorization) -> None:
     typer.echo(
         f"On any machine, open\n\n  {device.page}\n\nand type in this code within 15 "
-        f"minutes:\n\n  {device.user_code}\n\nType it only if you ran this command "
+        f"minutes:\n\n  {device.user_code}\n\nType it in only if you ran this command "
         "yourself.",
         err=True,
     )

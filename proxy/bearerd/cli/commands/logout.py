@@ -1,4 +1,4 @@
-"""`bearerd logout`: the login is signed out, and its file is gone."""
+"""`bearerd logout`: the login is revoked, and its file is removed."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ def register(program: typer.Typer) -> None:
 
 @with_settings(*STORE, *AUTHORITY)
 def logout(settings: Settings, *, profile: Profile = "default") -> int:
-    """Sign the profile's login out at the authority, and remove its file.
+    """Revoke the profile's login at the authority, and remove its file.
 
-    The file goes even if the authority is not reached. Whoever shares the login, such as
-    Codex where the store is its file, is signed out too. Client keys stay, and so does
-    the account that the profile belongs to.
+    The file is removed even if the authority is not reached; a warning says then that the
+    login stays valid there. Every program that shares the login is signed out, such as
+    Codex where the store is Codex's file. Client keys stay, and the profile still belongs
+    to its account.
     """
     from bearerd.cli.interruptible import run
     from bearerd.cli.sign_in import sign_out

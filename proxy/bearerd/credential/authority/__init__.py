@@ -1,1 +1,1 @@
-"""One client for the authorization server."""
+"""The authorization server: one client, the calls on it, and the two ways to sign in."""

@@ -1,7 +1,7 @@
-"""Signing in by a browser: a page at the authority, and a redirect back to loopback.
+"""Sign-in by browser: a page of the authority, and a redirect back to loopback.
 
-The browser may be on another machine: then the address that it ends at, which cannot be
-reached from there, is pasted here. Source: Codex's `run_login_server` (codex-rs
+The browser may run on another machine. It then ends at a URL that it cannot reach, and
+the person pastes that URL here. Source: Codex's `run_login_server` (codex-rs
 login/src/server.rs).
 """
 
@@ -12,74 +12,75 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Final
 
 from bearerd.credential.authority.callback import PORTS, CallbackServer
+from bearerd.credential.authority.client import AuthorityClient
+from bearerd.credential.authority.code_grant import AuthorizationCode, exchange
+from bearerd.credential.authority.errors import SignInFailed
 from bearerd.credential.authority.pkce import (
     AuthorizationRequest,
-    SignInFailed,
     StateMismatch,
     query_of,
 )
-from bearerd.credential.authority.sign_in_client import (
-    AuthorizationCode,
-    SignInAuthority,
-)
 from bearerd.credential.token import Credential
 
-PATIENCE_SECONDS: Final = 15 * 60.0
+SIGN_IN_TIMEOUT_SECONDS: Final = 15 * 60.0
+"""How long a person may take. A device code is valid for as long."""
 
 
 async def sign_in_by_browser(
-    authority: SignInAuthority,
+    client: AuthorityClient,
     *,
-    show: Callable[[str], None],
-    pasted: AsyncIterator[str],
-    unfit: Callable[[str], None],
+    show_page: Callable[[str], None],
+    pasted_lines: AsyncIterator[str],
+    on_mismatch: Callable[[str], None],
     ports: Sequence[int] = PORTS,
-    patience_seconds: float = PATIENCE_SECONDS,
+    timeout_seconds: float = SIGN_IN_TIMEOUT_SECONDS,
 ) -> Credential:
-    """Return the credential of whoever signs in on the page that *show* is given.
+    """Return the credential of the person who signs in on the page.
 
-    *pasted* gives lines that a person typed; *unfit* is told why one of them is not the
-    address that is wanted.
+    *show_page* is called once with the URL of the page. *pasted_lines* gives the lines
+    that the person types; for each that is not the URL of this sign-in's redirect,
+    *on_mismatch* is called with the reason.
 
     Raises:
-        SignInFailed: declined, or nobody came in time.
-        StartError: there is no port to come back to.
+        SignInFailed: the authority declines, or *timeout_seconds* have passed.
+        StartError: none of *ports* is free.
+        CallFailed: the code could not be exchanged.
     """
     request = AuthorizationRequest.new()
     async with CallbackServer(request, ports) as callback:
         redirect_uri = callback.redirect_uri
-        show(
-            request.authorization_url(
-                authority.issuer_url, authority.client_id, redirect_uri
-            )
+        show_page(
+            request.authorization_url(client.issuer_url, client.client_id, redirect_uri)
         )
-        reading = asyncio.create_task(_read(pasted, callback, unfit))
+        reading = asyncio.create_task(_read(pasted_lines, callback, on_mismatch))
         try:
-            async with asyncio.timeout(patience_seconds):
-                code = await callback.code()
+            async with asyncio.timeout(timeout_seconds):
+                code = await callback.wait_for_code()
         except TimeoutError:
-            minutes = patience_seconds / 60
             raise SignInFailed(
-                f"nobody signed in within {minutes:.0f} minutes; run `bearerd login` again"
+                f"there was no sign-in within {timeout_seconds / 60:.0f} minutes; run "
+                "`bearerd login` again"
             ) from None
         finally:
             reading.cancel()
             await asyncio.gather(reading, return_exceptions=True)
-    return await authority.redeem(
-        AuthorizationCode(code, request.verifier, redirect_uri)
+    return await exchange(
+        client, AuthorizationCode(code, request.verifier, redirect_uri)
     )
 
 
 async def _read(
-    pasted: AsyncIterator[str], callback: CallbackServer, unfit: Callable[[str], None]
+    lines: AsyncIterator[str],
+    callback: CallbackServer,
+    on_mismatch: Callable[[str], None],
 ) -> None:
-    """Offer each line that is an address; the first that fits ends the wait."""
-    async for line in pasted:
+    """Hand each pasted line to *callback*, until the authority declines in one."""
+    async for line in lines:
         if not line.strip():
             continue
         try:
-            callback.offer(query_of(line))
-        except StateMismatch as reason:
-            unfit(str(reason))
+            callback.receive(query_of(line))
+        except StateMismatch as mismatch:
+            on_mismatch(str(mismatch))
         except SignInFailed:
-            return  # whoever waits for the code is told
+            return  # `wait_for_code` raises it

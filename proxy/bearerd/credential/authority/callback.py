@@ -1,7 +1,7 @@
-"""Where the authority sends the browser back to: a listener on loopback, for one response.
+"""The loopback listener that receives the redirect at the end of a browser's sign-in.
 
-Rules: the response counts only with the state of this sign-in; any other is turned away,
-and the wait goes on.
+RFC 8252 section 7.3. A redirect counts only with the state of this sign-in. Any other one
+gets a 400, and the listener waits on.
 """
 
 from __future__ import annotations
@@ -9,34 +9,37 @@ from __future__ import annotations
 import asyncio
 import html
 from collections.abc import Mapping, Sequence
+from http import HTTPStatus
 from types import TracebackType
 from typing import Final, Self
 
 from aiohttp import web
 
-from bearerd.credential.authority.pkce import (
-    AuthorizationRequest,
-    SignInFailed,
-    StateMismatch,
-)
+from bearerd.credential.authority.errors import SignInFailed
+from bearerd.credential.authority.pkce import AuthorizationRequest, StateMismatch
 from bearerd.errors import StartError
 
 HOST: Final = "127.0.0.1"
 PATH: Final = "/auth/callback"
+CANCEL_PATH: Final = "/cancel"
 PORTS: Final = (1455, 1457)
-"""The two that Codex's client may be sent back to; the authority takes no other."""
+"""The ports that are registered for Codex's client; the authority accepts no others."""
 
-LINGER_SECONDS: Final = 1.0
+SHUTDOWN_TIMEOUT_SECONDS: Final = 1.0
+"""How long the page may take to reach the browser after the code has arrived."""
 
-SECURITY: Final = {
+SECURITY_HEADERS: Final = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'none'",
-    "Referrer-Policy": "no-referrer",  # the address holds the code
+    "Referrer-Policy": "no-referrer",  # the page's URL has the code in it
 }
 
 
 class CallbackServer:
-    """An async context manager that listens inside the block. Owns its one response."""
+    """Listens inside its `async with` block. Owns the one authorization code.
+
+    *ports* are tried in order; 0 is any free port.
+    """
 
     def __init__(
         self, request: AuthorizationRequest, ports: Sequence[int] = PORTS
@@ -45,28 +48,32 @@ class CallbackServer:
         self._ports = ports
         self._code: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._runner = web.ServerRunner(
-            web.Server(self._handle, access_log=None), shutdown_timeout=LINGER_SECONDS
+            web.Server(self._handle, access_log=None),
+            shutdown_timeout=SHUTDOWN_TIMEOUT_SECONDS,
         )
 
     @property
     def redirect_uri(self) -> str:
-        """Return the address that the authority sends the browser to."""
+        """Return the URL that the authority redirects the browser to.
+
+        It names `localhost`, as it is registered, though the socket is on `HOST`.
+        """
         return f"http://localhost:{self._runner.addresses[0][1]}{PATH}"
 
-    async def code(self) -> str:
-        """Return the authorization code, once it is here.
+    async def wait_for_code(self) -> str:
+        """Return the authorization code once it has arrived.
 
         Raises:
-            SignInFailed: the authority said no, or another sign-in took the place.
+            SignInFailed: the authority declines, or another sign-in asked for the port.
         """
         return await asyncio.shield(self._code)
 
-    def offer(self, query: Mapping[str, str]) -> None:
-        """Take the query of a redirect, however it came here.
+    def receive(self, query: Mapping[str, str]) -> None:
+        """Accept the query of a redirect, which came by HTTP or was pasted.
 
         Raises:
-            NotThisSignIn: it is not ours; the wait goes on.
-            SignInFailed: the authority said no; the wait is over.
+            StateMismatch: it is not of this sign-in; the wait goes on.
+            SignInFailed: the authority declines; `wait_for_code` raises it too.
         """
         try:
             code = self._request.code_from(query)
@@ -77,6 +84,11 @@ class CallbackServer:
             self._code.set_result(code)
 
     async def __aenter__(self) -> Self:
+        """Listen on the first port that is free.
+
+        Raises:
+            StartError: none is.
+        """
         await self._runner.setup()
         for port in self._ports:
             try:
@@ -85,10 +97,10 @@ class CallbackServer:
                 continue
             return self
         await self._runner.cleanup()
-        taken = " and ".join(map(str, self._ports))
+        ports = " and ".join(map(str, self._ports))
         raise StartError(
-            f"ports {taken} of {HOST} are taken, perhaps by another sign-in; end it, or "
-            "use `bearerd login --device`"
+            f"ports {ports} of {HOST} are in use, perhaps by another sign-in; end that "
+            "one, or use `bearerd login --device`"
         )
 
     async def __aexit__(
@@ -102,33 +114,34 @@ class CallbackServer:
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         if request.method == "GET" and request.path == PATH:
-            return self._take(request.query)
-        if request.method == "GET" and request.path == "/cancel":
-            # What Codex asks of whoever has the port that its own sign-in needs.
+            return self._handle_redirect(request.query)
+        if request.method == "GET" and request.path == CANCEL_PATH:
+            # Codex sends this to the program that has the port which its own sign-in
+            # needs.
             self._fail(SignInFailed("another sign-in asked for the port; run it again"))
-            return _page(200, "The sign-in was cancelled.")
-        return _page(404, "There is nothing here.")
+            return _page(HTTPStatus.OK, "The sign-in was cancelled.")
+        return _page(HTTPStatus.NOT_FOUND, "There is nothing here.")
 
-    def _take(self, query: Mapping[str, str]) -> web.Response:
+    def _handle_redirect(self, query: Mapping[str, str]) -> web.Response:
         try:
-            self.offer(query)
-        except StateMismatch as reason:
-            return _page(400, f"State mismatch: {reason}.")
+            self.receive(query)
+        except StateMismatch as mismatch:
+            return _page(HTTPStatus.BAD_REQUEST, f"State mismatch: {mismatch}.")
         except SignInFailed as failure:
-            return _page(403, failure.message)
-        return _page(200, "bearerd has the answer. The terminal says how it goes on.")
+            return _page(HTTPStatus.FORBIDDEN, failure.message)
+        return _page(HTTPStatus.OK, "bearerd has the code. See the terminal for more.")
 
     def _fail(self, failure: SignInFailed) -> None:
         if not self._code.done():
             self._code.set_exception(failure)
-            self._code.exception()  # seen, whether somebody waits or not
+            self._code.exception()  # retrieved, also where no one awaits the code
 
 
-def _page(status: int, text: str) -> web.Response:
+def _page(status: HTTPStatus, text: str) -> web.Response:
     body = (
         "<!DOCTYPE html><html lang=en><meta charset=utf-8><title>bearerd</title>"
         f"<p>{html.escape(text)} You may close this page.</p></html>"
     )
     return web.Response(
-        status=status, text=body, content_type="text/html", headers=SECURITY
+        status=status, text=body, content_type="text/html", headers=SECURITY_HEADERS
     )

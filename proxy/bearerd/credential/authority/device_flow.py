@@ -1,7 +1,7 @@
-"""Signing in by device code: a person types a short code in elsewhere, and we ask.
+"""Sign-in by device code: a person types a short code in on any machine, and we poll.
 
 For machines without a browser. Source: Codex's `run_device_code_login` (codex-rs
-login/src/device_code_auth.rs); after RFC 8628 in spirit, with other names.
+login/src/device_code_auth.rs).
 """
 
 from __future__ import annotations
@@ -10,48 +10,55 @@ from collections.abc import Callable
 from typing import Final
 
 from bearerd.clock import Clock
-from bearerd.credential.authority.pkce import SignInFailed
-from bearerd.credential.authority.sign_in_client import (
-    AuthorityUnreached,
+from bearerd.credential.authority.client import AuthorityClient
+from bearerd.credential.authority.code_grant import exchange
+from bearerd.credential.authority.device_code import (
     DeviceAuthorization,
-    SignInAuthority,
+    poll,
+    request_user_code,
 )
+from bearerd.credential.authority.errors import CallFailed, SignInFailed
 from bearerd.credential.token import Credential
 
-PATIENCE_SECONDS: Final = 15 * 60.0
-"""The authority's codes live as long."""
+SIGN_IN_TIMEOUT_SECONDS: Final = 15 * 60.0
+"""The authority's device codes are valid for as long."""
 
-FAILURES: Final = 5
-"""So many polls in a row may not reach the authority: a network that comes and goes."""
+MAX_FAILED_POLLS: Final = 5
+"""So many polls in a row end the sign-in. One that fails does not: networks come and go
+while a person looks for a browser."""
 
 
 async def sign_in_by_device(
-    authority: SignInAuthority,
+    client: AuthorityClient,
     *,
     clock: Clock,
-    show: Callable[[DeviceAuthorization], None],
+    show_code: Callable[[DeviceAuthorization], None],
 ) -> Credential:
-    """Return the credential of whoever types in the code that *show* is given.
+    """Return the credential of the person who types in the code.
+
+    *show_code* is called once with the code and the page to type it in.
 
     Raises:
-        SignInFailed: declined, not reached, or nobody came in time.
+        SignInFailed: the authority declines, or the code was not typed in in time.
+        CallFailed: a call got no whole response; of the polls, several in a row.
     """
-    device = await authority.start_device()
-    show(device)
-    deadline = clock.monotonic() + PATIENCE_SECONDS
-    failures = 0
+    device = await request_user_code(client)
+    show_code(device)
+    deadline = clock.monotonic() + SIGN_IN_TIMEOUT_SECONDS
+    failed_polls = 0
     while clock.monotonic() < deadline:
         try:
-            code = await authority.poll_device(device)
-        except AuthorityUnreached:
-            failures += 1
-            if failures >= FAILURES:
+            code = await poll(client, device)
+        except CallFailed:
+            failed_polls += 1
+            if failed_polls >= MAX_FAILED_POLLS:
                 raise
         else:
-            failures = 0
+            failed_polls = 0
             if code is not None:
-                return await authority.redeem(code)
+                return await exchange(client, code)
         await clock.sleep(device.interval_seconds)
     raise SignInFailed(
-        "nobody typed the code in within 15 minutes; run `bearerd login --device` again"
+        f"the code was not typed in within {SIGN_IN_TIMEOUT_SECONDS / 60:.0f} minutes; "
+        "run `bearerd login --device` again"
     )

@@ -1,21 +1,20 @@
-"""What an answer of the authority, or the lack of one, means; and what clients are told.
+"""How calls to the authorization server fail, and what clients and people read then.
 
-An outcome says three things at once: whether the authority was called, whether the token
-may be spent, and what could help.
+From the wire up:
 
-| outcome | the call | the token | helps |
-|---|---|---|---|
-| `refused` | answered | refused for good | a sign-in |
-| `rejected` | answered, and not about the token | unspent | time, slowly |
-| `misconfigured` | answered: not this client | unspent | better settings |
-| `undelivered` | never arrived | unspent | time |
-| `unclear` | may have arrived | may be spent | the same token once more |
-| `throttled` | was not made | unspent | time |
+1. `CallFailed`: no whole response came. `stage` says how far the call got.
+2. `AuthorityFailure`: a refresh gave no tokens. The refresher acts on `outcome`.
+3. `SignInFailed`, `RevocationFailed`: a person asked for something and did not get it.
+4. `client_error`: an `AuthorityFailure` as the error that clients and commands see.
+
+Pure: no network, no clock.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from enum import Enum
 from typing import Final, cast
 
 from bearerd.errors import (
@@ -28,26 +27,74 @@ from bearerd.events import RefreshOutcome
 
 CLIENT_RETRY_LIMIT_SECONDS: Final = 5
 """Clients are told to ask again within 1 to 5 s, whatever the pause at the authority is:
-asking bearerd costs the authority nothing, and a client that waits for a minute is one
-that a person believes to hang."""
+to ask bearerd again costs the authority nothing, and a client that is silent for a minute
+looks as if it hung."""
 
-REASONS: Final = {
-    "expired": "the refresh token has expired",
-    "reused": "the refresh token was already used, by another program with a copy of "
-    "this login",
-    "revoked": "the login was revoked, by a sign-out or a new sign-in elsewhere",
-    "other": "the authority refuses this login for good",
-    "no_refresh_token": "the stored login has no refresh token",
+LINE_CHARACTERS: Final = 200
+"""How much text from outside an error message quotes."""
+
+
+class CallStage(Enum):
+    """How far a call got. Only `SENT` leaves open whether the server has acted on it."""
+
+    CONNECTING = "connecting"
+    PROXY = "proxy"
+    TLS = "tls"
+    SENT = "sent"
+
+
+_REMEDIES: Final = {
+    CallStage.CONNECTING: "check the network with `bearerd doctor --online`",
+    CallStage.PROXY: "check `upstream_proxy`",
+    CallStage.TLS: "if a TLS proxy stands in between, set `ca_file` to its certificates",
+    CallStage.SENT: "try again",
 }
 
 
-class AuthorityFailure(Exception):
-    """A refresh that gave no grant. *reason* is a code and never a body.
+class CallFailed(CredentialError):
+    """No whole response came to a call.
 
-    *retry_after_seconds* is the pause that the authority asked for or, once the limiter
-    has seen the failure, the pause that follows it. *is_slow* asks for the slow pace.
-    *is_maybe_spent*: the connection died after the token was sent. *is_call* is false of
-    a failure that is known without a call.
+    `reason` is a code for the log, such as `ConnectionRefusedError`; `detail` is the same
+    fact for a person. Neither quotes a body or a password.
+    """
+
+    code = "authority_unavailable"
+
+    def __init__(self, url: str, stage: CallStage, *, reason: str, detail: str) -> None:
+        self.url = url
+        self.stage = stage
+        self.reason = reason
+        self.detail = detail
+        fact = (
+            "gave no whole response" if stage is CallStage.SENT else "was not reached"
+        )
+        super().__init__(f"{url} {fact}: {detail}; {self.remedy}")
+
+    @property
+    def remedy(self) -> str:
+        """Return what a person can do about it."""
+        return _REMEDIES[self.stage]
+
+
+class AuthorityFailure(Exception):
+    """A refresh gave no tokens.
+
+    `outcome` says three things at once: what became of the call, whether the token may
+    be spent, and what could help.
+
+    | outcome | the call | the token | what helps |
+    |---|---|---|---|
+    | `refused` | answered, about the token | refused for good | a sign-in |
+    | `rejected` | answered, and not about the token | unspent | time, slowly |
+    | `misconfigured` | answered: not this client | unspent | better settings |
+    | `undelivered` | never arrived | unspent | time |
+    | `unclear` | may have arrived | may be spent | the same token once more |
+    | `throttled` | was not made | unspent | time |
+
+    `reason` is a code, never a body. `retry_after_seconds` is the pause that the
+    authority asked for or, once the limiter has seen the failure, the pause that follows.
+    `is_slow` asks for the slow pace. `is_maybe_spent`: the connection died after the
+    token was sent. `is_call` is false of a failure that is known without a call.
     """
 
     def __init__(
@@ -91,43 +138,77 @@ class AuthorityFailure(Exception):
         )
 
 
+class SignInFailed(CredentialError):
+    """A sign-in gave no credential. Nothing has changed."""
+
+    code = "sign_in_failed"
+
+
+class RevocationFailed(CredentialError):
+    """The authority did not revoke a login, which therefore stays valid there."""
+
+    code = "revocation_failed"
+
+
+REASONS: Final[Mapping[str, str]] = {
+    "expired": "the refresh token has expired",
+    "reused": "the refresh token was already used, by another program with a copy of "
+    "this login",
+    "revoked": "the login was revoked, by a sign-out or a new sign-in elsewhere",
+    "other": "the authority refuses this login for good",
+    "no_refresh_token": "the stored login has no refresh token",
+}
+"""The text for each `RefusalReason`."""
+
+
 def client_error(failure: AuthorityFailure, profile: str) -> CredentialError:
-    """Return the error that stands for *failure* toward clients and commands."""
+    """Return *failure* as the error that clients and commands see.
+
+    It names the reason and the remedy. *profile* is the one to sign in to.
+    """
     if failure.outcome == "refused":
-        command = "bearerd login"
-        if profile != "default":
-            command += f" --profile {profile}"
-        why = REASONS.get(failure.reason, REASONS["other"])
-        return LoginRequired(
-            f"{why}; sign in again with `{command}` on the machine that runs bearerd",
-            reason=failure.reason,
-        )
+        return _login_required(failure.reason, profile)
     pause = math.ceil(failure.retry_after_seconds or 1)
     retry_after = max(1, min(CLIENT_RETRY_LIMIT_SECONDS, pause))
     if failure.outcome == "throttled":
         return RefreshThrottled(
-            "the access token was rejected again and again, so the authority is not "
-            f"asked for another one now; the next refresh may run in {pause} s",
+            "the upstream rejects one token after the other, so no more refreshes are "
+            f"made for now; the next one may run in {pause} s",
             retry_after_seconds=retry_after,
         )
+    fact, remedy = _fact_and_remedy(failure)
     return AuthorityUnavailable(
-        f"the access token needs a refresh, and {_what_happened(failure)}; the login is "
-        f"kept, and the authority is asked again in {pause} s",
+        f"the access token needs a refresh, and the authority {fact}; the login is "
+        f"kept, and the authority is asked again in {pause} s{remedy}",
         retry_after_seconds=retry_after,
     )
 
 
-def _what_happened(failure: AuthorityFailure) -> str:
+def _fact_and_remedy(failure: AuthorityFailure) -> tuple[str, str]:
     reason = failure.reason
     if failure.outcome == "misconfigured":
-        return (
-            f"the authority rejects this client ({reason}): correct `client_id` or "
-            "`token_url`, and restart bearerd"
-        )
+        remedy = "; correct `client_id` or `token_url`, and restart bearerd"
+        return f"rejects this client ({reason})", remedy
     if failure.outcome == "undelivered":
-        return f"the authority was not reached ({reason})"
+        remedy = "; look for the cause with `bearerd doctor --online`"
+        return f"was not reached ({reason})", remedy
     if reason.startswith("http_"):
-        return f"the authority answered {reason.removeprefix('http_')}"
-    if failure.outcome == "rejected":
-        return f"the authority answered with a refusal that is not about it ({reason})"
-    return f"the authority gave no clear answer ({reason})"
+        return f"answered {reason.removeprefix('http_')}", ""
+    return f"gave no clear answer ({reason})", ""
+
+
+def _login_required(reason: str, profile: str) -> LoginRequired:
+    command = "bearerd login"
+    if profile != "default":
+        command += f" --profile {profile}"
+    return LoginRequired(
+        f"{REASONS.get(reason, REASONS['other'])}; sign in again with `{command}` on the "
+        "machine that runs bearerd",
+        reason=reason,
+    )
+
+
+def one_line(text: str) -> str:
+    """Return text from outside as one short line without control characters."""
+    printable = "".join(c if c.isprintable() else " " for c in text)
+    return " ".join(printable.split())[:LINE_CHARACTERS]

@@ -1,4 +1,4 @@
-"""What a browser's sign-in is made of: proof key, state, and the address of the page.
+"""The authorization request: proof key, state, and the URL of the sign-in page.
 
 Pure but for the random numbers. Sources: RFC 7636 for the proof key, RFC 6749 sections
 4.1.1 and 4.1.2 for the request and the redirect, and Codex's `build_authorize_url`
@@ -13,37 +13,37 @@ import hmac
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
-from bearerd.errors import CredentialError
+from bearerd.credential.authority.errors import SignInFailed, one_line
 
-SCOPE = "openid profile email offline_access api.connectors.read api.connectors.invoke"
-"""All that Codex asks for, so that Codex can go on with the login."""
+SCOPE: Final = (
+    "openid profile email offline_access api.connectors.read api.connectors.invoke"
+)
+"""All scopes that Codex requests, so that Codex can use the login too."""
 
-ORIGINATOR = "bearerd"
-REASON_CHARACTERS = 200
-
-
-class SignInFailed(CredentialError):
-    """A sign-in came to nothing; nothing was changed."""
-
-    code = "sign_in_failed"
+ORIGINATOR: Final = "bearerd"
 
 
 class StateMismatch(ValueError):
-    """A response that belongs to another sign-in, or to none."""
+    """A redirect that belongs to another sign-in, or to none."""
 
 
 @dataclass(frozen=True, slots=True)
 class AuthorizationRequest:
-    """One sign-in that was begun. `verifier` proves that whoever ends it began it."""
+    """One sign-in that was started.
+
+    `state` ties the redirect to it, and `verifier` proves to the authority that the
+    program that redeems the code is the one that requested it.
+    """
 
     state: str = field(repr=False)
     verifier: str = field(repr=False)
 
     @classmethod
     def new(cls) -> AuthorizationRequest:
-        """Return one that nobody can guess: 32 random bytes, and 64."""
+        """Return a request with 32 random bytes for the state, and 64 to verify."""
         return cls(secrets.token_urlsafe(32), secrets.token_urlsafe(64))
 
     @property
@@ -55,7 +55,7 @@ class AuthorizationRequest:
     def authorization_url(
         self, issuer_url: str, client_id: str, redirect_uri: str
     ) -> str:
-        """Return the address of the page on which a person signs in."""
+        """Return the URL of the page on which a person signs in."""
         query = {
             "response_type": "code",
             "client_id": client_id,
@@ -74,8 +74,8 @@ class AuthorizationRequest:
         """Return the authorization code in the query of a redirect.
 
         Raises:
-            NotThisSignIn: its state is not ours, or there is no code.
-            SignInFailed: the authority says no.
+            StateMismatch: its state is not that of this request, or it has no code.
+            SignInFailed: the authority declines the sign-in.
         """
         if not hmac.compare_digest(
             query.get("state", "").encode(), self.state.encode()
@@ -83,24 +83,17 @@ class AuthorizationRequest:
             raise StateMismatch("its state is not that of this sign-in")
         error = query.get("error")
         if error:
-            told = query.get("error_description", "")
-            raise SignInFailed(
-                f"the authority did not sign you in: {_line(error)} {_line(told)}".strip()
-            )
+            description = query.get("error_description", "")
+            reason = f"{one_line(error)} {one_line(description)}".strip()
+            raise SignInFailed(f"the authority did not sign you in: {reason}")
         if not query.get("code"):
-            raise StateMismatch("there is no code in it")
+            raise StateMismatch("it has no code")
         return query["code"]
 
 
-def query_of(address: str) -> dict[str, str]:
-    """Return the query of an address that a person has pasted; empty if it has none."""
+def query_of(url: str) -> dict[str, str]:
+    """Return the query of a URL that a person has pasted; an empty one if it has none."""
     try:
-        return dict(parse_qsl(urlsplit(address.strip()).query))
+        return dict(parse_qsl(urlsplit(url.strip()).query))
     except ValueError:
         return {}
-
-
-def _line(text: str) -> str:
-    """Make one short line of what came from outside."""
-    shown = "".join(c if c.isprintable() else " " for c in text)
-    return " ".join(shown.split())[:REASON_CHARACTERS]

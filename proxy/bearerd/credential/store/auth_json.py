@@ -18,6 +18,7 @@ from bearerd.credential.token import (
     user_claim,
     visible_text,
 )
+from bearerd.json_object import load_json
 
 Document: TypeAlias = dict[str, Any]
 
@@ -45,8 +46,8 @@ def decode(content: bytes) -> Document:
         InvalidDocument: it is torn, empty, or something else.
     """
     try:
-        document = json.loads(content)
-    except (ValueError, RecursionError):
+        document = load_json(content)
+    except ValueError:
         raise InvalidDocument("it is not valid JSON", is_torn=True) from None
     if not isinstance(document, dict):
         raise InvalidDocument("it is not a JSON object", is_torn=True)

@@ -27,6 +27,7 @@ from bearerd.credential.token import Credential, credential_of
 from bearerd.errors import StoreError
 from bearerd.files import atomic
 from bearerd.files.threads import run_to_end
+from bearerd.json_object import json_object
 
 SPOOL_SUFFIX = "-receipt"
 """The suffix of the spool's file."""
@@ -77,7 +78,7 @@ class JournalEntry:
         on it.
         """
         try:
-            document = json.loads(content)
+            document = json_object(content) or {}
             renewed, spending = document["renewed"], document["spending"]
             return cls(
                 stored=str(document["stored"]),
@@ -86,7 +87,7 @@ class JournalEntry:
                 presenter=_presenter(document["spender"]),
                 renewed=credential_of(renewed) if renewed is not None else None,
             )
-        except (ValueError, TypeError, KeyError, RecursionError):
+        except (ValueError, TypeError, KeyError):
             return None
 
 

@@ -23,6 +23,7 @@ from bearerd.credential.token import Credential, credential_of
 from bearerd.errors import StoreError
 from bearerd.files import atomic
 from bearerd.files.threads import run_to_end
+from bearerd.json_object import json_object
 
 Kind: TypeAlias = Literal["foreign", "new_login"]
 
@@ -51,13 +52,13 @@ class Kept:
     def from_json(cls, content: bytes) -> Kept | None:
         """Return what *content* holds, or None if it is torn or of another kind."""
         try:
-            document = json.loads(content)
+            document = json_object(content) or {}
             return cls(
                 credential=credential_of(document["credential"]),
                 presented=str(document["presented"]),
                 since=float(document["since"]),
             )
-        except (ValueError, TypeError, KeyError, RecursionError):
+        except (ValueError, TypeError, KeyError):
             return None
 
 

@@ -21,6 +21,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from bearerd.credential.token import Credential
+from bearerd.json_object import json_object
 
 LARGEST = 1e15
 """No amount and no time in the file is as large; a larger one was written wrongly."""
@@ -137,12 +138,7 @@ class StoreState:
     @classmethod
     def from_json(cls, content: bytes) -> StoreState:
         """Return the parts of *content* that can be understood."""
-        try:
-            document = json.loads(content)
-        except (ValueError, RecursionError):
-            return cls()
-        if not isinstance(document, dict):
-            return cls()
+        document = json_object(content) or {}
         return cls(
             account=_part(Account, document.get("owner"), _is_name),
             refused=_part(RefusedToken, document.get("refused")),

@@ -1,0 +1,112 @@
+"""The device code calls: get a code for a person to type in, and poll for its result.
+
+Source: codex-rs login/src/device_code_auth.rs. They follow the idea of RFC 8628 with
+names of their own: the result is an authorization code and not tokens, and the server
+makes the PKCE verifier. `device_flow` makes the calls in order.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Final
+
+from bearerd.credential.authority.client import AuthorityClient
+from bearerd.credential.authority.code_grant import AuthorizationCode
+from bearerd.credential.authority.errors import SignInFailed
+from bearerd.credential.authority.response import AuthorityResponse
+
+PENDING: Final = frozenset({HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND})
+"""The statuses of a poll while the code has not been typed in."""
+
+MIN_INTERVAL_SECONDS: Final = 1.0
+MAX_INTERVAL_SECONDS: Final = 60.0
+DEFAULT_INTERVAL_SECONDS: Final = 5.0
+"""RFC 8628 section 3.2, where the response names no interval."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceAuthorization:
+    """A sign-in that waits for a person to type `user_code` in on `page`.
+
+    `device_auth_id` is a secret: with it the result can be polled.
+    """
+
+    device_auth_id: str = field(repr=False)
+    user_code: str
+    interval_seconds: float
+    page: str
+
+
+async def request_user_code(client: AuthorityClient) -> DeviceAuthorization:
+    """Start a sign-in by device code.
+
+    Raises:
+        SignInFailed: the authority gave no code.
+        CallFailed: no whole response came.
+    """
+    response = await client.request(
+        "POST",
+        f"{client.issuer_url}/api/accounts/deviceauth/usercode",
+        json={"client_id": client.client_id},
+    )
+    if response.status == HTTPStatus.NOT_FOUND:
+        raise SignInFailed(
+            f"{client.issuer_url} has no sign-in by device code; use `bearerd login` "
+            "without --device"
+        )
+    document = response.document
+    device_auth_id = document.get("device_auth_id")
+    user_code = document.get("user_code") or document.get("usercode")
+    if not response.is_success or not device_auth_id or not user_code:
+        raise _failed(client, "gave no device code", response)
+    return DeviceAuthorization(
+        str(device_auth_id),
+        str(user_code),
+        _interval_seconds(document.get("interval")),
+        f"{client.issuer_url}/codex/device",
+    )
+
+
+async def poll(
+    client: AuthorityClient, device: DeviceAuthorization
+) -> AuthorizationCode | None:
+    """Return the authorization code, or None while the person has not typed theirs in.
+
+    Raises:
+        SignInFailed: the authority has ended this sign-in.
+        CallFailed: no whole response came. Another poll may work.
+    """
+    response = await client.request(
+        "POST",
+        f"{client.issuer_url}/api/accounts/deviceauth/token",
+        json={"device_auth_id": device.device_auth_id, "user_code": device.user_code},
+    )
+    if response.status in PENDING:
+        return None
+    document = response.document
+    code, verifier = document.get("authorization_code"), document.get("code_verifier")
+    if not response.is_success or not code or not verifier:
+        raise _failed(client, "ended the sign-in by device code", response)
+    redirect_uri = f"{client.issuer_url}/deviceauth/callback"
+    return AuthorizationCode(str(code), str(verifier), redirect_uri)
+
+
+def _failed(
+    client: AuthorityClient, fact: str, response: AuthorityResponse
+) -> SignInFailed:
+    return SignInFailed(
+        f"{client.issuer_url} {fact} ({response.summary}); run `bearerd login --device` "
+        "again"
+    )
+
+
+def _interval_seconds(value: object) -> float:
+    """Return the time between two polls. The authority writes it as a string."""
+    try:
+        seconds = float(str(value))
+    except ValueError:
+        return DEFAULT_INTERVAL_SECONDS
+    if not MIN_INTERVAL_SECONDS <= seconds <= MAX_INTERVAL_SECONDS:
+        return DEFAULT_INTERVAL_SECONDS
+    return seconds
