@@ -99,6 +99,7 @@ class CredentialSource:
             0  # the upstream rejected it, and accepted none since
         )
         self._is_forced = False  # the next refresh overrides a remembered refusal
+        self._is_accepted = False  # by the upstream, since the last refresh
         self._is_unsaved = False
         self._last_failure: tuple[RefreshOutcome, str] | None = None
         self._last_refreshed_at: float | None = None
@@ -172,8 +173,7 @@ class CredentialSource:
             return
         self._rejected_generation = 0
         self._refresher.note_accepted()
-        if self._refresh_problem is not None and self._refresh_problem.is_final:
-            self._is_forced = True  # the refusal may have been part of an incident
+        self._is_accepted = True
 
     def note_rejected(self, credential: Credential) -> None:
         """Note that the upstream's last word on *credential* was a rejection."""
@@ -384,6 +384,8 @@ class CredentialSource:
             return False
         if stored.refreshed_at is None or held.refreshed_at is None:
             return False
+        if held.refreshed_at > self._clock.now():
+            return False  # a wrong clock wrote it
         return stored.refreshed_at < held.refreshed_at
 
     def _keep_over_stale(self, stored: Credential, held: Credential) -> None:
@@ -415,8 +417,10 @@ class CredentialSource:
     async def _check_final(self) -> None:
         """Raise a refusal for good again, while nothing has changed that could end it."""
         problem = self._refresh_problem
-        if problem is None or not problem.is_final or self._is_forced:
+        if problem is None or not problem.is_final:
             return
+        if self._is_forced or self._is_accepted:
+            return  # the limiter decides whether the authority is asked again
         if not await self._store.has_changed():
             raise problem.error.with_traceback(None)
 
@@ -439,6 +443,7 @@ class CredentialSource:
         """Run one refresh and publish its result. This is the call of the flight."""
         began = self._clock.monotonic()
         is_forced, self._is_forced = self._is_forced, False
+        self._is_accepted = False
         request = RefreshRequest(
             held=self._cached.credential,
             account=self._pin.account,

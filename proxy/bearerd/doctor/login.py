@@ -91,7 +91,7 @@ def _last_refresh(path: Path) -> Iterator[Finding]:
 def _check_state(credential: Credential, state: StoreState) -> Iterator[Finding]:
     """Say what the notes hold against this login."""
     account = state.account
-    if account is not None and not account.is_same(Account.of(credential)):
+    if account is not None and not account.accepts(Account.of(credential)):
         yield sign_in_wanted(
             "owner",
             f"the file holds account {credential.account_id or 'unknown'}, but the "

@@ -5,8 +5,9 @@ decides by lies in the store's state, so all processes on a store share it, and 
 memory, so that it holds where nothing can be written. `acquire` asks in this order:
 
 1. *refused*: the authority refused this very token for good. Asking again changes
-   nothing, until the upstream accepts the login, a person asks for it, or the file is
-   touched.
+   nothing, until the upstream accepts the login, which may mean that the refusal was part
+   of an incident; then it is asked again, at the slow pace. A person, or a touched file,
+   can ask at once.
 2. *retry*: a failure of this token has a pause that is not over.
 3. *unaccepted*: the upstream refused the last fresh tokens, one after the other. After
    three of them the interval doubles with each, up to an hour: rotating on would only
@@ -94,11 +95,12 @@ class RefreshLimiter:
         """
         state = await self._state()
         if self._is_accepted:
-            self._is_accepted = False
-            state = replace(state, refused=None, unaccepted=None)
+            state = replace(state, unaccepted=None)
         if not is_forced:
-            self._check_refused(state, presented)  # 1
+            if not self._is_accepted:
+                self._check_refused(state, presented)  # 1
             self._check_retry(state, presented)  # 2
+        self._is_accepted = False
         now = self._clock.now()
         self._check_unaccepted(state, now)  # 3
         level, wait_seconds = self._bucket.acquire(self._level(state, now), now)  # 4
@@ -142,7 +144,11 @@ class RefreshLimiter:
             client_id=self._authority.client_id,
             at=self._clock.now(),
         )
-        await self._write(replace(await self._state(), refused=refused))
+        state = await self._state()
+        retry, _ = self._next_retry(
+            state, presented, AuthorityFailure("refused", reason, is_slow=True)
+        )
+        await self._write(replace(state, refused=refused, retry=retry))
 
     async def record_failure(
         self, presented: Credential, failure: AuthorityFailure
@@ -154,6 +160,16 @@ class RefreshLimiter:
         if failure.outcome == "undelivered":
             await self.refund()
         state = await self._state()
+        retry, seconds = self._next_retry(state, presented, failure)
+        self._memory = replace(self._memory, retry=retry)
+        if failure.outcome != "misconfigured":
+            await self._write(replace(state, retry=retry))
+        return failure.waiting(seconds)
+
+    def _next_retry(
+        self, state: StoreState, presented: Credential, failure: AuthorityFailure
+    ) -> tuple[RetryState, float]:
+        """Return the pause after *failure*, as a state and in seconds."""
         before, fingerprint = state.retry, presented.fingerprint
         is_repeated = before is not None and before.fingerprint == fingerprint
         failures = before.failures + 1 if before is not None and is_repeated else 1
@@ -164,6 +180,7 @@ class RefreshLimiter:
             least_seconds=MAYBE_SPENT_SECONDS if failure.is_maybe_spent else 0.0,
             retry_after_seconds=failure.retry_after_seconds,
         )
+        self._until = self._clock.monotonic() + seconds
         retry = RetryState(
             fingerprint=fingerprint,
             outcome=failure.outcome,
@@ -171,11 +188,7 @@ class RefreshLimiter:
             failures=failures,
             until=self._clock.now() + seconds,
         )
-        self._until = self._clock.monotonic() + seconds
-        self._memory = replace(self._memory, retry=retry)
-        if failure.outcome != "misconfigured":
-            await self._write(replace(state, retry=retry))
-        return failure.waiting(seconds)
+        return retry, seconds
 
     def _check_refused(self, state: StoreState, presented: Credential) -> None:
         refused = state.refused

@@ -384,7 +384,7 @@ class RefreshTransaction:
         for entry in entries:
             if entry.renewed is None:
                 continue
-            if pinned is None or pinned.may_become(Account.of(entry.renewed)):
+            if pinned is None or pinned.accepts(Account.of(entry.renewed)):
                 return entry
         return None
 
@@ -474,7 +474,7 @@ class RefreshTransaction:
 
 def _may_become(stored: Credential, successor: Credential) -> bool:
     """Return True if a refresh of *stored* may name the account of *successor*."""
-    return Account.of(stored).may_become(Account.of(successor))
+    return Account.of(stored).accepts(Account.of(successor))
 
 
 def _is_newer(successor: Credential, stored: Credential) -> bool:

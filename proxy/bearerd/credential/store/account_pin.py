@@ -19,8 +19,8 @@ ADOPT_LOCK_SECONDS = 5.0
 class AccountPin:
     """The pin of one profile. The state beside the store keeps it for other processes.
 
-    `account` is None until a login has been seen. A login that names no account pins the
-    profile to an account without a name, until a refresh of that login names it.
+    `account` is None until a login has been seen. While it has no id, the first login
+    that names one completes the pin.
     """
 
     def __init__(self, store: Store) -> None:
@@ -38,16 +38,14 @@ class AccountPin:
         self._is_recorded = recorded is not None
         self.account = recorded or self.account
         require_same_account(stored, self.account, self._store.name)
-        if self.account is None:
-            self.account = Account.of(stored)
-        await self.record()
+        await self.learn(stored)
 
-    async def learn(self, successor: Credential) -> None:
-        """Name the account, if a refresh of the pinned login has just named it."""
+    async def learn(self, accepted: Credential) -> None:
+        """Complete the pin by what *accepted*, a login of this profile, names."""
         pinned = self.account
-        if pinned is None or (pinned.account_id is None and successor.account_id):
-            self.account, self._is_recorded = Account.of(successor), False
-            await self.record()
+        if pinned is None or (pinned.account_id is None and accepted.account_id):
+            self.account, self._is_recorded = Account.of(accepted), False
+        await self.record()
 
     async def record(self) -> None:
         """Write the pin down, unless that is done or the lock is held just now.
@@ -86,7 +84,7 @@ def require_same_account(
     Raises:
         AccountChanged: it belongs to another account.
     """
-    if pinned is None or pinned.is_same(Account.of(stored)):
+    if pinned is None or pinned.accepts(Account.of(stored)):
         return stored
     raise AccountChanged(
         f"{store_name}: now holds account {stored.account_id or 'without a name'}, but "

@@ -42,22 +42,16 @@ class Account:
         """Return the account of *credential*, as far as its tokens name it."""
         return cls(credential.account_id, credential.user_id)
 
-    def is_same(self, other: Account) -> bool:
-        """Return True if *other* is this account.
+    def accepts(self, other: Account) -> bool:
+        """Return True if a credential of *other* may be used for this account.
 
-        The user is compared if both sides name one, since a file without an id token
-        names none.
+        An account without an id accepts any: an older file names none, and the same
+        login, written anew, does. The user is compared if both sides name one, since a
+        file without an id token names none.
         """
-        if self.account_id != other.account_id:
+        if self.account_id not in (None, other.account_id):
             return False
         return None in (self.user_id, other.user_id) or self.user_id == other.user_id
-
-    def may_become(self, successor: Account) -> bool:
-        """Return True if a refresh of this account's login may name *successor*.
-
-        A login that names no account may name any: the token's lineage is known.
-        """
-        return self.account_id is None or self.is_same(successor)
 
 
 @dataclass(frozen=True, slots=True)
