@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
 import ssl
 import traceback
@@ -107,11 +108,11 @@ async def test_a_redirect_is_not_followed() -> None:
     assert response.status == 302
 
 
-# What comes back.
+# Responses.
 
 
 async def test_every_status_is_a_response() -> None:
-    """What it means is for the caller to say."""
+    """The caller decides what it means."""
     for status in (200, 204, 400, 401, 403, 429, 500, 503):
         async with scripted_client((status, b"")) as client:
             assert (await client.request("POST", client.token_url)).status == status
@@ -281,6 +282,23 @@ async def test_the_shorter_limit_counts(
     async with client_of(silence.url, timeout_seconds=own) as client:
         with pytest.raises(CallFailed, match=r"the time of 0\.2 s is over"):
             await soon(client.request("POST", silence.url, timeout_seconds=limit))
+
+
+@pytest.mark.parametrize("turns", range(8))
+async def test_a_caller_may_be_cancelled_at_any_turn_of_the_loop(
+    turns: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Also in the one in which the call fails. asyncio then logs no lost exception."""
+    async with client_of("http://") as client:
+        calling = asyncio.create_task(client.request("POST", client.token_url))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        calling.cancel()
+        with pytest.raises((asyncio.CancelledError, CallFailed)):
+            await calling
+    del calling
+    gc.collect()
+    assert caplog.records == []
 
 
 async def test_a_caller_that_is_cancelled_ends_the_call(silence: Silence) -> None:

@@ -68,6 +68,12 @@ class _Call:
         return CallFailed(self.url, stage, reason=reason, detail=detail)
 
 
+def _retrieve(task: asyncio.Task[AuthorityResponse]) -> None:
+    """Mark the exception as seen, for a caller that was cancelled before it saw it."""
+    if not task.cancelled():
+        task.exception()
+
+
 class AuthorityClient:
     """The authorization server of one profile. The session belongs to the caller."""
 
@@ -119,7 +125,8 @@ class AuthorityClient:
             connect_seconds=min(CONNECT_TIMEOUT_SECONDS, seconds / 2),
             whole_seconds=seconds,
         )
-        sending = asyncio.ensure_future(self._send(call, received))
+        sending = asyncio.create_task(self._send(call, received))
+        sending.add_done_callback(_retrieve)
         try:
             for timeout in (call.whole_seconds, LATE_TIMER_SECONDS):
                 await asyncio.wait({sending}, timeout=timeout)
@@ -176,8 +183,8 @@ def _failure(call: _Call, error: Exception) -> CallFailed:
     2. TLS was not agreed on: the certificate is not trusted, or the server has no TLS.
     3. There is no connection: no such name, refused, no route, no answer in time.
     4. Anything else may have happened after the request was sent. A proxy that breaks
-       off in the middle of CONNECT counts here too, since aiohttp's errors do not tell
-       that from a response that breaks off.
+       off in the middle of CONNECT counts here too, since aiohttp raises the same errors
+       for it as for a response that breaks off.
     """
     reason = _reason(error)
     match error:

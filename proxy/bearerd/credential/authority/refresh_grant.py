@@ -51,7 +51,7 @@ class Grant:
     id_token: str | None = field(repr=False)
 
     def applied_to(self, spent: Credential, now: float) -> Credential:
-        """Return *spent* with the tokens of this grant, which came at *now*.
+        """Return *spent* with the tokens of this grant, received at *now*.
 
         A token that the grant left out stays: RFC 6749 section 6 keeps the old refresh
         token valid then. An id token that is no JWT counts as left out, since Codex
