@@ -170,16 +170,20 @@ async def test_a_proxy_that_refuses_is_named(proxy: ConnectProxy, status: int) -
     assert failure.remedy == "check `upstream_proxy`"
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "proxy.invalid"])
-async def test_a_proxy_that_is_not_there_is_named(host: str) -> None:
-    """Also where its name is not known."""
+@pytest.mark.parametrize(
+    ("host", "reason"), [("127.0.0.1", "Connection refused"), ("proxy.invalid", "")]
+)
+async def test_a_proxy_that_is_not_there_is_named(host: str, reason: str) -> None:
+    """Also where its name is not known; the text for that is the resolver's."""
     with socket.socket() as reserved:
         reserved.bind(("127.0.0.1", 0))  # bound and not listening
         port = reserved.getsockname()[1]
         async with client_of(ISSUER_URL, proxy_url=f"http://{host}:{port}") as client:
             failure = await failed(client)
     assert failure.stage is CallStage.PROXY
-    assert f"the proxy {host}:{port} was not reached" in failure.detail
+    assert failure.detail.startswith(
+        f"the proxy {host}:{port} is unreachable ({reason}"
+    )
 
 
 async def test_a_certificate_that_is_not_trusted_is_named(proxy: ConnectProxy) -> None:
@@ -215,8 +219,10 @@ async def test_a_refused_connection_has_sent_nothing() -> None:
         CallStage.CONNECTING,
         "ConnectionRefusedError",
     )
-    assert "was not reached" in failure.message
-    assert "`bearerd doctor --online`" in failure.message
+    assert failure.message == (
+        f"{client.token_url} was not reached: Connection refused; check the network with "
+        "`bearerd doctor --online`"
+    )
 
 
 async def test_a_url_that_cannot_be_called_has_sent_nothing() -> None:

@@ -11,6 +11,7 @@ good once, and a token goes to the authority alone.
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -196,10 +197,10 @@ def _failure(call: _Call, error: Exception) -> CallFailed:
             stage, detail = CallStage.TLS, _tls_detail(error)
         case aiohttp.ClientConnectorError():  # 1, 3
             stage = CallStage.CONNECTING
-            detail = error.os_error.strerror or str(error.os_error)
+            detail = _os_detail(error)
             if _is_about_proxy(call, error):
                 stage = CallStage.PROXY
-                detail = f"the proxy {call.proxy} was not reached: {detail}"
+                detail = f"the proxy {call.proxy} is unreachable ({detail})"
         case aiohttp.ConnectionTimeoutError():  # 3
             through = f" through the proxy {call.proxy}" if call.proxy else ""
             stage = CallStage.CONNECTING
@@ -229,6 +230,19 @@ def _reason(error: Exception) -> str:
         return "TimeoutError"  # its cause is how the timer stopped us
     cause = error.__cause__ or getattr(error, "os_error", None) or error
     return type(cause).__name__
+
+
+def _os_detail(error: aiohttp.ClientConnectorError) -> str:
+    """Return the system's text for an error, such as "Connection refused".
+
+    asyncio puts a text of its own in its place: "Connect call failed" and an address.
+    The numbers of a name service's errors are not those of `strerror`.
+    """
+    cause = error.os_error
+    is_dns = isinstance(error, aiohttp.ClientConnectorDNSError)
+    if cause.errno is not None and not is_dns:
+        return os.strerror(cause.errno)
+    return cause.strerror or str(cause)
 
 
 def _tls_detail(error: aiohttp.ClientSSLError) -> str:
