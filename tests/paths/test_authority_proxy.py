@@ -120,7 +120,7 @@ async def test_a_proxy_that_refuses_costs_no_token(
 async def test_an_authority_that_is_not_trusted_gets_no_token(
     start: Start, sandbox: Sandbox, proxy: ConnectProxy
 ) -> None:
-    """Without `ca_file` the certificate is signed by nobody, and nothing is sent."""
+    """Without `ca_file` the self-signed certificate is not trusted, and nothing is sent."""
     daemon = await start(token_url=TOKEN_URL, upstream_proxy=proxy.url)
     sandbox.revoke_access_tokens()
     reply = await daemon.client.send()
@@ -254,13 +254,13 @@ async def test_a_server_that_is_not_trusted_is_one_clear_line(
     """Without `ca_file` no command sends anything to it."""
     case.prepare(sandbox, store)
     ended = await bearerd(store, *case.args, "--upstream-proxy", proxy.url)
-    said = ended.stdout + ended.stderr
+    output = ended.stdout + ended.stderr
     assert ended.code == case.exit_code_without_authority
     if case.args == ("token",):
-        assert "was not reached (SSLCertVerificationError)" in said
+        assert "was not reached (SSLCertVerificationError)" in output
     else:
-        assert said.count("certificate is not trusted") == len(case.connects)
-        assert "set `ca_file`" in said
+        assert output.count("certificate is not trusted") == len(case.connects)
+        assert "set `ca_file`" in output
     assert proxy.requests == []
 
 
@@ -325,7 +325,7 @@ async def sign_in_with_a_browser(settings: Settings, sandbox: Sandbox) -> Creden
 async def test_a_browser_sign_in_exchanges_its_code_through_the_proxy(
     sandbox: Sandbox, proxy: ConnectProxy, store: Path
 ) -> None:
-    """One call is ours. The redirect to loopback takes no proxy."""
+    """It is the only call of ours. The redirect to loopback uses no proxy."""
     settings = settings_for(store, upstream_proxy=proxy.url, ca_file=str(proxy.ca_file))
     credential = await sign_in_with_a_browser(settings, sandbox)
     assert proxy.connects == [TO_AUTHORITY]

@@ -1,8 +1,8 @@
 """A company's network: a CONNECT proxy, and TLS servers that only the proxy can reach.
 
-The servers' names resolve nowhere (RFC 6761 section 6.4), and their certificate is signed
-by nobody else. So a call that arrives has taken the proxy and has trusted `ca_file`. Behind
-the TLS is the sandbox, which speaks plain HTTP.
+The servers' names resolve nowhere (RFC 6761 section 6.4), and their certificate is
+self-signed. So a call that arrives has used the proxy and has trusted `ca_file`. Behind the
+TLS is the sandbox, which speaks plain HTTP.
 """
 
 from __future__ import annotations

@@ -46,8 +46,8 @@ async def sign_in(
 
     Raises:
         SignInFailed, CallFailed: the flow gave no login; the store is as it was.
-        StoreError: the login cannot be stored. Where that can be known beforehand, it is
-            raised before the person is asked.
+        StoreError: the login cannot be stored. Where that is known beforehand, it is
+            raised before the sign-in.
     """
     clock = Clock()
     store = file_store(profile, clock)
@@ -80,7 +80,7 @@ async def sign_in(
 async def sign_out(settings: Settings, profile: ProfileSettings) -> bool:
     """Revoke the profile's login and remove it from the store.
 
-    Return False if there was no login. Where it cannot be revoked, a warning says so.
+    Return False if there was no login. If it cannot be revoked, warn on stderr.
 
     Raises:
         StoreError: it cannot be removed.

@@ -105,8 +105,8 @@ async def test_a_login_that_codex_has_too_is_revoked_only_on_demand(
     assert "was not revoked" in ended.stderr
     assert not is_revoked(sandbox, before)
     again = read_login(store)
-    asked = ("login", "--device", "--revoke-previous")
-    await bearerd(sandbox, store, *asked, codex_home=codex.parent)
+    on_demand = ("login", "--device", "--revoke-previous")
+    await bearerd(sandbox, store, *on_demand, codex_home=codex.parent)
     assert is_revoked(sandbox, again)
 
 
@@ -131,7 +131,7 @@ async def test_a_running_daemon_follows_login_and_logout(
 async def test_a_sign_in_that_fails_changes_nothing(
     sandbox: Sandbox, store: Path
 ) -> None:
-    """One line says why, and the previous login stays valid."""
+    """One line names the reason, and the previous login stays valid."""
     write_login(store, sandbox.auth_document())
     before = read_login(store)
     sandbox.authority.fault(AuthorityFault("answer", status=500, body="{}"))
@@ -175,8 +175,8 @@ async def test_logging_out_does_not_need_the_authority(
 
 
 async def test_an_unknown_profile_is_wrong_usage(sandbox: Sandbox, store: Path) -> None:
-    """The exit code is 2, and nothing is asked of the person."""
+    """The exit code is 2, and no sign-in starts."""
     for command in ("login", "logout"):
-        ended = await bearerd(sandbox, store, command, "--profile", "nobody")
+        ended = await bearerd(sandbox, store, command, "--profile", "unknown")
         assert ended.code == 2
-        assert "nobody" in ended.stderr
+        assert "unknown" in ended.stderr

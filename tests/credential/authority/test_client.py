@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
 import ssl
 import traceback
@@ -107,11 +108,11 @@ async def test_a_redirect_is_not_followed() -> None:
     assert response.status == 302
 
 
-# What comes back.
+# Responses.
 
 
 async def test_every_status_is_a_response() -> None:
-    """What it means is for the caller to say."""
+    """The caller decides what it means."""
     for status in (200, 204, 400, 401, 403, 429, 500, 503):
         async with scripted_client((status, b"")) as client:
             assert (await client.request("POST", client.token_url)).status == status
@@ -169,16 +170,20 @@ async def test_a_proxy_that_refuses_is_named(proxy: ConnectProxy, status: int) -
     assert failure.remedy == "check `upstream_proxy`"
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "proxy.invalid"])
-async def test_a_proxy_that_is_not_there_is_named(host: str) -> None:
-    """Also where its name is not known."""
+@pytest.mark.parametrize(
+    ("host", "reason"), [("127.0.0.1", "Connection refused"), ("proxy.invalid", "")]
+)
+async def test_a_proxy_that_is_not_there_is_named(host: str, reason: str) -> None:
+    """Also where its name is not known; the text for that is the resolver's."""
     with socket.socket() as reserved:
         reserved.bind(("127.0.0.1", 0))  # bound and not listening
         port = reserved.getsockname()[1]
         async with client_of(ISSUER_URL, proxy_url=f"http://{host}:{port}") as client:
             failure = await failed(client)
     assert failure.stage is CallStage.PROXY
-    assert f"the proxy {host}:{port} was not reached" in failure.detail
+    assert failure.detail.startswith(
+        f"the proxy {host}:{port} is unreachable ({reason}"
+    )
 
 
 async def test_a_certificate_that_is_not_trusted_is_named(proxy: ConnectProxy) -> None:
@@ -214,8 +219,10 @@ async def test_a_refused_connection_has_sent_nothing() -> None:
         CallStage.CONNECTING,
         "ConnectionRefusedError",
     )
-    assert "was not reached" in failure.message
-    assert "`bearerd doctor --online`" in failure.message
+    assert failure.message == (
+        f"{client.token_url} was not reached: Connection refused; check the network with "
+        "`bearerd doctor --online`"
+    )
 
 
 async def test_a_url_that_cannot_be_called_has_sent_nothing() -> None:
@@ -281,6 +288,23 @@ async def test_the_shorter_limit_counts(
     async with client_of(silence.url, timeout_seconds=own) as client:
         with pytest.raises(CallFailed, match=r"the time of 0\.2 s is over"):
             await soon(client.request("POST", silence.url, timeout_seconds=limit))
+
+
+@pytest.mark.parametrize("turns", range(8))
+async def test_a_caller_may_be_cancelled_at_any_turn_of_the_loop(
+    turns: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Also in the one in which the call fails. asyncio then logs no lost exception."""
+    async with client_of("http://") as client:
+        calling = asyncio.create_task(client.request("POST", client.token_url))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        calling.cancel()
+        with pytest.raises((asyncio.CancelledError, CallFailed)):
+            await calling
+    del calling
+    gc.collect()
+    assert caplog.records == []
 
 
 async def test_a_caller_that_is_cancelled_ends_the_call(silence: Silence) -> None:

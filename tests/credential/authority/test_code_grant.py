@@ -49,7 +49,7 @@ async def test_the_code_is_sent_as_a_form(
 async def test_a_response_without_all_three_tokens_is_a_failure(
     sandbox: Sandbox, client: AuthorityClient, fault: AuthorityFault
 ) -> None:
-    """With one line that says who and which status."""
+    """One line names the authority and the status."""
     sandbox.authority.fault(fault)
     with pytest.raises(SignInFailed, match=f"{sandbox.issuer_url} gave no tokens"):
         await exchange(client, CODE)

@@ -36,7 +36,7 @@ async def nothing(_sleep: int) -> None:
 
 
 def ignore(_device: DeviceAuthorization) -> None:
-    """Show the code to nobody."""
+    """Do not show the code."""
 
 
 async def test_a_device_is_signed_in_once_its_code_is_typed_in(
@@ -58,7 +58,7 @@ async def test_a_device_is_signed_in_once_its_code_is_typed_in(
     assert len(shown) == 1
 
 
-async def test_a_code_that_nobody_types_in_ends(
+async def test_a_code_that_is_not_typed_in_expires(
     sandbox: Sandbox, client: AuthorityClient
 ) -> None:
     """After 15 minutes of the clock, of one poll a second."""
@@ -95,7 +95,7 @@ async def test_a_network_that_comes_back_does_not() -> None:
 
 
 async def test_an_authority_that_is_not_reached_at_all_ends_it_at_once() -> None:
-    """No code was shown yet, so nobody is waited for."""
+    """No code was shown yet, so there is nothing to wait for."""
     async with scripted_client(None) as client:
         with pytest.raises(CallFailed):
             await sign_in_by_device(client, clock=stepping(nothing), show_code=ignore)

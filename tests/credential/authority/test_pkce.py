@@ -28,14 +28,14 @@ def test_the_page_asks_for_all_that_codex_asks_for() -> None:
     request = AuthorizationRequest.new()
     url = request.authorization_url("https://issuer.invalid", "app", "http://l/back")
     assert url.startswith("https://issuer.invalid/oauth/authorize?")
-    asked = parse_qs(urlsplit(url).query)
-    assert asked["response_type"] == ["code"]
-    assert asked["code_challenge"] == [request.challenge]
-    assert asked["code_challenge_method"] == ["S256"]
-    assert asked["client_id"] == ["app"]
-    assert asked["redirect_uri"] == ["http://l/back"]
-    assert "offline_access" in asked["scope"][0]
-    assert asked["state"] == [request.state]
+    query = parse_qs(urlsplit(url).query)
+    assert query["response_type"] == ["code"]
+    assert query["code_challenge"] == [request.challenge]
+    assert query["code_challenge_method"] == ["S256"]
+    assert query["client_id"] == ["app"]
+    assert query["redirect_uri"] == ["http://l/back"]
+    assert "offline_access" in query["scope"][0]
+    assert query["state"] == [request.state]
     assert request.verifier not in url
 
 
@@ -82,7 +82,7 @@ def test_a_redirect_with_the_right_state_gives_its_code() -> None:
 
 
 def test_an_authority_that_declines_is_quoted_in_one_short_line() -> None:
-    """The text comes from outside: no control characters, and not without end."""
+    """The text comes from outside: no control characters, and a limited length."""
     query = {
         "state": "mine",
         "error": "access_denied",

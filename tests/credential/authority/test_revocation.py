@@ -51,13 +51,13 @@ async def test_an_authority_that_refuses_to_revoke_is_a_failure(
 
 @pytest.mark.parametrize("content", [b"", b"{}", b"[" * 200_000])
 async def test_any_2xx_means_that_it_is_revoked(content: bytes) -> None:
-    """RFC 7009 section 2.2: the status says it all."""
+    """RFC 7009 section 2.2: the status alone counts."""
     async with scripted_client((200, content)) as client:
         await revoke(client, Credential("made-up", "made-up"))
 
 
 async def test_a_revocation_that_is_not_answered_is_a_failure_too() -> None:
-    """Nobody knows whether it was done."""
+    """It is not known whether it was done."""
     async with scripted_client(None) as client:
         with pytest.raises(CallFailed, match="/oauth/revoke gave no whole response"):
             await revoke(client, Credential("made-up", "made-up"))

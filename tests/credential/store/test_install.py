@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 
 from bearerd.clock import Clock
-from bearerd.credential.store.codex_home import codex_file, sharing
 from bearerd.credential.store.file_store import FileStore
 from bearerd.credential.store.install import install_login, prepare, remove_login
 from bearerd.credential.store.state import Account, RefusedToken, StoreState
@@ -47,7 +45,7 @@ async def install(path: Path, credential: Credential) -> Credential | None:
 async def test_a_login_is_kept_as_codex_has_it(
     sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    """Whole, private, in a folder that was not there; and the profile is the account's."""
+    """Complete, private, in a new folder. The profile is pinned to its account."""
     path = tmp_path / "new" / "auth.json"
     credential = login_of(sandbox)
     assert await install(path, credential) is None
@@ -66,10 +64,10 @@ async def test_a_login_is_kept_as_codex_has_it(
     assert store.read_state() == StoreState(account=Account(CHOSEN, f"user-{CHOSEN}"))
 
 
-async def test_signing_in_changes_the_owner_and_forgets_the_rest(
+async def test_a_new_login_replaces_the_account_and_clears_the_state(
     sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    """Refusals, budget and an API key belonged to the login that was there."""
+    """Refusals, budget and an API key belonged to the previous login."""
     path = tmp_path / "auth.json"
     before = sandbox.auth_document("acct-before") | {"OPENAI_API_KEY": "made-up"}
     write_login(path, before)
@@ -83,18 +81,18 @@ async def test_signing_in_changes_the_owner_and_forgets_the_rest(
     assert read_login(path)["OPENAI_API_KEY"] is None
 
 
-async def test_a_broken_file_is_no_obstacle(sandbox: Sandbox, tmp_path: Path) -> None:
-    """To sign in is the remedy for it."""
+async def test_a_broken_file_is_replaced(sandbox: Sandbox, tmp_path: Path) -> None:
+    """A sign-in is the remedy for it."""
     path = tmp_path / "auth.json"
     path.write_text("{broken", encoding="utf-8")
     assert await install(path, login_of(sandbox)) is None
     assert (await FileStore(path, clock=Clock()).load()).account_id == CHOSEN
 
 
-async def test_a_refresh_under_way_is_waited_for(
+async def test_an_install_waits_for_a_refresh_under_way(
     sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    """And nothing is written if it does not let go."""
+    """If that keeps the lock for too long, nothing is written."""
     path = tmp_path / "auth.json"
     async with FileStore(path, clock=Clock()).lock(0):
         with pytest.raises(StoreError, match="has held this lock"):
@@ -102,17 +100,17 @@ async def test_a_refresh_under_way_is_waited_for(
     assert not path.exists()
 
 
-async def test_a_place_that_is_none_is_found_before_anybody_signs_in(
+async def test_a_store_without_a_folder_is_found_before_the_sign_in(
     tmp_path: Path,
 ) -> None:
-    """A file stands where the folder should be."""
+    """A file is where the folder should be."""
     (tmp_path / "folder").write_text("in the way", encoding="utf-8")
     with pytest.raises(StoreError, match="cannot be written"):
         await prepare(tmp_path / "folder" / "auth.json", clock=Clock())
 
 
 class Revoked:
-    """Stands for the authority: takes what is to be revoked."""
+    """Stands for the authority. Owns the list of logins to revoke."""
 
     def __init__(self) -> None:
         self.logins: list[Credential] = []
@@ -129,7 +127,7 @@ async def remove(path: Path, revoke: Revoked) -> bool:
 
 
 async def test_a_login_is_revoked_and_removed(sandbox: Sandbox, tmp_path: Path) -> None:
-    """Once: a second time there is nothing there."""
+    """A second time there is nothing to remove."""
     path = tmp_path / "auth.json"
     credential = login_of(sandbox)
     await install(path, credential)
@@ -141,45 +139,11 @@ async def test_a_login_is_revoked_and_removed(sandbox: Sandbox, tmp_path: Path) 
     assert len(revoked.logins) == 1
 
 
-async def test_what_cannot_be_read_is_removed_all_the_same(tmp_path: Path) -> None:
-    """There is nothing to revoke in it."""
+async def test_an_unreadable_login_is_removed_too(tmp_path: Path) -> None:
+    """It has nothing to revoke."""
     path = tmp_path / "auth.json"
     path.write_text("{broken", encoding="utf-8")
     revoked = Revoked()
     assert await remove(path, revoked)
     assert not path.exists()
     assert revoked.logins == []
-
-
-# Codex's own login.
-
-
-async def test_a_copy_of_codex_login_is_known_by_its_refresh_token(
-    sandbox: Sandbox, tmp_path: Path
-) -> None:
-    """The same file is another thing, and so is another login."""
-    codex = tmp_path / "codex" / "auth.json"
-    mine = tmp_path / "auth.json"
-    document = sandbox.auth_document()
-    write_login(codex, document)
-    write_login(mine, document)
-    held = await FileStore(mine, clock=Clock()).load()
-    assert sharing(mine, held, codex) == "copy"
-    assert sharing(codex, held, codex) == "same_file"
-    assert sharing(mine, login_of(sandbox), codex) == "none"
-    assert sharing(mine, None, codex) == "none"
-    codex.write_text(json.dumps({"OPENAI_API_KEY": "made-up"}), encoding="utf-8")
-    assert sharing(mine, held, codex) == "none"
-
-
-@pytest.mark.parametrize(
-    ("variable", "path"),
-    [
-        (None, "/me/.codex/auth.json"),
-        ("", "/me/.codex/auth.json"),
-        ("/c", "/c/auth.json"),
-    ],
-)
-def test_codex_home_is_where_its_variable_says(variable: str | None, path: str) -> None:
-    """An empty variable counts as none."""
-    assert codex_file(variable, Path("/me")) == Path(path)

@@ -41,8 +41,8 @@ def doctor(
         bool,
         typer.Option(
             "--online",
-            help="Reach the authority and the upstream too, and compare clocks. Sends "
-            "no token.",
+            help="Call the authority and the upstream too, by the same way out as the "
+            "daemon, and compare the clock. No token is sent.",
         ),
     ] = False,
 ) -> int:

@@ -17,8 +17,8 @@ def register(program: typer.Typer) -> None:
 def logout(settings: Settings, *, profile: Profile = "default") -> int:
     """Revoke the profile's login at the authority, and remove its file.
 
-    The file is removed even if the authority is not reached; a warning says then that the
-    login stays valid there. Every program that shares the login is signed out, such as
+    The file is removed even if the authority is not reached; the login then stays valid
+    there, with a warning. Every program that shares the login is signed out, such as
     Codex where the store is Codex's file. Client keys stay, and the profile still belongs
     to its account.
     """

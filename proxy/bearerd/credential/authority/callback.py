@@ -69,7 +69,7 @@ class CallbackServer:
         return await asyncio.shield(self._code)
 
     def receive(self, query: Mapping[str, str]) -> None:
-        """Accept the query of a redirect, which came by HTTP or was pasted.
+        """Accept the query of a redirect, received by HTTP or pasted.
 
         Raises:
             StateMismatch: it is not of this sign-in; the wait goes on.

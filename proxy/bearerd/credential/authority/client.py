@@ -11,6 +11,7 @@ good once, and a token goes to the authority alone.
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -68,6 +69,12 @@ class _Call:
         return CallFailed(self.url, stage, reason=reason, detail=detail)
 
 
+def _retrieve(task: asyncio.Task[AuthorityResponse]) -> None:
+    """Mark the exception as seen, for a caller that was cancelled before it saw it."""
+    if not task.cancelled():
+        task.exception()
+
+
 class AuthorityClient:
     """The authorization server of one profile. The session belongs to the caller."""
 
@@ -119,7 +126,8 @@ class AuthorityClient:
             connect_seconds=min(CONNECT_TIMEOUT_SECONDS, seconds / 2),
             whole_seconds=seconds,
         )
-        sending = asyncio.ensure_future(self._send(call, received))
+        sending = asyncio.create_task(self._send(call, received))
+        sending.add_done_callback(_retrieve)
         try:
             for timeout in (call.whole_seconds, LATE_TIMER_SECONDS):
                 await asyncio.wait({sending}, timeout=timeout)
@@ -176,8 +184,8 @@ def _failure(call: _Call, error: Exception) -> CallFailed:
     2. TLS was not agreed on: the certificate is not trusted, or the server has no TLS.
     3. There is no connection: no such name, refused, no route, no answer in time.
     4. Anything else may have happened after the request was sent. A proxy that breaks
-       off in the middle of CONNECT counts here too, since aiohttp's errors do not tell
-       that from a response that breaks off.
+       off in the middle of CONNECT counts here too, since aiohttp raises the same errors
+       for it as for a response that breaks off.
     """
     reason = _reason(error)
     match error:
@@ -189,10 +197,10 @@ def _failure(call: _Call, error: Exception) -> CallFailed:
             stage, detail = CallStage.TLS, _tls_detail(error)
         case aiohttp.ClientConnectorError():  # 1, 3
             stage = CallStage.CONNECTING
-            detail = error.os_error.strerror or str(error.os_error)
+            detail = _os_detail(error)
             if _is_about_proxy(call, error):
                 stage = CallStage.PROXY
-                detail = f"the proxy {call.proxy} was not reached: {detail}"
+                detail = f"the proxy {call.proxy} is unreachable ({detail})"
         case aiohttp.ConnectionTimeoutError():  # 3
             through = f" through the proxy {call.proxy}" if call.proxy else ""
             stage = CallStage.CONNECTING
@@ -222,6 +230,19 @@ def _reason(error: Exception) -> str:
         return "TimeoutError"  # its cause is how the timer stopped us
     cause = error.__cause__ or getattr(error, "os_error", None) or error
     return type(cause).__name__
+
+
+def _os_detail(error: aiohttp.ClientConnectorError) -> str:
+    """Return the system's text for an error, such as "Connection refused".
+
+    asyncio puts a text of its own in its place: "Connect call failed" and an address.
+    The numbers of a name service's errors are not those of `strerror`.
+    """
+    cause = error.os_error
+    is_dns = isinstance(error, aiohttp.ClientConnectorDNSError)
+    if cause.errno is not None and not is_dns:
+        return os.strerror(cause.errno)
+    return cause.strerror or str(cause)
 
 
 def _tls_detail(error: aiohttp.ClientSSLError) -> str:

@@ -34,7 +34,7 @@ async def exchange(client: AuthorityClient, code: AuthorizationCode) -> Credenti
 
     Raises:
         SignInFailed: the authority gave no tokens, or not all three.
-        CallFailed: no whole response came.
+        CallFailed: no whole response arrived.
     """
     response = await client.request(
         "POST",

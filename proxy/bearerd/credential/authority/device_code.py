@@ -43,7 +43,7 @@ async def request_user_code(client: AuthorityClient) -> DeviceAuthorization:
 
     Raises:
         SignInFailed: the authority gave no code.
-        CallFailed: no whole response came.
+        CallFailed: no whole response arrived.
     """
     response = await client.request(
         "POST",
@@ -71,11 +71,11 @@ async def request_user_code(client: AuthorityClient) -> DeviceAuthorization:
 async def poll(
     client: AuthorityClient, device: DeviceAuthorization
 ) -> AuthorizationCode | None:
-    """Return the authorization code, or None while the person has not typed theirs in.
+    """Return the authorization code, or None while the user code is not typed in.
 
     Raises:
         SignInFailed: the authority has ended this sign-in.
-        CallFailed: no whole response came. Another poll may work.
+        CallFailed: no whole response arrived. Another poll may work.
     """
     response = await client.request(
         "POST",

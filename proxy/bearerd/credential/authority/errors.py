@@ -2,9 +2,9 @@
 
 From the wire up:
 
-1. `CallFailed`: no whole response came. `stage` says how far the call got.
+1. `CallFailed`: no whole response arrived. `stage` says how far the call got.
 2. `AuthorityFailure`: a refresh gave no tokens. The refresher acts on `outcome`.
-3. `SignInFailed`, `RevocationFailed`: a person asked for something and did not get it.
+3. `SignInFailed`, `RevocationFailed`: a command of a person did not succeed.
 4. `client_error`: an `AuthorityFailure` as the error that clients and commands see.
 
 Pure: no network, no clock.
@@ -52,7 +52,7 @@ _REMEDIES: Final = {
 
 
 class CallFailed(CredentialError):
-    """No whole response came to a call.
+    """No whole response to a call arrived.
 
     `reason` is a code for the log, such as `ConnectionRefusedError`; `detail` is the same
     fact for a person. Neither quotes a body or a password.

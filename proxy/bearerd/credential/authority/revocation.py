@@ -23,7 +23,7 @@ async def revoke(client: AuthorityClient, credential: Credential) -> None:
 
     Raises:
         RevocationFailed: the authority's response is not a success.
-        CallFailed: no whole response came.
+        CallFailed: no whole response arrived.
     """
     body = {
         "token": credential.refresh_token,
