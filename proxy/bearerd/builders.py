@@ -8,13 +8,12 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import TypeAlias
 
-import aiohttp
-
 from bearerd import __version__
 from bearerd.address import Address, is_loopback_host
 from bearerd.clock import Clock
 from bearerd.credential.authority.client import AuthorityClient
 from bearerd.credential.authority.refresh_grant import RefreshGrant
+from bearerd.credential.authority.single_use import open_session
 from bearerd.credential.cached import CachedCredential
 from bearerd.credential.refresh.limiter import AuthorityName, RefreshLimiter
 from bearerd.credential.refresh.refresher import Refresher
@@ -135,16 +134,9 @@ async def authority_client(
 ) -> AsyncIterator[AuthorityClient]:
     """Give the client for the authority of *profile*, for the daemon and for commands.
 
-    Each call has a connection of its own: with a pooled one that died unseen it would be
-    unclear whether the token was spent. The environment's proxies, cookies and netrc are
-    not used.
+    Each call has a connection of its own; see `authority.single_use`.
     """
-    async with aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(force_close=True, ssl=tls),
-        cookie_jar=aiohttp.DummyCookieJar(),
-        headers={"User-Agent": USER_AGENT},
-        trust_env=False,
-    ) as session:
+    async with open_session(tls, USER_AGENT) as session:
         yield AuthorityClient(
             session,
             issuer_url=profile.issuer_url,

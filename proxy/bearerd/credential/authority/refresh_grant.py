@@ -11,6 +11,7 @@ Nothing is sent twice. Whether to try again is decided where the store's lock is
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -66,6 +67,15 @@ BUSY_STATUSES: Final = frozenset(
     }
 )
 """They ask for patience, which the fast pace and Retry-After give."""
+
+CALL_LIMIT_SECONDS: Final = 300.0
+"""How long a call may go unanswered. No caller waits that long; but to give the call up
+earlier would throw away the only copy of the next refresh token, just when an overloaded
+authority is slow for everybody. Codex sets no limit at all."""
+
+SEND_WITHIN_SECONDS: Final = 30.0
+"""A connection that took longer than its own limit was made by a process that was stopped
+meanwhile; what it was about to send is decided anew."""
 
 RETRY_AFTER_DIGITS: Final = 9
 """More digits than 31 years of seconds have say nothing."""
@@ -161,9 +171,11 @@ class RefreshGrant:
         client: AuthorityClient,
         *,
         received: Callable[[bytes], None] = lambda _part: None,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._client = client
         self._received = received
+        self._monotonic = monotonic
 
     async def refresh(self, refresh_token: str) -> Grant:
         """Send the refresh grant as JSON, as Codex does. See `Authority.refresh`."""
@@ -172,9 +184,15 @@ class RefreshGrant:
             "grant_type": "refresh_token",
             "refresh_token": refresh_token,
         }
+        began = self._monotonic()
         try:
             response = await self._client.request(
-                "POST", self._client.token_url, json=body, received=self._received
+                "POST",
+                self._client.token_url,
+                json=body,
+                timeout_seconds=CALL_LIMIT_SECONDS,
+                may_send=lambda: self._monotonic() - began < SEND_WITHIN_SECONDS,
+                received=self._received,
             )
         except CallFailed as failure:
             if failure.stage is CallStage.SENT:
