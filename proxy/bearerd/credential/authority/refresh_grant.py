@@ -171,10 +171,12 @@ class RefreshGrant:
         client: AuthorityClient,
         *,
         received: Callable[[bytes], None] = lambda _part: None,
+        limit_seconds: float = CALL_LIMIT_SECONDS,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._client = client
         self._received = received
+        self._limit_seconds = limit_seconds
         self._monotonic = monotonic
 
     async def refresh(self, refresh_token: str) -> Grant:
@@ -190,7 +192,7 @@ class RefreshGrant:
                 "POST",
                 self._client.token_url,
                 json=body,
-                timeout_seconds=CALL_LIMIT_SECONDS,
+                timeout_seconds=self._limit_seconds,
                 may_send=lambda: self._monotonic() - began < SEND_WITHIN_SECONDS,
                 received=self._received,
             )
