@@ -1,55 +1,43 @@
-"""docs/http.md names a test for every item, and the test says that it shows it."""
+"""docs/http.md has a row for each item, and the tests of a row name the item."""
 
 from __future__ import annotations
 
-import ast
 import re
-from pathlib import Path
 
-TESTS = Path(__file__).parents[1]
-PAGE = TESTS.parent / "docs" / "http.md"
+from tests.docs.pages import NAMED_TEST, ROOT, docstrings
+
+PAGE = ROOT / "docs" / "http.md"
 ITEMS = 145
 
 ROW = re.compile(r"^\| (\d+) \| (.+) \| (.+) \| (.+) \|$", re.MULTILINE)
-NAMED = re.compile(r"`([\w/]+\.py)::(\w+)`")
 
 
 def rows() -> list[tuple[int, list[tuple[str, str]]]]:
     """Return each row's number, and the tests that it names: file and name."""
     return [
-        (int(number), NAMED.findall(tests))
+        (int(number), NAMED_TEST.findall(tests))
         for number, _, _, tests in ROW.findall(PAGE.read_text())
     ]
 
 
-def docstrings(file: str) -> dict[str, str]:
-    """Return the docstring of every function in a test file, by name."""
-    tree = ast.parse((TESTS / file).read_text())
-    return {
-        node.name: ast.get_docstring(node) or ""
-        for node in ast.walk(tree)
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-    }
-
-
 def test_every_item_has_its_row_in_order() -> None:
-    """None is left out, and none stands twice."""
+    """No item is missing, and none has two rows."""
     assert [number for number, _ in rows()] == list(range(1, ITEMS + 1))
 
 
 def test_every_row_names_tests_that_exist() -> None:
-    """A test that was renamed would leave a promise without proof."""
+    """A row without a test would be a promise without proof."""
     for number, tests in rows():
         assert tests, f"item {number} names no test"
         for file, name in tests:
             assert name in docstrings(file), f"item {number}: {file}::{name}"
 
 
-def test_every_test_on_the_wire_says_which_items_it_shows() -> None:
-    """Of the conformance suite's; other suites have their own words."""
+def test_every_test_on_the_wire_names_its_items() -> None:
+    """For tests/wire only; the docstrings of other suites have another form."""
     for number, tests in rows():
         for file, name in tests:
             if file.startswith("wire/"):
-                told = re.match(r"Items? ([\d, and]+)", docstrings(file)[name])
-                assert told, f"{file}::{name}"
-                assert str(number) in re.findall(r"\d+", told[1]), f"{name}: {number}"
+                items = re.match(r"Items? ([\d, and]+)", docstrings(file)[name])
+                assert items, f"{file}::{name}"
+                assert str(number) in re.findall(r"\d+", items[1]), f"{name}: {number}"

@@ -55,12 +55,12 @@ def test_the_command_names_the_profile() -> None:
 @pytest.mark.parametrize(
     ("pause", "seconds"),
     [
-        (None, 1, 1),
-        (0.0, 1, 1),
-        (0.2, 1, 1),
-        (4.01, 5, 5),
-        (7.01, 8, 5),
-        (3600.0, 3600, 5),
+        (None, (1, 1)),
+        (0.0, (1, 1)),
+        (0.2, (1, 1)),
+        (4.01, (5, 5)),
+        (7.01, (8, 5)),
+        (3600.0, (3600, 5)),
     ],
 )
 def test_a_failure_that_passes_says_when_to_try_again(

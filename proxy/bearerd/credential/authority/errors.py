@@ -51,14 +51,12 @@ _REMEDIES: Final = {
 }
 
 
-class CallFailed(CredentialError):
+class CallFailed(AuthorityUnavailable):
     """No whole response to a call arrived.
 
     `reason` is a code for the log, such as `ConnectionRefusedError`; `detail` is the same
     fact for a person. Neither quotes a body or a password.
     """
-
-    code = "authority_unavailable"
 
     def __init__(self, url: str, stage: CallStage, *, reason: str, detail: str) -> None:
         self.url = url
