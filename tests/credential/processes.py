@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 async def process(
     code: str, *arguments: Path | str
 ) -> AsyncIterator[asyncio.subprocess.Process]:
-    """Run Python code in a process of its own, with pipes; kill it at the end."""
+    """Run Python code in a process of its own, with pipes, and kill it at the end."""
     running = await asyncio.create_subprocess_exec(
         sys.executable,
         "-c",
@@ -35,14 +35,14 @@ async def process(
         await running.wait()
 
 
-async def said(running: asyncio.subprocess.Process) -> str:
+async def read_line(running: asyncio.subprocess.Process) -> str:
     """Return the next line of a process; fail if none comes."""
     assert running.stdout is not None
     line = await asyncio.wait_for(running.stdout.readline(), 2 * PATIENCE_SECONDS)
     return line.decode().rstrip("\n")
 
 
-async def told(running: asyncio.subprocess.Process, line: str) -> None:
+async def send_line(running: asyncio.subprocess.Process, line: str) -> None:
     """Send a line to a process."""
     assert running.stdin is not None
     running.stdin.write(f"{line}\n".encode())

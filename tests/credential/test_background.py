@@ -33,13 +33,13 @@ from tests.credential.stand_ins import (
 
 @asynccontextmanager
 async def background(home: Home) -> AsyncIterator[CredentialSource]:
-    """Run the upkeep of a source whose loops sleep by the test's hands."""
+    """Run the upkeep of a source whose loops sleep by the test's clock."""
     source = home.source()
-    clock = home.hands.clock(home.hands.doze)
+    clock = home.clock.clock
     running = asyncio.create_task(
         BackgroundRefresh(source, clock=clock, observe=home.events.append).run()
     )
-    await wait_until(lambda: home.hands.sleepers == 2 or running.done())
+    await wait_until(lambda: home.clock.sleepers == 2 or running.done())
     try:
         yield source
         assert not running.done(), "upkeep has ended"
@@ -55,8 +55,8 @@ async def ticks(
 ) -> None:
     """Let time pass second by second; then wait for *until*."""
     for _ in range(int(seconds)):
-        home.hands.move(1.0)
-        await wait_until(lambda: home.hands.sleepers == 2)
+        home.clock.advance(1.0)
+        await wait_until(lambda: home.clock.sleepers == 2)
     if until is not None:
         await wait_until(until)
 
@@ -117,8 +117,8 @@ async def test_a_clock_that_jumped_is_announced_once(
     home.write(login())
     async with background(home):
         await ticks(home, 3)
-        home.hands.move(1.0, wall_seconds=wall_seconds)
-        await wait_until(lambda: home.hands.sleepers == 2)
+        home.clock.advance(1.0, wall_seconds=wall_seconds)
+        await wait_until(lambda: home.clock.sleepers == 2)
         await ticks(home, 3)
     jumps = [event.seconds for event in home.events_of(ClockJumped)]
     assert jumps == pytest.approx(expected)
@@ -130,7 +130,7 @@ async def test_after_a_suspend_expiry_is_judged_by_the_clock_as_it_is(
     """A night passed within one sleep: the token is renewed at once."""
     home.write(login(expires_at=START + 8 * HOUR))
     async with background(home):
-        home.hands.move(1.0, wall_seconds=9 * HOUR)
+        home.clock.advance(1.0, wall_seconds=9 * HOUR)
         await wait_until(lambda: home.events_of(CredentialRefreshed) != [])
     assert home.events_of(CredentialRefreshed)[0].trigger == "expired"
     assert len(home.authority.calls) == 1

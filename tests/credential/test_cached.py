@@ -7,14 +7,15 @@ from dataclasses import replace
 import pytest
 
 from bearerd.credential.cached import CachedCredential
-from tests.credential.stand_ins import START, Hands, access_token, held
+from tests.credential.stand_ins import START, access_token, held
+from tests.support.clock import ManualClock
 
 
 @pytest.fixture
-def cached(hands: Hands) -> CachedCredential:
+def cached(clock: ManualClock) -> CachedCredential:
     """Nothing yet, with a window of five minutes and no jitter."""
     return CachedCredential(
-        window_seconds=300.0, clock=hands.clock(), jitter=lambda: 0.0
+        window_seconds=300.0, clock=clock.skipping, jitter=lambda: 0.0
     )
 
 
@@ -25,20 +26,20 @@ def test_nothing_is_held_at_first(cached: CachedCredential) -> None:
 
 
 def test_each_credential_is_a_generation(
-    cached: CachedCredential, hands: Hands
+    cached: CachedCredential, clock: ManualClock
 ) -> None:
     """Counted from one; dropping one does not count back."""
     first = cached.set(held("one"), is_received=False)
     assert (first.generation, first == held("one")) == (1, True)
     cached.clear()
     assert cached.credential is None
-    hands.move(1e9)
+    clock.advance(1e9)
     assert not cached.is_expired
     assert cached.set(held("two"), is_received=False).generation == 2
 
 
 def test_the_first_gets_the_whole_window_and_later_ones_a_fifth(
-    cached: CachedCredential, hands: Hands
+    cached: CachedCredential, clock: ManualClock
 ) -> None:
     """The first may be near its end, a later one is new."""
     cached.set(held(expires_at=START + 200), is_received=False)
@@ -46,16 +47,16 @@ def test_the_first_gets_the_whole_window_and_later_ones_a_fifth(
     cached.set(held("two", expires_at=START + 200), is_received=True)
     seen = []
     for seconds in (159.0, 1.0, 40.0):
-        hands.move(seconds)
+        clock.advance(seconds)
         seen.append((cached.is_due, cached.is_expired))
     assert seen == [(False, False), (True, False), (True, True)]
 
 
-def test_jitter_is_drawn_once_for_each_credential(hands: Hands) -> None:
+def test_jitter_is_drawn_once_for_each_credential(clock: ManualClock) -> None:
     """So that the moment does not wander while it is waited for."""
     draws = iter([0.0, 1.0])
     cached = CachedCredential(
-        window_seconds=300.0, clock=hands.clock(), jitter=lambda: next(draws)
+        window_seconds=300.0, clock=clock.skipping, jitter=lambda: next(draws)
     )
     for name, at in (("one", START + 9700), ("two", START + 9730)):
         cached.set(held(name, expires_at=START + 10_000), is_received=False)
@@ -79,7 +80,7 @@ def test_a_clock_that_is_far_off_does_not_expire_a_new_token(
 
 
 def test_what_was_learned_of_the_clock_holds_for_what_others_store(
-    cached: CachedCredential, hands: Hands
+    cached: CachedCredential, clock: ManualClock
 ) -> None:
     """Until the authority dates another token."""
     token = access_token("a", expires_at=START - 3600, iat=int(START - 7200))
@@ -90,7 +91,7 @@ def test_what_was_learned_of_the_clock_holds_for_what_others_store(
     assert cached.due.expires_at == START + 3600
     cached.set(held("b", expires_at=START - 1800), is_received=False)
     assert cached.due.expires_at == START + 5400
-    hands.move(0.0, wall_seconds=-7200)
+    clock.advance(0.0, wall_seconds=-7200)
     token = access_token("c", expires_at=START - 3600, iat=int(START - 7200))
     cached.set(
         replace(held("c", expires_at=START - 3600), access_token=token),

@@ -38,10 +38,10 @@ from tests.credential.stand_ins import (
     Document,
     Home,
     access_token,
-    blink,
     full_disk,
     login,
     refresh_token_of,
+    sleep_briefly,
     soon,
     wait_until,
 )
@@ -144,7 +144,7 @@ async def test_past_its_end_and_the_authority_away_is_said_and_passes(
     assert isinstance(why, AuthorityUnavailable)
     assert why.retry_after_seconds == 1
     assert source.status().state == "expired"
-    home.hands.move(1.0)
+    home.clock.advance(1.0)
     assert (await source.current()).generation == 2
 
 
@@ -155,7 +155,7 @@ async def test_without_a_refresh_token_it_serves_until_its_end(home: Home) -> No
     home.write(document)
     source = home.source()
     assert (await source.current()).generation == 1
-    home.hands.move(1000.0)
+    home.clock.advance(1000.0)
     assert await needs_login(source.current()) == "other"
     assert home.authority.calls == []
 
@@ -219,17 +219,17 @@ async def test_a_flight_that_brings_what_was_just_refused_is_followed_by_another
 ) -> None:
     """It began before, and finds in the store what this caller cannot use."""
     home.write(login())
-    source = home.source(clock=home.hands.clock(home.hands.doze))
+    source = home.source(clock=home.clock.clock)
     old = await source.current()
     async with home.store().lock(0):
         early = asyncio.create_task(source.refresh(old, "refused"))
-        await wait_until(lambda: home.hands.sleepers == 1)  # for the lock
+        await wait_until(lambda: home.clock.sleepers == 1)  # for the lock
         home.write(login("second"))
         second = await source.reload(old)
         assert second is not None
         late = asyncio.create_task(source.refresh(second, "refused"))
         await wait_until(lambda: source.waiters == 2)
-    home.hands.move(0.02)
+    home.clock.advance(0.02)
     assert await soon(early) == second
     assert (await soon(late)).generation == 3
     assert home.authority.calls == [refresh_token_of("second")]
@@ -320,7 +320,7 @@ async def test_a_grant_without_an_access_token_is_kept_and_gives_no_credential(
     home.authority.script.append(Grant(None, f"{MARK}-next", None))
     assert isinstance(await refused(refreshed(ready)), AuthorityUnavailable)
     assert home.stored_refresh_token() == f"{MARK}-next"
-    home.hands.move(60.0)
+    home.clock.advance(60.0)
     await refreshed(ready)
     assert home.authority.calls == [refresh_token_of("first"), f"{MARK}-next"]
 
@@ -411,7 +411,7 @@ async def test_an_account_is_changed_on_purpose(
 async def test_the_pin_outlives_the_process(
     home: Home, ready: CredentialSource
 ) -> None:
-    """A file that changed hands while nobody ran is noticed at the start."""
+    """A file that changed clock while nobody ran is noticed at the start."""
     await ready.current()
     home.write(login("x", account="acct-2"))
     later = home.source()
@@ -505,7 +505,9 @@ async def test_two_processes_with_a_dead_token_ask_once(home: Home) -> None:
     """Both at the same moment: one asks, the other reads what came of it."""
     home.write(login())
     home.authority.script.append(AuthorityFailure("refused", "reused"))
-    sources = [home.source(clock=home.hands.clock(blink)) for _ in range(2)]
+    sources = [
+        home.source(clock=home.clock.with_sleep(sleep_briefly)) for _ in range(2)
+    ]
     old = [await source.current() for source in sources]
     pairs = zip(sources, old, strict=True)
     asking = [asyncio.create_task(s.refresh(one, "refused")) for s, one in pairs]
@@ -524,10 +526,10 @@ async def test_service_goes_on_until_the_access_token_ends(
     assert await ready.current() is old
     assert ready.status().state == "ready"
     assert ready.status().reason == "revoked"
-    home.hands.move(24 * HOUR - 100)
+    home.clock.advance(24 * HOUR - 100)
     assert await ready.current() is old
     ready.refresh_if_due()
-    home.hands.move(100.0)
+    home.clock.advance(100.0)
     assert await needs_login(ready.current()) == "revoked"
     assert ready.status().state == "login_required"
     assert len(home.authority.calls) == 1
@@ -545,13 +547,13 @@ async def test_after_a_reuse_the_winners_login_is_adopted(
         looks -= 1
         if looks == 0:
             home.write(login("winner"))
-        home.hands.move(seconds)
+        home.clock.advance(seconds)
         await asyncio.sleep(0)
 
     if looks == 0:
         home.authority.before_response = lambda: home.write(login("winner"))
     home.authority.script.append(AuthorityFailure("refused", "reused"))
-    source = home.source(clock=home.hands.clock(sleep))
+    source = home.source(clock=home.clock.with_sleep(sleep))
     found = await refreshed(source)
     assert found.refresh_token == refresh_token_of("winner")
     assert home.events_of(CredentialRefreshed)[0].outcome == "adopted"
@@ -586,7 +588,7 @@ async def test_what_may_be_spent_is_presented_once_more(
     for _ in range(5):
         await refused(ready.refresh(old, "refused"))
     assert len(home.authority.calls) == 1
-    home.hands.move(1.0)
+    home.clock.advance(1.0)
     assert (await ready.refresh(old, "refused")).generation == 2
     assert home.authority.calls == [refresh_token_of("first")] * 2
 
@@ -600,7 +602,7 @@ async def test_what_was_spent_indeed_ends_in_one_more_call(
     home.authority.script.append(AuthorityFailure("unclear", "ServerDisconnectedError"))
     old = await ready.current()
     await refused(ready.refresh(old, "refused"))
-    home.hands.move(1.0)
+    home.clock.advance(1.0)
     for _ in range(3):
         assert await needs_login(ready.refresh(old, "refused")) == "reused"
     assert len(home.authority.calls) == 2
@@ -621,7 +623,7 @@ async def test_two_processes_share_one_budget(home: Home) -> None:
         assert why.retry_after_seconds == 30
         assert (await source.current()).refresh_token == home.stored_refresh_token()
     assert len(home.authority.calls) == 3
-    home.hands.move(30.0)
+    home.clock.advance(30.0)
     await refreshed(two)
     assert len(home.authority.calls) == 4
 
@@ -636,7 +638,7 @@ async def test_calls_that_never_arrived_cost_nothing(home: Home) -> None:
     for _ in range(9):
         why = await refused(source.refresh(old, "refused"))
         assert not isinstance(why, RefreshThrottled)
-        home.hands.move(60.0)
+        home.clock.advance(60.0)
     assert (await source.refresh(old, "refused")).generation == 2
 
 
@@ -646,7 +648,7 @@ async def test_tokens_that_live_seconds_stay_within_the_budget(home: Home) -> No
     home.authority.lifetime_seconds = 1.0
     source = home.source(bucket=TokenBucket(burst=5, interval_seconds=30.0))
     for _ in range(240):
-        home.hands.move(0.25)
+        home.clock.advance(0.25)
         try:
             await source.current()
         except AuthorityUnavailable:
@@ -892,7 +894,7 @@ async def test_a_clock_that_is_far_off_neither_storms_nor_sleeps(
     for _ in range(5):
         assert await source.current() is new
     assert source.status().expires_at == pytest.approx(START + HOUR, abs=1)
-    home.hands.move(HOUR - 200)
+    home.clock.advance(HOUR - 200)
     await source.current()
     await source.close()
     assert (await source.current()).generation == 3

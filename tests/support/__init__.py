@@ -7,7 +7,7 @@ Nothing waits by sleeping: what a test waits for rings a bell, or is a line that
 
 from tests.support.canary import Canary
 from tests.support.client import Client, Reply
-from tests.support.clock import HandClock
+from tests.support.clock import ManualClock
 from tests.support.daemon import Daemon, Start
 from tests.support.login import opaque_login, read_login, tokens_of, write_login
 from tests.support.process import Finished, Launch, ServeProcess, run_command
@@ -17,8 +17,8 @@ __all__ = [
     "Client",
     "Daemon",
     "Finished",
-    "HandClock",
     "Launch",
+    "ManualClock",
     "Reply",
     "ServeProcess",
     "Start",

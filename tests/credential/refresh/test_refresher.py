@@ -22,11 +22,11 @@ from bearerd.sandbox import AuthorityFault, Sandbox
 from tests.credential.stand_ins import (
     START,
     Home,
-    blink,
     full_disk,
     held,
     login,
     refresh_token_of,
+    sleep_briefly,
     soon,
     wait_until,
 )
@@ -101,16 +101,16 @@ async def test_a_waiter_for_the_lock_finds_the_work_done(home: Home) -> None:
     first = asyncio.create_task(home.refresher().run(RefreshRequest(old, ACCOUNT)))
     await soon(home.authority.arrived.wait())
     waits: list[float] = []
-    clock = home.hands.clock(home.hands.doze)
+    clock = home.clock.clock
     second = asyncio.create_task(
         home.refresher(clock=clock, waited=waits.append).run(
             RefreshRequest(old, ACCOUNT)
         )
     )
-    await wait_until(lambda: home.hands.sleepers == 1)
+    await wait_until(lambda: home.clock.sleepers == 1)
     home.authority.gate.set()
     renewed = await soon(first)
-    home.hands.move(2.5)
+    home.clock.advance(2.5)
     adopted = await soon(second)
     assert adopted.outcome == "adopted"
     assert adopted.credential == renewed.credential
@@ -287,7 +287,7 @@ async def test_a_start_without_a_login_or_a_place_is_no_error(home: Home) -> Non
 @pytest.fixture
 async def sandbox(home: Home) -> AsyncIterator[Sandbox]:
     """An authority that kills the whole login at a double spend."""
-    async with Sandbox(now=lambda: home.hands.wall) as running:
+    async with Sandbox(now=home.clock.now) as running:
         yield running
 
 
@@ -308,7 +308,7 @@ async def test_many_callers_in_two_processes_cost_one_refresh(
 ) -> None:
     """Real sockets, one file, forty callers, and a slow authority."""
     home.write(sandbox.auth_document())
-    clock = home.hands.clock(blink)
+    clock = home.clock.with_sleep(sleep_briefly)
     sources = [home.source(authority=authority, clock=clock) for _ in range(2)]
     old = [await source.current() for source in sources]
     sandbox.authority.hold.close()
@@ -336,7 +336,7 @@ async def test_a_response_that_was_lost_is_asked_for_again_once(
     old = await source.current()
     with pytest.raises(AuthorityUnavailable):
         await source.refresh(old, "refused")
-    home.hands.move(1.0)
+    home.clock.advance(1.0)
     assert (await source.refresh(old, "refused")).generation == 2
     assert sandbox.authority.calls == 2
     assert sandbox.authority.reused == 0
@@ -352,7 +352,7 @@ async def test_a_response_that_is_lost_for_good_needs_a_person(
     old = await source.current()
     with pytest.raises(AuthorityUnavailable):
         await source.refresh(old, "refused")
-    home.hands.move(1.0)
+    home.clock.advance(1.0)
     for _ in range(3):
         with pytest.raises(LoginRequired):
             await source.refresh(old, "refused")
@@ -427,7 +427,7 @@ async def test_our_own_wrong_clock_does_not_make_a_fresh_token_old(home: Home) -
     old = await stored(home)
     home.write(login("2"))
     assert (await stored(home)).expires_at is not None
-    home.hands.move(0.0, wall_seconds=30 * 86400.0)
+    home.clock.advance(0.0, wall_seconds=30 * 86400.0)
     found = await home.refresher().run(
         RefreshRequest(old, ACCOUNT, skew_seconds=30 * 86400.0)
     )

@@ -29,13 +29,12 @@ from tests.credential.processes import (
     REFRESH_ONCE,
     ROOT,
     process,
-    said,
-    told,
+    read_line,
+    send_line,
 )
 from tests.credential.stand_ins import (
     MARK,
     Document,
-    Hands,
     Home,
     full_disk,
     held,
@@ -44,6 +43,7 @@ from tests.credential.stand_ins import (
     refresh_token_of,
     soon,
 )
+from tests.support.clock import ManualClock
 
 
 async def absence(store: FileStore) -> LoginRequired:
@@ -59,8 +59,8 @@ async def absence(store: FileStore) -> LoginRequired:
 class Writer:
     """A foreign writer: does something to the file at each sleep of the reader."""
 
-    def __init__(self, hands: Hands, *deeds: Callable[[], object]) -> None:
-        self._hands = hands
+    def __init__(self, clock: ManualClock, *deeds: Callable[[], object]) -> None:
+        self._hands = clock
         self._deeds = list(deeds)
         self.sleeps: list[float] = []
 
@@ -68,7 +68,7 @@ class Writer:
         self.sleeps.append(seconds)
         if self._deeds:
             self._deeds.pop(0)()
-        self._hands.move(seconds)
+        self._hands.advance(seconds)
         await asyncio.sleep(0)
 
     def clock(self) -> Clock:
@@ -105,37 +105,39 @@ async def test_a_file_that_holds_no_login_is_unreadable(
 ) -> None:
     """One look is enough when nothing whole was there before."""
     home.path.write_bytes(content)
-    began = home.hands.steady
+    began = home.clock.monotonic()
     problem = await absence(home.store())
     assert (problem.reason, why in problem.message) == ("unreadable", True)
-    assert home.hands.steady == began
+    assert home.clock.monotonic() == began
 
 
-async def test_no_file_and_no_folder_are_missing(tmp_path: Path, hands: Hands) -> None:
+async def test_no_file_and_no_folder_are_missing(
+    tmp_path: Path, clock: ManualClock
+) -> None:
     """A start without a login is an ordinary one."""
     for path in (tmp_path / "auth.json", tmp_path / "deep" / "er" / "auth.json"):
-        problem = await absence(FileStore(path, clock=hands.clock()))
+        problem = await absence(FileStore(path, clock=clock.skipping))
         assert problem.reason == "missing"
 
 
 async def test_what_cannot_be_opened_is_unreadable(
-    tmp_path: Path, hands: Hands
+    tmp_path: Path, clock: ManualClock
 ) -> None:
     """A folder in its place; the system's reason is told."""
     (tmp_path / "auth.json").mkdir()
-    problem = await absence(FileStore(tmp_path / "auth.json", clock=hands.clock()))
+    problem = await absence(FileStore(tmp_path / "auth.json", clock=clock.skipping))
     assert problem.reason == "unreadable"
     assert "directory" in problem.message
 
 
 async def test_links_that_go_in_a_circle_are_unreadable(
-    tmp_path: Path, hands: Hands
+    tmp_path: Path, clock: ManualClock
 ) -> None:
     """Told as one problem among others, and nothing crashes on it."""
     path = tmp_path / "auth.json"
     path.symlink_to(tmp_path / "other")
     (tmp_path / "other").symlink_to(path)
-    store = FileStore(path, clock=hands.clock())
+    store = FileStore(path, clock=clock.skipping)
     problem = await absence(store)
     assert problem.reason == "unreadable"
     assert await store.has_changed() in (True, False)
@@ -152,7 +154,7 @@ async def test_a_torn_write_is_waited_for(
     """A foreign writer may be between truncating and writing."""
     home.write(login())
     writer = Writer(
-        home.hands, lambda: None, lambda: home.path.write_text(json.dumps(login("new")))
+        home.clock, lambda: None, lambda: home.path.write_text(json.dumps(login("new")))
     )
     store = home.store(writer.clock())
     await store.load()
@@ -164,7 +166,7 @@ async def test_a_torn_write_is_waited_for(
 async def test_a_write_that_is_never_finished_is_given_up(home: Home) -> None:
     """After a quarter of a second."""
     home.write(login())
-    writer = Writer(home.hands)
+    writer = Writer(home.clock)
     store = home.store(writer.clock())
     await store.load()
     home.path.write_bytes(b'{"tokens"')
@@ -174,16 +176,16 @@ async def test_a_write_that_is_never_finished_is_given_up(home: Home) -> None:
 
 
 async def test_a_reader_that_is_cancelled_while_it_waits_reads_again_later(
-    home: Home, hands: Hands
+    home: Home, clock: ManualClock
 ) -> None:
     """Nothing half-seen is kept."""
     home.write(login())
-    store = home.store(hands.clock(hands.doze))
+    store = home.store(clock.clock)
     await store.load()
     home.path.write_bytes(b"{")
     reading = asyncio.create_task(store.load())
     await asyncio.sleep(0)
-    assert hands.sleepers == 1
+    assert clock.sleepers == 1
     reading.cancel()
     with pytest.raises(asyncio.CancelledError):
         await reading
@@ -299,32 +301,32 @@ async def test_a_codex_that_does_not_let_go_is_an_error_with_a_name(home: Home) 
     home.write(login())
     store = home.store()
     began_from = await store.load()
-    async with flock(home.path.with_name("auth.lock"), home.hands.clock(), 0):
+    async with flock(home.path.with_name("auth.lock"), home.clock.skipping, 0):
         with pytest.raises(StoreError, match=r"auth\.lock"):
             await store.replace(began_from, held("second"))
     assert home.stored_refresh_token() == refresh_token_of("first")
 
 
-async def test_a_link_stays_a_link(tmp_path: Path, hands: Hands) -> None:
+async def test_a_link_stays_a_link(tmp_path: Path, clock: ManualClock) -> None:
     """Whoever put it there wants the file to live elsewhere."""
     (tmp_path / "vault").mkdir()
     target, link = tmp_path / "vault" / "login", tmp_path / "auth.json"
     target.write_text(json.dumps(login()))
     link.symlink_to(target)
-    store = FileStore(link, clock=hands.clock())
+    store = FileStore(link, clock=clock.skipping)
     assert await store.replace(await store.load(), held("second")) is None
     assert link.is_symlink()
-    assert await FileStore(target, clock=hands.clock()).load() == held("second")
+    assert await FileStore(target, clock=clock.skipping).load() == held("second")
 
 
 async def test_a_folder_that_vanishes_is_not_made_anew(
-    tmp_path: Path, hands: Hands
+    tmp_path: Path, clock: ManualClock
 ) -> None:
     """An unmounted volume must not come back empty, which looks like a sign-out."""
     folder = tmp_path / "volume"
     folder.mkdir()
     (folder / "auth.json").write_text(json.dumps(login()))
-    store = FileStore(folder / "auth.json", clock=hands.clock())
+    store = FileStore(folder / "auth.json", clock=clock.skipping)
     began_from = await store.load()
     folder.rename(tmp_path / "away")
     assert (await absence(store)).reason == "unreadable"
@@ -376,7 +378,7 @@ async def test_the_lock_lies_beside_the_target_and_stays(home: Home) -> None:
 
 
 async def test_two_links_to_one_file_share_one_lock(
-    tmp_path: Path, hands: Hands
+    tmp_path: Path, clock: ManualClock
 ) -> None:
     """Or two daemons would spend one token twice."""
     target = tmp_path / "vault" / "login"
@@ -385,7 +387,7 @@ async def test_two_links_to_one_file_share_one_lock(
     links = [tmp_path / "one.json", tmp_path / "two.json"]
     for link in links:
         link.symlink_to(target)
-    stores = [FileStore(path, clock=hands.clock()) for path in (*links, target)]
+    stores = [FileStore(path, clock=clock.skipping) for path in (*links, target)]
     for holder in stores:
         async with holder.lock(0):
             for other in stores:
@@ -400,11 +402,11 @@ async def test_two_links_to_one_file_share_one_lock(
 
 
 async def test_a_place_without_room_for_a_lock_is_an_error(
-    tmp_path: Path, hands: Hands
+    tmp_path: Path, clock: ManualClock
 ) -> None:
     """With the remedy."""
     (tmp_path / "data").write_bytes(b"no folder")
-    store = FileStore(tmp_path / "data" / "auth.json", clock=hands.clock())
+    store = FileStore(tmp_path / "data" / "auth.json", clock=clock.skipping)
     with pytest.raises(StoreError, match="another place"):
         async with store.lock(0):
             raise AssertionError("there is no lock to hold")
@@ -418,9 +420,9 @@ async def test_processes_never_overlap_under_the_lock(home: Home) -> None:
         process(ENTER_AND_LEAVE, home.path, record, "40") as two,
     ):
         for running in (one, two):
-            assert await said(running) == "ready"
+            assert await read_line(running) == "ready"
         for running in (one, two):
-            await told(running, "go")
+            await send_line(running, "go")
         for running in (one, two):
             assert await asyncio.wait_for(running.wait(), 30) == 0
     lines = [line.split() for line in record.read_text().splitlines()]
@@ -435,7 +437,7 @@ async def test_the_lock_of_a_process_that_was_killed_is_free_at_once(
     """SIGKILL lets it clean up nothing; the kernel does."""
     store = home.store(Clock())
     async with process(HOLD_THE_LOCK, home.path) as holder:
-        assert await said(holder) == "held"
+        assert await read_line(holder) == "held"
         inode = home.path.with_name("auth.json.bearerd-lock").stat().st_ino
         with pytest.raises(TimeoutError):
             async with store.lock(0):
@@ -451,14 +453,14 @@ async def test_a_waiter_takes_over_from_a_process_that_lets_go(home: Home) -> No
     """At its next look."""
     store = home.store(Clock())
     async with process(HOLD_THE_LOCK, home.path) as holder:
-        assert await said(holder) == "held"
+        assert await read_line(holder) == "held"
 
         async def take_over() -> str:
             async with store.lock(10):
                 return "mine"
 
         waiting = asyncio.create_task(take_over())
-        await told(holder, "let go")
+        await send_line(holder, "let go")
         assert await soon(waiting) == "mine"
 
 
