@@ -8,8 +8,8 @@ and rejected the credential held, and judges by that.
 A 401 belongs to the resource if the credential was accepted on another path within
 `RECENT_SECONDS`, and one of these holds:
 
-1. The path has rejected a credential fresh from the authority, and nothing younger than
-   that one was accepted elsewhere yet: it rejects whatever it gets.
+1. The path has rejected a credential fresh from the authority: it rejects whatever it
+   gets. An acceptance elsewhere of that credential, or of a later one, is enough then.
 2. The response blames no token, the path has never accepted this credential, and it has
    accepted an earlier one, or has had its one try with this one.
 
@@ -61,7 +61,9 @@ class RejectionHistory:
         """Record that a request with a credential of ours was accepted at *path*."""
         if path not in self._accepted and len(self._accepted) >= PATHS_LIMIT:
             self._accepted.popitem(last=False)
-        self._accepted[path] = (generation, now)
+        # Responses overtake each other: a late one hides no newer generation.
+        if self._accepted.get(path, (0, now))[0] <= generation:
+            self._accepted[path] = (generation, now)
         self._accepted.move_to_end(path)  # invented paths push out none that is in use
         if self._always_rejecting:
             self._always_rejecting.pop(path, None)
@@ -111,9 +113,14 @@ class RejectionHistory:
         return True
 
     def _may_try(self, path: str, generation: int) -> bool:
-        """Return True, once for each generation, for a path without a history."""
+        """Return True, once for each generation, for a path without a history.
+
+        A late 401 for an older generation costs no refresh, since a newer one is held.
+        """
         at_generation, paths = self._tried
-        if at_generation != generation:
+        if generation < at_generation:
+            return True
+        if generation > at_generation:
             paths = frozenset()
         if path in paths or len(paths) >= DOUBTFUL_PATHS:
             return False
