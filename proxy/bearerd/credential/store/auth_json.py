@@ -31,7 +31,7 @@ class InvalidDocument(ValueError):
     """The content is no ChatGPT login. The message is the reason and quotes none of it.
 
     *is_torn*: it is not a whole JSON object, as after an interrupted write; otherwise it
-    is whole and holds no such login, which somebody may have intended.
+    is whole and holds no such login, which may be intended.
     """
 
     def __init__(self, message: str, *, is_torn: bool = False) -> None:
@@ -101,7 +101,8 @@ def with_tokens(document: Document, new: Credential, now: float) -> Document:
     tokens |= {"access_token": new.access_token, "refresh_token": new.refresh_token}
     if claims(new.id_token):
         tokens["id_token"] = new.id_token
-    tokens.setdefault("account_id", new.account_id)
+    if new.account_id is not None or "account_id" not in tokens:
+        tokens["account_id"] = new.account_id  # another one, if a person adopted it
     # Without the mode, Codex takes a file with an API key for an API-key login.
     base = {"auth_mode": "chatgpt", "OPENAI_API_KEY": None} | document
     base["auth_mode"] = base["auth_mode"] or "chatgpt"
