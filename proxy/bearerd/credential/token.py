@@ -59,7 +59,7 @@ class Credential:
         return fingerprint(self.refresh_token)
 
     def is_expired(self, now: float) -> bool:
-        """Say whether the clock has passed the token's end. Unknown ends never pass."""
+        """Return True if the clock has passed the token's end. An unknown end never comes."""
         return self.expires_at is not None and self.expires_at <= now
 
 
@@ -67,11 +67,20 @@ def credential_of(fields: Mapping[str, Any]) -> Credential:
     """Return the credential in *fields*, as `dataclasses.asdict` wrote it.
 
     Raises:
-        TypeError: *fields* are not those of a credential.
+        TypeError: *fields* are not those of a credential, or one has a value that a
+            credential never has: what is read here goes into header fields too.
     """
     found = Credential(**fields)
-    if not all(isinstance(it, str) for it in (found.access_token, found.refresh_token)):
-        raise TypeError("tokens are text")
+    names = (found.account_id, found.user_id)
+    times = (found.expires_at, found.refreshed_at)
+    if (
+        visible_text(found.access_token) is None
+        or found.refresh_token != (visible_text(found.refresh_token) or "")
+        or any(name is not None and visible_text(name) is None for name in names)
+        or not isinstance(found.id_token, str | None)
+        or not all(isinstance(time, int | float | None) for time in times)
+    ):
+        raise TypeError("a token or a name is not visible ASCII, or a time no number")
     return found
 
 
