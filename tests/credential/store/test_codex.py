@@ -1,4 +1,4 @@
-"""The locks that Codex takes: the same names, the same order, only for its file."""
+"""Codex's locks: the same names, the same order, and only for its file."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.clock import ManualClock
 async def test_a_codex_that_writes_is_waited_for(
     tmp_path: Path, clock: ManualClock, name: str
 ) -> None:
-    """Either of its locks holds us off, for as long as ours may wait."""
+    """Each of its two locks is waited for, up to the limit."""
     began = clock.monotonic()
     async with flock(tmp_path / name, clock.skipping, 0):
         with pytest.raises(TimeoutError, match=name):
@@ -25,7 +25,7 @@ async def test_a_codex_that_writes_is_waited_for(
     assert clock.monotonic() - began >= LOCK_TIMEOUT_SECONDS
 
 
-async def test_codex_is_held_off_while_we_write(
+async def test_codex_waits_while_the_file_is_written(
     tmp_path: Path, clock: ManualClock
 ) -> None:
     """Both are held inside, and free afterwards."""
@@ -39,10 +39,10 @@ async def test_codex_is_held_off_while_we_write(
             pass
 
 
-async def test_the_first_is_free_again_if_the_second_is_not_to_be_had(
+async def test_the_first_lock_is_released_if_the_second_is_held(
     tmp_path: Path, clock: ManualClock
 ) -> None:
-    """Half of the locks would stop Codex for good."""
+    """With the first alone Codex would wait for ever."""
     async with flock(tmp_path / "auth.json.lock", clock.skipping, 0):
         with pytest.raises(TimeoutError):
             async with codex_locks(tmp_path / "auth.json", clock.skipping):
@@ -51,10 +51,10 @@ async def test_the_first_is_free_again_if_the_second_is_not_to_be_had(
             pass
 
 
-async def test_a_file_of_our_own_is_none_of_codexs_business(
+async def test_a_file_of_another_name_takes_none_of_codexs_locks(
     tmp_path: Path, clock: ManualClock
 ) -> None:
-    """Under another name no lock file of Codex appears."""
+    """No lock file of Codex appears beside it."""
     async with codex_locks(tmp_path / "login.json", clock.skipping):
         pass
     assert names_in(tmp_path) == []
