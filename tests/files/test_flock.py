@@ -7,13 +7,15 @@ import json
 import os
 import socket
 import stat
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from bearerd.clock import Clock
 from bearerd.files.flock import LockHolder, flock, read_holder
-from tests.credential.stand_ins import full_disk, soon
+from tests.credential.stand_ins import PATIENCE_SECONDS, full_disk, soon, wait_until
 from tests.support.clock import ManualClock
 
 
@@ -110,6 +112,72 @@ async def test_a_place_that_takes_no_file_is_an_error(
         async with flock(tmp_path / "data" / "lock", clock.skipping, 10):
             raise AssertionError("there is no lock to hold")
     assert not isinstance(refused.value, TimeoutError)
+
+
+# A file system that hangs.
+
+
+class HangingPath(type(Path())):  # type: ignore[misc]
+    """A path on a file system that does not respond until it is released."""
+
+    began = threading.Event()
+    release = threading.Event()
+
+    def stat(self, *, follow_symlinks: bool = True) -> os.stat_result:
+        """Hang, as on a dead mount."""
+        self.began.set()
+        assert self.release.wait(2 * PATIENCE_SECONDS)
+        status: os.stat_result = super().stat(follow_symlinks=follow_symlinks)
+        return status
+
+
+@pytest.fixture
+def hanging(tmp_path: Path) -> Iterator[HangingPath]:
+    """A lock file on a file system that hangs; it is released at the end."""
+    HangingPath.began.clear()
+    HangingPath.release.clear()
+    yield HangingPath(tmp_path / "lock")
+    HangingPath.release.set()
+
+
+async def test_a_file_system_that_hangs_does_not_hold_up_the_loop(
+    hanging: HangingPath, tmp_path: Path
+) -> None:
+    """A caller that leaves gets away, and a lock that comes too late is released."""
+
+    async def acquire() -> None:
+        async with flock(hanging, Clock(), 0):
+            raise AssertionError("its caller has left")
+
+    waiting = asyncio.create_task(acquire())
+    await wait_until(hanging.began.is_set)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await soon(waiting)
+    hanging.release.set()
+    await wait_until((tmp_path / "lock").exists)
+    async with flock(tmp_path / "lock", Clock(), PATIENCE_SECONDS):
+        pass
+
+
+async def test_a_caller_that_is_cancelled_as_it_gets_the_lock_does_not_keep_it(
+    tmp_path: Path,
+) -> None:
+    """At each turn of the loop between the try and the body."""
+    path = tmp_path / "lock"
+
+    async def acquire() -> None:
+        async with flock(path, Clock(), 0):
+            await asyncio.sleep(0)
+
+    for turns in range(12):
+        acquiring = asyncio.create_task(acquire())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        acquiring.cancel()
+        await soon(asyncio.wait({acquiring}))
+        async with flock(path, Clock(), PATIENCE_SECONDS):
+            pass
 
 
 # The holder's name.

@@ -9,22 +9,29 @@ held is the kernel's answer alone.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import filelock
 
 from bearerd.clock import Clock
 from bearerd.files.owner import give_to_folder_owner
+from bearerd.files.threads import FileThread, run_to_end
 from bearerd.json_object import json_object
 
 POLL_SECONDS = 0.02
 """How soon a waiter notices that the lock is free."""
+
+RESPONSE_SECONDS = 5.0
+"""How long one try may take. A local disk needs microseconds; past this the file system
+is taken for dead."""
 
 HOLDER_LIMIT_BYTES = 512
 
@@ -45,12 +52,45 @@ async def flock(
     """Hold the lock on *path*; the file is created, private, if it does not exist.
 
     *names_holder* writes this process into the file: only for a file that is a lock and
-    nothing else.
+    nothing else. No call blocks the event loop, even if the file system hangs.
 
     Raises:
         TimeoutError: another holder did not release it in time.
-        OSError: there is no place to lock, such as a folder that does not exist.
+        OSError: there is no place to lock, such as a folder that does not exist, or the
+            file system does not respond.
     """
+    deadline = clock.monotonic() + timeout_seconds
+    acquire = partial(_acquire, path, clock, names_holder=names_holder)
+    thread = FileThread()
+    while (lock := await _in_thread(thread, acquire)) is None:
+        if clock.monotonic() >= deadline:
+            raise TimeoutError(str(path))
+        await clock.sleep(POLL_SECONDS)
+    try:
+        yield
+    finally:
+        try:
+            await run_to_end(lock.release)
+        except OSError:  # no thread can be started
+            lock.release()
+
+
+async def _in_thread(
+    thread: FileThread, acquire: Callable[[], filelock.BaseFileLock | None]
+) -> filelock.BaseFileLock | None:
+    """Return the lock, or None if it is held; a lock that comes too late is released."""
+    try:
+        return await thread.run(
+            acquire, timeout_seconds=RESPONSE_SECONDS, dispose=_release
+        )
+    except TimeoutError:
+        raise OSError(errno.ETIMEDOUT, "the file system does not respond") from None
+
+
+def _acquire(
+    path: Path, clock: Clock, *, names_holder: bool
+) -> filelock.BaseFileLock | None:
+    """Try once to take the lock; return None if another holder has it."""
     lock = filelock.FileLock(
         path,
         mode=0o600,
@@ -60,20 +100,17 @@ async def flock(
     )
     # filelock would make a missing folder; whether to do so is not decided here.
     path.parent.stat()
-    is_new = not path.exists()  # noqa: ASYNC240 - as `stat` above: one look at a folder
-    deadline = clock.monotonic() + timeout_seconds
-    while True:
-        try:
-            lock.acquire(blocking=False)
-            break
-        except filelock.Timeout:
-            if clock.monotonic() >= deadline:
-                raise TimeoutError(str(path)) from None
-        await clock.sleep(POLL_SECONDS)
+    is_new = not path.exists()
     try:
-        _prepare(path, clock, is_new=is_new, names_holder=names_holder)
-        yield
-    finally:
+        lock.acquire(blocking=False)
+    except filelock.Timeout:
+        return None
+    _prepare(path, clock, is_new=is_new, names_holder=names_holder)
+    return lock
+
+
+def _release(lock: filelock.BaseFileLock | None) -> None:
+    if lock is not None:
         lock.release()
 
 
@@ -87,7 +124,7 @@ def read_holder(path: Path) -> LockHolder | None:
             host=str(document["host"]),
             since=float(document["since"]),
         )
-    except (OSError, ValueError, TypeError, KeyError):
+    except (OSError, ValueError, TypeError, KeyError, OverflowError):
         return None
 
 
