@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -33,6 +34,34 @@ async def process(
         with suppress(ProcessLookupError):
             running.kill()
         await running.wait()
+
+
+BECOME_USER = (
+    "import os, encodings.idna; os.setgroups([]); os.setresgid({user}, {user}, {user}); "
+    "os.setresuid({user}, {user}, {user})"
+)
+
+
+def as_user(user: int, code: str, *arguments: Path | str) -> str:
+    """Run Python code as another user, and return what it prints.
+
+    It becomes that user where *code* has the words BECOME_USER, else at once. What is
+    imported before that may lie where the user has no access.
+    """
+    become = BECOME_USER.format(user=user)
+    if "BECOME_USER" in code:
+        code = code.replace("BECOME_USER", become)
+    else:
+        code = f"{become}\n{code}"
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        cwd=ROOT,
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 async def read_line(running: asyncio.subprocess.Process) -> str:

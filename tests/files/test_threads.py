@@ -24,6 +24,22 @@ def file_threads() -> int:
     return sum(thread.name == "bearerd-file" for thread in threading.enumerate())
 
 
+def join_file_threads() -> None:
+    """Wait until no thread of this kind runs; fail instead of hanging."""
+    for thread in threading.enumerate():
+        if thread.name == "bearerd-file":
+            thread.join(PATIENCE_SECONDS)
+    assert file_threads() == 0
+
+
+@pytest.fixture(autouse=True)
+def threads_end() -> Iterator[None]:
+    """No thread outlives its test, so that a test can count its own."""
+    join_file_threads()
+    yield
+    join_file_threads()
+
+
 class HangingCall:
     """A call that hangs until it is released, as one into a dead mount does."""
 
@@ -43,8 +59,9 @@ class HangingCall:
 
 
 @pytest.fixture
-def hanging() -> Iterator[HangingCall]:
-    """A call that hangs; it is released at the end."""
+def hanging(threads_end: None) -> Iterator[HangingCall]:
+    """A call that hangs; it is released at the end, before threads are counted."""
+    assert threads_end is None
     call = HangingCall()
     yield call
     call.release.set()
@@ -102,15 +119,15 @@ async def test_the_loop_runs_while_a_call_hangs(hanging: HangingCall) -> None:
 
 async def test_no_call_is_started_behind_one_that_hangs(hanging: HangingCall) -> None:
     """The next ones fail at once; when it has returned, calls are made again."""
-    thread, before = FileThread(), file_threads()
+    thread = FileThread()
     with pytest.raises(TimeoutError):
         await thread.run(hanging, timeout_seconds=SHORT_SECONDS)
     for _ in range(20):
         with pytest.raises(TimeoutError):
             await soon(thread.run(lambda: 7, timeout_seconds=1e6))
-    assert file_threads() == before + 1
+    assert file_threads() == 1
     hanging.release.set()
-    await wait_until(lambda: file_threads() == before)
+    await wait_until(lambda: file_threads() == 0)
     assert await soon(thread.run(lambda: 7, timeout_seconds=1e6)) == 7
 
 
@@ -118,14 +135,14 @@ async def test_cancelled_callers_do_not_pile_up_threads_either(
     hanging: HangingCall,
 ) -> None:
     """A client leaves before the deadline; the call that it made still hangs."""
-    thread, before = FileThread(), file_threads()
+    thread = FileThread()
     for _ in range(20):
         running = asyncio.create_task(thread.run(hanging, timeout_seconds=1e6))
         await began(hanging)
         running.cancel()
         with pytest.raises((asyncio.CancelledError, TimeoutError)):
             await running
-    assert file_threads() == before + 1
+    assert file_threads() == 1
 
 
 async def test_calls_that_wait_for_a_slow_one_keep_their_own_deadline(
@@ -171,7 +188,6 @@ async def test_an_error_that_comes_too_late_is_not_logged_by_asyncio(
     """Its caller has left; nothing else could see it."""
     collect_complaints(complaints)
     call = HangingCall(OSError(5, "Input/output error"))
-    before = file_threads()
 
     async def leave() -> None:
         seconds = 1e6 if is_cancelled else SHORT_SECONDS
@@ -184,7 +200,7 @@ async def test_an_error_that_comes_too_late_is_not_logged_by_asyncio(
 
     await leave()
     call.release.set()
-    await wait_until(lambda: file_threads() == before)
+    await wait_until(lambda: file_threads() == 0)
     await asyncio.sleep(0)
     gc.collect()
     await asyncio.sleep(0)
@@ -259,8 +275,8 @@ def test_the_interpreter_ends_while_a_call_hangs() -> None:
 
 
 def test_a_result_after_the_end_of_the_loop_breaks_nothing() -> None:
-    """The thread outlives its loop, and has nobody to report to."""
-    call, before = HangingCall(), file_threads()
+    """The thread outlives its loop, and finds none to report to."""
+    call = HangingCall()
 
     async def leave() -> None:
         with pytest.raises(TimeoutError):
@@ -268,7 +284,4 @@ def test_a_result_after_the_end_of_the_loop_breaks_nothing() -> None:
 
     asyncio.run(leave())
     call.release.set()
-    for thread in threading.enumerate():
-        if thread.name == "bearerd-file":
-            thread.join(PATIENCE_SECONDS)
-    assert file_threads() == before
+    join_file_threads()

@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TypeAlias
 
-from bearerd.files.owner import give_to_folder_owner
+from bearerd.files.owner import give_to_folder_owner, make_private_folder
 
 FileStamp: TypeAlias = tuple[int, int, int]
 """Inode, size in bytes, and modification time in nanoseconds."""
@@ -51,7 +51,7 @@ def replace(
     """
     target = real_path(path)
     if makes_folder:
-        target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_private_folder(target.parent)
     # mkstemp creates with O_EXCL and mode 0600.
     descriptor, temporary = tempfile.mkstemp(
         prefix=f".{target.name}.", dir=target.parent

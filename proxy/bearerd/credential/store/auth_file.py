@@ -19,7 +19,7 @@ from bearerd.credential.store.state import StoreState
 from bearerd.credential.token import Credential
 from bearerd.errors import LoginRequired, StoreUnavailable
 from bearerd.files import atomic
-from bearerd.files.owner import access_remedy
+from bearerd.files.owner import access_remedy, make_private_folder
 
 FILE_LIMIT_BYTES = 1 << 20
 """A login is about 5 KiB; a larger file is no login."""
@@ -138,7 +138,7 @@ class AuthFile:
             if not self.had_login:
                 # Only before there is a login: a folder that vanishes under one must
                 # not come back empty, which would look like a sign-out.
-                path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+                make_private_folder(path.parent)
         except OSError as error:
             raise unavailable(path, error) from error
         self._locked_path = path
@@ -207,7 +207,7 @@ def unavailable(path: Path, error: OSError) -> StoreUnavailable:
     reason = error.strerror or str(error)
     remedy = "look at the file system"
     if isinstance(error, PermissionError):
-        remedy = access_remedy(path)
+        remedy = access_remedy(Path(error.filename or path))
     elif isinstance(error, FileExistsError | NotADirectoryError):
         reason = "its folder is a file"
         remedy = "set `store` to another place"

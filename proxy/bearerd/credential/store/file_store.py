@@ -256,7 +256,7 @@ def write_error(path: Path, error: OSError) -> StoreError:
         reason = "its folder is a file"  # what mkdir finds there
     remedy = "make its folder writable for this user"
     if isinstance(error, PermissionError):
-        remedy = access_remedy(path)
+        remedy = access_remedy(Path(error.filename or path))
     return StoreError(
         f"{path}: cannot be written: {reason}; {remedy}, or set `store` to another place"
     )
