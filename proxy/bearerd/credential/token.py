@@ -71,13 +71,13 @@ def credential_of(fields: Mapping[str, Any]) -> Credential:
             credential never has: what is read here goes into header fields too.
     """
     found = Credential(**fields)
-    names = (found.account_id, found.user_id)
-    times = (found.expires_at, found.refreshed_at)
+    names = [fields.get(name) for name in ("account_id", "user_id")]
+    times = [fields.get(name) for name in ("expires_at", "refreshed_at")]
     if (
-        visible_text(found.access_token) is None
-        or found.refresh_token != (visible_text(found.refresh_token) or "")
+        visible_text(fields["access_token"]) is None
+        or fields["refresh_token"] != (visible_text(fields["refresh_token"]) or "")
         or any(name is not None and visible_text(name) is None for name in names)
-        or not isinstance(found.id_token, str | None)
+        or not isinstance(fields.get("id_token"), str | None)
         or not all(isinstance(time, int | float | None) for time in times)
     ):
         raise TypeError("a token or a name is not visible ASCII, or a time no number")

@@ -11,6 +11,7 @@ from bearerd.clock import Clock
 from bearerd.credential.store.file_store import FileStore
 from bearerd.doctor.finding import Finding, failed, ok, warning
 from bearerd.errors import StoreError
+from bearerd.files import atomic
 from bearerd.files.mounts import file_system_of, is_network
 
 OTHERS = 0o077
@@ -21,7 +22,7 @@ async def check_place(path: Path, clock: Clock, mounts: Path) -> list[Finding]:
 
     *mounts* is the kernel's table. Nothing is left behind but the lock file.
     """
-    is_in_place = FileStore(path, clock=clock).is_written_in_place
+    is_in_place = atomic.is_mount_point(path)
     findings = [*_file(path, is_in_place=is_in_place)]
     findings.append(_folder(path, is_in_place=is_in_place))
     if findings[-1].verdict != "failed" and path.parent.is_dir():

@@ -23,9 +23,12 @@ FileStamp: TypeAlias = tuple[int, int, int]
 def file_stamp(path: Path) -> FileStamp | None:
     """Return what tells two states of a file apart, or None if it cannot be examined."""
     try:
-        status = path.stat()
+        return _stamp(path.stat())
     except OSError:
         return None
+
+
+def _stamp(status: os.stat_result) -> FileStamp:
     return status.st_ino, status.st_size, status.st_mtime_ns
 
 
@@ -39,8 +42,8 @@ def real_path(path: Path) -> Path:
 
 def replace(
     path: Path, content: bytes, *, is_durable: bool = True, makes_folder: bool = True
-) -> None:
-    """Put *content* into the file that *path* leads to, with mode 0600.
+) -> FileStamp:
+    """Put *content* into the file that *path* leads to, with mode 0600; return its stamp.
 
     A symbolic link stays: its target is replaced. Missing folders are made, private, if
     *makes_folder*. Without *is_durable* the file is whole too, but a power failure may
@@ -60,9 +63,10 @@ def replace(
         with os.fdopen(descriptor, "wb") as file:
             give_to_folder_owner(file.fileno(), target.parent)
             file.write(content)
+            file.flush()
             if is_durable:
-                file.flush()
                 os.fsync(file.fileno())
+            stamp = _stamp(os.fstat(file.fileno()))
         Path(temporary).replace(target)
     except BaseException:
         with suppress(OSError):
@@ -70,15 +74,11 @@ def replace(
         raise
     if is_durable:
         _sync_folder(target.parent)
+    return stamp
 
 
-def replace_in_folder(path: Path, content: bytes) -> None:
-    """Do what `replace` does in a folder that exists; make none."""
-    replace(path, content, makes_folder=False)
-
-
-def write_in_place(path: Path, content: bytes) -> None:
-    """Overwrite the file at *path*, for a file that cannot be replaced.
+def write_in_place(path: Path, content: bytes) -> FileStamp:
+    """Overwrite the file at *path*, which cannot be replaced; return its stamp.
 
     This is not atomic: the caller has the content in a journal. The file is emptied
     first, so that half a write is the beginning of one document and never a mixture of
@@ -92,6 +92,7 @@ def write_in_place(path: Path, content: bytes) -> None:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
+        return _stamp(os.fstat(file.fileno()))
 
 
 def stale_temporaries(path: Path) -> list[Path]:

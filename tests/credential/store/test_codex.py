@@ -1,14 +1,24 @@
-"""Codex's locks: the same names, the same order, and only for its file."""
+"""Codex's own login: where it lies, whether a store shares it, and its locks."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
-from bearerd.credential.store.codex import LOCK_TIMEOUT_SECONDS, codex_locks
+from bearerd.clock import Clock
+from bearerd.credential.store.codex import (
+    LOCK_TIMEOUT_SECONDS,
+    codex_file,
+    codex_locks,
+    sharing,
+)
+from bearerd.credential.store.file_store import FileStore
 from bearerd.files.flock import flock
+from bearerd.sandbox import Sandbox
 from tests.credential.stand_ins import names_in
+from tests.support import write_login
 from tests.support.clock import ManualClock
 
 
@@ -58,3 +68,38 @@ async def test_a_file_of_another_name_takes_none_of_codexs_locks(
     async with codex_locks(tmp_path / "login.json", clock.skipping):
         pass
     assert names_in(tmp_path) == []
+
+
+async def test_a_copy_of_codex_login_is_known_by_its_refresh_token(
+    tmp_path: Path,
+) -> None:
+    """The same file is reported as such, and another login is no copy."""
+    codex = tmp_path / "codex" / "auth.json"
+    mine = tmp_path / "auth.json"
+    sandbox = Sandbox()
+    document = sandbox.auth_document()
+    write_login(codex, document)
+    write_login(mine, document)
+    held = await FileStore(mine, clock=Clock()).load()
+    other = tmp_path / "other.json"
+    write_login(other, sandbox.auth_document())
+    another = await FileStore(other, clock=Clock()).load()
+    assert sharing(mine, held, codex) == "copy"
+    assert sharing(codex, held, codex) == "same_file"
+    assert sharing(mine, another, codex) == "none"
+    assert sharing(mine, None, codex) == "none"
+    codex.write_text(json.dumps({"OPENAI_API_KEY": "made-up"}), encoding="utf-8")
+    assert sharing(mine, held, codex) == "none"
+
+
+@pytest.mark.parametrize(
+    ("variable", "path"),
+    [
+        (None, "/me/.codex/auth.json"),
+        ("", "/me/.codex/auth.json"),
+        ("/c", "/c/auth.json"),
+    ],
+)
+def test_codex_home_follows_its_variable(variable: str | None, path: str) -> None:
+    """An empty variable counts as none."""
+    assert codex_file(variable, Path("/me")) == Path(path)

@@ -42,7 +42,6 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import Enum
-from functools import partial
 from http import HTTPStatus
 
 from bearerd.clock import Clock
@@ -55,7 +54,6 @@ from bearerd.credential.store.state import SPENT_LIMIT, Account, StoreState
 from bearerd.credential.store.store import Store
 from bearerd.credential.token import Credential
 from bearerd.errors import LoginRequired, StoreError
-from bearerd.files.threads import run_to_end
 
 
 @dataclass(frozen=True, slots=True)
@@ -378,7 +376,7 @@ class RefreshTransaction:
         self, entries: Sequence[JournalEntry]
     ) -> JournalEntry | None:
         """Return the record whose successor was being written when the file was torn."""
-        if not self._store.is_written_in_place:
+        if not await self._store.is_written_in_place():
             return None
         pinned = (await self._store.read_state()).account
         for entry in entries:
@@ -397,7 +395,7 @@ class RefreshTransaction:
         presented = entry.renewed or stored
         if presented.fingerprint != entry.spending:
             return entry
-        body = await run_to_end(partial(self._store.journal.spool.read, entry.spending))
+        body = await self._store.journal.read_response(entry.spending)
         if body is None:
             return entry
         try:

@@ -68,7 +68,7 @@ class AuthFile:
         """Read the file. What is wrong with it is in the snapshot."""
         stamps = self.stamps()
         try:
-            content = self._content()
+            content = _read_regular(self.path)
         except FileNotFoundError:
             return Snapshot(stamps, problem=self._missing())
         except OSError as error:
@@ -81,43 +81,52 @@ class AuthFile:
         self.had_login = True
         return Snapshot(stamps, document, credential)
 
-    def write(self, document: Document) -> FileStamps:
-        """Put *document* into the file durably; return the stamps.
+    def write(self, document: Document) -> atomic.FileStamp:
+        """Put *document* into the file durably; return the stamp of what was written.
+
+        Another program may replace the file at once, and that must be seen as a change.
 
         Raises:
             OSError: it was not written.
         """
         target, content = self.target, auth_json.encode(document)
         if self.is_mount_point:
-            atomic.write_in_place(target, content)
+            stamp = atomic.write_in_place(target, content)
         else:
-            atomic.replace_in_folder(target, content)
+            stamp = atomic.replace(target, content, makes_folder=False)
         self.had_login = True
         for leftover in atomic.stale_temporaries(target):  # they hold tokens
             with suppress(OSError):
                 leftover.unlink()
-        return self.stamps()
+        return stamp
 
     def remove(self) -> None:
         """Remove the file itself; a link to it would only hide where it was."""
         self.target.unlink(missing_ok=True)
 
     def read_state(self) -> StoreState:
-        """Return the state beside the file, or an empty one."""
-        try:
-            return StoreState.from_json(self.beside(STATE_SUFFIX).read_bytes())
-        except OSError:
-            return StoreState()
+        """Return the state beside the file; an empty one if there is none.
 
-    def write_state(self, state: StoreState) -> atomic.FileStamp | None:
+        Raises:
+            StoreUnavailable: there is one, and it cannot be read. To take it for empty
+                would forget the account and the spent tokens.
+        """
+        path = self.beside(STATE_SUFFIX)
+        try:
+            return StoreState.from_json(_read_regular(path))
+        except (FileNotFoundError, NotADirectoryError):
+            return StoreState()
+        except OSError as error:
+            raise unavailable(path, error) from error
+
+    def write_state(self, state: StoreState) -> atomic.FileStamp:
         """Replace the state file, not durably: a lost state costs one call.
 
         Raises:
             OSError: it was not written.
         """
         path = self.beside(STATE_SUFFIX)
-        atomic.replace(path, state.to_json(), is_durable=False)
-        return atomic.file_stamp(path)
+        return atomic.replace(path, state.to_json(), is_durable=False)
 
     def prepare_lock(self) -> Path:
         """Return the path to lock, in a folder that exists.
@@ -176,14 +185,6 @@ class AuthFile:
         """Return True if the file was mounted by itself into a read-only folder."""
         return self.is_mount_point and not os.access(self.target.parent, os.W_OK)
 
-    def _content(self) -> bytes:
-        # O_NONBLOCK: the open of a FIFO would wait for a writer.
-        descriptor = os.open(self.path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
-        with os.fdopen(descriptor, "rb") as file:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise OSError(None, "it is not a regular file")
-            return file.read(FILE_LIMIT_BYTES + 1)
-
     def _missing(self) -> LoginRequired | StoreUnavailable:
         try:
             self.require_place()
@@ -200,6 +201,23 @@ class AuthFile:
             "auth.json there",
             reason="unreadable" if why.is_torn else "no_login",
         )
+
+
+def _read_regular(path: Path) -> bytes:
+    """Return the content of a regular file, up to a byte more than the limit.
+
+    Raises:
+        OSError: it cannot be read, or is something else, such as a folder or a FIFO.
+    """
+    # O_NONBLOCK: the open of a FIFO would wait for a writer.
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(None, "it is not a regular file")
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            return file.read(FILE_LIMIT_BYTES + 1)
+    finally:
+        os.close(descriptor)
 
 
 def unavailable(path: Path, error: OSError) -> StoreUnavailable:

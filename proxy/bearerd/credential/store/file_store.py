@@ -12,12 +12,12 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 from bearerd.clock import Clock
 from bearerd.credential.store import auth_json
 from bearerd.credential.store.auth_file import (
     LOCK_SUFFIX,
+    STATE_SUFFIX,
     AuthFile,
     FileStamps,
     Snapshot,
@@ -27,22 +27,17 @@ from bearerd.credential.store.auth_json import Document
 from bearerd.credential.store.codex import codex_locks
 from bearerd.credential.store.journal import Journal
 from bearerd.credential.store.quarantine import Quarantine
+from bearerd.credential.store.reader import READ_TIMEOUT_SECONDS, StoreReader
 from bearerd.credential.store.state import StoreState
 from bearerd.credential.token import Credential
 from bearerd.errors import LoginRequired, StoreError, StoreUnavailable
 from bearerd.files.flock import LockHolder, flock, read_holder
 from bearerd.files.owner import access_remedy
-from bearerd.files.threads import FileThread, run_to_end
-
-T = TypeVar("T")
+from bearerd.files.threads import run_to_end
 
 TORN_READ_TRIES = 6
 TORN_READ_WAIT_SECONDS = 0.05
 """A foreign writer may truncate in place (Codex before 0.169); 0.25 s outlasts it."""
-
-READ_TIMEOUT_SECONDS = 5.0
-"""The deadline of one file call. A local disk takes microseconds, a network mount that
-works some milliseconds; past this it is taken for dead."""
 
 
 class FileStore:
@@ -61,8 +56,7 @@ class FileStore:
     ) -> None:
         self._file = AuthFile(path)
         self._clock = clock
-        self._thread = FileThread()
-        self._read_timeout_seconds = read_timeout_seconds
+        self._reader = StoreReader(str(path), timeout_seconds=read_timeout_seconds)
         self._seen: FileStamps = (None, None)
         self._foreign_writes = 0
         self._document: Document | None = None
@@ -71,18 +65,19 @@ class FileStore:
         if rescue is not None:
             journal.append(rescue)
             quarantine.append(rescue)
-        self.journal = Journal(journal, is_gone=lambda: self._file.is_place_gone)
-        self.quarantine = Quarantine(quarantine)
+        self.journal = Journal(
+            journal, is_gone=lambda: self._file.is_place_gone, reader=self._reader
+        )
+        self.quarantine = Quarantine(quarantine, reader=self._reader)
 
     @property
     def name(self) -> str:
         """The path as it was given."""
         return str(self._file.path)
 
-    @property
-    def is_written_in_place(self) -> bool:
-        """True if the file is a mount point, which no rename can replace."""
-        return self._file.is_mount_point
+    async def is_written_in_place(self) -> bool:
+        """Return True if the file is a mount point, which no rename can replace."""
+        return await self._reader.read(lambda: self._file.is_mount_point)
 
     @property
     def foreign_writes(self) -> int:
@@ -109,7 +104,7 @@ class FileStore:
     async def has_changed(self) -> bool:
         """Compare identity, size and time of file and state with what was last seen."""
         try:
-            return await self._in_thread(self._file.stamps) != self._seen
+            return await self._reader.read(self._file.stamps) != self._seen
         except StoreUnavailable:
             return True
 
@@ -118,9 +113,9 @@ class FileStore:
     ) -> Credential | None:
         """Write *successor* over *base*. See `Store.replace`."""
         try:
-            await self._in_thread(self._file.require_place)
-            is_isolated = await self._in_thread(self._file.is_isolated)
-            target = await self._in_thread(lambda: self._file.target)
+            await self._reader.read(self._file.require_place)
+            is_isolated = await self._reader.read(self._file.is_isolated)
+            target = await self._reader.read(lambda: self._file.target)
             # Where no file can be made beside the login, Codex can take no lock either.
             locks = nullcontext() if is_isolated else codex_locks(target, self._clock)
             async with locks:
@@ -141,7 +136,7 @@ class FileStore:
     @asynccontextmanager
     async def lock(self, timeout_seconds: float) -> AsyncIterator[None]:
         """Hold the flock beside the file. See `Store.lock`."""
-        path = await self._in_thread(self._file.prepare_lock)
+        path = await self._reader.read(self._file.prepare_lock)
         names_holder = path.name.endswith(LOCK_SUFFIX)
         async with AsyncExitStack() as stack:
             lock = flock(path, self._clock, timeout_seconds, names_holder=names_holder)
@@ -155,22 +150,19 @@ class FileStore:
 
     async def lock_holder(self) -> LockHolder | None:
         """Return the process that took the lock last. See `Store.lock_holder`."""
-        path = await self._in_thread(lambda: self._file.beside(LOCK_SUFFIX))
-        return await self._in_thread(partial(read_holder, path))
+        path = await self._reader.read(lambda: self._file.beside(LOCK_SUFFIX))
+        return await self._reader.read(partial(read_holder, path))
 
     async def read_state(self) -> StoreState:
         """Return the state. See `Store.read_state`."""
-        try:
-            return await self._in_thread(self._file.read_state)
-        except StoreUnavailable:
-            return StoreState()
+        return await self._reader.read(self._file.read_state)
 
     async def write_state(self, state: StoreState) -> None:
         """Replace the state file. See `Store.write_state`."""
         try:
             stamp = await run_to_end(partial(self._file.write_state, state))
         except OSError as error:
-            raise write_error(self._file.path, error) from error
+            raise write_error(Path(f"{self.name}{STATE_SUFFIX}"), error) from error
         self._seen = (self._seen[0], stamp)
 
     async def replace_login(self, document: Document) -> None:
@@ -190,8 +182,8 @@ class FileStore:
         await self._under_codex_locks(self._file.remove)
 
     async def _under_codex_locks(self, change: Callable[[], None]) -> None:
-        target = self._file.target
         try:
+            target = await self._reader.read(lambda: self._file.target)
             async with codex_locks(target, self._clock):
                 await run_to_end(change)
         except TimeoutError as error:
@@ -200,13 +192,15 @@ class FileStore:
             ) from None
         except OSError as error:
             raise write_error(self._file.path, error) from error
+        except StoreUnavailable as error:
+            raise StoreError(error.message) from error
 
     def _replace_login(self, document: Document) -> None:
         self._file.write(document)
 
     async def _read(self) -> Snapshot:
         try:
-            snapshot = await self._in_thread(self._file.read)
+            snapshot = await self._reader.read(self._file.read)
         except StoreUnavailable as problem:
             return Snapshot(self._seen, problem=problem)
         self._foreign_writes += snapshot.stamps[0] != self._seen[0]
@@ -219,8 +213,8 @@ class FileStore:
         document = auth_json.with_tokens(
             self._document or {}, successor, self._clock.now()
         )
-        stamps = await run_to_end(partial(self._file.write, document))
-        self._seen = (stamps[0], self._seen[1])
+        stamp = await run_to_end(partial(self._file.write, document))
+        self._seen = (stamp, self._seen[1])
         self._document = document
 
     async def _stored_meanwhile(self) -> Credential | None:
@@ -231,22 +225,6 @@ class FileStore:
             if absence.reason != "unreadable":
                 raise
             return None
-
-    async def _in_thread(self, call: Callable[[], T]) -> T:
-        """Return what a reading *call* returns.
-
-        Raises:
-            StoreUnavailable: the file system does not respond, or *call* raises it.
-        """
-        try:
-            return await self._thread.run(
-                call, timeout_seconds=self._read_timeout_seconds
-            )
-        except TimeoutError:
-            raise StoreUnavailable(
-                f"{self.name}: the file system does not respond; look at the mount",
-                retry_after_seconds=5,
-            ) from None
 
 
 def write_error(path: Path, error: OSError) -> StoreError:

@@ -22,6 +22,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from bearerd.credential.store.reader import StoreReader
 from bearerd.credential.store.spool import ResponseSpool
 from bearerd.credential.token import Credential, credential_of
 from bearerd.errors import StoreError
@@ -87,7 +88,7 @@ class JournalEntry:
                 presenter=_presenter(document["spender"]),
                 renewed=credential_of(renewed) if renewed is not None else None,
             )
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError, OverflowError):
             return None
 
 
@@ -100,10 +101,15 @@ class Journal:
     """
 
     def __init__(
-        self, places: Sequence[Path], *, is_gone: Callable[[], bool] = lambda: False
+        self,
+        places: Sequence[Path],
+        *,
+        is_gone: Callable[[], bool] = lambda: False,
+        reader: StoreReader | None = None,
     ) -> None:
         self._places = tuple(places)
         self._is_gone = is_gone
+        self._reader = reader or StoreReader(str(places[0]))
         self.spool = ResponseSpool(
             [place.with_name(place.name + SPOOL_SUFFIX) for place in places]
         )
@@ -113,10 +119,21 @@ class Journal:
 
         There is more than one if a place could not be cleared, or if a process died
         while it wrote: a record that is whole counts before it has its name.
+
+        Raises:
+            StoreUnavailable: the file system does not respond.
         """
-        found = await run_to_end(self._read)
+        found = await self._reader.read(self._read)
         found.sort(key=lambda entry: (entry.renewed is None, -entry.since))
         return found
+
+    async def read_response(self, fingerprint: str) -> bytes | None:
+        """Return what arrived of the response to a token, or None.
+
+        Raises:
+            StoreUnavailable: the file system does not respond.
+        """
+        return await self._reader.read(partial(self.spool.read, fingerprint))
 
     async def write(self, entry: JournalEntry) -> Path:
         """Keep *entry* durably; return where.
@@ -124,16 +141,15 @@ class Journal:
         Raises:
             StoreError: no place can be written.
         """
-        place = await run_to_end(partial(self._write, entry.to_json()))
-        if entry.spending is None:
-            self.spool.clear()
-        else:
-            self.spool.open(entry.spending)
-        return place
+        try:
+            return await run_to_end(partial(self._write_entry, entry))
+        except OSError as error:  # no thread can be started
+            raise StoreError(f"the refresh cannot be recorded ({error})") from error
 
     async def clear(self) -> None:
         """Remove the record: the refresh is finished."""
-        await run_to_end(self._unlink)
+        with suppress(OSError):  # no thread can be started
+            await run_to_end(self._unlink)
 
     def _read(self) -> list[JournalEntry]:
         entries = []
@@ -141,6 +157,14 @@ class Journal:
             with suppress(OSError):
                 entries.append(JournalEntry.from_json(file.read_bytes()))
         return [entry for entry in entries if entry is not None]
+
+    def _write_entry(self, entry: JournalEntry) -> Path:
+        place = self._write(entry.to_json())
+        if entry.spending is None:
+            self.spool.clear()
+        else:
+            self.spool.open(entry.spending)
+        return place
 
     def _write(self, content: bytes) -> Path:
         reasons = []

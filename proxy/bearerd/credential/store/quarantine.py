@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
+from bearerd.credential.store.reader import StoreReader
 from bearerd.credential.token import Credential, credential_of
 from bearerd.errors import StoreError
 from bearerd.files import atomic
@@ -65,8 +66,11 @@ class Kept:
 class Quarantine:
     """Owns the two files. *places* are tried in order, as the journal's are."""
 
-    def __init__(self, places: Sequence[Path]) -> None:
+    def __init__(
+        self, places: Sequence[Path], *, reader: StoreReader | None = None
+    ) -> None:
         self._places = tuple(places)
+        self._reader = reader or StoreReader(str(places[0]))
 
     async def keep(self, kind: Kind, kept: Kept) -> Path:
         """Write *kept* durably, over an earlier one of its kind; return where it is.
@@ -74,15 +78,23 @@ class Quarantine:
         Raises:
             StoreError: no place can be written.
         """
-        return await run_to_end(lambda: self._keep(kind, kept))
+        try:
+            return await run_to_end(lambda: self._keep(kind, kept))
+        except OSError as error:  # no thread can be started
+            raise StoreError(f"no place to keep the login ({error})") from error
 
     async def read(self, kind: Kind) -> Kept | None:
-        """Return the newest credential of *kind*, or None."""
-        return await run_to_end(lambda: self._read(kind))
+        """Return the newest credential of *kind*, or None.
+
+        Raises:
+            StoreUnavailable: the file system does not respond.
+        """
+        return await self._reader.read(lambda: self._read(kind))
 
     async def clear(self, kind: Kind) -> None:
         """Remove what is kept of *kind*."""
-        await run_to_end(lambda: self._clear(kind))
+        with suppress(OSError):  # no thread can be started
+            await run_to_end(lambda: self._clear(kind))
 
     def _keep(self, kind: Kind, kept: Kept) -> Path:
         reasons = []

@@ -17,8 +17,8 @@ from pathlib import Path
 class ResponseSpool:
     """Owns one open file. *places* are tried in order, as the journal's are.
 
-    The calls are synchronous: a write of some kilobytes into the page cache. They happen
-    in the event loop, so that no byte waits for a thread.
+    The calls block. `write`, of some kilobytes into the page cache, happens in the event
+    loop all the same, so that no byte waits for a thread.
     """
 
     def __init__(self, places: Sequence[Path]) -> None:

@@ -39,10 +39,6 @@ class Store(Protocol):
         """The credentials that this store keeps and does not serve."""
 
     @property
-    def is_written_in_place(self) -> bool:
-        """True if a death during `replace` may tear the credential."""
-
-    @property
     def foreign_writes(self) -> int:
         """How often the credential was found touched by another writer."""
 
@@ -54,6 +50,13 @@ class Store(Protocol):
                 (`unreadable`, after a wait for a write to end), or it is whole and holds
                 no ChatGPT login (`no_login`).
             StoreUnavailable: it cannot be read now.
+        """
+
+    async def is_written_in_place(self) -> bool:
+        """Return True if a death during `replace` may tear the credential.
+
+        Raises:
+            StoreUnavailable: it cannot be examined now.
         """
 
     async def has_changed(self) -> bool:
@@ -95,7 +98,11 @@ class Store(Protocol):
         """Return the process that took the lock last, if it is known."""
 
     async def read_state(self) -> StoreState:
-        """Return the state beside the credential; an empty one if there is none."""
+        """Return the state beside the credential; an empty one if there is none.
+
+        Raises:
+            StoreUnavailable: there may be one, and it cannot be read now.
+        """
 
     async def write_state(self, state: StoreState) -> None:
         """Keep the state.
