@@ -18,7 +18,7 @@ from bearerd.events import CredentialLoaded, CredentialRefreshed, RefreshFailed
 from bearerd.sandbox import Account, AuthorityFault, Sandbox
 from tests.support import (
     Daemon,
-    HandClock,
+    ManualClock,
     Start,
     opaque_login,
     read_login,
@@ -36,7 +36,7 @@ def bearers(sandbox: Sandbox) -> list[str | None]:
 
 
 async def near_expiry(
-    start: Start, sandbox: Sandbox, hand: HandClock, seconds: float
+    start: Start, sandbox: Sandbox, hand: ManualClock, seconds: float
 ) -> Daemon:
     """Start a daemon whose login ends in *seconds*; nobody has looked at it yet."""
     sandbox.tokens.access_lifetime_seconds = 3600
@@ -123,7 +123,7 @@ async def test_a_file_that_has_not_changed_is_followed_by_a_refresh(
 
 
 async def test_a_token_near_its_end_is_refreshed_behind_the_requests(
-    timed_start: Start, timed_sandbox: Sandbox, hand: HandClock
+    timed_start: Start, timed_sandbox: Sandbox, hand: ManualClock
 ) -> None:
     """Scenario 4: four minutes are inside the window. Better than Codex: no request waits
     for it; the old token is good still, and serves meanwhile.
@@ -143,7 +143,7 @@ async def test_a_token_near_its_end_is_refreshed_behind_the_requests(
 
 
 async def test_a_token_outside_the_window_is_left_alone(
-    timed_start: Start, timed_sandbox: Sandbox, hand: HandClock
+    timed_start: Start, timed_sandbox: Sandbox, hand: ManualClock
 ) -> None:
     """Scenario 5: six minutes are outside."""
     daemon = await near_expiry(timed_start, timed_sandbox, hand, 360)
@@ -169,7 +169,7 @@ async def test_a_login_that_another_wrote_is_taken_instead_of_a_refresh(
 
 
 async def test_a_refresh_never_goes_on_with_another_account(
-    timed_start: Start, timed_sandbox: Sandbox, hand: HandClock
+    timed_start: Start, timed_sandbox: Sandbox, hand: ManualClock
 ) -> None:
     """Scenario 7: the token has ended, and the file is somebody else's by now."""
     daemon = await near_expiry(timed_start, timed_sandbox, hand, 3000)
@@ -195,7 +195,7 @@ async def test_the_tokens_own_end_counts_and_not_the_files_age(
 
 
 async def test_a_token_past_its_end_is_refreshed_before_anything_is_sent(
-    timed_start: Start, timed_sandbox: Sandbox, hand: HandClock
+    timed_start: Start, timed_sandbox: Sandbox, hand: ManualClock
 ) -> None:
     """Scenario 9: it ended an hour ago."""
     daemon = await near_expiry(timed_start, timed_sandbox, hand, -3600)
@@ -209,7 +209,7 @@ async def test_a_token_past_its_end_is_refreshed_before_anything_is_sent(
 
 @pytest.mark.parametrize("endpoint", ["well", "refusing"])
 async def test_a_login_that_grew_too_old_gives_way_to_the_files(
-    timed_start: Start, timed_sandbox: Sandbox, hand: HandClock, endpoint: str
+    timed_start: Start, timed_sandbox: Sandbox, hand: ManualClock, endpoint: str
 ) -> None:
     """Scenarios 10 and 11: an opaque token counts for eight days; the file has a newer
     one, so the old refresh token is not spent, whatever the authority would say to it.
@@ -235,7 +235,7 @@ async def test_a_login_that_grew_too_old_gives_way_to_the_files(
 
 
 async def test_an_expired_login_says_so_and_serves_as_long_as_its_token_lives(
-    timed_start: Start, timed_sandbox: Sandbox, hand: HandClock
+    timed_start: Start, timed_sandbox: Sandbox, hand: ManualClock
 ) -> None:
     """Scenario 12: refused for good, inside the window. The old token is served to its
     end; then, better than Codex, nothing dead is sent, and the 401 says what to do.
@@ -282,7 +282,7 @@ async def test_a_refusal_for_good_is_asked_for_once_until_the_file_changes(
 
 
 async def test_a_failing_authority_costs_the_request_and_not_the_login(
-    timed_start: Start, timed_sandbox: Sandbox, hand: HandClock
+    timed_start: Start, timed_sandbox: Sandbox, hand: ManualClock
 ) -> None:
     """Scenario 16: a 500 passes. Better than Codex: the response says when to try again,
     and until then the authority is left alone.
@@ -357,7 +357,7 @@ async def test_an_api_key_is_no_login(start: Start, sandbox: Sandbox) -> None:
 
 
 async def test_a_refresh_that_is_due_looks_at_the_file_first(
-    timed_start: Start, timed_sandbox: Sandbox, hand: HandClock
+    timed_start: Start, timed_sandbox: Sandbox, hand: ManualClock
 ) -> None:
     """Newer tokens in the file are used before the ones held are spent."""
     daemon = await near_expiry(timed_start, timed_sandbox, hand, 1000)
@@ -410,7 +410,7 @@ async def test_another_person_of_the_same_account_is_another_account(
 
 
 async def test_a_login_without_an_account_takes_up_one_that_has_it(
-    timed_start: Start, timed_sandbox: Sandbox, hand: HandClock
+    timed_start: Start, timed_sandbox: Sandbox, hand: ManualClock
 ) -> None:
     """An older file names no account; the same login, written anew, does."""
     old = opaque_login("made-up-refresh-1", signed_in_at=hand.now(), account_id=None)
@@ -423,7 +423,7 @@ async def test_a_login_without_an_account_takes_up_one_that_has_it(
 
 
 async def test_a_login_that_names_nobody_is_refreshed_all_the_same(
-    timed_start: Start, timed_sandbox: Sandbox, hand: HandClock
+    timed_start: Start, timed_sandbox: Sandbox, hand: ManualClock
 ) -> None:
     """Claims guard against somebody else's login; their absence proves nothing."""
     grant = timed_sandbox.tokens.sign_in(Account("acct-sandbox-1"))

@@ -17,7 +17,7 @@ from bearerd.events import LoginNeeded, LoginRestored
 from bearerd.sandbox import AuthorityFault, Sandbox
 from tests.support import (
     Daemon,
-    HandClock,
+    ManualClock,
     Reply,
     Start,
     read_login,
@@ -54,7 +54,7 @@ def refuse_plainly(sandbox: Sandbox, _: Daemon) -> None:
     sandbox.authority.fault(AuthorityFault("refuse", code="invalid_grant"))
 
 
-def patient(hand: HandClock) -> Clock:
+def patient(hand: ManualClock) -> Clock:
     """Return the clock moved by hand, by which pauses shorter than a tick take no time."""
 
     async def sleep(seconds: float) -> None:
@@ -63,7 +63,7 @@ def patient(hand: HandClock) -> Clock:
     return Clock(now=hand.now, monotonic=hand.now, sleep=sleep)
 
 
-async def two_seconds(hand: HandClock) -> None:
+async def two_seconds(hand: ManualClock) -> None:
     """Let as much time pass, and upkeep look at the file as often as it does then."""
     for _ in range(2):
         await hand.wait_for_sleepers(2)
@@ -95,7 +95,7 @@ def is_clear(reply: Reply, code: str) -> bool:
 async def test_a_refusal_for_good_is_one_clear_401_until_the_file_changes(
     timed_start: Start,
     timed_sandbox: Sandbox,
-    hand: HandClock,
+    hand: ManualClock,
     *,
     end: End,
     reason: str,
@@ -146,7 +146,7 @@ async def test_a_dead_login_is_remembered_by_the_next_process(
 
 
 async def test_another_account_in_the_file_is_one_clear_401_until_it_is_meant(
-    timed_start: Start, timed_sandbox: Sandbox, hand: HandClock
+    timed_start: Start, timed_sandbox: Sandbox, hand: ManualClock
 ) -> None:
     """Nothing goes out in another name; the old account's return restores service."""
     daemon = await timed_start()
@@ -171,7 +171,7 @@ async def test_another_account_in_the_file_is_one_clear_401_until_it_is_meant(
 
 
 async def test_another_account_is_taken_up_once_it_is_adopted(
-    timed_start: Start, timed_sandbox: Sandbox, hand: HandClock
+    timed_start: Start, timed_sandbox: Sandbox, hand: ManualClock
 ) -> None:
     """`bearerd adopt` says that the change is meant; a daemon that runs goes on with it."""
     daemon = await timed_start()
@@ -191,7 +191,7 @@ async def test_another_account_is_taken_up_once_it_is_adopted(
 
 
 async def test_no_file_is_one_clear_401_until_there_is_one(
-    timed_start: Start, timed_sandbox: Sandbox, hand: HandClock
+    timed_start: Start, timed_sandbox: Sandbox, hand: ManualClock
 ) -> None:
     """The daemon runs and says what is missing; nothing is asked of anybody."""
     daemon = await timed_start(login=None)
@@ -214,7 +214,7 @@ async def test_no_file_is_one_clear_401_until_there_is_one(
 
 
 async def test_a_sign_out_is_noticed_and_not_undone(
-    timed_start: Start, timed_sandbox: Sandbox, hand: HandClock
+    timed_start: Start, timed_sandbox: Sandbox, hand: ManualClock
 ) -> None:
     """Whoever removes the file has signed out: no token of it is used any more."""
     daemon = await timed_start(clock=patient(hand))

@@ -12,7 +12,7 @@ import pytest
 
 from bearerd.events import RecoveryFinished
 from bearerd.sandbox import Sandbox, UpstreamFault
-from tests.support import HandClock, Start
+from tests.support import ManualClock, Start
 from tests.support.client import MODELS
 
 SECONDS = 300
@@ -28,7 +28,7 @@ def refuse(sandbox: Sandbox, body: str, path: str | None = None) -> None:
 
 
 async def test_an_upstream_that_refuses_everything_sees_each_call_that_is_allowed(
-    timed_start: Start, timed_sandbox: Sandbox, hand: HandClock
+    timed_start: Start, timed_sandbox: Sandbox, hand: ManualClock
 ) -> None:
     """Two paths, asked again each second. Nearly all of the budget is used, since each
     refresh might have been the one that helps; when the upstream is well, so are we.
@@ -60,7 +60,7 @@ async def test_an_upstream_that_refuses_everything_sees_each_call_that_is_allowe
 async def test_a_path_that_refuses_for_ever_is_soon_known(
     timed_start: Start,
     timed_sandbox: Sandbox,
-    hand: HandClock,
+    hand: ManualClock,
     body: str,
     most_calls: int,
 ) -> None:
@@ -81,7 +81,7 @@ async def test_a_path_that_refuses_for_ever_is_soon_known(
 
 @pytest.mark.parametrize("body", [ABOUT_THE_RESOURCE, ABOUT_THE_TOKEN])
 async def test_a_path_that_refuses_does_not_hide_a_token_that_died(
-    timed_start: Start, timed_sandbox: Sandbox, hand: HandClock, body: str
+    timed_start: Start, timed_sandbox: Sandbox, hand: ManualClock, body: str
 ) -> None:
     """It refuses for reasons of its own when the token is revoked: the others recover all
     the same, by one refresh.
@@ -102,7 +102,7 @@ async def test_a_path_that_refuses_does_not_hide_a_token_that_died(
 
 
 async def test_tokens_that_live_five_seconds_do_where_the_budget_allows(
-    timed_start: Start, timed_sandbox: Sandbox, hand: HandClock
+    timed_start: Start, timed_sandbox: Sandbox, hand: ManualClock
 ) -> None:
     """With a call a second allowed nobody is turned away, none waits, and no call is
     wasted: a token of five seconds is renewed in its last one.

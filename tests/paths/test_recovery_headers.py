@@ -10,7 +10,7 @@ import pytest
 
 from bearerd.events import RecoveryFinished, RecoveryOutcome
 from bearerd.sandbox import AuthorityFault, Sandbox, UpstreamFault
-from tests.support import Daemon, HandClock, Reply, Start, write_login
+from tests.support import Daemon, ManualClock, Reply, Start, write_login
 from tests.support.client import MODELS
 
 ECHO = "/backend-api/echo"
@@ -115,7 +115,7 @@ async def test_a_fresh_credential_that_is_refused_is_said_to_be_one(
 
 
 async def test_a_throttled_recovery_marks_the_upstreams_response(
-    timed_start: Start, timed_sandbox: Sandbox, hand: HandClock
+    timed_start: Start, timed_sandbox: Sandbox, hand: ManualClock
 ) -> None:
     """What was found on the way is said beside it, and the mark goes with the trouble."""
     daemon = await timed_start(refresh_burst=1)

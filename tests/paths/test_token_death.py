@@ -19,8 +19,8 @@ from bearerd.sandbox import AuthorityFault, Sandbox
 from bearerd.sandbox.authority.token_registry import TEN_DAYS_SECONDS
 from tests.support import (
     Daemon,
-    HandClock,
     Launch,
+    ManualClock,
     Reply,
     ServeProcess,
     Start,
@@ -54,19 +54,19 @@ async def until_waiters(daemon: Daemon | ServeProcess, count: int) -> None:
             pass
 
 
-def revoke(sandbox: Sandbox, _: HandClock) -> None:
+def revoke(sandbox: Sandbox, _: ManualClock) -> None:
     """Let the upstream refuse every token; nobody can see that in them."""
     sandbox.revoke_access_tokens()
 
 
-def expire(_: Sandbox, hand: HandClock) -> None:
+def expire(_: Sandbox, hand: ManualClock) -> None:
     """Move past the end of every token; the loops of upkeep sleep on, so that it is the
     requests that find out.
     """
     hand.seconds += TEN_DAYS_SECONDS + 1
 
 
-End = Callable[[Sandbox, HandClock], None]
+End = Callable[[Sandbox, ManualClock], None]
 both_ends = pytest.mark.parametrize("end", [revoke, expire])
 
 
@@ -92,7 +92,7 @@ async def test_all_are_answered_with_one_refresh(
 
 @pytest.mark.parametrize("count", [8, 200])
 async def test_all_are_answered_when_the_token_ends_by_the_clock(
-    timed_start: Start, timed_sandbox: Sandbox, hand: HandClock, count: int
+    timed_start: Start, timed_sandbox: Sandbox, hand: ManualClock, count: int
 ) -> None:
     """Nothing is sent with a token that the clock has ended, so nothing is refused."""
     daemon = await timed_start()
@@ -145,7 +145,7 @@ async def test_a_late_refusal_finds_the_work_done(
 
 @both_ends
 async def test_whoever_writes_the_file_meanwhile_wins(
-    timed_start: Start, timed_sandbox: Sandbox, hand: HandClock, end: End
+    timed_start: Start, timed_sandbox: Sandbox, hand: ManualClock, end: End
 ) -> None:
     """A new login that lands during the refresh stays, and everybody goes on with it."""
     daemon = await timed_start()
@@ -165,7 +165,7 @@ async def test_whoever_writes_the_file_meanwhile_wins(
 
 @both_ends
 async def test_the_rest_are_served_when_the_one_who_asked_leaves(
-    timed_start: Start, timed_sandbox: Sandbox, hand: HandClock, end: End
+    timed_start: Start, timed_sandbox: Sandbox, hand: ManualClock, end: End
 ) -> None:
     """The client whose request began the refresh goes; the refresh belongs to nobody."""
     daemon = await timed_start()
@@ -185,7 +185,7 @@ async def test_the_rest_are_served_when_the_one_who_asked_leaves(
 
 @both_ends
 async def test_a_refresh_lands_though_everybody_has_left(
-    timed_start: Start, timed_sandbox: Sandbox, hand: HandClock, end: End
+    timed_start: Start, timed_sandbox: Sandbox, hand: ManualClock, end: End
 ) -> None:
     """The response may be the only copy of the next refresh token: it is stored."""
     daemon = await timed_start()

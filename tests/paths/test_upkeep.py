@@ -23,7 +23,7 @@ from bearerd.events import (
 from bearerd.sandbox import AuthorityFault, Sandbox, fingerprint
 from tests.support import (
     Daemon,
-    HandClock,
+    ManualClock,
     Start,
     read_login,
     tokens_of,
@@ -53,7 +53,7 @@ async def profile_of(daemon: Daemon) -> dict[str, Any]:
     return profile
 
 
-async def ticked(hand: HandClock, seconds: float) -> None:
+async def ticked(hand: ManualClock, seconds: float) -> None:
     """Move the clock on, and return once both loops have looked and sleep again."""
     await hand.wait_for_sleepers(2)
     hand.advance(seconds)
@@ -90,7 +90,7 @@ async def test_a_file_that_changed_is_taken_up(start: Start, sandbox: Sandbox) -
 
 
 async def test_the_old_token_serves_while_the_new_one_is_fetched(
-    timed_start: Start, timed_sandbox: Sandbox, hand: HandClock
+    timed_start: Start, timed_sandbox: Sandbox, hand: ManualClock
 ) -> None:
     """In the window, behind the requests: none waits, and none is refused."""
     timed_sandbox.tokens.access_lifetime_seconds = HOUR_SECONDS
@@ -114,7 +114,7 @@ async def test_the_old_token_serves_while_the_new_one_is_fetched(
 
 
 async def test_jitter_is_drawn_once_for_each_credential(
-    timed_start: Start, timed_sandbox: Sandbox, hand: HandClock
+    timed_start: Start, timed_sandbox: Sandbox, hand: ManualClock
 ) -> None:
     """The moment stands from the start: the tick before it does nothing, the next refreshes."""
     timed_sandbox.tokens.access_lifetime_seconds = HOUR_SECONDS
@@ -137,7 +137,7 @@ async def test_jitter_is_drawn_once_for_each_credential(
 
 
 async def test_the_old_token_serves_while_the_authority_is_in_trouble(
-    timed_start: Start, timed_sandbox: Sandbox, hand: HandClock
+    timed_start: Start, timed_sandbox: Sandbox, hand: ManualClock
 ) -> None:
     """It is good for some minutes still, and the daemon stays ready."""
     timed_sandbox.tokens.access_lifetime_seconds = HOUR_SECONDS
@@ -162,7 +162,7 @@ async def test_the_old_token_serves_while_the_authority_is_in_trouble(
 
 @pytest.mark.parametrize("seconds", [2 * HOUR_SECONDS, 3 * 24 * HOUR_SECONDS])
 async def test_a_machine_that_slept_finds_its_token_expired(
-    timed_start: Start, timed_sandbox: Sandbox, hand: HandClock, seconds: int
+    timed_start: Start, timed_sandbox: Sandbox, hand: ManualClock, seconds: int
 ) -> None:
     """The wall clock went on and the monotonic one did not; the next tick sees it."""
     timed_sandbox.tokens.access_lifetime_seconds = HOUR_SECONDS
