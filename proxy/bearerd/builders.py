@@ -8,15 +8,14 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import TypeAlias
 
-import aiohttp
-
 from bearerd import __version__
 from bearerd.address import Address, is_loopback_host
 from bearerd.clock import Clock
 from bearerd.credential.authority.client import AuthorityClient
 from bearerd.credential.authority.refresh_grant import RefreshGrant
+from bearerd.credential.authority.single_use import open_session
 from bearerd.credential.cached import CachedCredential
-from bearerd.credential.refresh.backoff import Backoff
+from bearerd.credential.refresh.limiter import AuthorityName, RefreshLimiter
 from bearerd.credential.refresh.refresher import Refresher
 from bearerd.credential.refresh.token_bucket import TokenBucket
 from bearerd.credential.source import CredentialSource
@@ -32,9 +31,6 @@ from bearerd.relay.upstream.origin import Origin
 from bearerd.relay.upstream.pool import UpstreamPool
 from bearerd.settings import ProfileSettings, Settings
 from bearerd.settings.folders import rescue_path
-
-LOCK_GRACE_SECONDS = 15.0
-"""How much longer to wait for the lock than one call to the authority may take."""
 
 USER_AGENT = f"bearerd/{__version__}"
 """How the authority sees us: under our own name."""
@@ -78,10 +74,15 @@ def build_source(
     refresher = Refresher(
         store=store,
         authority=RefreshGrant(client, received=store.journal.spool.write),
-        bucket=TokenBucket(profile.refresh_burst, profile.refresh_interval_seconds),
-        backoff=Backoff(clock=clock, jitter=random.random),
+        limiter=RefreshLimiter(
+            store=store,
+            bucket=TokenBucket(profile.refresh_burst, profile.refresh_interval_seconds),
+            clock=clock,
+            jitter=random.random,
+            authority=AuthorityName(profile.token_url, profile.client_id),
+        ),
         clock=clock,
-        lock_timeout_seconds=profile.authority_timeout_seconds + LOCK_GRACE_SECONDS,
+        lock_timeout_seconds=profile.authority_timeout_seconds,
         waited=lambda seconds: observe(LockWaited(profile.name, seconds)),
         presenter=Presenter.this_process(),
     )
@@ -96,6 +97,7 @@ def build_source(
         ),
         clock=clock,
         observe=observe,
+        patience_seconds=profile.authority_timeout_seconds,
     )
 
 
@@ -151,16 +153,9 @@ async def authority_client(
 ) -> AsyncIterator[AuthorityClient]:
     """Give the client for the authority of *profile*, for the daemon and for commands.
 
-    Each call has a connection of its own: with a pooled one that died unseen it would be
-    unclear whether the token was spent. The environment's proxies, cookies and netrc are
-    not used.
+    Each call has a connection of its own; see `authority.single_use`.
     """
-    async with aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(force_close=True, ssl=tls),
-        cookie_jar=aiohttp.DummyCookieJar(),
-        headers={"User-Agent": USER_AGENT},
-        trust_env=False,
-    ) as session:
+    async with open_session(tls, USER_AGENT) as session:
         yield AuthorityClient(
             session,
             issuer_url=profile.issuer_url,

@@ -94,6 +94,16 @@ class RefreshThrottled(AuthorityUnavailable):
     """The limit on calls to the authority is reached for now."""
 
 
+class StoreUnavailable(CredentialError):
+    """The store cannot be read or locked now: permissions, an I/O error, a dead mount.
+
+    It is not a reason to sign in: the login may be intact.
+    """
+
+    code = "store_unavailable"
+    status = HTTPStatus.SERVICE_UNAVAILABLE
+
+
 class StoreError(BearerdError):
     """The credential file cannot be read or written; the message names it and why."""
 

@@ -25,6 +25,8 @@ RefreshOutcome: TypeAlias = Literal[
     "refused",  # permanently: expired, reused, revoked, other
     "undelivered",  # the authority was not reached
     "unclear",  # the authority may have rotated the token, but the response is unclear
+    "rejected",  # the authority answered, and not about the token: nothing is spent
+    "misconfigured",  # the authority rejects the client id
     "throttled",  # the limit on refreshes is reached; nothing was sent
     "blocked",  # the store holds another account, or nothing
 ]
@@ -94,7 +96,11 @@ class CredentialRefreshed:
 
 @dataclass(frozen=True, slots=True)
 class RefreshFailed:
-    """A refresh gave no new credential. `reason` is a code, never a response body."""
+    """A refresh gave no new credential. `reason` is a code, never a response body.
+
+    `is_call`: the authority was called, or would have been. `is_repeated`: the refresh
+    before failed in the same way.
+    """
 
     profile: str
     trigger: Trigger
@@ -102,6 +108,8 @@ class RefreshFailed:
     reason: str
     generation: int
     duration_seconds: float
+    is_call: bool = True
+    is_repeated: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -127,7 +127,9 @@ def _remove_stale_socket(path: Path) -> None:
 
 def _start_error(address: Address, setting: str, error: OSError) -> StartError:
     # asyncio's own text repeats the address. A failed name lookup has a negative number.
-    number = error.errno or 0
+    # Since CPython 3.13 asyncio raises an error without a number where no address of the
+    # host belongs to this machine (base_events.py, create_server).
+    number = errno.EADDRNOTAVAIL if error.errno is None else error.errno
     reason = os.strerror(number) if number > 0 else str(error)
     remedy = f"choose another address with `{setting}`"
     if number == errno.EADDRINUSE:

@@ -33,7 +33,8 @@ from bearerd.credential.store.state import StoreState
 from bearerd.credential.token import Credential
 from bearerd.errors import BearerdError, LoginRequired, StoreError
 from tests.chaos.scale import chosen
-from tests.credential.stand_ins import HOUR, Hands, Home, access_token, identity, login
+from tests.credential.stand_ins import HOUR, Home, access_token, identity, login
+from tests.support.clock import ManualClock
 
 OWNERS = 3
 MOST_STEPS = 14
@@ -82,7 +83,7 @@ class World:
     failure: str = "none"
     order: dict[str, int] = field(default_factory=dict)
     foreign: set[str] = field(default_factory=set)
-    hands: Hands = field(default_factory=Hands)
+    clock: ManualClock = field(default_factory=ManualClock)
 
     def mint(self) -> Grant:
         """Rotate: the next refresh token lives, and the last is spent."""
@@ -91,7 +92,7 @@ class World:
         self.live = f"refresh-{self.number}"
         who = identity(ACCOUNT, "user-1")
         token = access_token(
-            str(self.number), expires_at=self.hands.wall + 24 * HOUR, **who
+            str(self.number), expires_at=self.clock.now() + 24 * HOUR, **who
         )
         self.order[token] = self.number
         return Grant(token, self.live, None)
@@ -218,7 +219,7 @@ class Owners(RuleBasedStateMachine):
         self.loop = asyncio.new_event_loop()
         self.folder = Path(tempfile.mkdtemp())
         self.world = World()
-        self.home = Home(self.folder, self.world.hands)
+        self.home = Home(self.folder, self.world.clock)
         self.owners: list[Account] = []
 
     def teardown(self) -> None:
@@ -289,7 +290,7 @@ class Owners(RuleBasedStateMachine):
     @rule(seconds=st.floats(1.0, 4000.0))
     def time_passes(self, seconds: float) -> None:
         """Backoffs end, and the budget fills up."""
-        self.world.hands.move(seconds)
+        self.world.clock.advance(seconds)
 
     @invariant()
     def a_working_login_is_never_given_up(self) -> None:
@@ -311,7 +312,7 @@ class Owners(RuleBasedStateMachine):
 
     def _started(self) -> Account:
         fate = Fate()
-        clock = self.world.hands.clock()
+        clock = self.world.clock.skipping
         source = self.home.source(
             store=MortalStore(self.home.path, clock, self.world, fate),
             authority=StrictAuthority(self.world, fate),

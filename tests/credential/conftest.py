@@ -1,4 +1,4 @@
-"""The home of a login, and the watch that no test lets a secret out."""
+"""The home of a login, and a check that no test leaks a secret."""
 
 from __future__ import annotations
 
@@ -8,19 +8,20 @@ from pathlib import Path
 
 import pytest
 
-from tests.credential.stand_ins import MARK, Hands, Home
+from tests.credential.stand_ins import MARK, START, Home
+from tests.support.clock import ManualClock
 
 
 @pytest.fixture
-def hands() -> Hands:
-    """Hands that stand still until a test moves them."""
-    return Hands()
+def clock() -> ManualClock:
+    """A clock that stands still until a test moves it."""
+    return ManualClock(START)
 
 
 @pytest.fixture
-def home(tmp_path: Path, hands: Hands) -> Iterator[Home]:
-    """An empty home; at the end, nothing that it announced holds a secret."""
-    made = Home(tmp_path, hands)
+def home(tmp_path: Path, clock: ManualClock) -> Iterator[Home]:
+    """An empty home. At the end, nothing that it announced holds a secret."""
+    made = Home(tmp_path, clock)
     yield made
     assert MARK not in repr(made.events)
 
@@ -29,9 +30,9 @@ def home(tmp_path: Path, hands: Hands) -> Iterator[Home]:
 def nothing_leaks(
     caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> Iterator[None]:
-    """No secret is logged or printed, and asyncio has nothing to complain of.
+    """No secret is logged or printed, and asyncio logs nothing.
 
-    asyncio speaks of an exception that nobody saw when its task is collected.
+    asyncio logs an exception that was never retrieved when its task is collected.
     """
     yield
     gc.collect(0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -17,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 async def process(
     code: str, *arguments: Path | str
 ) -> AsyncIterator[asyncio.subprocess.Process]:
-    """Run Python code in a process of its own, with pipes; kill it at the end."""
+    """Run Python code in a process of its own, with pipes, and kill it at the end."""
     running = await asyncio.create_subprocess_exec(
         sys.executable,
         "-c",
@@ -35,14 +36,42 @@ async def process(
         await running.wait()
 
 
-async def said(running: asyncio.subprocess.Process) -> str:
+BECOME_USER = (
+    "import os, encodings.idna; os.setgroups([]); os.setresgid({user}, {user}, {user}); "
+    "os.setresuid({user}, {user}, {user})"
+)
+
+
+def as_user(user: int, code: str, *arguments: Path | str) -> str:
+    """Run Python code as another user, and return what it prints.
+
+    It becomes that user where *code* has the words BECOME_USER, else at once. What is
+    imported before that may lie where the user has no access.
+    """
+    become = BECOME_USER.format(user=user)
+    if "BECOME_USER" in code:
+        code = code.replace("BECOME_USER", become)
+    else:
+        code = f"{become}\n{code}"
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        cwd=ROOT,
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+async def read_line(running: asyncio.subprocess.Process) -> str:
     """Return the next line of a process; fail if none comes."""
     assert running.stdout is not None
     line = await asyncio.wait_for(running.stdout.readline(), 2 * PATIENCE_SECONDS)
     return line.decode().rstrip("\n")
 
 
-async def told(running: asyncio.subprocess.Process, line: str) -> None:
+async def send_line(running: asyncio.subprocess.Process, line: str) -> None:
     """Send a line to a process."""
     assert running.stdin is not None
     running.stdin.write(f"{line}\n".encode())

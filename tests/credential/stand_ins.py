@@ -1,6 +1,6 @@
-"""What the tests of this room put in the place of time, the authority and a person.
+"""What the tests of this room use in place of the authority and of other programs.
 
-Every made-up token carries `MARK`, so that one that leaks is found wherever it went.
+Every made-up token contains `MARK`, so that a leaked one is found wherever it is.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from bearerd.clock import Clock
 from bearerd.credential.authority.errors import AuthorityFailure
 from bearerd.credential.authority.refresh_grant import Authority, Grant
 from bearerd.credential.cached import CachedCredential
-from bearerd.credential.refresh.backoff import Backoff
+from bearerd.credential.refresh.limiter import AuthorityName, RefreshLimiter
 from bearerd.credential.refresh.refresher import Refresher
 from bearerd.credential.refresh.token_bucket import TokenBucket
 from bearerd.credential.source import CredentialSource
@@ -28,12 +28,14 @@ from bearerd.credential.store.journal import Presenter
 from bearerd.credential.store.store import Store
 from bearerd.credential.token import AUTH_CLAIM, Credential
 from bearerd.events import Event, Observer
+from tests.support.clock import ManualClock
 
 MARK = "canary0f2b"
 START = 1_800_000_000.0
+AUTHORITY = AuthorityName("https://authority.test/oauth/token", "app_test")
 HOUR = 3600.0
 PATIENCE_SECONDS = 5.0
-"""How long a test waits for what must come; nothing that goes well takes this long."""
+"""How long a test waits for what must happen; a run that goes well never takes as long."""
 
 Document = dict[str, Any]
 EventT = TypeVar("EventT")
@@ -45,7 +47,7 @@ def encoded(part: bytes) -> str:
 
 
 def jwt(claims: object) -> str:
-    """Return a token with this payload, that nobody signed."""
+    """Return an unsigned token with this payload."""
     head, payload = (
         encoded(json.dumps(part).encode()) for part in ({"alg": "none"}, claims)
     )
@@ -53,7 +55,7 @@ def jwt(claims: object) -> str:
 
 
 def identity(account: str | None, user: str | None) -> Document:
-    """Return the namespaced claim that names an account and a person."""
+    """Return the namespaced claim that names an account and a user."""
     names = {"chatgpt_account_id": account, "chatgpt_user_id": user}
     return {AUTH_CLAIM: {key: value for key, value in names.items() if value}}
 
@@ -64,66 +66,24 @@ def access_token(serial: str, *, expires_at: float | None, **claims: Any) -> str
     return jwt({"jti": serial, **ends, **claims})
 
 
-class Hands:
-    """The hands of a clock, which only a test moves. Owns who sleeps, and until when."""
-
-    def __init__(self) -> None:
-        self.wall = START
-        self.steady = 1_000.0
-        self._sleeping: list[tuple[float, asyncio.Future[None]]] = []
-
-    def clock(self, sleep: Callable[[float], Awaitable[None]] | None = None) -> Clock:
-        """Return a clock with these hands. Unless told otherwise, sleeping moves them."""
-        return Clock(
-            now=lambda: self.wall,
-            monotonic=lambda: self.steady,
-            sleep=sleep or self.pass_over,
-        )
-
-    async def pass_over(self, seconds: float) -> None:
-        """Sleep by moving the hands at once."""
-        self.move(seconds)
-        await asyncio.sleep(0)
-
-    async def doze(self, seconds: float) -> None:
-        """Sleep until a test has moved the hands far enough."""
-        future = asyncio.get_running_loop().create_future()
-        self._sleeping.append((self.steady + seconds, future))
-        await future
-
-    @property
-    def sleepers(self) -> int:
-        """Count who sleeps now."""
-        return sum(1 for _, future in self._sleeping if not future.done())
-
-    def move(self, seconds: float, *, wall_seconds: float | None = None) -> None:
-        """Let time pass, on the wall perhaps more or less of it; wake who is due."""
-        self.steady += seconds
-        self.wall += seconds if wall_seconds is None else wall_seconds
-        for until, future in self._sleeping:
-            if until <= self.steady and not future.done():
-                future.set_result(None)
-        self._sleeping = [pair for pair in self._sleeping if not pair[1].done()]
-
-
 class StandInAuthority:
     """An authority in this process, whose refresh tokens are good once.
 
     `script` holds what the next calls get: a grant, an exception, or None for an
     ordinary rotation. While `gate` is clear, a call waits there after it was counted.
     `lifetime_seconds` and `ahead_seconds` shape the tokens: how long they live, and how
-    far the authority's clock runs ahead of ours.
+    far the authority's clock is ahead of ours.
     """
 
-    def __init__(self, hands: Hands) -> None:
-        self._hands = hands
+    def __init__(self, clock: ManualClock) -> None:
+        self._clock = clock
         self.calls: list[str] = []
         self.reused = 0
         self.script: deque[Grant | BaseException | None] = deque()
         self.gate = asyncio.Event()
         self.gate.set()
         self.arrived = asyncio.Event()
-        self.before_response: Callable[[], None] = lambda: None
+        self.before_response: Callable[[], Awaitable[None] | None] = lambda: None
         self.lifetime_seconds = 10 * 24 * HOUR
         self.ahead_seconds = 0.0
         self.account: str | None = "acct-1"
@@ -131,12 +91,14 @@ class StandInAuthority:
         self._spent: set[str] = set()
 
     async def refresh(self, refresh_token: str) -> Grant:
-        """Spend *refresh_token* and rotate it, or do what the script says."""
+        """Spend *refresh_token* and rotate it, or do what the script holds."""
         self.calls.append(refresh_token)
         self.arrived.set()
         await self.gate.wait()
         self.arrived.clear()
-        self.before_response()
+        waiting = self.before_response()
+        if waiting is not None:
+            await waiting
         scripted = self.script.popleft() if self.script else None
         if isinstance(scripted, BaseException):
             raise scripted
@@ -148,9 +110,9 @@ class StandInAuthority:
         return self.rotated(refresh_token)
 
     def rotated(self, refresh_token: str) -> Grant:
-        """Spend *refresh_token* and return what comes after it."""
+        """Spend *refresh_token* and return the grant that follows it."""
         self._spent.add(refresh_token)
-        now = self._hands.wall + self.ahead_seconds
+        now = self._clock.now() + self.ahead_seconds
         serial = f"{MARK}-{len(self._spent)}"
         who = identity(self.account, self.user)
         return Grant(
@@ -159,6 +121,7 @@ class StandInAuthority:
             ),
             refresh_token=f"{MARK}-refresh-{len(self._spent)}",
             id_token=jwt({"jti": serial, **who}),
+            issued_at=now,
         )
 
 
@@ -193,17 +156,17 @@ def refresh_token_of(serial: str) -> str:
 class Home:
     """A folder with one `auth.json`, an authority, and sources on them.
 
-    Owns what has been announced: `events`, oldest first.
+    Owns `events`, all that was announced, oldest first.
     """
 
-    def __init__(self, folder: Path, hands: Hands) -> None:
+    def __init__(self, folder: Path, clock: ManualClock) -> None:
         self.path = folder / "auth.json"
-        self.hands = hands
-        self.authority = StandInAuthority(hands)
+        self.clock = clock
+        self.authority = StandInAuthority(clock)
         self.events: list[Event] = []
 
     def write(self, document: Document) -> None:
-        """Put a file there, as a foreign program that replaces it whole."""
+        """Replace the file whole, as another program does."""
         fresh = self.path.with_name("auth.json.new")
         fresh.write_text(json.dumps(document))
         fresh.replace(self.path)
@@ -220,7 +183,7 @@ class Home:
 
     def store(self, clock: Clock | None = None) -> FileStore:
         """Return a store on the file."""
-        return FileStore(self.path, clock=clock or self.hands.clock())
+        return FileStore(self.path, clock=clock or self.clock.skipping)
 
     def refresher(
         self,
@@ -233,12 +196,18 @@ class Home:
         waited: Callable[[float], None] = lambda _: None,
     ) -> Refresher:
         """Return what refreshes the login in the file."""
-        clock = clock or self.hands.clock()
+        clock = clock or self.clock.skipping
+        store = store or self.store(clock)
         return Refresher(
-            store=store or self.store(clock),
+            store=store,
             authority=authority or self.authority,
-            bucket=bucket or TokenBucket(5, 30.0),
-            backoff=Backoff(clock=clock, jitter=lambda: 0.0),
+            limiter=RefreshLimiter(
+                store=store,
+                bucket=bucket or TokenBucket(5, 30.0),
+                clock=clock,
+                jitter=lambda: 0.0,
+                authority=AUTHORITY,
+            ),
             clock=clock,
             lock_timeout_seconds=lock_timeout_seconds,
             waited=waited,
@@ -253,10 +222,11 @@ class Home:
         clock: Clock | None = None,
         bucket: TokenBucket | None = None,
         lock_timeout_seconds: float = 45.0,
+        patience_seconds: float = 30.0,
         observe: Observer | None = None,
     ) -> CredentialSource:
-        """Return another process's source on the same file, as it were."""
-        clock = clock or self.hands.clock()
+        """Return a source on the file, with parts of its own, as another process has it."""
+        clock = clock or self.clock.skipping
         store = store or self.store(clock)
         return CredentialSource(
             profile="default",
@@ -273,38 +243,39 @@ class Home:
             ),
             clock=clock,
             observe=observe or self.events.append,
+            patience_seconds=patience_seconds,
         )
 
-    def told(self, kind: type[EventT]) -> list[EventT]:
+    def events_of(self, kind: type[EventT]) -> list[EventT]:
         """Return the events of one kind, oldest first."""
         return [event for event in self.events if isinstance(event, kind)]
 
 
-async def blink(_seconds: float) -> None:
-    """Sleep for hardly any time at all, whatever was asked for."""
+async def sleep_briefly(_seconds: float) -> None:
+    """Sleep for a real millisecond, however long the sleep should be."""
     await asyncio.sleep(0.001)
 
 
 async def soon(awaitable: Awaitable[EventT]) -> EventT:
-    """Return what must come soon; fail instead of hanging."""
+    """Return the result of *awaitable*; fail instead of hanging."""
     return await asyncio.wait_for(awaitable, PATIENCE_SECONDS)
 
 
 async def wait_until(claim: Callable[[], bool]) -> None:
-    """Let the loop turn until *claim* holds; fail instead of hanging."""
+    """Run the loop until *claim* holds; fail instead of hanging."""
     async with asyncio.timeout(PATIENCE_SECONDS):
-        while not claim():  # noqa: ASYNC110 - what it waits for rings no bell
+        while not claim():  # noqa: ASYNC110 - it has no event
             await asyncio.sleep(0)
 
 
 def names_in(folder: Path) -> list[str]:
-    """Return what lies in a folder."""
+    """Return the names of the files in a folder."""
     return sorted(path.name for path in folder.iterdir())
 
 
 @contextmanager
 def full_disk() -> Iterator[None]:
-    """Let no file of this process grow inside the block: writes fail for real."""
+    """Make each write of this process to a file fail inside the block."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
     try:

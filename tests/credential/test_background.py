@@ -33,13 +33,13 @@ from tests.credential.stand_ins import (
 
 @asynccontextmanager
 async def background(home: Home) -> AsyncIterator[CredentialSource]:
-    """Run the upkeep of a source whose loops sleep by the test's hands."""
+    """Run the upkeep of a source whose loops sleep by the test's clock."""
     source = home.source()
-    clock = home.hands.clock(home.hands.doze)
+    clock = home.clock.clock
     running = asyncio.create_task(
         BackgroundRefresh(source, clock=clock, observe=home.events.append).run()
     )
-    await wait_until(lambda: home.hands.sleepers == 2 or running.done())
+    await wait_until(lambda: home.clock.sleepers == 2 or running.done())
     try:
         yield source
         assert not running.done(), "upkeep has ended"
@@ -55,8 +55,8 @@ async def ticks(
 ) -> None:
     """Let time pass second by second; then wait for *until*."""
     for _ in range(int(seconds)):
-        home.hands.move(1.0)
-        await wait_until(lambda: home.hands.sleepers == 2)
+        home.clock.advance(1.0)
+        await wait_until(lambda: home.clock.sleepers == 2)
     if until is not None:
         await wait_until(until)
 
@@ -67,11 +67,11 @@ async def test_a_refresh_runs_before_expiry_while_nobody_asks(home: Home) -> Non
     async with background(home) as source:
         await ticks(home, 9)
         assert home.authority.calls == []
-        await ticks(home, 1, until=lambda: home.told(CredentialRefreshed) != [])
+        await ticks(home, 1, until=lambda: home.events_of(CredentialRefreshed) != [])
         await ticks(home, 30)
         assert len(home.authority.calls) == 1
         assert (await source.current()).generation == 2
-    assert home.told(CredentialRefreshed)[0].trigger == "expiring"
+    assert home.events_of(CredentialRefreshed)[0].trigger == "expiring"
 
 
 @pytest.mark.parametrize("file_is_there", [True, False], ids=["replaced", "appears"])
@@ -84,10 +84,10 @@ async def test_a_store_that_changed_is_noticed_within_two_seconds(
     async with background(home):
         home.write(login("new"))
         await ticks(home, 2)
-        assert len(home.told(CredentialLoaded)) == 1 + file_is_there
+        assert len(home.events_of(CredentialLoaded)) == 1 + file_is_there
     needed = [] if file_is_there else ["missing"]
-    assert [event.reason for event in home.told(LoginNeeded)] == needed
-    assert len(home.told(LoginRestored)) == len(needed)
+    assert [event.reason for event in home.events_of(LoginNeeded)] == needed
+    assert len(home.events_of(LoginRestored)) == len(needed)
 
 
 async def test_a_sign_out_is_noticed_and_said_once(home: Home) -> None:
@@ -96,7 +96,7 @@ async def test_a_sign_out_is_noticed_and_said_once(home: Home) -> None:
     async with background(home):
         home.path.unlink()
         await ticks(home, 9)
-    assert [event.reason for event in home.told(LoginNeeded)] == ["missing"]
+    assert [event.reason for event in home.events_of(LoginNeeded)] == ["missing"]
 
 
 @pytest.mark.parametrize(
@@ -117,10 +117,10 @@ async def test_a_clock_that_jumped_is_announced_once(
     home.write(login())
     async with background(home):
         await ticks(home, 3)
-        home.hands.move(1.0, wall_seconds=wall_seconds)
-        await wait_until(lambda: home.hands.sleepers == 2)
+        home.clock.advance(1.0, wall_seconds=wall_seconds)
+        await wait_until(lambda: home.clock.sleepers == 2)
         await ticks(home, 3)
-    jumps = [event.seconds for event in home.told(ClockJumped)]
+    jumps = [event.seconds for event in home.events_of(ClockJumped)]
     assert jumps == pytest.approx(expected)
 
 
@@ -130,9 +130,9 @@ async def test_after_a_suspend_expiry_is_judged_by_the_clock_as_it_is(
     """A night passed within one sleep: the token is renewed at once."""
     home.write(login(expires_at=START + 8 * HOUR))
     async with background(home):
-        home.hands.move(1.0, wall_seconds=9 * HOUR)
-        await wait_until(lambda: home.told(CredentialRefreshed) != [])
-    assert home.told(CredentialRefreshed)[0].trigger == "expired"
+        home.clock.advance(1.0, wall_seconds=9 * HOUR)
+        await wait_until(lambda: home.events_of(CredentialRefreshed) != [])
+    assert home.events_of(CredentialRefreshed)[0].trigger == "expired"
     assert len(home.authority.calls) == 1
 
 
@@ -146,10 +146,10 @@ async def test_what_could_not_be_saved_is_saved_when_there_is_room(
         with full_disk():
             new = await source.refresh(held, "refused")
             await ticks(home, 2 * RETRY_SAVE_TICKS)
-            assert len(home.told(CredentialHeldInMemory)) == 1
-            assert home.told(CredentialSaved) == []
+            assert len(home.events_of(CredentialHeldInMemory)) == 1
+            assert home.events_of(CredentialSaved) == []
         await ticks(
-            home, RETRY_SAVE_TICKS, until=lambda: home.told(CredentialSaved) != []
+            home, RETRY_SAVE_TICKS, until=lambda: home.events_of(CredentialSaved) != []
         )
         assert home.stored_refresh_token() == new.refresh_token
 
@@ -174,7 +174,7 @@ async def test_a_dead_login_is_not_tried_again_and_again(home: Home) -> None:
     home.write(login(expires_at=START + 100))
     home.authority.script.append(AuthorityFailure("refused", "revoked"))
     async with background(home) as source:
-        await ticks(home, 200, until=lambda: home.told(LoginNeeded) != [])
+        await ticks(home, 200, until=lambda: home.events_of(LoginNeeded) != [])
         assert len(home.authority.calls) == 1
         assert source.status().state == "login_required"
         home.write(login("new", expires_at=START + 500))
@@ -182,7 +182,7 @@ async def test_a_dead_login_is_not_tried_again_and_again(home: Home) -> None:
         assert source.status().state == "ready"
         await ticks(home, 300, until=lambda: len(home.authority.calls) == 2)
     assert home.authority.calls[1] == refresh_token_of("new")
-    assert len(home.told(LoginNeeded)) == 1
+    assert len(home.events_of(LoginNeeded)) == 1
 
 
 async def test_an_authority_that_is_away_is_asked_less_and_less(home: Home) -> None:
@@ -205,4 +205,4 @@ async def test_a_file_that_is_broken_all_the_time_is_borne(home: Home) -> None:
         home.path.write_bytes(b"{")
         await ticks(home, 5)
         assert (await source.current()).refresh_token == refresh_token_of("first")
-    assert home.told(LoginNeeded) == []
+    assert home.events_of(LoginNeeded) == []

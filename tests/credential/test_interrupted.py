@@ -15,9 +15,8 @@ import aiohttp
 import pytest
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from bearerd.credential.authority.client import AuthorityClient
 from bearerd.credential.authority.errors import AuthorityFailure
-from bearerd.credential.authority.refresh_grant import RefreshGrant
+from bearerd.credential.authority.refresh_grant import HttpAuthority
 from bearerd.credential.store.journal import Journal, JournalEntry, Presenter
 from bearerd.errors import LoginRequired, StoreError
 from bearerd.files import atomic
@@ -32,7 +31,7 @@ async def test_a_response_that_had_not_got_its_name_is_found(tmp_path: Path) -> 
     journal = Journal([tmp_path / "journal", tmp_path / "absent" / "rescue"])
     (tmp_path / ".journal.k3_x9qzz").write_bytes(RESPONSE.to_json())
     (tmp_path / ".journal.k4_x9qzz").write_bytes(RESPONSE.to_json()[:-9])
-    assert journal.read() == [RESPONSE]
+    assert await journal.read() == [RESPONSE]
     await journal.clear()
     assert names_in(tmp_path) == []
 
@@ -151,13 +150,12 @@ async def test_a_name_that_is_looked_up_for_too_long_leaves_the_token_unspent() 
     """Nothing was sent, and that is known."""
     connector = aiohttp.TCPConnector(resolver=Nowhere())
     async with aiohttp.ClientSession(connector=connector) as session:
-        client = AuthorityClient(
+        authority = HttpAuthority(
             session,
-            issuer_url="http://authority.invalid",
             token_url="http://authority.invalid/oauth/token",
             client_id="made-up",
             timeout_seconds=0.2,
         )
         with pytest.raises(AuthorityFailure) as why:
-            await soon(RefreshGrant(client).refresh("made-up"))
+            await soon(authority.refresh("made-up"))
     assert why.value.outcome == "undelivered"

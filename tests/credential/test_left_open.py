@@ -20,7 +20,6 @@ from bearerd.errors import AuthorityUnavailable, StoreError
 from bearerd.events import CredentialHeldInMemory, CredentialSaved, StoreTroubled
 from tests.credential.stand_ins import (
     START,
-    Hands,
     Home,
     access_token,
     full_disk,
@@ -29,6 +28,7 @@ from tests.credential.stand_ins import (
     refresh_token_of,
     soon,
 )
+from tests.support.clock import ManualClock
 
 PRESENTER = Presenter.this_process()
 
@@ -44,7 +44,7 @@ class MountedFile(FileStore):
 
 def mounted(home: Home) -> MountedFile:
     """Return a store on a file that is written in place."""
-    return MountedFile(home.path, clock=home.hands.clock())
+    return MountedFile(home.path, clock=home.clock.skipping)
 
 
 async def answered(store: FileStore, renewed: str, *, account: str = "acct-1") -> None:
@@ -71,7 +71,7 @@ async def test_a_file_torn_by_a_death_is_mended_from_the_journal(
     await source.start()
     assert (await source.current()).refresh_token == refresh_token_of("second")
     assert home.stored_refresh_token() == refresh_token_of("second")
-    assert store.journal.read() == []
+    assert await store.journal.read() == []
     assert home.authority.calls == []
 
 
@@ -80,7 +80,7 @@ async def test_a_torn_file_is_not_mended_with_somebody_elses_response(
 ) -> None:
     """The profile has an owner, and the record is another's."""
     store = mounted(home)
-    store.write_state(StoreState(account=Account("acct-1", "user-1")))
+    await store.write_state(StoreState(account=Account("acct-1", "user-1")))
     await answered(store, "second", account="acct-2")
     home.path.write_bytes(b"{")
     source = home.source(store=store)
@@ -132,7 +132,7 @@ async def test_what_is_not_sent_for_want_of_a_record_costs_no_call(home: Home) -
             source.refresh_if_due()
             await soon(source._single_flight.wait_idle())
         assert home.authority.calls == []
-        home.hands.move(101.0)
+        home.clock.advance(101.0)
         new = await source.current()
     assert home.authority.calls == [refresh_token_of("first")]
     await source.retry_save()
@@ -149,10 +149,10 @@ async def test_a_backup_of_a_spent_token_is_written_over(home: Home) -> None:
     home.write(backup)
     await source.reload_if_changed()
     assert source.status().in_memory_only
-    assert len(home.told(CredentialHeldInMemory)) == 1
+    assert len(home.events_of(CredentialHeldInMemory)) == 1
     await source.retry_save()
     assert home.stored_refresh_token() == new.refresh_token
-    assert home.told(CredentialSaved) == [CredentialSaved("default")]
+    assert home.events_of(CredentialSaved) == [CredentialSaved("default")]
     assert not source.status().in_memory_only
     assert len(home.authority.calls) == 1
 
@@ -193,11 +193,11 @@ async def test_a_winner_with_the_token_that_was_refused_is_refreshed(
 
 
 async def test_a_source_that_closes_waits_for_nobodys_lock(
-    home: Home, hands: Hands
+    home: Home, clock: ManualClock
 ) -> None:
     """Nothing is spent yet; the holder may take another minute."""
     home.write(login())
-    source = home.source(clock=hands.clock(hands.pass_over), lock_timeout_seconds=1e6)
+    source = home.source(clock=clock.skipping, lock_timeout_seconds=1e6)
     old = await source.current()
     async with home.store().lock(0):
         asked = asyncio.create_task(source.refresh(old, "refused"))
@@ -206,18 +206,18 @@ async def test_a_source_that_closes_waits_for_nobodys_lock(
         with pytest.raises(AuthorityUnavailable):
             await asked
     assert home.authority.calls == []
-    assert hands.steady < 1_000.0 + 60
+    assert clock.monotonic() < 1_000.0 + 60
 
 
-def test_a_mounted_file_is_its_own_lock(tmp_path: Path, hands: Hands) -> None:
+def test_a_mounted_file_is_its_own_lock(tmp_path: Path, clock: ManualClock) -> None:
     """Each container has another folder around it, and all have this file."""
     path = tmp_path / "auth.json"
     path.write_text(json.dumps(login()))
 
     async def locked() -> None:
-        async with MountedFile(path, clock=hands.clock()).lock(0):
+        async with MountedFile(path, clock=clock.skipping).lock(0):
             with pytest.raises(TimeoutError):
-                async with MountedFile(path, clock=hands.clock()).lock(0):
+                async with MountedFile(path, clock=clock.skipping).lock(0):
                     raise AssertionError("it was given to two at once")
 
     asyncio.run(locked())
@@ -247,7 +247,7 @@ async def test_a_store_that_cannot_be_read_is_said_once_and_mends(home: Home) ->
     for _ in range(3):
         await source.reload_if_changed()
         assert await source.current() is held_now
-    (said,) = home.told(StoreTroubled)
+    (said,) = home.events_of(StoreTroubled)
     assert str(home.path) in said.reason
     assert source.status().state == "ready"
     assert source.status().message == said.reason
@@ -256,7 +256,7 @@ async def test_a_store_that_cannot_be_read_is_said_once_and_mends(home: Home) ->
     assert source.status().message is None
     home.path.write_bytes(b"{")
     await source.reload_if_changed()
-    assert len(home.told(StoreTroubled)) == 2
+    assert len(home.events_of(StoreTroubled)) == 2
 
 
 class FullStore(FileStore):
@@ -279,7 +279,7 @@ async def test_who_cannot_save_goes_on_from_what_another_has_noted(
     """Two processes before a full disk, one of which has renewed once more."""
     home.write(login())
     one, two = (
-        home.source(store=FullStore(home.path, clock=home.hands.clock()))
+        home.source(store=FullStore(home.path, clock=home.clock.skipping))
         for _ in range(2)
     )
     first = await one.refresh(await one.current(), "refused")
@@ -298,7 +298,7 @@ async def test_an_unsaved_response_without_a_new_refresh_token_stays_the_newest(
 ) -> None:
     """The store has the same refresh token, with the access token that was refused."""
     home.write(login())
-    source = home.source(store=FullStore(home.path, clock=home.hands.clock()))
+    source = home.source(store=FullStore(home.path, clock=home.clock.skipping))
     old = await source.current()
     granted = Grant(access_token("new", expires_at=START + 900), None, None)
     home.authority.script.append(granted)
@@ -312,10 +312,10 @@ async def test_who_saves_late_does_not_write_over_what_another_went_on_to(
 ) -> None:
     """One has renewed, the other once more; then the disk is mended for the first."""
     home.write(login())
-    store = FullStore(home.path, clock=home.hands.clock())
+    store = FullStore(home.path, clock=home.clock.skipping)
     one = home.source(store=store)
     first = await one.refresh(await one.current(), "refused")
-    two = home.source(store=FullStore(home.path, clock=home.hands.clock()))
+    two = home.source(store=FullStore(home.path, clock=home.clock.skipping))
     await two.start()
     second = await two.refresh(first, "refused")
     store.is_full = False
@@ -331,12 +331,12 @@ async def test_an_unsaved_response_is_not_given_up_for_what_it_was_made_from(
 ) -> None:
     """The refresh token is the same; the store is looked at, as its notes changed."""
     home.write(login())
-    store = FullStore(home.path, clock=home.hands.clock())
+    store = FullStore(home.path, clock=home.clock.skipping)
     source = home.source(store=store)
     granted = Grant(access_token("new", expires_at=START + 900), None, None)
     home.authority.script.append(granted)
     new = await source.refresh(await source.current(), "refused")
-    home.store().write_state(StoreState(account=Account("acct-1", "user-1")))
+    await home.store().write_state(StoreState(account=Account("acct-1", "user-1")))
     await source.reload_if_changed()
     assert await source.current() is new
     store.is_full = False

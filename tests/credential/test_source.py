@@ -38,10 +38,10 @@ from tests.credential.stand_ins import (
     Document,
     Home,
     access_token,
-    blink,
     full_disk,
     login,
     refresh_token_of,
+    sleep_briefly,
     soon,
     wait_until,
 )
@@ -88,7 +88,7 @@ async def test_the_stores_login_is_served_and_read_once(
     for _ in range(5):
         assert await ready.current() is first
     assert home.authority.calls == []
-    assert home.told(CredentialLoaded) == [
+    assert home.events_of(CredentialLoaded) == [
         CredentialLoaded("default", 1, "acct-1", START + 24 * HOUR)
     ]
 
@@ -99,10 +99,10 @@ async def test_a_login_that_appears_later_is_taken_up(home: Home) -> None:
     for _ in range(3):
         assert await needs_login(source.current()) == "missing"
         await source.reload_if_changed()
-    assert len(home.told(LoginNeeded)) == 1
+    assert len(home.events_of(LoginNeeded)) == 1
     home.write(login())
     assert (await source.current()).refresh_token == refresh_token_of("first")
-    assert home.told(LoginRestored) == [LoginRestored("default", 1)]
+    assert home.events_of(LoginRestored) == [LoginRestored("default", 1)]
 
 
 async def test_inside_the_window_the_old_one_is_served_meanwhile(home: Home) -> None:
@@ -115,11 +115,11 @@ async def test_inside_the_window_the_old_one_is_served_meanwhile(home: Home) -> 
         assert await source.current() is old
     await soon(home.authority.arrived.wait())
     home.authority.gate.set()
-    await wait_until(lambda: home.told(CredentialRefreshed) != [])
+    await wait_until(lambda: home.events_of(CredentialRefreshed) != [])
     new = await source.current()
     assert new.generation == 2
     assert home.authority.calls == [refresh_token_of("first")]
-    (event,) = home.told(CredentialRefreshed)
+    (event,) = home.events_of(CredentialRefreshed)
     assert (event.trigger, event.outcome) == ("expiring", "renewed")
 
 
@@ -130,7 +130,7 @@ async def test_past_its_end_everybody_waits_for_the_next(home: Home) -> None:
     found = await soon(asyncio.gather(*(source.current() for _ in range(20))))
     assert {credential.generation for credential in found} == {2}
     assert len(home.authority.calls) == 1
-    assert home.told(CredentialRefreshed)[0].trigger == "expired"
+    assert home.events_of(CredentialRefreshed)[0].trigger == "expired"
 
 
 async def test_past_its_end_and_the_authority_away_is_said_and_passes(
@@ -144,7 +144,7 @@ async def test_past_its_end_and_the_authority_away_is_said_and_passes(
     assert isinstance(why, AuthorityUnavailable)
     assert why.retry_after_seconds == 1
     assert source.status().state == "expired"
-    home.hands.move(1.0)
+    home.clock.advance(1.0)
     assert (await source.current()).generation == 2
 
 
@@ -155,7 +155,7 @@ async def test_without_a_refresh_token_it_serves_until_its_end(home: Home) -> No
     home.write(document)
     source = home.source()
     assert (await source.current()).generation == 1
-    home.hands.move(1000.0)
+    home.clock.advance(1000.0)
     assert await needs_login(source.current()) == "other"
     assert home.authority.calls == []
 
@@ -219,17 +219,17 @@ async def test_a_flight_that_brings_what_was_just_refused_is_followed_by_another
 ) -> None:
     """It began before, and finds in the store what this caller cannot use."""
     home.write(login())
-    source = home.source(clock=home.hands.clock(home.hands.doze))
+    source = home.source(clock=home.clock.clock)
     old = await source.current()
     async with home.store().lock(0):
         early = asyncio.create_task(source.refresh(old, "refused"))
-        await wait_until(lambda: home.hands.sleepers == 1)  # for the lock
+        await wait_until(lambda: home.clock.sleepers == 1)  # for the lock
         home.write(login("second"))
         second = await source.reload(old)
         assert second is not None
         late = asyncio.create_task(source.refresh(second, "refused"))
         await wait_until(lambda: source.waiters == 2)
-    home.hands.move(0.02)
+    home.clock.advance(0.02)
     assert await soon(early) == second
     assert (await soon(late)).generation == 3
     assert home.authority.calls == [refresh_token_of("second")]
@@ -258,7 +258,7 @@ async def test_a_failure_is_shared_by_all_who_wait(
     assert {type(error) for error in found} == {kind}
     assert type(await refused(ready.refresh(old, "refused"))) is kind
     assert len(home.authority.calls) == 1
-    (event,) = home.told(RefreshFailed)
+    (event,) = home.events_of(RefreshFailed)
     assert (event.outcome, event.reason) == (failure.outcome, failure.reason)
     assert await ready.current() == old, "the access token may live on"
 
@@ -276,7 +276,7 @@ async def test_what_another_process_stored_is_adopted_without_a_call(
     third = await ready.refresh(second, "refused")
     assert third.refresh_token == refresh_token_of("third")
     assert home.authority.calls == []
-    assert home.told(CredentialRefreshed)[0].outcome == "adopted"
+    assert home.events_of(CredentialRefreshed)[0].outcome == "adopted"
 
 
 async def test_a_reload_finds_nothing_where_nothing_has_changed(
@@ -320,7 +320,7 @@ async def test_a_grant_without_an_access_token_is_kept_and_gives_no_credential(
     home.authority.script.append(Grant(None, f"{MARK}-next", None))
     assert isinstance(await refused(refreshed(ready)), AuthorityUnavailable)
     assert home.stored_refresh_token() == f"{MARK}-next"
-    home.hands.move(60.0)
+    home.clock.advance(60.0)
     await refreshed(ready)
     assert home.authority.calls == [refresh_token_of("first"), f"{MARK}-next"]
 
@@ -334,7 +334,7 @@ async def test_a_grant_for_another_account_is_not_taken(
     assert isinstance(
         await refused(ready.refresh(old, "refused")), AuthorityUnavailable
     )
-    assert home.told(RefreshFailed)[0].reason == "other_account"
+    assert home.events_of(RefreshFailed)[0].reason == "other_account"
     assert home.stored_refresh_token() == refresh_token_of("first")
     assert await ready.current() is old
 
@@ -363,7 +363,7 @@ async def test_somebody_elses_login_is_never_taken_up_silently(
     assert isinstance(await refused(ready.current()), AccountChanged)
     await ready.reload_if_changed()
     assert home.authority.calls == []
-    assert len(home.told(LoginNeeded)) == 1
+    assert len(home.events_of(LoginNeeded)) == 1
     assert ready.status().state == "account_changed"
     assert ready.newer_than(old) is None
 
@@ -389,7 +389,7 @@ async def test_the_old_account_coming_back_restores_service(
     assert ready.status().state == "account_changed"
     home.write(login("back"))
     assert (await ready.current()).refresh_token == refresh_token_of("back")
-    assert len(home.told(LoginRestored)) == 1
+    assert len(home.events_of(LoginRestored)) == 1
     assert ready.newer_than(old) is not None
 
 
@@ -411,7 +411,7 @@ async def test_an_account_is_changed_on_purpose(
 async def test_the_pin_outlives_the_process(
     home: Home, ready: CredentialSource
 ) -> None:
-    """A file that changed hands while nobody ran is noticed at the start."""
+    """A file that changed clock while nobody ran is noticed at the start."""
     await ready.current()
     home.write(login("x", account="acct-2"))
     later = home.source()
@@ -490,7 +490,7 @@ async def test_a_refusal_for_good_is_remembered_and_said_once(
     later = home.source()
     assert await needs_login(refreshed(later)) == reason
     assert len(home.authority.calls) == 1
-    needed = [event for event in home.told(LoginNeeded) if event.reason == reason]
+    needed = [event for event in home.events_of(LoginNeeded) if event.reason == reason]
     assert len(needed) == 3, "once for each of the three processes"
     home.write(login("new"))
     for source in (ready, other, later):
@@ -505,7 +505,9 @@ async def test_two_processes_with_a_dead_token_ask_once(home: Home) -> None:
     """Both at the same moment: one asks, the other reads what came of it."""
     home.write(login())
     home.authority.script.append(AuthorityFailure("refused", "reused"))
-    sources = [home.source(clock=home.hands.clock(blink)) for _ in range(2)]
+    sources = [
+        home.source(clock=home.clock.with_sleep(sleep_briefly)) for _ in range(2)
+    ]
     old = [await source.current() for source in sources]
     pairs = zip(sources, old, strict=True)
     asking = [asyncio.create_task(s.refresh(one, "refused")) for s, one in pairs]
@@ -524,10 +526,10 @@ async def test_service_goes_on_until_the_access_token_ends(
     assert await ready.current() is old
     assert ready.status().state == "ready"
     assert ready.status().reason == "revoked"
-    home.hands.move(24 * HOUR - 100)
+    home.clock.advance(24 * HOUR - 100)
     assert await ready.current() is old
     ready.refresh_if_due()
-    home.hands.move(100.0)
+    home.clock.advance(100.0)
     assert await needs_login(ready.current()) == "revoked"
     assert ready.status().state == "login_required"
     assert len(home.authority.calls) == 1
@@ -545,17 +547,17 @@ async def test_after_a_reuse_the_winners_login_is_adopted(
         looks -= 1
         if looks == 0:
             home.write(login("winner"))
-        home.hands.move(seconds)
+        home.clock.advance(seconds)
         await asyncio.sleep(0)
 
     if looks == 0:
         home.authority.before_response = lambda: home.write(login("winner"))
     home.authority.script.append(AuthorityFailure("refused", "reused"))
-    source = home.source(clock=home.hands.clock(sleep))
+    source = home.source(clock=home.clock.with_sleep(sleep))
     found = await refreshed(source)
     assert found.refresh_token == refresh_token_of("winner")
-    assert home.told(CredentialRefreshed)[0].outcome == "adopted"
-    assert home.told(LoginNeeded) == []
+    assert home.events_of(CredentialRefreshed)[0].outcome == "adopted"
+    assert home.events_of(LoginNeeded) == []
     assert len(home.authority.calls) == 1
 
 
@@ -586,7 +588,7 @@ async def test_what_may_be_spent_is_presented_once_more(
     for _ in range(5):
         await refused(ready.refresh(old, "refused"))
     assert len(home.authority.calls) == 1
-    home.hands.move(1.0)
+    home.clock.advance(1.0)
     assert (await ready.refresh(old, "refused")).generation == 2
     assert home.authority.calls == [refresh_token_of("first")] * 2
 
@@ -600,7 +602,7 @@ async def test_what_was_spent_indeed_ends_in_one_more_call(
     home.authority.script.append(AuthorityFailure("unclear", "ServerDisconnectedError"))
     old = await ready.current()
     await refused(ready.refresh(old, "refused"))
-    home.hands.move(1.0)
+    home.clock.advance(1.0)
     for _ in range(3):
         assert await needs_login(ready.refresh(old, "refused")) == "reused"
     assert len(home.authority.calls) == 2
@@ -621,7 +623,7 @@ async def test_two_processes_share_one_budget(home: Home) -> None:
         assert why.retry_after_seconds == 30
         assert (await source.current()).refresh_token == home.stored_refresh_token()
     assert len(home.authority.calls) == 3
-    home.hands.move(30.0)
+    home.clock.advance(30.0)
     await refreshed(two)
     assert len(home.authority.calls) == 4
 
@@ -636,7 +638,7 @@ async def test_calls_that_never_arrived_cost_nothing(home: Home) -> None:
     for _ in range(9):
         why = await refused(source.refresh(old, "refused"))
         assert not isinstance(why, RefreshThrottled)
-        home.hands.move(60.0)
+        home.clock.advance(60.0)
     assert (await source.refresh(old, "refused")).generation == 2
 
 
@@ -646,7 +648,7 @@ async def test_tokens_that_live_seconds_stay_within_the_budget(home: Home) -> No
     home.authority.lifetime_seconds = 1.0
     source = home.source(bucket=TokenBucket(burst=5, interval_seconds=30.0))
     for _ in range(240):
-        home.hands.move(0.25)
+        home.clock.advance(0.25)
         try:
             await source.current()
         except AuthorityUnavailable:
@@ -682,13 +684,13 @@ async def test_what_cannot_be_saved_is_held_and_saved_later(
         await ready.retry_save()
         assert ready.status().in_memory_only
     assert home.stored_refresh_token() == refresh_token_of("first")
-    assert home.told(CredentialSaved) == []
+    assert home.events_of(CredentialSaved) == []
     await ready.retry_save()
     await ready.retry_save()
     assert home.stored_refresh_token() == new.refresh_token
     assert not ready.status().in_memory_only
-    assert len(home.told(CredentialHeldInMemory)) == 1
-    assert home.told(CredentialSaved) == [CredentialSaved("default")]
+    assert len(home.events_of(CredentialHeldInMemory)) == 1
+    assert home.events_of(CredentialSaved) == [CredentialSaved("default")]
     await ready.reload_if_changed()
     assert await ready.current() is new
 
@@ -732,7 +734,7 @@ async def test_a_sign_out_while_unsaved_is_a_sign_out(
     await ready.retry_save()
     await ready.close()
     assert not home.path.exists()
-    assert home.told(CredentialSaved) == []
+    assert home.events_of(CredentialSaved) == []
     for _ in range(2):
         await ready.reload_if_changed()
     assert await needs_login(ready.current()) == "missing"
@@ -751,7 +753,7 @@ async def test_a_new_login_while_unsaved_wins(
     assert home.stored_refresh_token() == refresh_token_of("new")
     assert (await ready.current()).refresh_token == refresh_token_of("new")
     assert not ready.status().in_memory_only
-    assert home.told(CredentialSaved) == []
+    assert home.events_of(CredentialSaved) == []
 
 
 async def test_closing_saves_what_it_can(home: Home, ready: CredentialSource) -> None:
@@ -793,7 +795,7 @@ async def test_a_file_that_is_gone_for_a_moment_is_borne(
     home.path.unlink()
     await ready.reload_if_changed()
     assert (await ready.current()).generation == 2, "counted from one again"
-    assert home.told(LoginNeeded) == []
+    assert home.events_of(LoginNeeded) == []
 
 
 async def test_a_file_that_stays_away_is_a_sign_out(
@@ -805,7 +807,7 @@ async def test_a_file_that_stays_away_is_a_sign_out(
     await ready.reload_if_changed()
     await ready.reload_if_changed()
     assert await needs_login(ready.current()) == "missing"
-    assert len(home.told(LoginNeeded)) == 1
+    assert len(home.events_of(LoginNeeded)) == 1
     status = ready.status()
     assert (status.state, status.reason, status.account_id) == (
         "login_required",
@@ -827,7 +829,7 @@ async def test_a_broken_file_keeps_what_is_held(
         await ready.reload_if_changed()
         assert await ready.current() is old
         assert await ready.reload(old) is None
-    assert home.told(LoginNeeded) == []
+    assert home.events_of(LoginNeeded) == []
     home.write(login("new"))
     await ready.reload_if_changed()
     assert (await ready.current()).refresh_token == refresh_token_of("new")
@@ -839,7 +841,7 @@ async def test_a_broken_file_at_the_start_is_said_and_mended(home: Home) -> None
     source = home.source()
     for _ in range(3):
         assert await needs_login(source.current()) == "unreadable"
-    assert len(home.told(LoginNeeded)) == 1
+    assert len(home.events_of(LoginNeeded)) == 1
     home.path.write_text(json.dumps(login()))
     assert (await source.current()).generation == 1
 
@@ -892,7 +894,7 @@ async def test_a_clock_that_is_far_off_neither_storms_nor_sleeps(
     for _ in range(5):
         assert await source.current() is new
     assert source.status().expires_at == pytest.approx(START + HOUR, abs=1)
-    home.hands.move(HOUR - 200)
+    home.clock.advance(HOUR - 200)
     await source.current()
     await source.close()
     assert (await source.current()).generation == 3

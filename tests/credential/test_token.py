@@ -1,9 +1,10 @@
-"""The credential: what its tokens say, when it ends, and that it never shows itself."""
+"""The credential: its claims, its end, its name, and that it never prints itself."""
 
 from __future__ import annotations
 
 import base64
 import json
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
@@ -16,10 +17,12 @@ from bearerd.credential.token import (
     Credential,
     account_claim,
     claims,
+    credential_of,
     expiry,
     fingerprint,
     seconds_claim,
     user_claim,
+    visible_text,
 )
 from tests.credential.stand_ins import MARK, START, encoded, held, identity, jwt
 
@@ -70,15 +73,15 @@ EIGHT_DAYS = 8 * 24 * 3600
         "absurd",
     ],
 )
-def test_a_token_ends_when_it_says_and_else_eight_days_after_its_refresh(
+def test_a_token_ends_by_its_claim_or_eight_days_after_its_refresh(
     token: str, last_refresh: datetime | None, expected: float | None
 ) -> None:
-    """`exp` decides whenever it is a date; nothing is guessed where nothing tells."""
+    """`exp` decides if it is a date; without both the end is unknown."""
     assert expiry(token, last_refresh) == expected
 
 
 def test_the_eight_days_are_counted_across_time_zones() -> None:
-    """The moment counts, not how it was written."""
+    """The moment counts, not the zone that it is written in."""
     elsewhere = LAST_REFRESH.astimezone(timezone(timedelta(hours=-7)))
     assert expiry("opaque", elsewhere) == START + OPAQUE_LIFETIME_SECONDS
 
@@ -95,7 +98,7 @@ def test_the_eight_days_are_counted_across_time_zones() -> None:
 def test_a_credential_ends_at_its_second_and_not_before(
     now: float, expires_at: float | None, expected: bool
 ) -> None:
-    """The end belongs to the time after; an unknown end never comes."""
+    """Its last second is over at the end; an unknown end never comes."""
     assert held(expires_at=expires_at).is_expired(now) is expected
 
 
@@ -137,7 +140,7 @@ def test_a_credential_ends_at_its_second_and_not_before(
     ],
 )
 def test_garbage_has_no_claims_and_breaks_nothing(token: str | None) -> None:
-    """What is no JWT is an opaque token, whatever is in it."""
+    """A token that is no JWT is an opaque one, whatever it contains."""
     assert claims(token) == {}
     assert account_claim(token) is None
     assert user_claim(token) is None
@@ -145,8 +148,8 @@ def test_garbage_has_no_claims_and_breaks_nothing(token: str | None) -> None:
 
 
 @given(st.text(max_size=80))
-def test_no_text_at_all_breaks_the_reading_of_claims(text: str) -> None:
-    """A token is somebody else's bytes."""
+def test_any_text_has_claims_or_none(text: str) -> None:
+    """Tokens come from outside."""
     assert isinstance(dict(claims(text)), dict)
     assert isinstance(dict(claims(f"a.{text}.c")), dict)
 
@@ -182,26 +185,27 @@ def test_what_codex_cannot_decode_is_no_jwt_here_either(template: str) -> None:
         ({"chatgpt_user_id": "u", "user_id": "other"}, None, "u"),
         ({"chatgpt_account_id": "", "chatgpt_user_id": ""}, None, None),
         ({"chatgpt_account_id": 7, "user_id": ["u"]}, None, None),
+        ({"chatgpt_account_id": "a\r\nb", "user_id": "\ud800"}, None, None),
         ("acct", None, None),
         (None, None, None),
     ],
 )
-def test_account_and_person_are_read_from_the_namespaced_claim(
+def test_account_and_user_are_read_from_the_namespaced_claim(
     auth: object, account: str | None, user: str | None
 ) -> None:
-    """Only text that says something is a name."""
+    """Only visible ASCII is a name: it goes into a header field."""
     token = jwt({AUTH_CLAIM: auth})
     assert account_claim(token) == account
     assert user_claim(token) == user
 
 
 def test_a_credential_shows_no_secret() -> None:
-    """Neither printed, nor formatted, nor inside something else."""
+    """Neither printed, nor formatted, nor inside another value."""
     credential = Credential(
         access_token=jwt(identity("acct-1", "user-1")),
         refresh_token=f"{MARK}-refresh",
         account_id="acct-1",
-        id_token=jwt({"email": "somebody@example.invalid"}),
+        id_token=jwt({"email": "user@example.invalid"}),
     )
     for shown in (repr(credential), str(credential), f"{[credential]}"):
         assert MARK not in shown
@@ -209,7 +213,7 @@ def test_a_credential_shows_no_secret() -> None:
 
 
 def test_two_credentials_are_the_same_if_their_tokens_are() -> None:
-    """Person, id token, expiry and generation are no part of the identity."""
+    """User, id token, times and generation are no part of the identity."""
     one = Credential("access", "refresh", "acct", user_id="u", expires_at=1.0)
     same = Credential("access", "refresh", "acct", id_token="i", generation=4)
     assert one == same
@@ -222,15 +226,52 @@ def test_two_credentials_are_the_same_if_their_tokens_are() -> None:
         assert one != other
 
 
-def test_a_fingerprint_tells_tokens_apart_and_gives_none_away() -> None:
-    """Short, stable, and no digest that another program would make of the token."""
+def test_a_fingerprint_tells_tokens_apart_and_shows_none() -> None:
+    """It is short and stable, and no digest that another program makes of the token."""
     assert fingerprint("one") == fingerprint("one") == Credential("", "one").fingerprint
     assert fingerprint("one") != fingerprint("two")
     assert len(fingerprint("one")) == 16
-    # SHA-256 of the bare token, which others may log.
+    # SHA-256 of the bare token, which other programs may log.
     assert not fingerprint("one").startswith("7692c3ad3540bb80")
 
 
-def test_any_text_that_a_file_may_hold_has_a_fingerprint() -> None:
+def test_any_text_in_a_file_has_a_fingerprint() -> None:
     """JSON can escape half a surrogate pair; naming such a token must not fail."""
     assert len(fingerprint("\ud800")) == 16
+
+
+@pytest.mark.parametrize(
+    ("text", "is_visible"),
+    [
+        ("eyJ.a-b_c.d~e", True),
+        ("!", True),
+        ("~", True),
+        ("", False),
+        (" ", False),
+        ("a b", False),
+        ("a\n", False),
+        ("a\r\nX-Injected: yes", False),
+        ("a\x00b", False),
+        ("a\x7f", False),
+        ("é", False),
+        ("\ud800", False),
+        (None, False),
+        (7, False),
+        (b"a", False),
+    ],
+)
+def test_only_visible_ascii_is_text_for_a_header_field(
+    text: object, is_visible: bool
+) -> None:
+    """Anything else could end a field, or could not be sent at all."""
+    assert visible_text(text) == (text if is_visible else None)
+
+
+def test_a_credential_comes_back_from_its_fields() -> None:
+    """Without a refresh token and without any name too."""
+    for credential in (
+        held(),
+        Credential("access", "", None),
+        Credential("a", "r", "acct", "user", "no-jwt", 5, 7.5),
+    ):
+        assert credential_of(asdict(credential)) == credential

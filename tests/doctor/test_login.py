@@ -76,7 +76,7 @@ async def test_a_login_of_another_account_needs_a_decision(
 ) -> None:
     """The profile is pinned to its account."""
     state = StoreState(account=Account("acct-else"))
-    FileStore(store, clock=Clock()).write_state(state)
+    await FileStore(store, clock=Clock()).write_state(state)
     findings = await findings_at(store, codex)
     (finding,) = [one for one in findings if one.topic == "owner"]
     assert finding.needs_sign_in
@@ -88,8 +88,10 @@ async def test_a_refused_refresh_token_needs_a_sign_in(
 ) -> None:
     """The authority has refused this very token, for the reason in the message."""
     refresh_token = tokens_of(read_login(store))["refresh_token"]
-    refused = RefusedToken(fingerprint(refresh_token), "revoked")
-    FileStore(store, clock=Clock()).write_state(StoreState(refused=refused))
+    refused = RefusedToken(
+        fingerprint(refresh_token), "revoked", "https://a.test", "app", 1.0
+    )
+    await FileStore(store, clock=Clock()).write_state(StoreState(refused=refused))
     findings = await findings_at(store, codex)
     assert any("revoked" in message for message in messages(findings, "login"))
     assert exit_code(findings) == ExitCode.SIGN_IN_NEEDED

@@ -1,13 +1,13 @@
-"""A clock that a test moves by hand."""
+"""A clock that a test moves."""
 
 from __future__ import annotations
 
 import pytest
 
-from tests.credential.stand_ins import Hands
+from tests.support.clock import ManualClock
 
 
 @pytest.fixture
-def hands() -> Hands:
-    """Hands that stand still until a test moves them."""
-    return Hands()
+def clock() -> ManualClock:
+    """A clock that stands still until a test moves it."""
+    return ManualClock()

@@ -1,4 +1,4 @@
-"""A file replaced whole and durably, or left as it was."""
+"""A file that is replaced whole and durably, or left as it was."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def mode(path: Path) -> int:
 
 
 def test_a_new_file_is_private_and_so_is_its_folder(tmp_path: Path) -> None:
-    """Whatever the umask says."""
+    """Under any umask."""
     path = tmp_path / "data" / "auth.json"
     before = os.umask(0)
     try:
@@ -38,7 +38,7 @@ def test_a_new_file_is_private_and_so_is_its_folder(tmp_path: Path) -> None:
 def test_a_file_is_replaced_and_becomes_private(
     tmp_path: Path, is_durable: bool
 ) -> None:
-    """Another inode, so that who reads the old one reads it to its end."""
+    """By another inode, so a reader of the old file reads it to its end."""
     path = tmp_path / "auth.json"
     path.write_bytes(b"a longer content from before")
     path.chmod(0o644)
@@ -54,7 +54,7 @@ def test_a_file_is_replaced_and_becomes_private(
 def test_a_links_target_is_replaced_and_the_link_stays(
     tmp_path: Path, exists: bool
 ) -> None:
-    """Over two links, one of them relative."""
+    """Through two links, one of them relative."""
     target = tmp_path / "vault" / "auth.json"
     target.parent.mkdir()
     if exists:
@@ -71,7 +71,7 @@ def test_a_links_target_is_replaced_and_the_link_stays(
 
 
 def test_a_disk_that_is_full_leaves_the_old_content(tmp_path: Path) -> None:
-    """And no temporary file."""
+    """And leaves no temporary file."""
     path = tmp_path / "auth.json"
     atomic.replace(path, b"old")
     with full_disk(), pytest.raises(OSError, match="too large"):
@@ -81,7 +81,7 @@ def test_a_disk_that_is_full_leaves_the_old_content(tmp_path: Path) -> None:
 
 
 def test_a_rename_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
-    """A folder stands where the file should go."""
+    """A folder stands in the place of the file."""
     path = tmp_path / "auth.json"
     (path / "in the way").mkdir(parents=True)
     with pytest.raises(OSError, match="directory"):
@@ -90,17 +90,17 @@ def test_a_rename_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
-    """A file stands where the folder should be."""
+    """A file stands in the place of the folder."""
     (tmp_path / "data").write_bytes(b"no folder")
     with pytest.raises(OSError, match=r"exists|Not a directory"):
         atomic.replace(tmp_path / "data" / "auth.json", b"new")
 
 
 @pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace")
-def test_the_content_is_on_disk_before_its_name_and_the_name_after_it(
+def test_the_content_is_durable_before_its_name_and_then_the_name(
     tmp_path: Path,
 ) -> None:
-    """Created private, written, synced, renamed, folder synced: as the kernel saw it."""
+    """Created private, written, synced, renamed, folder synced: the kernel's calls."""
     code = (
         "import sys; from pathlib import Path; from bearerd.files import atomic; "
         "atomic.replace(Path(sys.argv[1]), b'content')"
@@ -122,7 +122,7 @@ def test_the_content_is_on_disk_before_its_name_and_the_name_after_it(
     )
     assert opened
     assert {"O_CREAT", "O_EXCL"} <= set(opened[1].split("|"))
-    story = text[opened.end() :]
+    later = text[opened.end() :]
     steps = [
         rf"write\({opened[2]}, \"content\"",
         rf"fsync\({opened[2]}\)\s*= 0",
@@ -132,13 +132,13 @@ def test_the_content_is_on_disk_before_its_name_and_the_name_after_it(
     ]
     position = 0
     for step in steps:
-        found = re.compile(step).search(story, position)
-        assert found, f"{step} does not follow in:\n{story}"
+        found = re.compile(step).search(later, position)
+        assert found, f"{step} does not follow in:\n{later}"
         position = found.end()
 
 
-def test_a_signature_tells_states_apart(tmp_path: Path) -> None:
-    """A replaced file, a changed one, and one that is gone."""
+def test_a_stamp_tells_two_states_of_a_file_apart(tmp_path: Path) -> None:
+    """A replaced file, a changed one, and one that is missing."""
     path = tmp_path / "auth.json"
     assert atomic.file_stamp(path) is None
     atomic.replace(path, b"one")
@@ -151,8 +151,8 @@ def test_a_signature_tells_states_apart(tmp_path: Path) -> None:
     assert atomic.file_stamp(path) not in (None, second)
 
 
-def test_a_file_that_cannot_be_replaced_is_written_in_place(tmp_path: Path) -> None:
-    """The same inode, and nothing left of a longer content."""
+def test_a_file_written_in_place_keeps_its_inode(tmp_path: Path) -> None:
+    """And nothing of a longer content is left."""
     path = tmp_path / "auth.json"
     path.write_bytes(b"a longer content from before")
     inode = path.stat().st_ino
@@ -160,8 +160,14 @@ def test_a_file_that_cannot_be_replaced_is_written_in_place(tmp_path: Path) -> N
     assert (path.read_bytes(), path.stat().st_ino) == (b"new", inode)
 
 
-def test_what_is_not_there_is_not_written_in_place(tmp_path: Path) -> None:
+def test_a_missing_file_is_not_written_in_place(tmp_path: Path) -> None:
     """A file that was unmounted must not come back as another one."""
     with pytest.raises(FileNotFoundError):
         atomic.write_in_place(tmp_path / "auth.json", b"new")
     assert names_in(tmp_path) == []
+
+
+def test_a_mount_point_is_told_from_an_ordinary_file(tmp_path: Path) -> None:
+    """By the system's own table."""
+    assert atomic.is_mount_point(Path("/proc"))
+    assert not atomic.is_mount_point(tmp_path / "auth.json")

@@ -14,15 +14,15 @@ import pytest
 
 from bearerd.clock import Clock
 from bearerd.sandbox import Sandbox
-from tests.support import Canary, Daemon, HandClock, ServeProcess
+from tests.support import Canary, Daemon, ManualClock, ServeProcess
 from tests.support.daemon import A_LOGIN, Start, running_daemon
 from tests.support.process import Launch, serving
 
 
 @pytest.fixture
-def hand() -> HandClock:
+def hand() -> ManualClock:
     """A clock that the test moves; `timed_sandbox` uses it."""
-    return HandClock()
+    return ManualClock()
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ async def sandbox(canary: Canary) -> AsyncIterator[Sandbox]:
 
 
 @pytest.fixture
-async def timed_sandbox(canary: Canary, hand: HandClock) -> AsyncIterator[Sandbox]:
+async def timed_sandbox(canary: Canary, hand: ManualClock) -> AsyncIterator[Sandbox]:
     """A sandbox whose tokens live on the test's clock."""
     async with Sandbox(now=hand.now) as running:
         canary.watches(running)
@@ -77,7 +77,7 @@ async def start(
 
 @pytest.fixture
 async def timed_start(
-    timed_sandbox: Sandbox, canary: Canary, tmp_path: Path, hand: HandClock
+    timed_sandbox: Sandbox, canary: Canary, tmp_path: Path, hand: ManualClock
 ) -> AsyncIterator[Start]:
     """Start a daemon in this process that runs on the test's clock."""
     async with AsyncExitStack() as stack:

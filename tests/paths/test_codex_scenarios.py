@@ -18,7 +18,7 @@ from bearerd.events import CredentialLoaded, CredentialRefreshed, RefreshFailed
 from bearerd.sandbox import Account, AuthorityFault, Sandbox
 from tests.support import (
     Daemon,
-    HandClock,
+    ManualClock,
     Start,
     opaque_login,
     read_login,
@@ -36,7 +36,7 @@ def bearers(sandbox: Sandbox) -> list[str | None]:
 
 
 async def near_expiry(
-    start: Start, sandbox: Sandbox, hand: HandClock, seconds: float
+    start: Start, sandbox: Sandbox, hand: ManualClock, seconds: float
 ) -> Daemon:
     """Start a daemon whose token expires in *seconds*; no refresh was considered yet."""
     sandbox.tokens.access_lifetime_seconds = 3600
@@ -123,7 +123,7 @@ async def test_an_unchanged_file_is_followed_by_a_refresh(
 
 
 async def test_a_token_near_expiry_is_refreshed_in_the_background(
-    timed_start: Start, timed_sandbox: Sandbox, hand: HandClock
+    timed_start: Start, timed_sandbox: Sandbox, hand: ManualClock
 ) -> None:
     """Scenario 4: four minutes are inside the window. Better than Codex: no request
     waits for it, because the old token is still valid.
@@ -143,7 +143,7 @@ async def test_a_token_near_expiry_is_refreshed_in_the_background(
 
 
 async def test_a_token_outside_the_window_is_not_refreshed(
-    timed_start: Start, timed_sandbox: Sandbox, hand: HandClock
+    timed_start: Start, timed_sandbox: Sandbox, hand: ManualClock
 ) -> None:
     """Scenario 5: six minutes are outside."""
     daemon = await near_expiry(timed_start, timed_sandbox, hand, 360)
@@ -169,7 +169,7 @@ async def test_a_login_written_by_another_program_replaces_a_refresh(
 
 
 async def test_a_refresh_never_uses_another_account(
-    timed_start: Start, timed_sandbox: Sandbox, hand: HandClock
+    timed_start: Start, timed_sandbox: Sandbox, hand: ManualClock
 ) -> None:
     """Scenario 7: the token has expired, and the file now has another account."""
     daemon = await near_expiry(timed_start, timed_sandbox, hand, 3000)
@@ -195,7 +195,7 @@ async def test_the_expiry_of_the_token_counts_and_not_the_age_of_the_file(
 
 
 async def test_an_expired_token_is_refreshed_before_anything_is_sent(
-    timed_start: Start, timed_sandbox: Sandbox, hand: HandClock
+    timed_start: Start, timed_sandbox: Sandbox, hand: ManualClock
 ) -> None:
     """Scenario 9: it expired an hour ago."""
     daemon = await near_expiry(timed_start, timed_sandbox, hand, -3600)
@@ -209,7 +209,7 @@ async def test_an_expired_token_is_refreshed_before_anything_is_sent(
 
 @pytest.mark.parametrize("endpoint", ["well", "refusing"])
 async def test_a_stale_login_is_replaced_by_the_file(
-    timed_start: Start, timed_sandbox: Sandbox, hand: HandClock, endpoint: str
+    timed_start: Start, timed_sandbox: Sandbox, hand: ManualClock, endpoint: str
 ) -> None:
     """Scenarios 10 and 11: an opaque token counts for eight days; the file has a newer
     one, so the old refresh token is not spent, whatever the authority would respond.
@@ -235,7 +235,7 @@ async def test_a_stale_login_is_replaced_by_the_file(
 
 
 async def test_a_rejected_login_serves_until_its_token_expires(
-    timed_start: Start, timed_sandbox: Sandbox, hand: HandClock
+    timed_start: Start, timed_sandbox: Sandbox, hand: ManualClock
 ) -> None:
     """Scenario 12: rejected for good, inside the window. The old token is used until it
     expires; then, better than Codex, no expired token is sent, and the 401 names the
@@ -283,7 +283,7 @@ async def test_a_terminal_failure_is_remembered_until_the_file_changes(
 
 
 async def test_a_failing_authority_does_not_end_the_login(
-    timed_start: Start, timed_sandbox: Sandbox, hand: HandClock
+    timed_start: Start, timed_sandbox: Sandbox, hand: ManualClock
 ) -> None:
     """Scenario 16: a 500 is transient. Better than Codex: the response has a Retry-
     After, and the authority is not called before that.
@@ -358,7 +358,7 @@ async def test_an_api_key_is_not_a_login(start: Start, sandbox: Sandbox) -> None
 
 
 async def test_a_due_refresh_reads_the_file_first(
-    timed_start: Start, timed_sandbox: Sandbox, hand: HandClock
+    timed_start: Start, timed_sandbox: Sandbox, hand: ManualClock
 ) -> None:
     """Newer tokens in the file are used before the current ones are spent."""
     daemon = await near_expiry(timed_start, timed_sandbox, hand, 1000)
@@ -411,7 +411,7 @@ async def test_another_member_of_the_workspace_is_another_account(
 
 
 async def test_a_login_without_an_account_accepts_one_with_it(
-    timed_start: Start, timed_sandbox: Sandbox, hand: HandClock
+    timed_start: Start, timed_sandbox: Sandbox, hand: ManualClock
 ) -> None:
     """An older file has no account; the same login, written anew, has one."""
     old = opaque_login("made-up-refresh-1", signed_in_at=hand.now(), account_id=None)
@@ -424,7 +424,7 @@ async def test_a_login_without_an_account_accepts_one_with_it(
 
 
 async def test_a_login_without_identity_claims_is_refreshed(
-    timed_start: Start, timed_sandbox: Sandbox, hand: HandClock
+    timed_start: Start, timed_sandbox: Sandbox, hand: ManualClock
 ) -> None:
     """Claims protect from another account's login; their absence proves nothing."""
     grant = timed_sandbox.tokens.sign_in(Account("acct-sandbox-1"))

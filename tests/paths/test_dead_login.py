@@ -18,7 +18,7 @@ from bearerd.events import LoginNeeded, LoginRestored
 from bearerd.sandbox import AuthorityFault, Sandbox
 from tests.support import (
     Daemon,
-    HandClock,
+    ManualClock,
     Reply,
     Start,
     read_login,
@@ -55,7 +55,7 @@ def reject_with_invalid_grant(sandbox: Sandbox, _: Daemon) -> None:
     sandbox.authority.fault(AuthorityFault("refuse", code="invalid_grant"))
 
 
-def patient_clock(hand: HandClock) -> Clock:
+def patient_clock(hand: ManualClock) -> Clock:
     """Return the test's clock, on which pauses shorter than a tick take no time."""
 
     async def sleep(seconds: float) -> None:
@@ -64,7 +64,7 @@ def patient_clock(hand: HandClock) -> Clock:
     return Clock(now=hand.now, monotonic=hand.now, sleep=sleep)
 
 
-async def two_seconds(hand: HandClock) -> None:
+async def two_seconds(hand: ManualClock) -> None:
     """Let two seconds pass, with as many reads of the file as the background loop does
     then.
     """
@@ -98,7 +98,7 @@ def is_clear(reply: Reply, code: str) -> bool:
 async def test_a_terminal_failure_is_one_clear_401_until_the_file_changes(
     timed_start: Start,
     timed_sandbox: Sandbox,
-    hand: HandClock,
+    hand: ManualClock,
     *,
     end: End,
     reason: str,
@@ -151,7 +151,7 @@ async def test_a_dead_login_is_remembered_by_the_next_process(
 
 
 async def test_another_account_in_the_file_is_one_clear_401_until_it_is_adopted(
-    timed_start: Start, timed_sandbox: Sandbox, hand: HandClock
+    timed_start: Start, timed_sandbox: Sandbox, hand: ManualClock
 ) -> None:
     """Nothing is sent for the other account; the return of the old account restores
     service.
@@ -178,7 +178,7 @@ async def test_another_account_in_the_file_is_one_clear_401_until_it_is_adopted(
 
 
 async def test_an_adopted_account_is_served(
-    timed_start: Start, timed_sandbox: Sandbox, hand: HandClock
+    timed_start: Start, timed_sandbox: Sandbox, hand: ManualClock
 ) -> None:
     """`bearerd adopt` confirms the change; a running daemon then uses the account."""
     daemon = await timed_start()
@@ -198,7 +198,7 @@ async def test_an_adopted_account_is_served(
 
 
 async def test_no_file_is_one_clear_401_until_there_is_one(
-    timed_start: Start, timed_sandbox: Sandbox, hand: HandClock
+    timed_start: Start, timed_sandbox: Sandbox, hand: ManualClock
 ) -> None:
     """The daemon runs and reports what is missing; neither server is called."""
     daemon = await timed_start(login=None)
@@ -221,7 +221,7 @@ async def test_no_file_is_one_clear_401_until_there_is_one(
 
 
 async def test_a_sign_out_is_noticed_and_not_undone(
-    timed_start: Start, timed_sandbox: Sandbox, hand: HandClock
+    timed_start: Start, timed_sandbox: Sandbox, hand: ManualClock
 ) -> None:
     """A removed file is a sign-out: none of its tokens is used any more."""
     daemon = await timed_start(clock=patient_clock(hand))

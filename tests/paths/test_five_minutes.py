@@ -13,7 +13,7 @@ import pytest
 
 from bearerd.events import RecoveryFinished
 from bearerd.sandbox import Sandbox, UpstreamFault
-from tests.support import HandClock, Start
+from tests.support import ManualClock, Start
 from tests.support.client import MODELS
 
 SECONDS = 300
@@ -29,7 +29,7 @@ def reject_with_401(sandbox: Sandbox, body: str, path: str | None = None) -> Non
 
 
 async def test_an_upstream_that_rejects_everything_uses_the_whole_budget(
-    timed_start: Start, timed_sandbox: Sandbox, hand: HandClock
+    timed_start: Start, timed_sandbox: Sandbox, hand: ManualClock
 ) -> None:
     """Two paths, requested each second. Nearly all of the budget is used, because each
     refresh could be the one that helps; when the upstream recovers, so does the
@@ -62,7 +62,7 @@ async def test_an_upstream_that_rejects_everything_uses_the_whole_budget(
 async def test_a_path_that_always_rejects_is_soon_known(
     timed_start: Start,
     timed_sandbox: Sandbox,
-    hand: HandClock,
+    hand: ManualClock,
     body: str,
     most_calls: int,
 ) -> None:
@@ -83,7 +83,7 @@ async def test_a_path_that_always_rejects_is_soon_known(
 
 @pytest.mark.parametrize("body", [ABOUT_THE_RESOURCE, ABOUT_THE_TOKEN])
 async def test_a_path_that_rejects_does_not_hide_a_revoked_token(
-    timed_start: Start, timed_sandbox: Sandbox, hand: HandClock, body: str
+    timed_start: Start, timed_sandbox: Sandbox, hand: ManualClock, body: str
 ) -> None:
     """It rejects for reasons of its own when the token is revoked: the others recover
     all the same, with one refresh.
@@ -104,7 +104,7 @@ async def test_a_path_that_rejects_does_not_hide_a_revoked_token(
 
 
 async def test_tokens_that_live_five_seconds_work_if_the_budget_allows(
-    timed_start: Start, timed_sandbox: Sandbox, hand: HandClock
+    timed_start: Start, timed_sandbox: Sandbox, hand: ManualClock
 ) -> None:
     """With one call per second no request is rejected, none waits, and no call is
     wasted: a token of five seconds is renewed in its last one.

@@ -11,7 +11,7 @@ import pytest
 
 from bearerd.events import RecoveryFinished, RecoveryOutcome
 from bearerd.sandbox import AuthorityFault, Sandbox, UpstreamFault
-from tests.support import Daemon, HandClock, Reply, Start, write_login
+from tests.support import Daemon, ManualClock, Reply, Start, write_login
 from tests.support.client import MODELS
 
 ECHO = "/backend-api/echo"
@@ -118,7 +118,7 @@ async def test_a_rejected_fresh_credential_is_marked(
 
 
 async def test_a_throttled_recovery_marks_the_upstreams_response(
-    timed_start: Start, timed_sandbox: Sandbox, hand: HandClock
+    timed_start: Start, timed_sandbox: Sandbox, hand: ManualClock
 ) -> None:
     """The steps before are named beside it, and later responses have no mark."""
     daemon = await timed_start(refresh_burst=1)

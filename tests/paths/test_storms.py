@@ -14,7 +14,7 @@ import pytest
 
 from bearerd.events import LoginNeeded, RecoveryFinished
 from bearerd.sandbox import AuthorityFault, Sandbox, UpstreamFault
-from tests.support import Daemon, HandClock, Reply, Start, read_login
+from tests.support import Daemon, ManualClock, Reply, Start, read_login
 from tests.support.client import MODELS, RESPONSES
 
 BURST = 5
@@ -33,7 +33,7 @@ def rejecting(body: str, path: str | None = None) -> UpstreamFault:
     return UpstreamFault("answer", status=401, body=body, path=path)
 
 
-async def tick(hand: HandClock) -> None:
+async def tick(hand: ManualClock) -> None:
     """Let a second pass, and both background loops run once."""
     await hand.wait_for_sleepers(2)
     hand.advance(1)
@@ -47,7 +47,7 @@ def is_the_upstreams_own(reply: Reply, body: str) -> bool:
 
 @pytest.mark.parametrize("body", BODIES)
 async def test_an_upstream_that_rejects_everything_uses_the_budget_and_no_more(
-    timed_start: Start, timed_sandbox: Sandbox, hand: HandClock, body: str
+    timed_start: Start, timed_sandbox: Sandbox, hand: ManualClock, body: str
 ) -> None:
     """A hundred requests: each gets the upstream's own 401, and the authority its burst
     of calls. After an interval there is one call more.
@@ -179,7 +179,7 @@ async def test_a_path_that_always_rejects_ends_no_valid_login(
 
 
 async def test_tokens_that_live_five_seconds_are_served_within_the_budget(
-    timed_start: Start, timed_sandbox: Sandbox, hand: HandClock
+    timed_start: Start, timed_sandbox: Sandbox, hand: ManualClock
 ) -> None:
     """Five minutes with a request each second. No expired token is sent; a request
     without a credential gets a 503 at once.
@@ -203,7 +203,7 @@ async def test_tokens_that_live_five_seconds_are_served_within_the_budget(
 
 
 async def test_the_retry_after_of_a_spent_budget_is_true(
-    timed_start: Start, timed_sandbox: Sandbox, hand: HandClock
+    timed_start: Start, timed_sandbox: Sandbox, hand: ManualClock
 ) -> None:
     """A second before it there is no credential yet; when it is over, there is."""
     timed_sandbox.tokens.access_lifetime_seconds = 5
@@ -231,7 +231,7 @@ async def test_the_retry_after_of_a_spent_budget_is_true(
 
 
 async def test_an_authority_that_is_down_is_called_with_growing_pauses(
-    timed_start: Start, timed_sandbox: Sandbox, hand: HandClock
+    timed_start: Start, timed_sandbox: Sandbox, hand: ManualClock
 ) -> None:
     """Ten minutes down, with requests all the time: the pauses grow to a minute."""
     timed_sandbox.tokens.access_lifetime_seconds = 3600

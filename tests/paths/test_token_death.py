@@ -20,8 +20,8 @@ from bearerd.sandbox import AuthorityFault, Sandbox
 from bearerd.sandbox.authority.token_registry import TEN_DAYS_SECONDS
 from tests.support import (
     Daemon,
-    HandClock,
     Launch,
+    ManualClock,
     Reply,
     ServeProcess,
     Start,
@@ -55,19 +55,19 @@ async def until_waiters(daemon: Daemon | ServeProcess, count: int) -> None:
             pass
 
 
-def revoke(sandbox: Sandbox, _: HandClock) -> None:
+def revoke(sandbox: Sandbox, _: ManualClock) -> None:
     """Let the upstream reject every token; the tokens themselves do not show it."""
     sandbox.revoke_access_tokens()
 
 
-def expire(_: Sandbox, hand: HandClock) -> None:
+def expire(_: Sandbox, hand: ManualClock) -> None:
     """Move past the expiry of every token. The background loops sleep on, so the
     requests are the first to see it.
     """
     hand.seconds += TEN_DAYS_SECONDS + 1
 
 
-End = Callable[[Sandbox, HandClock], None]
+End = Callable[[Sandbox, ManualClock], None]
 both_ends = pytest.mark.parametrize("end", [revoke, expire])
 
 
@@ -93,7 +93,7 @@ async def test_all_requests_are_served_with_one_refresh(
 
 @pytest.mark.parametrize("count", [8, 200])
 async def test_all_requests_are_served_when_the_token_expires(
-    timed_start: Start, timed_sandbox: Sandbox, hand: HandClock, count: int
+    timed_start: Start, timed_sandbox: Sandbox, hand: ManualClock, count: int
 ) -> None:
     """Nothing is sent with an expired token, so nothing is rejected."""
     daemon = await timed_start()
@@ -146,7 +146,7 @@ async def test_a_late_401_causes_no_second_refresh(
 
 @both_ends
 async def test_a_login_written_during_a_refresh_is_kept(
-    timed_start: Start, timed_sandbox: Sandbox, hand: HandClock, end: End
+    timed_start: Start, timed_sandbox: Sandbox, hand: ManualClock, end: End
 ) -> None:
     """It stays in the file, and every request uses it."""
     daemon = await timed_start()
@@ -166,7 +166,7 @@ async def test_a_login_written_during_a_refresh_is_kept(
 
 @both_ends
 async def test_a_refresh_survives_the_client_that_caused_it(
-    timed_start: Start, timed_sandbox: Sandbox, hand: HandClock, end: End
+    timed_start: Start, timed_sandbox: Sandbox, hand: ManualClock, end: End
 ) -> None:
     """The client whose request began the refresh disconnects; the others are served."""
     daemon = await timed_start()
@@ -186,7 +186,7 @@ async def test_a_refresh_survives_the_client_that_caused_it(
 
 @both_ends
 async def test_a_refresh_is_stored_after_every_client_has_disconnected(
-    timed_start: Start, timed_sandbox: Sandbox, hand: HandClock, end: End
+    timed_start: Start, timed_sandbox: Sandbox, hand: ManualClock, end: End
 ) -> None:
     """The response may be the only copy of the next refresh token."""
     daemon = await timed_start()

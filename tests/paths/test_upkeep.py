@@ -23,7 +23,7 @@ from bearerd.events import (
 from bearerd.sandbox import AuthorityFault, Sandbox, fingerprint
 from tests.support import (
     Daemon,
-    HandClock,
+    ManualClock,
     Start,
     read_login,
     tokens_of,
@@ -53,7 +53,7 @@ async def profile_of(daemon: Daemon) -> dict[str, Any]:
     return profile
 
 
-async def ticked(hand: HandClock, seconds: float) -> None:
+async def ticked(hand: ManualClock, seconds: float) -> None:
     """Move the clock, and return once both loops have run and sleep again."""
     await hand.wait_for_sleepers(2)
     hand.advance(seconds)
@@ -90,7 +90,7 @@ async def test_a_changed_file_is_loaded(start: Start, sandbox: Sandbox) -> None:
 
 
 async def test_the_old_token_is_used_during_a_background_refresh(
-    timed_start: Start, timed_sandbox: Sandbox, hand: HandClock
+    timed_start: Start, timed_sandbox: Sandbox, hand: ManualClock
 ) -> None:
     """Inside the window: no request waits, and none is rejected."""
     timed_sandbox.tokens.access_lifetime_seconds = HOUR_SECONDS
@@ -114,7 +114,7 @@ async def test_the_old_token_is_used_during_a_background_refresh(
 
 
 async def test_jitter_is_chosen_once_for_each_credential(
-    timed_start: Start, timed_sandbox: Sandbox, hand: HandClock
+    timed_start: Start, timed_sandbox: Sandbox, hand: ManualClock
 ) -> None:
     """The moment is fixed from the start: the tick before it does nothing, the next one
     refreshes.
@@ -139,7 +139,7 @@ async def test_jitter_is_chosen_once_for_each_credential(
 
 
 async def test_the_old_token_is_used_while_the_authority_fails(
-    timed_start: Start, timed_sandbox: Sandbox, hand: HandClock
+    timed_start: Start, timed_sandbox: Sandbox, hand: ManualClock
 ) -> None:
     """It is valid for some minutes still, and the daemon stays ready."""
     timed_sandbox.tokens.access_lifetime_seconds = HOUR_SECONDS
@@ -164,7 +164,7 @@ async def test_the_old_token_is_used_while_the_authority_fails(
 
 @pytest.mark.parametrize("seconds", [2 * HOUR_SECONDS, 3 * 24 * HOUR_SECONDS])
 async def test_a_suspended_machine_finds_its_token_expired(
-    timed_start: Start, timed_sandbox: Sandbox, hand: HandClock, seconds: int
+    timed_start: Start, timed_sandbox: Sandbox, hand: ManualClock, seconds: int
 ) -> None:
     """The wall clock moved and the monotonic clock did not; the next tick sees it."""
     timed_sandbox.tokens.access_lifetime_seconds = HOUR_SECONDS

@@ -7,7 +7,7 @@ Nothing waits by sleeping: what a test waits for rings a bell, or is a line that
 
 from tests.support.canary import Canary
 from tests.support.client import Client, Reply
-from tests.support.clock import HandClock
+from tests.support.clock import ManualClock
 from tests.support.command import call_command, run_in_process
 from tests.support.daemon import Daemon, Start
 from tests.support.login import opaque_login, read_login, tokens_of, write_login
@@ -18,8 +18,8 @@ __all__ = [
     "Client",
     "Daemon",
     "Finished",
-    "HandClock",
     "Launch",
+    "ManualClock",
     "Reply",
     "ServeProcess",
     "Start",

@@ -62,6 +62,8 @@ def event_level(event: Event) -> Level:
         # A login in memory only is lost if this process ends.
         case LoginNeeded() | CredentialHeldInMemory():
             return "error"
+        case RefreshFailed(is_repeated=True):
+            return "debug"  # an outage is one line, not one for each try
         case RefreshFailed() | StoreTroubled():
             return "warning"
         case LockWaited() | ReplayAbandoned():

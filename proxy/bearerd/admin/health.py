@@ -9,25 +9,26 @@ and its access token may be valid for days.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Literal, TypeAlias
+from typing import Final
 
 from bearerd.admin.status import ServiceStatus
 from bearerd.credential.status import SourceStatus
 
 SIGN_IN_REMEDY: Final = "sign in with `bearerd login`"
 
-UnreadyReason: TypeAlias = Literal["draining", "login_required"]
+DRAINING: Final = "draining"
+NO_PROFILE: Final = "no_profile"
 
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
     """Whether requests can be served. `reason` is None if they can.
 
-    `unusable` are the profiles without a usable credential, whether the daemon as a whole
+    It is `draining`, or the code of the first profile, such as `login_required`. `unusable` are the profiles without a usable credential, whether the daemon as a whole
     is ready or not.
     """
 
-    reason: UnreadyReason | None
+    reason: str | None
     unusable: tuple[SourceStatus, ...]
 
     @property
@@ -59,9 +60,10 @@ def check_readiness(status: ServiceStatus) -> Readiness:
     """
     unusable = tuple(source for source in status.sources if not source.is_usable)
     if status.is_draining:
-        return Readiness("draining", unusable)
+        return Readiness(DRAINING, unusable)
     if len(unusable) == len(status.sources):
-        return Readiness("login_required", unusable)
+        codes = (source.code for source in unusable if source.code)
+        return Readiness(next(codes, NO_PROFILE), unusable)
     return Readiness(None, unusable)
 
 
@@ -70,7 +72,9 @@ def check_health(status: ServiceStatus) -> Health:
     sources = status.sources
     return Health(
         is_draining=status.is_draining,
-        needing_person=tuple(one for one in sources if one.needs_person),
+        needing_person=tuple(
+            one for one in sources if one.needs_person or not one.is_usable
+        ),
         failing=tuple(one for one in sources if one.last_error is not None),
         unsaved=tuple(one for one in sources if one.in_memory_only),
     )

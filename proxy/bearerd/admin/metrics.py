@@ -21,6 +21,7 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
+from bearerd.credential.conditions import StateKind
 from bearerd.credential.status import SourceStatus
 from bearerd.events import (
     CredentialRefreshed,
@@ -107,6 +108,8 @@ class Metrics(Collector):
             case RecoveryFinished():
                 path = event.path.value or "none"
                 self._recoveries[path, event.outcome.value] += 1
+            case RefreshFailed(is_call=False, is_repeated=True):
+                pass  # known without a call, and counted the first time
             case CredentialRefreshed() | RefreshFailed():
                 self._refreshes[event.profile, event.trigger, event.outcome] += 1
             case LockWaited():
@@ -185,15 +188,42 @@ class Metrics(Collector):
         )
         required = GaugeMetricFamily(
             "bearerd_login_required",
-            "1 if an operator has to act for this profile, else 0.",
+            "1 if this profile needs a sign-in, else 0.",
             labels=("profile",),
         )
         for source in self._sources():
             if source.expires_at is not None:
                 expires.add_metric((source.profile,), source.expires_at)
-            required.add_metric((source.profile,), float(source.needs_person))
+            required.add_metric((source.profile,), float(source.needs_sign_in))
         yield expires
         yield required
+        yield from self._state_families()
+
+    def _state_families(self) -> Iterator[Metric]:
+        state = GaugeMetricFamily(
+            "bearerd_profile_state",
+            "1 for the state that the profile is in, else 0.",
+            labels=("profile", "state"),
+        )
+        since = GaugeMetricFamily(
+            "bearerd_profile_state_since_seconds",
+            "When the profile came into its state, in epoch seconds.",
+            labels=("profile",),
+        )
+        unsaved = GaugeMetricFamily(
+            "bearerd_credential_unsaved",
+            "1 if the login is in memory only, else 0.",
+            labels=("profile",),
+        )
+        for source in self._sources():
+            for kind in StateKind:
+                is_it = source.state == kind.value
+                state.add_metric((source.profile, kind.value), float(is_it))
+            since.add_metric((source.profile,), source.since)
+            unsaved.add_metric((source.profile,), float(source.in_memory_only))
+        yield state
+        yield since
+        yield unsaved
 
     def _count_request(self, event: RequestFinished) -> None:
         method = event.method if event.method in METHODS else "other"

@@ -80,14 +80,12 @@ def render(status: ServiceStatus, now: float) -> str:
 
 
 def _profile(source: SourceStatus, now: float) -> str:
-    mark = "bad" if not source.is_usable else "warn" if source.needs_person else "good"
+    mark = "good" if source.is_well else "warn" if source.is_usable else "bad"
     title = (
         f"<h2>{escape(source.profile)}: "
         f'<span class="{mark}">{escape(source_state(source))}</span></h2>'
     )
-    box = (
-        f'<p class="remedy">{escape(remedy(source))}</p>' if source.needs_person else ""
-    )
+    box = "" if source.is_well else f'<p class="remedy">{escape(remedy(source))}</p>'
     return f"{title}{box}{_table(source_rows(source, now))}"
 
 

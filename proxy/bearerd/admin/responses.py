@@ -111,7 +111,10 @@ def _missing(source: SourceStatus) -> dict[str, object]:
     return {
         "profile": source.profile,
         "state": source.state,
+        "code": source.code,
         "reason": source.reason,
+        "since": source.since,
+        "needs_person": source.needs_person,
         "store": source.store,
         "remedy": remedy(source),
     }

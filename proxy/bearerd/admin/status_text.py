@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Final, TypeAlias
 
 from bearerd.admin.status import ServiceStatus
+from bearerd.credential.conditions import StateKind
 from bearerd.credential.status import SourceStatus
 
 Rows: TypeAlias = list[tuple[str, str]]
@@ -18,7 +19,11 @@ def headline(status: ServiceStatus) -> str:
     """Return the state of the daemon in one or two words."""
     if status.is_draining:
         return "stopping"
-    return "action required" if status.needs_person else "ready"
+    if status.needs_person:
+        return "action required"
+    states = {source.state for source in status.sources}
+    worst = (kind.value for kind in (StateKind.BLOCKED, StateKind.DEGRADED))
+    return next((one for one in worst if one in states), "ready")
 
 
 def service_rows(status: ServiceStatus, now: float) -> Rows:
@@ -34,14 +39,17 @@ def service_rows(status: ServiceStatus, now: float) -> Rows:
 
 
 def source_state(source: SourceStatus) -> str:
-    """Return the state of a profile, and the reason if there is one."""
-    reason = f" ({source.reason})" if source.reason else ""
-    return source.state.replace("_", " ") + reason
+    """Return the state of a profile, and what it is due to if it is not well."""
+    causes = [text for text in (source.code, source.reason) if text]
+    detail = f" ({': '.join(dict.fromkeys(causes))})" if causes else ""
+    return source.state + detail
 
 
 def source_rows(source: SourceStatus, now: float) -> Rows:
     """Return the rows about a profile; what is not known has no row."""
     rows = [
+        ("since", None if source.is_well else time_text(source.since, now)),
+        ("next attempt", _optional_time(source.retry_at, now)),
         ("account", source.account_id),
         ("token expires", _optional_time(source.expires_at, now)),
         ("next refresh", _optional_time(source.refresh_at, now)),

@@ -32,7 +32,7 @@ def _lines(status: ServiceStatus, keys: KeyRing, settings: Settings) -> Iterator
         address = parse_address(text)
         yield f"  status page                     {address.base_url or address}"
     for source in status.sources:
-        if source.needs_person:
+        if not source.is_well:
             yield f"  profile {source.profile}: {remedy(source)}"
         else:
             yield f"  profile {source.profile} has a login: {source.store}"

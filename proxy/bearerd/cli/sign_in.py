@@ -11,14 +11,16 @@ from enum import Enum
 from pathlib import Path
 from typing import TypeAlias
 
-from bearerd.builders import LOCK_GRACE_SECONDS, authority_client, tls_context
+from bearerd.builders import authority_client, file_store, tls_context
 from bearerd.cli.program import print_stderr
 from bearerd.clock import Clock
 from bearerd.credential.authority.client import AuthorityClient
 from bearerd.credential.authority.errors import CallFailed, RevocationFailed
 from bearerd.credential.authority.revocation import revoke
-from bearerd.credential.store.codex_home import codex_file, sharing
+from bearerd.credential.refresh.transaction import RefreshTransaction
+from bearerd.credential.store.codex import codex_file, sharing
 from bearerd.credential.store.install import install_login, prepare, remove_login
+from bearerd.credential.store.journal import Presenter
 from bearerd.credential.token import Credential
 from bearerd.settings import Settings
 from bearerd.settings.profile import ProfileSettings
@@ -47,16 +49,24 @@ async def sign_in(
         StoreError: the login cannot be stored. Where that is known beforehand, it is
             raised before the sign-in.
     """
-    await prepare(profile.store, clock=Clock())
+    clock = Clock()
+    store = file_store(profile, clock)
+    await prepare(store)
     tls = tls_context(settings)
     async with authority_client(settings, profile, tls) as client:
         credential = await flow(client)
-        previous = await install_login(
-            profile.store,
+        installed = await install_login(
+            store,
             credential,
-            clock=Clock(),
-            lock_timeout_seconds=_lock_timeout_seconds(profile),
+            clock=clock,
+            lock_timeout_seconds=profile.authority_timeout_seconds,
         )
+        if installed.kept_at is not None:
+            print_stderr(
+                f"warning: the store cannot take the new login now; it is kept in "
+                f"{installed.kept_at}, and taken up as soon as the store can be written"
+            )
+        previous = installed.previous
         if previous is None or previous.fingerprint == credential.fingerprint:
             return credential
         is_shared = sharing(profile.store, previous, _codex_file()) != "none"
@@ -75,6 +85,11 @@ async def sign_out(settings: Settings, profile: ProfileSettings) -> bool:
     Raises:
         StoreError: it cannot be removed.
     """
+    clock = Clock()
+    store = file_store(profile, clock)
+    transaction = RefreshTransaction(
+        store=store, clock=clock, presenter=Presenter.this_process()
+    )
     tls = tls_context(settings)
     async with authority_client(settings, profile, tls) as client:
 
@@ -82,9 +97,9 @@ async def sign_out(settings: Settings, profile: ProfileSettings) -> bool:
             await _revoke(client, stored)
 
         return await remove_login(
-            profile.store,
-            clock=Clock(),
-            lock_timeout_seconds=_lock_timeout_seconds(profile),
+            store,
+            lock_timeout_seconds=profile.authority_timeout_seconds,
+            recover=transaction.recover,
             revoke=revoke_stored,
         )
 
@@ -102,8 +117,3 @@ async def _revoke(client: AuthorityClient, login: Credential) -> None:
 
 def _codex_file() -> Path:
     return codex_file(os.environ.get("CODEX_HOME"), Path.home())
-
-
-def _lock_timeout_seconds(profile: ProfileSettings) -> float:
-    """Return how long to wait for the store's lock: longer than a refresh holds it."""
-    return profile.authority_timeout_seconds + LOCK_GRACE_SECONDS

@@ -26,7 +26,7 @@ def status_lines(
         yield from _lines(service_rows(status, now))
     for source in sources:
         yield f"{source.profile}: {source_state(source)}"
-        if source.needs_person:
+        if not source.is_well:
             yield from _lines([("to do", remedy(source))])
         yield from _lines(source_rows(source, now))
 

@@ -1,101 +1,286 @@
-"""What stands in the way of one profile, said once.
+"""The one state of a profile, and why it is in it.
 
-Two kinds, that must not be mixed up. The store may *block*: it holds nothing, or
-somebody else's login, and nothing is signed until that changes. The authority's word may
-be *final*: no refresh will ever succeed again, and yet the access token may live for
-days. Failures that pass are only remembered, so that the same one is not told twice.
+What requests get, the status page, `/readyz`, `bearerd status --check`, metrics and
+notices are all derived from `ProfileState`, which `assess` computes from `Facts`. No
+other place decides whether a profile works.
+
+A profile has any number of conditions at a time, as an object in Kubernetes has; the
+most severe one names its state:
+
+| # | facts | condition | state | a person must act |
+|---|---|---|---|---|
+| 1 | the store holds another account | `account_changed` | blocked | yes |
+| 2 | the store holds no login | `login_required` | blocked | yes |
+| 3 | no login is known, and the store cannot be read | `store_unavailable` | blocked | yes |
+| 4 | the refresh token is refused for good; the access token is over | its error | blocked | yes |
+| 5 | the refresh fails; the access token is over | `authority_unavailable` | blocked | if it lasts |
+| 6 | the refresh token is refused for good; the access token lives | its error | degraded | yes |
+| 7 | the store cannot be read or is torn, while a login is held | `store_*` | degraded | yes |
+| 8 | the login is in memory only | `unsaved` | degraded | yes |
+| 9 | the refresh fails; the access token lives | `authority_unavailable` | degraded | if it lasts |
+| 10 | the upstream rejects what is held | `upstream_rejects` | degraded | if it lasts |
+| 11 | the access token is over, and a refresh is under way | `expired` | degraded | no |
+| 12 | none of these | | usable | no |
+
+"Over" is expired by the clock, or rejected by the upstream with no acceptance since. "If
+it lasts" is after `PERSON_AFTER_SECONDS`, or at once for a fault of the settings.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from enum import Enum
 from typing import TypeAlias
 
-from bearerd.errors import AccountChanged, LoginRequired
-from bearerd.events import (
-    LoginNeeded,
-    LoginRestored,
-    Observer,
-    RefreshFailed,
-    RefreshOutcome,
-    StoreTroubled,
-    Trigger,
+from bearerd.errors import (
+    AccountChanged,
+    AuthorityUnavailable,
+    BearerdError,
+    LoginRequired,
+    StoreUnavailable,
 )
 
-Blocking: TypeAlias = LoginRequired | AccountChanged
+PERSON_AFTER_SECONDS = 600.0
+"""A passing failure that lasts this long is one that a person should look at."""
+
+StoreProblem: TypeAlias = LoginRequired | AccountChanged | StoreUnavailable
 
 
-class Conditions:
-    """Owns the problems of one profile, and tells *observe* when they change."""
+class StateKind(Enum):
+    """Usable: served. Degraded: served, but something is wrong. Blocked: refused."""
 
-    def __init__(self, profile: str, observe: Observer) -> None:
-        self._profile = profile
-        self._observe = observe
-        self.blocking: Blocking | None = None
-        self.terminal: LoginRequired | None = None
-        self.transient: Blocking | None = None
-        self.last_failure: tuple[RefreshOutcome, str] | None = None
+    USABLE = "usable"
+    DEGRADED = "degraded"
+    BLOCKED = "blocked"
+
+
+@dataclass(frozen=True, slots=True)
+class RefreshProblem:
+    """Why the last refresh gave nothing.
+
+    *is_final* is true of a refusal for good; *is_misconfigured* of a client or endpoint
+    that the authority rejects. *retry_at* is epoch seconds, or None.
+    """
+
+    error: BearerdError
+    is_final: bool = False
+    is_misconfigured: bool = False
+    retry_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """All that decides the state of a profile.
+
+    *store_problem* is what the last look at the store found; *is_store_blocking* tells
+    that it holds for what is in memory too.
+    """
+
+    has_credential: bool = False
+    is_expired: bool = False
+    is_rejected: bool = False
+    is_unsaved: bool = False
+    store_problem: StoreProblem | None = None
+    is_store_blocking: bool = False
+    refresh_problem: RefreshProblem | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """One thing that is wrong. *message* names it, the reason and the remedy.
+
+    *error* is what requests get, or None if it blocks none. *reason* is the code's
+    detail, such as `reused` for a login that is required.
+    """
+
+    code: str
+    message: str
+    error: BearerdError | None = None
+    needs_person: bool = False
+    reason: str | None = None
+    retry_at: float | None = None
 
     @property
-    def most_severe(self) -> Blocking | None:
-        """Return what a person has to act on, if anything."""
-        return self.blocking or self.terminal
+    def is_blocking(self) -> bool:
+        """True if requests are refused because of it."""
+        return self.error is not None
 
-    def tolerate(self, problem: Blocking) -> None:
-        """Note what may pass by itself, while what is held is served; tell it once."""
-        before, self.transient = self.transient, problem
-        if before is None or before.message != problem.message:
-            self._observe(StoreTroubled(self._profile, problem.message))
 
-    def block(self, problem: Blocking) -> Blocking:
-        """Note that the store allows nothing to be signed; return *problem*."""
-        before, self.blocking = self.blocking, problem
-        if before is None or before.message != problem.message:
-            self._announce(problem)
-        return problem
+@dataclass(frozen=True, slots=True)
+class ProfileState:
+    """The state of a profile. Times are epoch seconds.
 
-    def clear(self, generation: int, *, is_new: bool) -> None:
-        """Note that the store holds a login of ours; *is_new* clears a final word."""
-        had_problem = self.most_severe is not None
-        self.blocking = self.transient = None
-        if is_new:
-            self.terminal = None
-        if had_problem and self.most_severe is None:
-            self._observe(LoginRestored(self._profile, generation))
+    *code*, *message* and *needs_person* are those of the most severe condition; *since*
+    is when the profile came into this state with this code.
+    """
 
-    def set_terminal(self, error: LoginRequired) -> None:
-        """Note the authority's final word on what is held."""
-        if self.terminal is None:
-            self._announce(error)
-        self.terminal = error
+    kind: StateKind
+    since: float
+    code: str | None = None
+    reason: str | None = None
+    message: str | None = None
+    needs_person: bool = False
+    retry_at: float | None = None
+    conditions: tuple[Condition, ...] = ()
 
-    def record_failure(
-        self,
-        trigger: Trigger,
-        outcome: RefreshOutcome,
-        reason: str,
-        *,
-        generation: int,
-        duration_seconds: float,
-    ) -> None:
-        """Note a refresh that failed; the same failure again is not told again."""
-        is_news = self.last_failure != (outcome, reason)
-        self.last_failure = (outcome, reason)
-        if is_news:
-            self._observe(
-                RefreshFailed(
-                    self._profile,
-                    trigger,
-                    outcome,
-                    reason,
-                    generation,
-                    duration_seconds,
-                )
+    @property
+    def error(self) -> BearerdError | None:
+        """What requests get, or None while they are served."""
+        return self.conditions[0].error if self.conditions else None
+
+
+def assess(facts: Facts) -> tuple[Condition, ...]:
+    """Return the conditions that *facts* amount to, the most severe first."""
+    found = [
+        condition
+        for row in (_store_blocks, _refresh_blocks, _refresh_ends, _store_troubles)
+        if (condition := row(facts)) is not None
+    ]
+    if facts.is_unsaved:  # 8
+        found.append(
+            Condition(
+                "unsaved",
+                "the login is in memory only, because the store cannot be written; it "
+                "is lost if bearerd is killed now",
+                needs_person=True,
             )
+        )
+    problem = facts.refresh_problem
+    if problem is not None and not problem.is_final and not _is_over(facts):  # 9
+        found.append(_failing(problem))
+    if facts.is_rejected and not any(one.is_blocking for one in found):  # 10
+        found.append(
+            Condition(
+                "upstream_rejects",
+                "the upstream rejects the access token; a refresh follows the next "
+                "request",
+            )
+        )
+    if facts.is_expired and not found:  # 11
+        found.append(Condition("expired", "the access token has expired"))
+    return tuple(found)
 
-    def record_success(self) -> None:
-        """Note a refresh that did not fail."""
-        self.last_failure = None
 
-    def _announce(self, problem: Blocking) -> None:
-        reason = problem.reason if isinstance(problem, LoginRequired) else problem.code
-        self._observe(LoginNeeded(self._profile, problem.code, reason, problem.message))
+def state_of(
+    conditions: tuple[Condition, ...],
+    *,
+    now: float,
+    before: ProfileState | None,
+) -> ProfileState:
+    """Return the state that *conditions* amount to; *before* is the last one.
+
+    A state keeps its *since* while kind and code stay the same.
+    """
+    first = conditions[0] if conditions else None
+    kind = StateKind.USABLE
+    if first is not None:
+        kind = StateKind.BLOCKED if first.is_blocking else StateKind.DEGRADED
+    code = first.code if first else None
+    is_same = before is not None and (before.kind, before.code) == (kind, code)
+    since = before.since if before is not None and is_same else now
+    has_lasted = first is not None and now - since >= PERSON_AFTER_SECONDS
+    return ProfileState(
+        kind=kind,
+        since=since,
+        code=code,
+        reason=first.reason if first else None,
+        message=first.message if first else None,
+        needs_person=first is not None and (first.needs_person or has_lasted),
+        retry_at=first.retry_at if first else None,
+        conditions=conditions,
+    )
+
+
+class StateTracker:
+    """Owns the last state of a profile, and reports each change once.
+
+    *changed* is called with the state before and the state now.
+    """
+
+    def __init__(
+        self,
+        now: Callable[[], float],
+        changed: Callable[[ProfileState, ProfileState], None],
+    ) -> None:
+        self._now = now
+        self._changed = changed
+        self._state = ProfileState(StateKind.USABLE, now())
+
+    def update(self, facts: Facts) -> ProfileState:
+        """Return the state that *facts* amount to now."""
+        before = self._state
+        self._state = state_of(assess(facts), now=self._now(), before=before)
+        if _told(before) != _told(self._state):
+            self._changed(before, self._state)
+        return self._state
+
+
+def _told(state: ProfileState) -> ProfileState:
+    """Return *state* without what changes while it stays the same."""
+    return replace(state, retry_at=None, conditions=())
+
+
+def _is_over(facts: Facts) -> bool:
+    return facts.is_expired or facts.is_rejected
+
+
+def _store_blocks(facts: Facts) -> Condition | None:
+    problem = facts.store_problem
+    if problem is None or (facts.has_credential and not facts.is_store_blocking):
+        return None
+    # 1, 2, 3
+    return _for_person(problem, is_blocking=True)
+
+
+def _refresh_blocks(facts: Facts) -> Condition | None:
+    problem = facts.refresh_problem
+    if problem is None:
+        return None
+    if problem.is_final and _is_over(facts):  # 4
+        return _for_person(problem.error, is_blocking=True)
+    if not problem.is_final and facts.is_expired:  # 5
+        return replace(_failing(problem), error=problem.error)
+    return None
+
+
+def _refresh_ends(facts: Facts) -> Condition | None:
+    problem = facts.refresh_problem
+    if problem is None or not problem.is_final or _is_over(facts):
+        return None
+    # 6
+    return _for_person(problem.error, is_blocking=False)
+
+
+def _store_troubles(facts: Facts) -> Condition | None:
+    problem = facts.store_problem
+    if problem is None or not facts.has_credential or facts.is_store_blocking:
+        return None
+    # 7
+    is_unavailable = isinstance(problem, StoreUnavailable)
+    code = problem.code if is_unavailable else "store_unreadable"
+    return Condition(code, problem.message, needs_person=True)
+
+
+def _for_person(error: BearerdError, *, is_blocking: bool) -> Condition:
+    """Return the condition of an error that only a person can end."""
+    return Condition(
+        error.code,
+        error.message,
+        error if is_blocking else None,
+        needs_person=True,
+        reason=error.reason if isinstance(error, LoginRequired) else None,
+    )
+
+
+def _failing(problem: RefreshProblem) -> Condition:
+    """Return the condition of a refresh that fails and is tried again."""
+    code = problem.error.code
+    if isinstance(problem.error, AuthorityUnavailable):
+        code = AuthorityUnavailable.code
+    return Condition(
+        code,
+        problem.error.message,
+        needs_person=problem.is_misconfigured,
+        retry_at=problem.retry_at,
+    )

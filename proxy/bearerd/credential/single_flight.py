@@ -1,8 +1,11 @@
-"""Single-flight: many callers ask, one call is made, and all of them get its response.
+"""Single-flight: many callers ask, one call is made, and all of them get its result.
 
-The idea is golang.org/x/sync/singleflight's, with two differences: a caller that is
-cancelled stops waiting and the call flies on, since its response may be the only copy of
-the next refresh token; and there is one key, so there is no map.
+The idea is that of golang.org/x/sync/singleflight, with three differences:
+
+1. A caller that is cancelled stops waiting, and the call goes on: its result may be the
+   only copy of the next refresh token.
+2. A caller waits as long as it chooses; the call is not limited by that.
+3. There is one key, so there is no map.
 """
 
 from __future__ import annotations
@@ -16,47 +19,61 @@ T = TypeVar("T")
 
 
 class SingleFlight(Generic[T]):
-    """At most one call in the air. Owns the task; nobody else may cancel it."""
+    """At most one call at a time. Owns its task; no caller may cancel it."""
 
     def __init__(self) -> None:
         self._task: asyncio.Task[T] | None = None
-        self.waiters = 0
+        self._waiters = 0
 
     @property
-    def is_in_the_air(self) -> bool:
-        """Say whether a call is under way."""
-        return self._task is not None
+    def waiters(self) -> int:
+        """How many callers wait for the call under way."""
+        return self._waiters
 
     def start(self, call: Callable[[], Coroutine[Any, Any, T]]) -> None:
-        """Start *call* unless one is in the air; nobody waits for it."""
-        if self._task is None:
-            # An empty context: the call and its log lines belong to no one request.
-            self._task = asyncio.create_task(call(), context=contextvars.Context())
-            self._task.add_done_callback(self._on_done)
+        """Start *call* unless one is under way; its result is not waited for."""
+        self._join(call)  # type: ignore[unused-awaitable]
 
-    async def run(self, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """Return the response of the call in the air, starting *call* if there is none.
+    async def run(
+        self,
+        call: Callable[[], Coroutine[Any, Any, T]],
+        *,
+        patience_seconds: float | None = None,
+    ) -> T:
+        """Return the result of the call under way, starting *call* if there is none.
 
-        All who join before it lands get the same response or the same exception. A
-        cancelled caller leaves alone.
+        All who join before it ends get the same result or the same exception.
+
+        Raises:
+            TimeoutError: it has not ended after *patience_seconds*; it goes on.
         """
-        self.start(call)
-        task = self._task
-        assert task is not None  # noqa: S101 - just launched
-        self.waiters += 1
+        task = self._join(call)
+        self._waiters += 1
         try:
-            # Not `shield`: newer Pythons log the error of one that its caller has left.
-            await asyncio.wait({task})
+            # Not `shield`: newer Pythons log the error of a task that its caller left.
+            done, _ = await asyncio.wait({task}, timeout=patience_seconds)
         finally:
-            self.waiters -= 1
+            self._waiters -= 1
+        if not done:
+            raise TimeoutError
         return task.result()
 
     async def wait_idle(self) -> None:
-        """Wait until nothing is in the air. Errors went to those who joined."""
+        """Wait until no call is under way. Its errors go to those who joined it."""
         while self._task is not None:
             await asyncio.wait({self._task})
+
+    def _join(self, call: Callable[[], Coroutine[Any, Any, T]]) -> asyncio.Task[T]:
+        """Return the task of the call under way, starting *call* if there is none."""
+        task = self._task
+        if task is None:
+            # An empty context: the call and its log lines belong to no one request.
+            task = asyncio.create_task(call(), context=contextvars.Context())
+            self._task = task
+            task.add_done_callback(self._on_done)
+        return task
 
     def _on_done(self, task: asyncio.Task[T]) -> None:
         self._task = None
         if not task.cancelled():
-            task.exception()  # seen: asyncio complains if every caller has left
+            task.exception()  # retrieved: asyncio complains if every caller has left

@@ -1,33 +1,41 @@
 """The sole owner of the credential that is held, and the only way to get one.
 
-Three questions: `current` (what do I sign with?), `reload` (this one was refused: has
-the store another?), `refresh` (this one was refused: get a new one). The last two take
-the credential that was refused, so a 401 that comes late finds the work already done.
+Three questions: `current` (which credential may be sent?), `reload` (this one was
+rejected: has the store another?) and `refresh` (this one was rejected: get a new one).
+The last two take the rejected credential, so a 401 that comes late finds the work done.
 
 Rules:
 
-1. A credential is taken up only if it belongs to the owner of this profile.
-2. At most one refresh is in the air; callers may leave it, and it lands all the same.
-3. A problem that needs a person is announced once, and again only when it changes.
-4. A refresh refused for good ends no service by itself: the access token may live on.
+1. A credential is taken up only if it belongs to the account of this profile.
+2. At most one refresh is under way. Callers may leave it or lose patience; it goes on,
+   and its result is stored.
+3. An older login never replaces a newer one: neither a token that any process is known
+   to have spent, nor a file whose last refresh is older than that of what is held.
+4. What the profile's state is, `conditions` decides; the source only collects the facts.
 """
 
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 
 from bearerd.clock import Clock
 from bearerd.credential.authority.errors import AuthorityFailure, client_error
 from bearerd.credential.cached import CachedCredential
-from bearerd.credential.conditions import Blocking, Conditions
+from bearerd.credential.conditions import (
+    Facts,
+    ProfileState,
+    RefreshProblem,
+    StateTracker,
+    StoreProblem,
+)
 from bearerd.credential.refresh.refresher import (
     Refresher,
     RefreshRequest,
     RefreshResult,
 )
-from bearerd.credential.rejections import RejectionHistory
 from bearerd.credential.single_flight import SingleFlight
-from bearerd.credential.status import SourceStatus, described
+from bearerd.credential.status import SourceStatus, source_status, state_events
 from bearerd.credential.store.account_pin import AccountPin
 from bearerd.credential.store.store import Store
 from bearerd.credential.token import Credential
@@ -35,8 +43,9 @@ from bearerd.errors import (
     AccountChanged,
     AuthorityUnavailable,
     BearerdError,
+    CredentialError,
     LoginRequired,
-    StoreError,
+    StoreUnavailable,
 )
 from bearerd.events import (
     CredentialHeldInMemory,
@@ -44,16 +53,20 @@ from bearerd.events import (
     CredentialRefreshed,
     CredentialSaved,
     Observer,
+    RefreshFailed,
     RefreshOutcome,
     Trigger,
 )
 
-STORE_RETRY_SECONDS = 5
-"""When a client may ask again after the store gave no lock; a person has to mend it."""
+RETRY_AFTER_SECONDS = 2
+"""What clients are told while a refresh is waited for: asking again costs no call."""
+
+TORN_PATIENCE_SECONDS = 5.0
+"""How long a torn file may stay torn before what is held is written over it."""
 
 
 class CredentialSource:
-    """One profile's credential. Owns what is held; everybody else gets frozen values."""
+    """The credential of one profile. Owns what is held; others get frozen values."""
 
     def __init__(
         self,
@@ -64,6 +77,7 @@ class CredentialSource:
         cached: CachedCredential,
         clock: Clock,
         observe: Observer,
+        patience_seconds: float,
     ) -> None:
         self._profile = profile
         self._store = store
@@ -71,129 +85,150 @@ class CredentialSource:
         self._cached = cached
         self._clock = clock
         self._observe = observe
-        self._conditions = Conditions(profile, observe)
-        self._rejections = RejectionHistory()
+        self._patience_seconds = patience_seconds
         self._single_flight: SingleFlight[Credential] = SingleFlight()
         self._pin = AccountPin(store)
-        self._is_missing = False  # the file was gone at the last look
+        self._tracker = StateTracker(clock.now, self._announce_state)
+        # Facts that are not derived from the parts above.
+        self._store_problem: StoreProblem | None = None
+        self._is_store_blocking = False
+        self._torn_since: float | None = None  # monotonic
+        self._seen_writes = 0  # of the store, by others
+        self._refresh_problem: RefreshProblem | None = None
+        self._rejected_generation = (
+            0  # the upstream rejected it, and accepted none since
+        )
+        self._is_forced = False  # the next refresh overrides a remembered refusal
+        self._is_accepted = False  # by the upstream, since the last refresh
         self._is_unsaved = False
+        self._last_failure: tuple[RefreshOutcome, str] | None = None
         self._last_refreshed_at: float | None = None
 
-    # What the exchange asks.
+    # For the exchange.
 
-    async def current(self, path: str = "") -> Credential:
-        """Return the credential to sign a request to *path* with.
+    async def current(self) -> Credential:
+        """Return the credential to send with a request.
 
-        Inside the window the held one is served while a refresh runs behind it. One
-        that the upstream has refused on this path is not sent there again.
+        Inside the refresh window the one held is returned while a refresh runs behind it.
 
         Raises:
-            LoginRequired, AccountChanged: a person has to act.
-            AuthorityUnavailable: it has expired, and no new one is to be had now.
+            LoginRequired, AccountChanged: a person must act.
+            StoreUnavailable: no credential is known, and the store cannot be read.
+            AuthorityUnavailable: it has expired, and no new one can be had now.
         """
         held = self._cached.credential
-        if held is None or self._conditions.blocking is not None:
+        if held is None or self._is_store_blocking:
             held = await self._look()
         if self._cached.is_due:
             if self._cached.is_expired:
                 return await self.refresh(held, "expired")
             self.refresh_if_due()
-        if self._rejections.is_known_bad(path, held.generation):
-            # Unreachable or throttled: the upstream's own word is better than ours.
-            with suppress(AuthorityUnavailable):
-                return await self.refresh(held, "refused")
         return held
 
-    async def reload(self, refused: Credential) -> Credential | None:
-        """Return the store's credential, or None if *refused* is what it holds.
+    async def reload(self, rejected: Credential) -> Credential | None:
+        """Return the store's credential, or None if *rejected* is what it holds.
 
         Raises:
-            LoginRequired, AccountChanged: it holds nothing, or somebody else's.
+            LoginRequired, AccountChanged: it holds nothing, or another account.
         """
-        is_blocked = self._conditions.blocking is not None
-        if is_blocked or self._cached.credential == refused:
+        if self._is_store_blocking or self._cached.credential == rejected:
             await self._look()
         held = self._cached.credential
-        return held if held != refused else None
+        return held if held != rejected else None
 
-    async def refresh(self, refused: Credential | None, trigger: Trigger) -> Credential:
-        """Return a credential that is not *refused*, from the authority if need be.
+    async def refresh(
+        self, rejected: Credential | None, trigger: Trigger, *, is_forced: bool = False
+    ) -> Credential:
+        """Return a credential that is not *rejected*, from the authority if need be.
+
+        *is_forced* asks the authority even if it has refused this token before.
 
         Raises:
-            LoginRequired, AccountChanged: a person has to act.
+            LoginRequired, AccountChanged: a person must act.
             RefreshThrottled: the budget is spent.
-            AuthorityUnavailable: worth another try after `retry_after_seconds`.
+            AuthorityUnavailable, StoreUnavailable: worth another try soon.
         """
-        newer = self.newer_than(refused)
+        newer = self.newer_than(rejected)
         if newer is not None:
             return newer
-        credential = await self._single_flight.run(lambda: self._renew(trigger))
-        if refused is not None and credential.access_token == refused.access_token:
-            # It had landed just before and brought what has been refused since.
-            credential = await self._single_flight.run(lambda: self._renew(trigger))
+        self._is_forced |= is_forced
+        await self._check_final()
+        deadline = self._clock.monotonic() + self._patience_seconds
+        credential = await self._wait_for_refresh(trigger, deadline)
+        if rejected is not None and credential.access_token == rejected.access_token:
+            # It began before *rejected* was, and brought what has been rejected since.
+            credential = await self._wait_for_refresh(trigger, deadline)
         return credential
 
-    def newer_than(self, refused: Credential | None) -> Credential | None:
-        """Return what is held, if it is not *refused* and may be sent."""
+    def newer_than(self, rejected: Credential | None) -> Credential | None:
+        """Return what is held, if it is not *rejected* and may be sent."""
         held = self._cached.credential
-        if refused is None or held == refused or self._cached.is_expired:
+        if rejected is None or held == rejected or self._cached.is_expired:
             return None
-        return held if self._conditions.blocking is None else None
+        return None if self._is_store_blocking else held
 
-    def record_success(self, path: str, credential: Credential) -> None:
-        """Note that the upstream took *credential* at *path*."""
-        self._rejections.record_success(
-            path, credential.generation, self._clock.monotonic()
-        )
+    def note_accepted(self, credential: Credential) -> None:
+        """Note that the upstream has accepted *credential*."""
+        if credential.generation != self._cached.generation:
+            return
+        self._rejected_generation = 0
+        self._refresher.note_accepted()
+        self._is_accepted = True
 
-    def record_rejection(
-        self, path: str, credential: Credential, *, blames_token: bool, is_fresh: bool
-    ) -> bool:
-        """Note a 401 at *path*; say whether it speaks of the token.
+    def note_rejected(self, credential: Credential) -> None:
+        """Note that the upstream's last word on *credential* was a rejection."""
+        if credential.generation == self._cached.generation:
+            self._rejected_generation = credential.generation
 
-        *is_fresh*: the authority had just given it, and it was refused all the same.
-        """
-        if is_fresh:
-            self._rejections.record_fresh_rejection(path, credential.generation)
-        return self._rejections.record_rejection(
-            path,
-            credential.generation,
-            self._clock.monotonic(),
-            blames_token=blames_token,
-        )
-
-    # What upkeep and commands ask.
+    # For the background and the commands.
 
     @property
     def waiters(self) -> int:
-        """Count the callers that wait for the refresh in the air."""
+        """How many callers wait for the refresh under way."""
         return self._single_flight.waiters
 
+    @property
+    def state(self) -> ProfileState:
+        """The state of the profile now."""
+        return self._tracker.update(self._facts())
+
     async def start(self) -> None:
-        """Finish what a process that died left behind, and take up what is stored."""
-        finished = await self._refresher.recover()
+        """Finish what a process that died has left, and take up what is stored."""
+        recovered = await self._refresher.recover()
         await self.reload_if_changed()
-        is_foreign = isinstance(self._conditions.blocking, AccountChanged)
-        if finished.unsaved is not None and not is_foreign:
-            renewed = RefreshResult(finished.unsaved, "adopted", unsaved=finished.error)
-            self._publish(renewed, "interrupted", 0.0)
-        if finished.is_maybe_spent and self._conditions.most_severe is None:
+        is_foreign = isinstance(self._store_problem, AccountChanged)
+        if recovered.unsaved is not None and not is_foreign:
+            result = RefreshResult(recovered.unsaved, "adopted", recovered.error)
+            await self._publish(result, "interrupted", 0.0)
+        if recovered.is_maybe_spent and self.state.error is None:
             self._single_flight.start(lambda: self._renew("interrupted"))
 
     async def reload_if_changed(self) -> None:
-        """Look at the store if it may have changed; what is wrong gets announced."""
+        """Look at the store if it may have changed; what is wrong is announced."""
         with suppress(BearerdError):
             await self._look()
             await self._pin.record()
+        if await self._store.quarantine.read("new_login") is not None:
+            await self._refresher.recover()
+            with suppress(BearerdError):
+                await self._load()
+        self._tracker.update(self._facts())
 
     def refresh_if_due(self) -> None:
         """Start a refresh if one is due, unless it is known to be in vain."""
-        if self._cached.is_due and self._conditions.most_severe is None:
-            trigger: Trigger = "expired" if self._cached.is_expired else "expiring"
-            self._single_flight.start(lambda: self._renew(trigger))
+        problem = self._refresh_problem
+        if not self._cached.is_due or self._is_store_blocking:
+            return
+        if problem is not None and problem.is_final:
+            return
+        if problem is not None and (problem.retry_at or 0.0) > self._clock.now():
+            return
+        trigger: Trigger = "expired" if self._cached.is_expired else "expiring"
+        self._single_flight.start(lambda: self._renew(trigger))
 
     async def retry_save(self) -> None:
         """Store what lives in memory only, if that can be done by now."""
+        self._write_over_torn()
         if not self._is_unsaved:
             return
         is_saved = await self._refresher.retry_save()
@@ -202,176 +237,343 @@ class CredentialSource:
             self._observe(CredentialSaved(self._profile))
         if not self._is_unsaved:
             with suppress(BearerdError):
-                await self._load()  # it may be another's: a newer one, or a sign-in
+                await self._load()  # perhaps another login: a newer one, or a sign-in
+        self._tracker.update(self._facts())
 
     async def adopt(self) -> Credential:
-        """Take the store's account for this profile's own, whatever it was before.
+        """Pin the profile to the store's account, whatever it was before.
 
         Raises:
-            LoginRequired: the store holds none.
-            StoreError, TimeoutError: the choice could not be noted.
+            LoginRequired: the store holds no login.
+            StoreError, StoreUnavailable, TimeoutError: it could not be recorded.
         """
+        await self._refresher.adopt()
         return self._take(await self._pin.adopt())
 
     async def close(self) -> None:
-        """Wait until the refresh in the air has landed, and try a last save.
+        """Wait until the refresh under way has ended, and try a last save.
 
-        One that only waits for the lock is given up: nothing is spent yet.
+        A refresh that only waits for the lock is given up: nothing is presented yet.
         """
         self._refresher.close()
         await self._single_flight.wait_idle()
+        self._torn_since = None if self._torn_since is None else float("-inf")
         await self.retry_save()
 
     def status(self) -> SourceStatus:
-        """Return what a person is told."""
-        return described(
+        """Return what operators see."""
+        return source_status(
             self._profile,
             self._store.name,
             cached=self._cached,
-            conditions=self._conditions,
-            is_refused=self._rejections.is_rejected(self._cached.generation),
-            is_in_memory_only=self._is_unsaved,
+            state=self.state,
+            is_unsaved=self._is_unsaved,
+            last_failure=self._last_failure,
             last_refreshed_at=self._last_refreshed_at,
         )
 
-    # Inside.
+    # The facts.
+
+    def _facts(self) -> Facts:
+        held = self._cached.credential
+        return Facts(
+            has_credential=held is not None,
+            is_expired=self._cached.is_expired,
+            is_rejected=held is not None
+            and self._rejected_generation == held.generation,
+            is_unsaved=self._is_unsaved,
+            store_problem=self._store_problem,
+            is_store_blocking=self._is_store_blocking,
+            refresh_problem=self._refresh_problem,
+        )
+
+    def _announce_state(self, before: ProfileState, now: ProfileState) -> None:
+        generation = self._cached.generation
+        for event in state_events(self._profile, before, now, generation):
+            self._observe(event)
+
+    # Looking at the store.
 
     async def _look(self) -> Credential:
         """Return what the store allows to be held now, or raise what is wrong with it.
 
-        Reads only what has changed, or what was gone at the last look.
+        It is read only if it has changed, or if something was wrong at the last look.
         """
-        held, blocking = self._cached.credential, self._conditions.blocking
-        is_open = self._is_missing or self._conditions.transient is not None
-        if held is not None and not (is_open or self._store.has_changed()):
-            if blocking is not None:
-                raise blocking.with_traceback(None)  # or it grows with each raise
-            return held
-        return await self._load()
+        held, problem = self._cached.credential, self._store_problem
+        if held is None or problem is not None or await self._store.has_changed():
+            return await self._load()
+        return held
 
     async def _load(self) -> Credential:
-        """Read the store, and take up what it holds if it is ours."""
+        """Read the store, and take up what it holds if that belongs to the profile."""
+        try:
+            stored = await self._store.load()
+            self._refresher.sync(await self._store.read_state())
+            await self._pin.check(stored)
+        except (LoginRequired, AccountChanged, StoreUnavailable) as problem:
+            return self._tolerate(problem)
+        return self._take(stored)
+
+    def _tolerate(self, problem: StoreProblem) -> Credential:
+        """Return what is held if *problem* may pass by itself; else block, and raise it.
+
+        A torn file, or one that cannot be read, is a writer or a disk in trouble. A file
+        that is gone, or holds no login, for one look is a writer at work; at the next
+        look too it is a sign-out.
+        """
+        held, before = self._cached.credential, self._store_problem
+        reason = problem.reason if isinstance(problem, LoginRequired) else None
+        is_passing = isinstance(problem, StoreUnavailable) or reason == "unreadable"
+        if reason in ("missing", "no_login"):
+            is_passing = not (
+                isinstance(before, LoginRequired) and before.reason == reason
+            )
+        if reason == "unreadable" and self._torn_since is None:
+            self._torn_since = self._clock.monotonic()
+        if held is not None and is_passing and not self._is_store_blocking:
+            self._store_problem = problem
+            self._tracker.update(self._facts())
+            return held
+        if before is not None and is_passing and self._is_store_blocking:
+            raise before.with_traceback(None)  # a file in trouble lifts no block
+        self._store_problem = problem
+        if reason == "missing":
+            self._cached.clear()
+        self._is_store_blocking = True
+        self._tracker.update(self._facts())
+        raise problem.with_traceback(None) from None  # or it grows with each raise
+
+    def _take(self, stored: Credential) -> Credential:
+        """Hold *stored*, unless it is what is held, or older."""
+        held = self._cached.credential
+        is_new = held is None or held != stored
+        if held is not None and is_new and self._is_older(stored, held):
+            is_new = False
+            self._keep_over_stale(stored, held)
+        is_touched = self._seen_writes != self._store.foreign_writes
+        self._seen_writes = self._store.foreign_writes
+        self._store_problem, self._is_store_blocking = None, False
+        self._torn_since = None
+        if held is None or is_new:
+            held = self._cached.set(stored)
+            self._refresh_problem = None
+            self._observe(
+                CredentialLoaded(
+                    self._profile,
+                    self._cached.generation,
+                    held.account_id,
+                    self._cached.schedule.expires_at,
+                )
+            )
+        elif is_touched and self._refresh_problem is not None:
+            # The file was touched, or written again as it was: a wish for another try.
+            self._refresh_problem = replace(self._refresh_problem, retry_at=None)
+            self._is_forced = True
+        self._tracker.update(self._facts())
+        return held
+
+    def _is_older(self, stored: Credential, held: Credential) -> bool:
+        """Return True if *stored* came before *held*: see rule 3.
+
+        A login whose refresh token is refused for good yields to any other.
+        """
+        if self._refresher.is_superseded(stored):
+            return True
+        problem = self._refresh_problem
+        if problem is not None and problem.is_final:
+            return False
+        if stored.refreshed_at is None or held.refreshed_at is None:
+            return False
+        if held.refreshed_at > self._clock.now():
+            return False  # a wrong clock wrote it
+        return stored.refreshed_at < held.refreshed_at
+
+    def _keep_over_stale(self, stored: Credential, held: Credential) -> None:
+        """Have *held* saved over a store that went back to an older login."""
+        self._refresher.keep_over_stale(stored, held)
+        self._hold_in_memory(
+            f"{self._store.name}: holds an older login again, whose refresh token is "
+            "spent; it will be replaced"
+        )
+
+    def _write_over_torn(self) -> None:
+        """Have what is held saved over a file that has been torn for too long."""
+        held, since = self._cached.credential, self._torn_since
+        if held is None or since is None or self._is_store_blocking:
+            return
+        if self._clock.monotonic() - since >= TORN_PATIENCE_SECONDS:
+            self._refresher.keep_over_stale(held, held)
+            self._hold_in_memory(
+                f"{self._store.name}: holds no whole login; it will be replaced"
+            )
+
+    def _hold_in_memory(self, reason: str) -> None:
+        if not self._is_unsaved:
+            self._is_unsaved = True
+            self._observe(CredentialHeldInMemory(self._profile, reason))
+
+    # Refreshing.
+
+    async def _check_final(self) -> None:
+        """Raise a refusal for good again, while nothing has changed that could end it."""
+        problem = self._refresh_problem
+        if problem is None or not problem.is_final:
+            return
+        if self._is_forced or self._is_accepted:
+            return  # the limiter decides whether the authority is asked again
+        if not await self._store.has_changed():
+            raise problem.error.with_traceback(None)
+
+    async def _wait_for_refresh(self, trigger: Trigger, deadline: float) -> Credential:
+        """Join the refresh under way, or start one, for as long as patience lasts."""
+        patience = max(0.0, deadline - self._clock.monotonic())
+        try:
+            return await self._single_flight.run(
+                lambda: self._renew(trigger), patience_seconds=patience
+            )
+        except TimeoutError:
+            raise AuthorityUnavailable(
+                f"a refresh of the access token has been under way for "
+                f"{self._patience_seconds:.0f} s and has not ended; it goes on, try "
+                "again soon",
+                retry_after_seconds=RETRY_AFTER_SECONDS,
+            ) from None
+
+    async def _renew(self, trigger: Trigger) -> Credential:
+        """Run one refresh and publish its result. This is the call of the flight."""
+        began = self._clock.monotonic()
+        is_forced, self._is_forced = self._is_forced, False
+        self._is_accepted = False
+        request = RefreshRequest(
+            held=self._cached.credential,
+            account=self._pin.account,
+            can_wait=trigger == "expiring",
+            is_forced=is_forced,
+            skew_seconds=self._cached.skew_seconds,
+        )
+        try:
+            result = await self._refresher.run(request)
+        except AuthorityFailure as failure:
+            self._record_failure(
+                trigger, failure.outcome, failure.reason, began, is_call=failure.is_call
+            )
+            raise self._refresh_failed(failure) from failure
+        except StoreUnavailable as problem:
+            self._record_failure(
+                trigger, "undelivered", problem.code, began, is_call=False
+            )
+            self._refresh_problem = RefreshProblem(problem)
+            self._tracker.update(self._facts())
+            raise
+        except LoginRequired as problem:
+            self._record_failure(trigger, "blocked", problem.code, began, is_call=False)
+            with suppress(BearerdError):
+                self._tolerate(problem)
+            raise
+        except AccountChanged as problem:
+            self._record_failure(trigger, "blocked", problem.code, began, is_call=False)
+            await self._on_account_changed(problem)
+            raise
+        except Exception as error:
+            # A defect, or a failure of the system that no room foresaw. The flight must
+            # end with an answer that clients understand, and the daemon goes on.
+            self._record_failure(
+                trigger, "undelivered", type(error).__name__, began, is_call=False
+            )
+            raise AuthorityUnavailable(
+                "the refresh of the access token failed inside bearerd "
+                f"({type(error).__name__}); try again soon",
+                retry_after_seconds=RETRY_AFTER_SECONDS,
+            ) from error
+        return await self._publish(result, trigger, self._clock.monotonic() - began)
+
+    def _refresh_failed(self, failure: AuthorityFailure) -> CredentialError:
+        """Keep *failure* as the profile's refresh problem; return it for clients."""
+        error = client_error(failure, self._profile)
+        retry_at = None
+        if failure.retry_after_seconds is not None:
+            retry_at = self._clock.now() + failure.retry_after_seconds
+        self._refresh_problem = RefreshProblem(
+            error,
+            is_final=isinstance(error, LoginRequired),
+            is_misconfigured=failure.outcome == "misconfigured",
+            retry_at=retry_at,
+        )
+        self._tracker.update(self._facts())
+        return error
+
+    async def _on_account_changed(self, problem: AccountChanged) -> None:
+        """Tell a file of another account from a grant for one.
+
+        The first is the store's condition. After the second the store is as it was, and
+        the refresh token in it is spent: the access token may live on.
+        """
         try:
             stored = await self._store.load()
             await self._pin.check(stored)
-        except (LoginRequired, AccountChanged) as problem:
-            return self._borne(problem)
-        return self._take(stored)
+        except (LoginRequired, AccountChanged, StoreUnavailable) as found:
+            with suppress(BearerdError):
+                self._tolerate(found)
+        else:
+            self._refresh_problem = RefreshProblem(problem, is_final=True)
+        self._is_unsaved = self._refresher.has_unsaved
+        self._tracker.update(self._facts())
 
-    def _borne(self, problem: Blocking) -> Credential:
-        """Return what is held if *problem* may pass by itself; else stop, and raise it.
-
-        A file that is torn, or gone for a moment, is a foreign writer at work. One that
-        is gone at the next look too is a sign-out.
-        """
-        held, reason = self._cached.credential, getattr(problem, "reason", None)
-        is_bearable = reason == "unreadable"
-        if reason == "missing":
-            is_bearable, self._is_missing = not self._is_missing, True
-        if held is not None and is_bearable and self._conditions.blocking is None:
-            if reason == "unreadable":  # one that is gone may be back at the next look
-                self._conditions.tolerate(problem)
-            return held
-        if reason == "missing":
-            self._cached.clear()
-        raise self._conditions.block(problem) from None
-
-    def _take(self, stored: Credential, *, is_received: bool = False) -> Credential:
-        """Hold *stored*, unless it is what is held, or older."""
-        self._is_missing = False
-        held = self._cached.credential
-        is_new = held is None or held != stored
-        if held is not None and is_new and self._refresher.is_superseded(stored):
-            is_new = False
-            self._keep_over_stale(stored, held)
-        if held is None or is_new:
-            held = self._cached.set(stored, is_received=is_received)
-            if not is_received:
-                self._observe(
-                    CredentialLoaded(
-                        self._profile,
-                        self._cached.generation,
-                        held.account_id,
-                        self._cached.due.expires_at,
-                    )
-                )
-        self._conditions.clear(self._cached.generation, is_new=is_new)
-        return held
-
-    def _keep_over_stale(self, stored: Credential, held: Credential) -> None:
-        """Have *held* saved over a store that went back to a token we have spent."""
-        self._refresher.keep_over_stale(stored, held)
-        if not self._is_unsaved:
-            self._is_unsaved = True
-            self._observe(
-                CredentialHeldInMemory(
-                    self._profile,
-                    f"{self._store.name}: holds an older login again, whose refresh "
-                    "token is spent; it will be replaced",
-                )
-            )
-
-    async def _renew(self, trigger: Trigger) -> Credential:
-        """Run one refresh and publish what came of it. This is what flies."""
-        began = self._clock.monotonic()
-
-        def failed(outcome: RefreshOutcome, reason: str) -> None:
-            self._conditions.record_failure(
+    def _record_failure(
+        self,
+        trigger: Trigger,
+        outcome: RefreshOutcome,
+        reason: str,
+        began: float,
+        *,
+        is_call: bool,
+    ) -> None:
+        """Announce a refresh that failed."""
+        is_repeated = self._last_failure == (outcome, reason)
+        self._last_failure = (outcome, reason)
+        self._observe(
+            RefreshFailed(
+                self._profile,
                 trigger,
                 outcome,
                 reason,
-                generation=self._cached.generation,
-                duration_seconds=self._clock.monotonic() - began,
+                self._cached.generation,
+                self._clock.monotonic() - began,
+                is_call=is_call,
+                is_repeated=is_repeated,
             )
+        )
 
-        try:
-            renewed = await self._refresher.run(
-                RefreshRequest(
-                    held=self._cached.credential,
-                    account=self._pin.account,
-                    can_wait=trigger == "expiring",
-                    skew_seconds=self._cached.skew_seconds,
-                )
-            )
-        except AuthorityFailure as failure:
-            failed(failure.outcome, failure.reason)
-            error = client_error(failure, self._profile)
-            if isinstance(error, LoginRequired):
-                self._conditions.set_terminal(error)
-            raise error from failure
-        except (LoginRequired, AccountChanged) as problem:
-            failed("blocked", problem.code)
-            with suppress(LoginRequired, AccountChanged):
-                self._borne(problem)
-            raise
-        except StoreError as error:
-            failed("undelivered", error.code)
-            raise AuthorityUnavailable(
-                error.message, retry_after_seconds=STORE_RETRY_SECONDS
-            ) from error
-        return self._publish(renewed, trigger, self._clock.monotonic() - began)
-
-    def _publish(
-        self, renewed: RefreshResult, trigger: Trigger, duration_seconds: float
+    async def _publish(
+        self, result: RefreshResult, trigger: Trigger, duration_seconds: float
     ) -> Credential:
-        is_received = renewed.outcome == "renewed"
-        credential = self._take(renewed.credential, is_received=is_received)
-        self._conditions.record_success()
-        if is_received:
-            self._last_refreshed_at = self._clock.now()
-        if renewed.unsaved is not None:
-            self._is_unsaved = True
-            self._observe(
-                CredentialHeldInMemory(self._profile, renewed.unsaved.message)
+        """Hold what a refresh gave, and announce it."""
+        self._last_failure = None
+        if result.outcome == "renewed":
+            credential = self._cached.set_received(
+                result.credential, issued_at=result.issued_at
             )
+            self._refresh_problem = None
+            self._last_refreshed_at = self._clock.now()
+            await self._pin.learn(credential)
+        else:
+            credential = self._take(result.credential)
+        if self._torn_since is not None or isinstance(
+            self._store_problem, StoreUnavailable
+        ):
+            self._store_problem, self._torn_since = None, None
+        if result.unsaved is not None:
+            self._is_unsaved = False  # announced anew: it is another credential
+            self._hold_in_memory(result.unsaved.message)
         self._observe(
             CredentialRefreshed(
                 self._profile,
                 trigger,
-                renewed.outcome,
+                result.outcome,
                 self._cached.generation,
                 duration_seconds,
-                self._cached.due.expires_at,
+                self._cached.schedule.expires_at,
             )
         )
+        self._tracker.update(self._facts())
         return credential

@@ -1,32 +1,48 @@
-"""What a person is told of one profile's credential: a frozen value, and no secret."""
+"""What operators see of one profile, and what is announced when its state changes.
+
+Frozen values, without a secret.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
 
 from bearerd.credential.cached import CachedCredential
-from bearerd.credential.conditions import Conditions
-from bearerd.errors import AccountChanged, LoginRequired
+from bearerd.credential.conditions import ProfileState, StateKind
+from bearerd.errors import AccountChanged, LoginRequired, StoreUnavailable
+from bearerd.events import (
+    Event,
+    LoginNeeded,
+    LoginRestored,
+    RefreshOutcome,
+    StoreTroubled,
+)
 
-State: TypeAlias = Literal["ready", "expired", "login_required", "account_changed"]
-"""`expired` is by the clock, and a refresh may still mend it."""
+SIGN_IN_CODES = frozenset({LoginRequired.code, AccountChanged.code})
+"""The codes that a sign-in, or `bearerd adopt`, ends."""
+
+STORE_CODES = frozenset({StoreUnavailable.code, "store_unreadable"})
 
 
 @dataclass(frozen=True, slots=True)
 class SourceStatus:
-    """One profile's credential. Times are epoch seconds.
+    """The status of one profile. Times are epoch seconds.
 
-    `message` is the sentence with the remedy when a person has to act; while `state` is
-    still `ready`, it says what ends when the access token does. `last_error` is the
-    last refresh that failed, as outcome and reason.
+    *state* is `usable`, `degraded` or `blocked`; *code*, *reason*, *message*, *since*,
+    *needs_person* and *retry_at* explain it. *last_error* is the outcome and the reason
+    of the last refresh, if that failed.
     """
 
     profile: str
     store: str
-    state: State
+    state: str
+    since: float
+    code: str | None
     reason: str | None
     message: str | None
+    needs_person: bool
+    retry_at: float | None
     account_id: str | None
     generation: int
     expires_at: float | None
@@ -36,65 +52,68 @@ class SourceStatus:
     last_error: str | None
 
     @property
-    def is_ready(self) -> bool:
-        """Return True if requests get the credential that is cached now."""
-        return self.state == "ready"
-
-    @property
     def is_usable(self) -> bool:
-        """Return True if requests get a credential, perhaps after a refresh."""
-        return self.state in {"ready", "expired"}
+        """True if requests get a credential: the profile is not blocked."""
+        return self.state != StateKind.BLOCKED.value
 
     @property
-    def needs_person(self) -> bool:
-        """Return True if an operator has to act, now or before the token expires.
+    def is_well(self) -> bool:
+        """True if nothing is wrong with the profile."""
+        return self.state == StateKind.USABLE.value
 
-        The one rule behind health, status page, metrics and `bearerd status --check`.
-        """
-        return not self.is_usable or self.message is not None
+    @property
+    def needs_sign_in(self) -> bool:
+        """True if a sign-in, or `bearerd adopt`, is what helps, now or soon."""
+        return self.code in SIGN_IN_CODES
 
 
-def described(
+def source_status(
     profile: str,
     store_name: str,
     *,
     cached: CachedCredential,
-    conditions: Conditions,
-    is_refused: bool,
-    is_in_memory_only: bool,
+    state: ProfileState,
+    is_unsaved: bool,
+    last_failure: tuple[RefreshOutcome, str] | None,
     last_refreshed_at: float | None,
 ) -> SourceStatus:
-    """Return the status; *is_refused*: the upstream's last word on what is held."""
-    problem, held, failure = (
-        conditions.most_severe,
-        cached.credential,
-        conditions.last_failure,
-    )
-    told = problem or conditions.transient
+    """Return the status of a profile in *state*."""
+    held = cached.credential
     return SourceStatus(
         profile=profile,
         store=store_name,
-        state=_state(cached, conditions, is_refused=is_refused),
-        reason=problem.reason if isinstance(problem, LoginRequired) else None,
-        message=told.message if told else None,
+        state=state.kind.value,
+        since=state.since,
+        code=state.code,
+        reason=state.reason,
+        message=state.message,
+        needs_person=state.needs_person,
+        retry_at=state.retry_at,
         account_id=held.account_id if held else None,
         generation=cached.generation,
-        expires_at=cached.due.expires_at,
-        refresh_at=cached.due.at,
+        expires_at=cached.schedule.expires_at,
+        refresh_at=cached.schedule.refresh_at,
         last_refreshed_at=last_refreshed_at,
-        in_memory_only=is_in_memory_only,
-        last_error=": ".join(failure) if failure else None,
+        in_memory_only=is_unsaved,
+        last_error=": ".join(last_failure) if last_failure else None,
     )
 
 
-def _state(
-    cached: CachedCredential, conditions: Conditions, *, is_refused: bool
-) -> State:
-    if isinstance(conditions.blocking, AccountChanged):
-        return "account_changed"
-    if conditions.blocking is not None or cached.credential is None:
-        return "login_required"
-    if conditions.terminal is None:
-        return "expired" if cached.is_expired else "ready"
-    # No refresh will succeed; the access token may live on all the same.
-    return "login_required" if cached.is_expired or is_refused else "ready"
+def state_events(
+    profile: str, before: ProfileState, now: ProfileState, generation: int
+) -> Iterator[Event]:
+    """Yield what is announced of a change from *before* to *now*.
+
+    A sign-in that is needed is announced once, and again if its message changes; its end
+    is announced once.
+    """
+    wanted_sign_in = before.code in SIGN_IN_CODES
+    wants_sign_in = now.code in SIGN_IN_CODES
+    is_news = (before.code, before.message) != (now.code, now.message)
+    if wants_sign_in and is_news:
+        code, message = now.code or "", now.message or ""
+        yield LoginNeeded(profile, code, now.reason or code, message)
+    elif wanted_sign_in and not wants_sign_in:
+        yield LoginRestored(profile, generation)
+    if now.code in STORE_CODES and is_news:
+        yield StoreTroubled(profile, now.message or "")

@@ -32,13 +32,16 @@ JWT = re.compile(r"[\w-]+\.([\w-]+)\.[\w-]+", re.ASCII)
 With a laxer reading an id token could get into the file that makes Codex refuse it.
 """
 
+VISIBLE = re.compile(r"[!-~]+")
+
 
 @dataclass(frozen=True, slots=True)
 class Credential:
     """One login at one moment. Two are the same credential if their tokens are equal.
 
-    `expires_at` is epoch seconds, or None where nothing tells. `generation` counts the
-    credentials that this process has held; it is no part of the identity.
+    `expires_at` and `refreshed_at` are epoch seconds, or None if unknown; the second is
+    when the authority issued the tokens. `generation` counts the credentials that this
+    process has held. None of the three is part of the identity.
     """
 
     access_token: str = field(repr=False)
@@ -47,6 +50,7 @@ class Credential:
     user_id: str | None = field(default=None, compare=False)
     id_token: str | None = field(default=None, repr=False, compare=False)
     expires_at: float | None = field(default=None, compare=False)
+    refreshed_at: float | None = field(default=None, compare=False)
     generation: int = field(default=0, compare=False)
 
     @property
@@ -55,8 +59,40 @@ class Credential:
         return fingerprint(self.refresh_token)
 
     def is_expired(self, now: float) -> bool:
-        """Say whether the clock has passed the token's end. Unknown ends never pass."""
+        """Return True if the clock has passed the token's end. An unknown end never comes."""
         return self.expires_at is not None and self.expires_at <= now
+
+
+def credential_of(fields: Mapping[str, Any]) -> Credential:
+    """Return the credential in *fields*, as `dataclasses.asdict` wrote it.
+
+    Raises:
+        TypeError: *fields* are not those of a credential, or one has a value that a
+            credential never has: what is read here goes into header fields too.
+    """
+    found = Credential(**fields)
+    names = [fields.get(name) for name in ("account_id", "user_id")]
+    times = [fields.get(name) for name in ("expires_at", "refreshed_at")]
+    if (
+        visible_text(fields["access_token"]) is None
+        or fields["refresh_token"] != (visible_text(fields["refresh_token"]) or "")
+        or any(name is not None and visible_text(name) is None for name in names)
+        or not isinstance(fields.get("id_token"), str | None)
+        or not all(isinstance(time, int | float | None) for time in times)
+    ):
+        raise TypeError("a token or a name is not visible ASCII, or a time no number")
+    return found
+
+
+def visible_text(value: object) -> str | None:
+    """Return *value* if it is non-empty visible ASCII, else None.
+
+    Tokens and account ids go into header fields: a line end would add a field, and a
+    lone surrogate could not be encoded (RFC 9110 section 5.5; RFC 6750 section 2.1).
+    """
+    if isinstance(value, str) and VISIBLE.fullmatch(value):
+        return value
+    return None
 
 
 def fingerprint(refresh_token: str) -> str:
@@ -97,8 +133,7 @@ def user_claim(token: str | None) -> str | None:
 
 def _auth_claim(token: str | None, name: str) -> str | None:
     auth = claims(token).get(AUTH_CLAIM)
-    value = auth.get(name) if isinstance(auth, dict) else None
-    return value if isinstance(value, str) and value else None
+    return visible_text(auth.get(name)) if isinstance(auth, dict) else None
 
 
 def seconds_claim(token: str | None, name: str) -> float | None:

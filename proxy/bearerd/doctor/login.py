@@ -9,7 +9,7 @@ from pathlib import Path
 from bearerd.clock import Clock
 from bearerd.credential.authority.errors import REASONS
 from bearerd.credential.store import auth_json
-from bearerd.credential.store.codex_home import sharing
+from bearerd.credential.store.codex import sharing
 from bearerd.credential.store.file_store import FileStore
 from bearerd.credential.store.state import Account, StoreState
 from bearerd.credential.token import Credential
@@ -36,7 +36,7 @@ async def check_login(
     return [
         *_check_credential(credential, clock.now()),
         *_check_last_refresh(path),
-        *_check_state(credential, store.read_state()),
+        *_check_state(credential, await store.read_state()),
         *_check_sharing(path, credential, codex, version),
     ]
 

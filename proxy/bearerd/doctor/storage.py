@@ -12,7 +12,7 @@ from bearerd.clock import Clock
 from bearerd.credential.store.file_store import FileStore
 from bearerd.doctor.findings import Finding, failed, ok, warning
 from bearerd.errors import StoreError
-from bearerd.files.mounts import Mount, file_system_of, is_network
+from bearerd.files.mounts import Mount, file_system_of, is_mount_point, is_network
 
 GROUP_AND_OTHERS: Final = 0o077
 
@@ -24,7 +24,7 @@ async def check_storage(
 
     Creates nothing but the lock file, which is never removed.
     """
-    is_in_place = FileStore(store, clock=clock).is_written_in_place
+    is_in_place = is_mount_point(store)
     findings = [*_check_file(store, is_in_place=is_in_place)]
     folder = _check_folder(store, is_in_place=is_in_place)
     findings.append(folder)

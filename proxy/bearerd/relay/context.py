@@ -7,7 +7,7 @@ found, and never changed. What changes while the request is handled is in `Reque
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from bearerd.credential.token import Credential
@@ -23,6 +23,7 @@ from bearerd.events import (
 from bearerd.keys.ring import Client
 from bearerd.relay.body import ReplayBody
 from bearerd.relay.client.request import ClientRequest
+from bearerd.relay.rejections import RejectionHistory
 from bearerd.relay.target import Target
 from bearerd.relay.upstream.pool import UpstreamPool
 
@@ -34,8 +35,8 @@ sent."""
 class TokenSource(Protocol):
     """The source of a profile's credential, as far as an exchange needs it."""
 
-    async def current(self, path: str) -> Credential:
-        """Return a credential that *path* is not known to reject.
+    async def current(self) -> Credential:
+        """Return the credential to send with a request.
 
         Raises:
             CredentialError: there is none.
@@ -59,17 +60,11 @@ class TokenSource(Protocol):
             CredentialError, StoreError: the refresh failed.
         """
 
-    def record_success(self, path: str, credential: Credential) -> None:
-        """Note that the upstream accepted *credential* at *path*."""
+    def note_accepted(self, credential: Credential) -> None:
+        """Note that the upstream accepted *credential*."""
 
-    def record_rejection(
-        self, path: str, credential: Credential, *, blames_token: bool, is_fresh: bool
-    ) -> bool:
-        """Note a 401 at *path*, and return True if it is about the token.
-
-        *blames_token* is the challenge's verdict. *is_fresh* is True if the authority has
-        just issued the credential.
-        """
+    def note_rejected(self, credential: Credential) -> None:
+        """Note that the upstream rejected *credential*."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +74,7 @@ class Route:
     profile: str
     source: TokenSource
     upstream: UpstreamPool
+    history: RejectionHistory = field(default_factory=RejectionHistory)
 
 
 def find_route(routes: Mapping[str, Route], client: Client, target: Target) -> Route:

@@ -31,7 +31,13 @@ from http import HTTPStatus
 from typing import NamedTuple
 
 from bearerd.credential.token import Credential
-from bearerd.errors import BearerdError, CredentialError, RefreshThrottled
+from bearerd.errors import (
+    AuthorityUnavailable,
+    BearerdError,
+    CredentialError,
+    RefreshThrottled,
+    StoreUnavailable,
+)
 from bearerd.events import RecoveryOutcome, RecoveryPath
 from bearerd.relay import challenge, headers
 from bearerd.relay.client.response import Response
@@ -75,6 +81,7 @@ class Exchange:
         self, context: RequestContext, downstream: Downstream, record: RequestRecord
     ) -> None:
         self._source = context.route.source
+        self._history = context.route.history
         self._upstream = context.route.upstream
         self._path = context.target.path
         self._request = _upstream_request(context, downstream.response)
@@ -101,7 +108,7 @@ class Exchange:
         """Follow the table from SENT to DELIVER."""
         state = State.SENT
         started_at = self._record.now()
-        credential = await self._source.current(self._path)
+        credential = await self._first_credential()
         self._record.waited_since(started_at)
         while state is not State.DELIVER:
             if state in SENDING:
@@ -121,6 +128,24 @@ class Exchange:
             credential.generation,
         )
 
+    async def _first_credential(self) -> Credential:
+        """Return the credential to begin with.
+
+        One that is known to be rejected here is refreshed first. If that gives nothing,
+        it is sent all the same: the upstream's own response is better than ours.
+        """
+        credential = await self._source.current()
+        if not self._history.is_known_bad(self._path, credential.generation):
+            return credential
+        try:
+            return await self._source.refresh(credential, "refused")
+        except (AuthorityUnavailable, StoreUnavailable):
+            return credential
+        except CredentialError:
+            if self._history.acquire_probe(self._record.now()):
+                return credential
+            raise
+
     async def _send(self, state: State, credential: Credential) -> Outcome:
         """Send the request, and return what the response means for the credential."""
         self._close_attempt()
@@ -136,7 +161,10 @@ class Exchange:
         self._upstream.store_cookies(head)
         if head.status < HTTPStatus.BAD_REQUEST:
             # An error other than a 401 may be from a server that never saw the token.
-            self._source.record_success(self._path, credential)
+            self._history.record_success(
+                self._path, credential.generation, self._record.now()
+            )
+            self._source.note_accepted(credential)
         if head.status != HTTPStatus.UNAUTHORIZED:
             return Outcome.ANSWERED
         return await self._judge_rejection(self._received, state, credential)
@@ -146,14 +174,16 @@ class Exchange:
     ) -> Outcome:
         """Return the outcome of a 401: it may be about the token, or about the resource."""
         beginning = await _beginning(received.attempt.response)
-        is_about_token = self._source.record_rejection(
+        is_about_token = self._history.record_rejection(
             self._path,
-            credential,
+            credential.generation,
+            self._record.now(),
             blames_token=challenge.blames_token(received.head, beginning),
             is_fresh=state is State.RENEWED,
         )
         if not is_about_token:
             return Outcome.ANSWERED
+        self._source.note_rejected(credential)
         self._record.recovery_started()
         body = self._request.body
         if body is not None and not body.is_replayable and state is not State.RENEWED:

@@ -280,14 +280,16 @@ async def test_a_server_that_is_silent_ends_with_the_time(silence: Silence) -> N
     assert SECRET.encode() in silence.received
 
 
-@pytest.mark.parametrize(("own", "limit"), [(60.0, 0.2), (0.2, 60.0)])
-async def test_the_shorter_limit_counts(
-    silence: Silence, own: float, limit: float
+async def test_the_limit_of_a_call_takes_the_place_of_the_clients(
+    silence: Silence,
 ) -> None:
-    """A call may have less time than the client, and never more."""
-    async with client_of(silence.url, timeout_seconds=own) as client:
+    """A refresh goes on for longer than any caller waits."""
+    async with client_of(silence.url, timeout_seconds=60.0) as client:
         with pytest.raises(CallFailed, match=r"the time of 0\.2 s is over"):
-            await soon(client.request("POST", silence.url, timeout_seconds=limit))
+            await soon(client.request("POST", silence.url, timeout_seconds=0.2))
+    async with client_of(silence.url, timeout_seconds=0.1) as client:
+        with pytest.raises(CallFailed, match=r"the time of 0\.3 s is over"):
+            await soon(client.request("POST", silence.url, timeout_seconds=0.3))
 
 
 @pytest.mark.parametrize("turns", range(8))

@@ -46,28 +46,43 @@ def test_the_command_names_the_profile() -> None:
     [
         ("undelivered", AuthorityUnavailable, "was not reached (http_429)"),
         ("undelivered", AuthorityUnavailable, "`bearerd doctor --online`"),
-        ("unclear", AuthorityUnavailable, "gave no clear answer (http_429)"),
+        ("rejected", AuthorityUnavailable, "the authority answered 429"),
+        ("unclear", AuthorityUnavailable, "the authority answered 429"),
+        ("misconfigured", AuthorityUnavailable, "correct `client_id` or `token_url`"),
         ("throttled", RefreshThrottled, "no more refreshes are made for now"),
     ],
 )
 @pytest.mark.parametrize(
-    ("retry_after", "rounded_seconds"),
-    [(None, 1), (0.0, 1), (0.2, 1), (7.01, 8), (60.0, 60)],
+    ("pause", "seconds"),
+    [
+        (None, (1, 1)),
+        (0.0, (1, 1)),
+        (0.2, (1, 1)),
+        (4.01, (5, 5)),
+        (7.01, (8, 5)),
+        (3600.0, (3600, 5)),
+    ],
 )
 def test_a_failure_that_passes_says_when_to_try_again(
     outcome: RefreshOutcome,
     kind: type[AuthorityUnavailable],
     words: str,
-    retry_after: float | None,
-    rounded_seconds: int,
+    pause: float | None,
+    seconds: tuple[int, int],
 ) -> None:
-    """In whole seconds, rounded up, and at least one."""
-    failure = AuthorityFailure(outcome, "http_429", retry_after_seconds=retry_after)
+    """The message has the pause at the authority; clients ask bearerd again sooner."""
+    failure = AuthorityFailure(outcome, "http_429", retry_after_seconds=pause)
     error = client_error(failure, "default")
     assert type(error) is kind
     assert words in error.message
-    assert f"{rounded_seconds} s" in error.message
-    assert error.retry_after_seconds == rounded_seconds
+    assert f"{seconds[0]} s" in error.message
+    assert error.retry_after_seconds == seconds[1]
+
+
+def test_an_answer_that_cannot_be_read_is_called_unclear() -> None:
+    """The reason is in it."""
+    error = client_error(AuthorityFailure("unclear", "200_without_tokens"), "default")
+    assert "gave no clear answer (200_without_tokens)" in error.message
 
 
 @pytest.mark.parametrize(

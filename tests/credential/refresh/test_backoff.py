@@ -1,89 +1,78 @@
-"""The wait after a failure: how long, for whom, and what ends it."""
+"""How long the authority is left alone after a failure."""
 
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from bearerd.credential.authority.errors import AuthorityFailure
-from bearerd.credential.refresh.backoff import Backoff
-from tests.credential.stand_ins import Hands
-
-UNREACHED = AuthorityFailure("undelivered", "refused_connection")
-
-
-def wait_seconds(backoff: Backoff, failure: AuthorityFailure, name: str = "a") -> float:
-    """Note a failure; return how long it asks to wait."""
-    seconds = backoff.record_failure(name, failure).retry_after_seconds
-    assert seconds is not None
-    return seconds
+from bearerd.credential.refresh.backoff import (
+    FAST,
+    JITTER_SHARE,
+    LONGEST_SECONDS,
+    MAYBE_SPENT_SECONDS,
+    SLOW,
+    Pace,
+    pause_seconds,
+)
 
 
 @pytest.mark.parametrize(
-    ("jitter", "share"), [(0.0, 0.75), (0.5, 0.875), (0.999999, 1.0)]
+    ("pace", "expected"),
+    [
+        (FAST, [1, 2, 4, 8, 16, 32, 60, 60, 60, 60]),
+        (SLOW, [60, 120, 240, 480, 960, 1920, 3600, 3600, 3600, 3600]),
+    ],
+    ids=["fast", "slow"],
 )
-def test_waits_double_up_to_a_minute_with_jitter_below(
-    hands: Hands, jitter: float, share: float
+@pytest.mark.parametrize(
+    ("jitter", "share"), [(0.0, 1.0), (0.5, 0.875), (0.999999, 0.75)]
+)
+def test_pauses_double_up_to_the_longest_and_jitter_shortens_them(
+    pace: Pace, expected: list[int], jitter: float, share: float
 ) -> None:
-    """Three quarters to all of 1, 2, 4 ... 60 seconds, and it stays there."""
-    backoff = Backoff(clock=hands.clock(), jitter=lambda: jitter)
-    seconds = [wait_seconds(backoff, UNREACHED) for _ in range(14)]
-    expected = [1, 2, 4, 8, 16, 32, 60, 60, 60, 60, 60, 60, 60, 60]
-    assert seconds == pytest.approx([share * one for one in expected], rel=1e-4)
+    """By a quarter at most, so that processes that failed together come back apart."""
+    found = [pause_seconds(pace, failures, jitter=jitter) for failures in range(1, 11)]
+    assert found == pytest.approx([share * one for one in expected], rel=1e-4)
 
 
 @pytest.mark.parametrize(
-    ("asked", "expected"),
-    [(None, 1.0), (0.0, 1.0), (0.5, 1.0), (30.0, 30.0), (90_000.0, 3600.0)],
+    ("retry_after", "expected"),
+    [
+        (None, 1.0),
+        (0.0, 1.0),
+        (0.5, 1.0),
+        (30.0, 30.0),
+        (600.0, 600.0),
+        (90_000.0, LONGEST_SECONDS),
+    ],
 )
-def test_the_authority_may_ask_for_more_time_but_for_an_hour_at_most(
-    hands: Hands, asked: float | None, expected: float
+def test_retry_after_lengthens_a_pause_up_to_an_hour(
+    retry_after: float | None, expected: float
 ) -> None:
-    """Its wish counts when it is longer than ours."""
-    backoff = Backoff(clock=hands.clock(), jitter=lambda: 1.0)
-    failure = AuthorityFailure("undelivered", "http_429", retry_after_seconds=asked)
-    assert wait_seconds(backoff, failure) == expected
+    """A smaller value than the pause changes nothing."""
+    found = pause_seconds(FAST, 1, jitter=0.0, retry_after_seconds=retry_after)
+    assert found == expected
 
 
-def test_the_last_failure_is_the_response_until_its_time_is_over(hands: Hands) -> None:
-    """The same outcome and reason, with the seconds that are left."""
-    backoff = Backoff(clock=hands.clock(), jitter=lambda: 0.0)
-    backoff.record_failure(
-        "a", AuthorityFailure("unclear", "http_502", retry_after_seconds=8)
+def test_a_token_that_may_be_spent_rests_for_some_seconds() -> None:
+    """The first call may still be at work; a longer pause stays as it is."""
+    least = MAYBE_SPENT_SECONDS
+    assert pause_seconds(FAST, 1, jitter=0.9, least_seconds=least) == least
+    assert pause_seconds(FAST, 7, jitter=0.0, least_seconds=least) == 60.0
+
+
+@given(
+    st.integers(min_value=1, max_value=10**15),
+    st.floats(min_value=0, max_value=1, exclude_max=True),
+    st.floats(min_value=0, max_value=1e9),
+    st.sampled_from([FAST, SLOW]),
+)
+def test_a_pause_is_never_shorter_than_its_pace_nor_longer_than_an_hour(
+    failures: int, jitter: float, retry_after: float, pace: Pace
+) -> None:
+    """However many failures the state counts."""
+    found = pause_seconds(
+        pace, failures, jitter=jitter, retry_after_seconds=retry_after
     )
-    hands.move(7.0)
-    with pytest.raises(AuthorityFailure) as told:
-        backoff.check("a")
-    assert (told.value.outcome, told.value.reason) == ("unclear", "http_502")
-    assert told.value.retry_after_seconds == pytest.approx(1.0)
-    hands.move(1.0)
-    backoff.check("a")
-
-
-def test_another_login_never_waits_for_an_old_failure(hands: Hands) -> None:
-    """And its own failures are counted from one."""
-    backoff = Backoff(clock=hands.clock(), jitter=lambda: 1.0)
-    for _ in range(5):
-        backoff.record_failure("a", UNREACHED)
-    backoff.check("b")
-    assert wait_seconds(backoff, UNREACHED, "b") == 1.0
-
-
-def test_a_response_ends_the_backoff(hands: Hands) -> None:
-    """After a reset nothing is raised, and doubling starts anew."""
-    backoff = Backoff(clock=hands.clock(), jitter=lambda: 1.0)
-    backoff.record_failure("a", UNREACHED)
-    backoff.record_failure("a", UNREACHED)
-    backoff.reset()
-    backoff.check("a")
-    assert wait_seconds(backoff, UNREACHED) == 1.0
-
-
-def test_a_wall_clock_that_jumps_changes_no_wait(hands: Hands) -> None:
-    """Only time that really passed counts."""
-    backoff = Backoff(clock=hands.clock(), jitter=lambda: 0.0)
-    backoff.record_failure("a", UNREACHED)
-    hands.move(0.0, wall_seconds=1e6)
-    with pytest.raises(AuthorityFailure):
-        backoff.check("a")
-    hands.move(0.75, wall_seconds=-1e6)
-    backoff.check("a")
+    assert pace.first_seconds * (1 - JITTER_SHARE) <= found <= LONGEST_SECONDS

@@ -8,9 +8,8 @@ from collections.abc import AsyncIterator
 import aiohttp
 import pytest
 
-from bearerd.credential.authority.client import AuthorityClient
 from bearerd.credential.authority.errors import AuthorityFailure
-from bearerd.credential.authority.refresh_grant import RefreshGrant
+from bearerd.credential.authority.refresh_grant import HttpAuthority
 from bearerd.credential.refresh.refresher import Refresher, RefreshRequest
 from bearerd.credential.refresh.token_bucket import TokenBucket
 from bearerd.credential.refresh.transaction import RecoveryResult
@@ -23,11 +22,11 @@ from bearerd.sandbox import AuthorityFault, Sandbox
 from tests.credential.stand_ins import (
     START,
     Home,
-    blink,
     full_disk,
     held,
     login,
     refresh_token_of,
+    sleep_briefly,
     soon,
     wait_until,
 )
@@ -57,10 +56,10 @@ async def test_the_order_is_lock_journal_spend_journal_store(home: Home) -> None
     locked: list[bool] = []
     lock_path = home.path.with_name("auth.json.bearerd-lock")
 
-    def look() -> None:
-        seen.extend(journal_of(home).read())
+    async def look() -> None:
+        seen.extend(await journal_of(home).read())
         locked.append(lock_path.exists())
-        level = home.store().read_state().level
+        level = (await home.store().read_state()).level
         assert level is not None
         assert level.calls == 4.0, "the budget is drawn on before the call"
 
@@ -73,7 +72,7 @@ async def test_the_order_is_lock_journal_spend_journal_store(home: Home) -> None
     assert locked == [True]
     assert (found.outcome, found.unsaved) == ("renewed", None)
     assert found.credential == await stored(home)
-    assert journal_of(home).read() == []
+    assert await journal_of(home).read() == []
     assert waits == [0.0]
 
 
@@ -102,16 +101,16 @@ async def test_a_waiter_for_the_lock_finds_the_work_done(home: Home) -> None:
     first = asyncio.create_task(home.refresher().run(RefreshRequest(old, ACCOUNT)))
     await soon(home.authority.arrived.wait())
     waits: list[float] = []
-    clock = home.hands.clock(home.hands.doze)
+    clock = home.clock.clock
     second = asyncio.create_task(
         home.refresher(clock=clock, waited=waits.append).run(
             RefreshRequest(old, ACCOUNT)
         )
     )
-    await wait_until(lambda: home.hands.sleepers == 1)
+    await wait_until(lambda: home.clock.sleepers == 1)
     home.authority.gate.set()
     renewed = await soon(first)
-    home.hands.move(2.5)
+    home.clock.advance(2.5)
     adopted = await soon(second)
     assert adopted.outcome == "adopted"
     assert adopted.credential == renewed.credential
@@ -150,7 +149,7 @@ async def test_a_failure_leaves_a_record_only_where_the_token_may_be_spent(
     home.authority.script.append(failure)
     with pytest.raises(AuthorityFailure):
         await home.refresher().run(RefreshRequest(await stored(home), ACCOUNT))
-    assert bool(journal_of(home).read()) is is_kept
+    assert bool(await journal_of(home).read()) is is_kept
 
 
 async def test_what_can_wait_is_not_spent_without_a_record(home: Home) -> None:
@@ -203,7 +202,7 @@ async def test_a_response_that_landed_is_stored_by_whoever_comes_next(
     assert (await source.current()).refresh_token == refresh_token_of("second")
     assert home.read()["note"] == "kept"
     assert home.stored_refresh_token() == refresh_token_of("second")
-    assert journal_of(home).read() == []
+    assert await journal_of(home).read() == []
     assert home.authority.calls == []
 
 
@@ -226,10 +225,10 @@ async def test_a_spend_that_is_open_is_presented_once_more_at_the_start(
     await left_behind(home, spending=await stored(home), renewed=None)
     source = home.source()
     await source.start()
-    await wait_until(lambda: home.told(CredentialRefreshed) != [])
-    assert home.told(CredentialRefreshed)[0].trigger == "interrupted"
+    await wait_until(lambda: home.events_of(CredentialRefreshed) != [])
+    assert home.events_of(CredentialRefreshed)[0].trigger == "interrupted"
     assert home.authority.calls == [refresh_token_of("first")]
-    assert journal_of(home).read() == []
+    assert await journal_of(home).read() == []
     await home.source().start()
     assert len(home.authority.calls) == 1
 
@@ -241,7 +240,7 @@ async def test_a_record_over_another_login_is_forgotten(home: Home) -> None:
     home.write(login("new"))
     assert await home.refresher().recover() == RecoveryResult()
     assert home.stored_refresh_token() == refresh_token_of("new")
-    assert journal_of(home).read() == []
+    assert await journal_of(home).read() == []
 
 
 async def test_a_response_for_another_account_is_not_stored(home: Home) -> None:
@@ -272,7 +271,7 @@ async def test_nothing_is_finished_while_its_owner_lives(home: Home) -> None:
     await left_behind(home, spending=await stored(home), renewed=None)
     async with home.store().lock(0):
         assert await home.refresher().recover() == RecoveryResult()
-    assert len(journal_of(home).read()) == 1
+    assert len(await journal_of(home).read()) == 1
 
 
 async def test_a_start_without_a_login_or_a_place_is_no_error(home: Home) -> None:
@@ -288,30 +287,28 @@ async def test_a_start_without_a_login_or_a_place_is_no_error(home: Home) -> Non
 @pytest.fixture
 async def sandbox(home: Home) -> AsyncIterator[Sandbox]:
     """An authority that kills the whole login at a double spend."""
-    async with Sandbox(now=lambda: home.hands.wall) as running:
+    async with Sandbox(now=home.clock.now) as running:
         yield running
 
 
 @pytest.fixture
-async def authority(sandbox: Sandbox) -> AsyncIterator[RefreshGrant]:
+async def authority(sandbox: Sandbox) -> AsyncIterator[HttpAuthority]:
     """The real client of it."""
     async with aiohttp.ClientSession() as session:
-        client = AuthorityClient(
+        yield HttpAuthority(
             session,
-            issuer_url=sandbox.issuer_url,
             token_url=sandbox.token_url,
             client_id="app_test",
             timeout_seconds=5.0,
         )
-        yield RefreshGrant(client)
 
 
 async def test_many_callers_in_two_processes_cost_one_refresh(
-    home: Home, sandbox: Sandbox, authority: RefreshGrant
+    home: Home, sandbox: Sandbox, authority: HttpAuthority
 ) -> None:
     """Real sockets, one file, forty callers, and a slow authority."""
     home.write(sandbox.auth_document())
-    clock = home.hands.clock(blink)
+    clock = home.clock.with_sleep(sleep_briefly)
     sources = [home.source(authority=authority, clock=clock) for _ in range(2)]
     old = [await source.current() for source in sources]
     sandbox.authority.hold.close()
@@ -329,7 +326,7 @@ async def test_many_callers_in_two_processes_cost_one_refresh(
 
 
 async def test_a_response_that_was_lost_is_asked_for_again_once(
-    home: Home, sandbox: Sandbox, authority: RefreshGrant
+    home: Home, sandbox: Sandbox, authority: HttpAuthority
 ) -> None:
     """An authority that bears the last token once gives the response after all."""
     sandbox.tokens.set_reuse("tolerate_one")
@@ -339,14 +336,14 @@ async def test_a_response_that_was_lost_is_asked_for_again_once(
     old = await source.current()
     with pytest.raises(AuthorityUnavailable):
         await source.refresh(old, "refused")
-    home.hands.move(1.0)
+    home.clock.advance(1.0)
     assert (await source.refresh(old, "refused")).generation == 2
     assert sandbox.authority.calls == 2
     assert sandbox.authority.reused == 0
 
 
 async def test_a_response_that_is_lost_for_good_needs_a_person(
-    home: Home, sandbox: Sandbox, authority: RefreshGrant
+    home: Home, sandbox: Sandbox, authority: HttpAuthority
 ) -> None:
     """Said after the second call, and no third is made."""
     home.write(sandbox.auth_document())
@@ -355,7 +352,7 @@ async def test_a_response_that_is_lost_for_good_needs_a_person(
     old = await source.current()
     with pytest.raises(AuthorityUnavailable):
         await source.refresh(old, "refused")
-    home.hands.move(1.0)
+    home.clock.advance(1.0)
     for _ in range(3):
         with pytest.raises(LoginRequired):
             await source.refresh(old, "refused")
@@ -366,7 +363,7 @@ async def test_a_response_that_is_lost_for_good_needs_a_person(
     "kind", ["omit_refresh_token", "omit_id_token", "bad_id_token"]
 )
 async def test_a_grant_that_leaves_something_out_is_good(
-    home: Home, sandbox: Sandbox, authority: RefreshGrant, kind: str
+    home: Home, sandbox: Sandbox, authority: HttpAuthority, kind: str
 ) -> None:
     """What it has is stored, and the file stays one that Codex reads."""
     home.write(sandbox.auth_document())
@@ -383,7 +380,7 @@ async def test_a_grant_that_leaves_something_out_is_good(
 
 
 async def test_a_grant_for_another_account_on_the_wire_is_not_stored(
-    home: Home, sandbox: Sandbox, authority: RefreshGrant
+    home: Home, sandbox: Sandbox, authority: HttpAuthority
 ) -> None:
     """Somebody else's login gets nowhere."""
     home.write(sandbox.auth_document())
@@ -430,7 +427,7 @@ async def test_our_own_wrong_clock_does_not_make_a_fresh_token_old(home: Home) -
     old = await stored(home)
     home.write(login("2"))
     assert (await stored(home)).expires_at is not None
-    home.hands.move(0.0, wall_seconds=30 * 86400.0)
+    home.clock.advance(0.0, wall_seconds=30 * 86400.0)
     found = await home.refresher().run(
         RefreshRequest(old, ACCOUNT, skew_seconds=30 * 86400.0)
     )

@@ -1,10 +1,11 @@
-"""What `auth.json` means, and how it looks after a refresh."""
+"""`auth.json`: its meaning, and its form after a refresh."""
 
 from __future__ import annotations
 
 import base64
 import json
 import re
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,7 +19,7 @@ EIGHT_DAYS = 8 * 24 * 3600
 
 
 def changed(document: Document, **tokens: Any) -> Document:
-    """Return the document with other tokens; None takes one away."""
+    """Return the document with other tokens; None removes one."""
     merged = document["tokens"] | tokens
     return document | {
         "tokens": {key: value for key, value in merged.items() if value is not None}
@@ -26,7 +27,7 @@ def changed(document: Document, **tokens: Any) -> Document:
 
 
 def codex_reads(content: bytes) -> Document:
-    """Read the file as strictly as Codex does; fail where it would refuse it."""
+    """Read the file as strictly as Codex does, and fail where Codex would refuse it."""
     document = json.loads(content)
     assert document.get("auth_mode") in ("chatgpt", None, "apikey")
     assert "OPENAI_API_KEY" in document
@@ -63,11 +64,12 @@ def codex_reads(content: bytes) -> Document:
     ],
     ids=["empty", "torn", "not-utf-8", "nested-without-end", "list", "null", "text"],
 )
-def test_content_that_is_no_object_is_not_understood(content: bytes, why: str) -> None:
-    """The message says why, and quotes nothing of it."""
-    with pytest.raises(InvalidDocument) as refused:
+def test_content_that_is_no_json_object_is_torn(content: bytes, why: str) -> None:
+    """The message is the reason, and quotes nothing of the content."""
+    with pytest.raises(InvalidDocument) as invalid:
         auth_json.decode(content)
-    assert str(refused.value) == why
+    assert str(invalid.value) == why
+    assert invalid.value.is_torn
 
 
 @pytest.mark.parametrize(
@@ -76,35 +78,59 @@ def test_content_that_is_no_object_is_not_understood(content: bytes, why: str) -
         ({}, "it holds no ChatGPT tokens"),
         (
             {"auth_mode": "apikey", "OPENAI_API_KEY": "sk-made-up"},
-            "it holds no ChatGPT tokens",
+            "a login of the kind apikey",
         ),
-        ({"OPENAI_API_KEY": "sk-made-up", "tokens": None}, "it holds no ChatGPT token"),
+        (login() | {"auth_mode": "apikey"}, "a login of the kind apikey"),
+        (login() | {"auth_mode": "personalAccessToken"}, "kind personalAccessToken"),
+        (login() | {"auth_mode": 7}, "a login of the kind unknown"),
+        (login() | {"auth_mode": "a\r\nb"}, "a login of the kind unknown"),
+        (
+            {"OPENAI_API_KEY": "sk-made-up", "tokens": None},
+            "it holds an API key and no ChatGPT tokens",
+        ),
         ({"tokens": []}, "it holds no ChatGPT tokens"),
         ({"tokens": {}}, "it holds no access token"),
         ({"tokens": {"access_token": ""}}, "it holds no access token"),
         ({"tokens": {"access_token": 7}}, "it holds no access token"),
         ({"tokens": {"access_token": None}}, "it holds no access token"),
+        ({"tokens": {"access_token": "a\r\nx: y"}}, "no access token of visible ASCII"),
+        ({"tokens": {"access_token": "a\n"}}, "no access token of visible ASCII"),
+        ({"tokens": {"access_token": "a b"}}, "no access token of visible ASCII"),
+        ({"tokens": {"access_token": "ü"}}, "no access token of visible ASCII"),
+        ({"tokens": {"access_token": "\ud800"}}, "no access token of visible ASCII"),
     ],
     ids=[
         "empty",
         "api-key",
+        "api-key-with-old-tokens",
+        "access-token-of-a-person",
+        "mode-a-number",
+        "mode-with-a-line-end",
         "older-api-key",
         "tokens-a-list",
         "no-tokens",
         "empty-token",
         "number",
         "null",
+        "line-end-inside",
+        "line-end-at-the-end",
+        "blank",
+        "not-ascii",
+        "surrogate",
     ],
 )
-def test_what_holds_no_login_is_not_understood(document: Document, why: str) -> None:
-    """An API key is no ChatGPT login."""
-    with pytest.raises(InvalidDocument, match=why) as refused:
+def test_a_document_without_a_chatgpt_login_is_invalid_and_not_torn(
+    document: Document, why: str
+) -> None:
+    """The message names what it holds instead, and quotes no secret."""
+    with pytest.raises(InvalidDocument, match=why) as invalid:
         auth_json.credential(document)
-    assert "sk-made-up" not in str(refused.value)
+    assert "sk-made-up" not in str(invalid.value)
+    assert not invalid.value.is_torn
 
 
 def test_a_login_is_read_whole() -> None:
-    """Tokens, account, person and end."""
+    """Tokens, account, user, end, and when it was issued."""
     document = login()
     credential = auth_json.credential(document)
     assert credential.access_token == document["tokens"]["access_token"]
@@ -112,6 +138,7 @@ def test_a_login_is_read_whole() -> None:
     assert credential.id_token == document["tokens"]["id_token"]
     assert (credential.account_id, credential.user_id) == ("acct-1", "user-1")
     assert credential.expires_at == START + 24 * 3600
+    assert credential.refreshed_at == START
 
 
 @pytest.mark.parametrize(
@@ -123,6 +150,9 @@ def test_a_login_is_read_whole() -> None:
         (None, None, "from-access", "from-access"),
         (None, None, None, None),
         (7, "from-id", None, "from-id"),
+        ("a\r\nb", "from-id", None, "from-id"),
+        (None, "a\r\nb", "from-access", "from-access"),
+        (None, None, "\ud800", None),
         (["acct"], None, None, None),
     ],
 )
@@ -132,7 +162,9 @@ def test_the_account_is_the_files_else_the_tokens(
     in_access_token: str | None,
     expected: str | None,
 ) -> None:
-    """A workspace that a person chose goes before the claim; another type is none."""
+    """A workspace that a person chose comes before the claims. A name that is no visible
+    ASCII is none: it would go into a header field.
+    """
     tokens = {
         "access_token": jwt(identity(in_access_token, "u")),
         "refresh_token": "r",
@@ -142,11 +174,11 @@ def test_the_account_is_the_files_else_the_tokens(
     assert auth_json.credential({"tokens": tokens}).account_id == expected
 
 
-@pytest.mark.parametrize("refresh_token", [None, "", 7, ["r"]])
-def test_a_login_without_a_refresh_token_is_a_login_still(
+@pytest.mark.parametrize("refresh_token", [None, "", 7, ["r"], "r\n", "\ud800"])
+def test_a_login_without_a_usable_refresh_token_is_a_login(
     refresh_token: object,
 ) -> None:
-    """It serves until it ends; an external program may have put it there."""
+    """Its access token serves until its end; another program may have written it."""
     document = {"tokens": {"access_token": "a", "refresh_token": refresh_token}}
     assert auth_json.credential(document).refresh_token == ""
 
@@ -170,24 +202,26 @@ def test_a_login_without_a_refresh_token_is_a_login_still(
 def test_a_timestamp_of_codex_dates_an_opaque_token(
     last_refresh: object, refreshed_at: float | None
 ) -> None:
-    """Nanoseconds and offsets are read; what is no timestamp dates nothing."""
+    """Nanoseconds and offsets are read; anything else dates nothing."""
     document = changed(login(), access_token="opaque") | {"last_refresh": last_refresh}
-    expires_at = auth_json.credential(document).expires_at
+    credential = auth_json.credential(document)
     if refreshed_at is None:
-        assert expires_at is None
+        assert (credential.expires_at, credential.refreshed_at) == (None, None)
     else:
-        assert expires_at == pytest.approx(refreshed_at + EIGHT_DAYS, abs=1e-6)
+        assert credential.refreshed_at == pytest.approx(refreshed_at, abs=1e-6)
+        expected = pytest.approx(refreshed_at + EIGHT_DAYS, abs=1e-6)
+        assert credential.expires_at == expected
 
 
 def test_a_refresh_changes_the_tokens_and_keeps_all_else() -> None:
-    """Fields that we do not know stay, at the top and among the tokens."""
+    """Unknown fields stay, at the top and among the tokens."""
     document = changed(login(), later_field={"deep": [1, 2]}) | {
         "agent_identity": {"agent_runtime_id": "x"},
         "note": "grüße",
     }
     before = json.dumps(document)
     new = held("second")
-    renewed = auth_json.renewed(document, new, START + 7.5)
+    renewed = auth_json.with_tokens(document, new, START + 7.5)
     assert renewed["tokens"]["access_token"] == new.access_token
     assert renewed["tokens"]["refresh_token"] == new.refresh_token
     assert renewed["last_refresh"] == "2027-01-15T08:00:07.500000Z"
@@ -204,15 +238,14 @@ def test_a_refresh_changes_the_tokens_and_keeps_all_else() -> None:
         ({}, "chatgpt", None),
         ({"OPENAI_API_KEY": "sk-made-up"}, "chatgpt", "sk-made-up"),
         ({"auth_mode": None, "OPENAI_API_KEY": "sk-made-up"}, "chatgpt", "sk-made-up"),
-        ({"auth_mode": "chatgptAuthTokens"}, "chatgptAuthTokens", None),
     ],
 )
-def test_codex_is_told_the_mode(
+def test_the_mode_is_written_down(
     fields: Document, mode: str, api_key: str | None
 ) -> None:
-    """Without it, an API key beside the tokens would decide what Codex signs with."""
+    """Without it, Codex would use an API key that lies beside the tokens."""
     document = {"tokens": login()["tokens"], **fields}
-    renewed = auth_json.renewed(document, held("second"), START)
+    renewed = auth_json.with_tokens(document, held("second"), START)
     assert (renewed["auth_mode"], renewed["OPENAI_API_KEY"]) == (mode, api_key)
 
 
@@ -221,25 +254,25 @@ def test_codex_is_told_the_mode(
     [None, "", "no-jwt", "a.b", "a.b.c", ".e30.x", f"{jwt({'sub': 'x'})}.more"],
 )
 def test_a_bad_id_token_never_replaces_the_old(id_token: str | None) -> None:
-    """Codex refuses a whole file for one that it cannot decode."""
+    """Codex refuses the whole file for one that it cannot decode."""
     document = login()
     new = auth_json.credential(changed(login("second"), id_token=id_token))
-    renewed = auth_json.renewed(document, new, START)
+    renewed = auth_json.with_tokens(document, new, START)
     assert renewed["tokens"]["id_token"] == document["tokens"]["id_token"]
     codex_reads(auth_json.encode(renewed))
 
 
 def test_a_good_id_token_replaces_the_old() -> None:
-    """The next one that the authority gave."""
+    """The one that the authority issued last."""
     new = auth_json.credential(login("second"))
-    renewed = auth_json.renewed(login(), new, START)
+    renewed = auth_json.with_tokens(login(), new, START)
     assert renewed["tokens"]["id_token"] == new.id_token
 
 
 def test_codex_can_go_on_with_what_we_write() -> None:
-    """Read as strictly as Codex reads; and we read back what was meant."""
+    """Codex accepts it, and it is read back as it was meant."""
     new = auth_json.credential(login("second"))
-    content = auth_json.encode(auth_json.renewed(login(), new, START + 0.25))
+    content = auth_json.encode(auth_json.with_tokens(login(), new, START + 0.25))
     document = codex_reads(content)
     assert document["auth_mode"] == "chatgpt"
     assert document["OPENAI_API_KEY"] is None
@@ -249,18 +282,36 @@ def test_codex_can_go_on_with_what_we_write() -> None:
 
 
 def test_an_account_that_only_the_tokens_named_is_written_down() -> None:
-    """A file without the field gets it; Codex reads the account from there alone."""
+    """Codex reads the account from this field alone."""
     document = login()
     del document["tokens"]["account_id"]
     new = auth_json.credential(document)
-    renewed = auth_json.renewed(document, new, START)
+    renewed = auth_json.with_tokens(document, new, START)
+    assert renewed["tokens"]["account_id"] == "acct-1"
+
+
+@pytest.mark.parametrize("before", ["acct-1", None, 7])
+def test_the_account_of_the_tokens_is_the_one_in_the_file(before: object) -> None:
+    """Tokens of one account under the name of another would be sent as the other's."""
+    document = login()
+    document["tokens"]["account_id"] = before
+    new = auth_json.credential(login("second", account="acct-2"))
+    renewed = auth_json.with_tokens(document, new, START)
+    assert renewed["tokens"]["account_id"] == "acct-2"
+    assert auth_json.credential(renewed) == new
+
+
+def test_a_login_that_names_no_account_keeps_the_field() -> None:
+    """An opaque grant for a login whose account the file names."""
+    new = replace(auth_json.credential(login("second")), account_id=None)
+    renewed = auth_json.with_tokens(login(), new, START)
     assert renewed["tokens"]["account_id"] == "acct-1"
 
 
 def test_a_new_login_can_be_written_without_an_old_one() -> None:
-    """From nothing at all, a file that Codex reads."""
+    """An empty document becomes a file that Codex reads."""
     new = auth_json.credential(login())
-    content = auth_json.encode(auth_json.renewed({}, new, START))
+    content = auth_json.encode(auth_json.with_tokens({}, new, START))
     assert codex_reads(content)["tokens"]["account_id"] == "acct-1"
 
 
@@ -268,7 +319,7 @@ def test_a_new_login_can_be_written_without_an_old_one() -> None:
     "text", ["grüße", "日本", "\ud83d\ude00", "\ud83d", "\x00\u2028"]
 )
 def test_any_text_that_was_read_can_be_written(text: str) -> None:
-    """Half a surrogate pair too: a new token must not be lost for somebody's note."""
+    """Half a surrogate pair too: an unknown field must not cost a new token."""
     document = auth_json.decode(json.dumps(login() | {"note": text}).encode())
     content = auth_json.encode(document)
     assert auth_json.decode(content) == document

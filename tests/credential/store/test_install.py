@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from bearerd.clock import Clock
+from bearerd.credential.refresh.transaction import RefreshTransaction
 from bearerd.credential.store.file_store import FileStore
-from bearerd.credential.store.install import install_login, prepare, remove_login
+from bearerd.credential.store.install import (
+    Installed,
+    install_login,
+    prepare,
+    remove_login,
+)
+from bearerd.credential.store.journal import Presenter
 from bearerd.credential.store.state import Account, RefusedToken, StoreState
 from bearerd.credential.token import Credential
-from bearerd.errors import StoreError
+from bearerd.errors import StoreError, StoreUnavailable
 from bearerd.sandbox import Account as SandboxAccount
 from bearerd.sandbox import Sandbox
 from tests.support import read_login, write_login
@@ -37,9 +45,17 @@ def login_of(sandbox: Sandbox, account: str = CHOSEN) -> Credential:
     )
 
 
-async def install(path: Path, credential: Credential) -> Credential | None:
-    """Keep *credential* at *path*."""
-    return await install_login(path, credential, clock=Clock(), lock_timeout_seconds=0)
+def store_at(path: Path) -> FileStore:
+    """Return the store of *path*, with a rescue place beside its folder."""
+    rescue = path.parent.parent / "rescue.json"
+    return FileStore(path, clock=Clock(), rescue=rescue)
+
+
+async def install(path: Path, credential: Credential) -> Installed:
+    """Install *credential* at *path*."""
+    return await install_login(
+        store_at(path), credential, clock=Clock(), lock_timeout_seconds=0
+    )
 
 
 async def test_a_login_is_kept_as_codex_has_it(
@@ -48,7 +64,7 @@ async def test_a_login_is_kept_as_codex_has_it(
     """Complete, private, in a new folder. The profile is pinned to its account."""
     path = tmp_path / "new" / "auth.json"
     credential = login_of(sandbox)
-    assert await install(path, credential) is None
+    assert await install(path, credential) == Installed()
     document = read_login(path)
     assert set(document) == {"auth_mode", "OPENAI_API_KEY", "tokens", "last_refresh"}
     assert document["auth_mode"] == "chatgpt"
@@ -61,7 +77,9 @@ async def test_a_login_is_kept_as_codex_has_it(
     assert path.stat().st_mode & 0o777 == 0o600
     store = FileStore(path, clock=Clock())
     assert await store.load() == credential
-    assert store.read_state() == StoreState(account=Account(CHOSEN, f"user-{CHOSEN}"))
+    assert await store.read_state() == StoreState(
+        account=Account(CHOSEN, f"user-{CHOSEN}")
+    )
 
 
 async def test_a_new_login_replaces_the_account_and_clears_the_state(
@@ -73,11 +91,12 @@ async def test_a_new_login_replaces_the_account_and_clears_the_state(
     write_login(path, before)
     store = FileStore(path, clock=Clock())
     old = await store.load()
-    store.write_state(
-        StoreState(Account("acct-before"), RefusedToken(old.fingerprint, "reused"))
+    refused = RefusedToken(old.fingerprint, "reused", "https://a.test", "app", 1.0)
+    await store.write_state(StoreState(Account("acct-before"), refused))
+    assert await install(path, login_of(sandbox)) == Installed(previous=old)
+    assert await store.read_state() == StoreState(
+        account=Account(CHOSEN, f"user-{CHOSEN}")
     )
-    assert await install(path, login_of(sandbox)) == old
-    assert store.read_state() == StoreState(account=Account(CHOSEN, f"user-{CHOSEN}"))
     assert read_login(path)["OPENAI_API_KEY"] is None
 
 
@@ -85,19 +104,40 @@ async def test_a_broken_file_is_replaced(sandbox: Sandbox, tmp_path: Path) -> No
     """A sign-in is the remedy for it."""
     path = tmp_path / "auth.json"
     path.write_text("{broken", encoding="utf-8")
-    assert await install(path, login_of(sandbox)) is None
+    assert await install(path, login_of(sandbox)) == Installed()
     assert (await FileStore(path, clock=Clock()).load()).account_id == CHOSEN
 
 
-async def test_an_install_waits_for_a_refresh_under_way(
+async def test_a_login_that_cannot_be_stored_is_kept_and_taken_up_later(
     sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    """If that keeps the lock for too long, nothing is written."""
-    path = tmp_path / "auth.json"
-    async with FileStore(path, clock=Clock()).lock(0):
-        with pytest.raises(StoreError, match="has held this lock"):
-            await install(path, login_of(sandbox))
-    assert not path.exists()
+    """The lock is held for too long: the person has not signed in for nothing."""
+    path = tmp_path / "data" / "auth.json"
+    credential = login_of(sandbox)
+    async with store_at(path).lock(0):
+        installed = await install(path, credential)
+        assert installed.kept_at is not None
+        assert installed.kept_at.stat().st_mode & 0o777 == 0o600
+        assert not path.exists()
+    store = store_at(path)
+    transaction = RefreshTransaction(
+        store=store, clock=Clock(), presenter=Presenter.this_process()
+    )
+    async with store.lock(0):
+        await transaction.recover()
+    assert await store.load() == credential
+    assert not installed.kept_at.exists()
+
+
+async def test_the_holder_of_the_lock_is_named_before_the_sign_in(
+    tmp_path: Path,
+) -> None:
+    """A person is not asked for a login that cannot be stored."""
+    path = tmp_path / "data" / "auth.json"
+    async with store_at(path).lock(0):
+        with pytest.raises(StoreError, match=f"process {os.getpid()} on "):
+            await prepare(store_at(path), timeout_seconds=0)
+    await prepare(store_at(path), timeout_seconds=0)
 
 
 async def test_a_store_without_a_folder_is_found_before_the_sign_in(
@@ -105,8 +145,8 @@ async def test_a_store_without_a_folder_is_found_before_the_sign_in(
 ) -> None:
     """A file is where the folder should be."""
     (tmp_path / "folder").write_text("in the way", encoding="utf-8")
-    with pytest.raises(StoreError, match="cannot be written"):
-        await prepare(tmp_path / "folder" / "auth.json", clock=Clock())
+    with pytest.raises(StoreUnavailable, match="its folder is a file"):
+        await prepare(store_at(tmp_path / "folder" / "auth.json"))
 
 
 class Revoked:
@@ -121,8 +161,12 @@ class Revoked:
 
 async def remove(path: Path, revoke: Revoked) -> bool:
     """Remove the login at *path*."""
+    store = store_at(path)
+    transaction = RefreshTransaction(
+        store=store, clock=Clock(), presenter=Presenter.this_process()
+    )
     return await remove_login(
-        path, clock=Clock(), lock_timeout_seconds=0, revoke=revoke
+        store, lock_timeout_seconds=0, recover=transaction.recover, revoke=revoke
     )
 
 

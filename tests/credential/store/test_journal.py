@@ -1,4 +1,4 @@
-"""The journal around a spend: there and back, where it lies, and what is torn."""
+"""The journal around a refresh: there and back, its places, and torn records."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bearerd.errors import StoreError
 from tests.credential.stand_ins import MARK, START, full_disk, held, names_in
 
 PRESENTER = Presenter.this_process()
-INTENT = JournalEntry(
+PRESENTED = JournalEntry(
     stored="a" * 16, spending="b" * 16, since=START, presenter=PRESENTER
 )
 RESPONSE = JournalEntry(
@@ -26,30 +26,37 @@ RESPONSE = JournalEntry(
 )
 
 
-@pytest.mark.parametrize("entry", [INTENT, RESPONSE], ids=["intent", "answer"])
+def with_renewed(**fields: object) -> bytes:
+    """Return a record in whose credential some fields have other values."""
+    document = json.loads(RESPONSE.to_json())
+    document["renewed"] |= fields
+    return json.dumps(document).encode()
+
+
+@pytest.mark.parametrize("entry", [PRESENTED, RESPONSE], ids=["presented", "response"])
 async def test_a_record_comes_back_as_it_was_written(
     tmp_path: Path, entry: JournalEntry
 ) -> None:
-    """Durably and private; a clear takes it away, and a second does no harm."""
+    """Durable and private; `clear` removes it, and a second `clear` does no harm."""
     journal = Journal([tmp_path / "journal"])
-    assert journal.read() == []
+    assert await journal.read() == []
     assert await journal.write(entry) == tmp_path / "journal"
-    assert Journal([tmp_path / "journal"]).read() == [entry]
+    assert await Journal([tmp_path / "journal"]).read() == [entry]
     assert stat.S_IMODE((tmp_path / "journal").stat().st_mode) == 0o600
     await journal.clear()
     await journal.clear()
-    assert (journal.read(), names_in(tmp_path)) == ([], [])
+    assert (await journal.read(), names_in(tmp_path)) == ([], [])
 
 
-def test_a_record_says_whose_process_it_was() -> None:
-    """For people; nothing is decided by it."""
+def test_a_record_names_the_process_that_wrote_it() -> None:
+    """For messages; nothing is decided by it."""
     assert PRESENTER.pid == os.getpid()
     assert PRESENTER.host
 
 
 def test_a_record_without_a_response_holds_no_token() -> None:
-    """And no record prints one."""
-    assert MARK.encode() not in INTENT.to_json()
+    """And `repr` of a record shows none."""
+    assert MARK.encode() not in PRESENTED.to_json()
     assert MARK in json.loads(RESPONSE.to_json())["renewed"]["refresh_token"]
     assert MARK not in repr(RESPONSE)
 
@@ -64,14 +71,21 @@ def test_a_record_without_a_response_holds_no_token() -> None:
         b"{}",
         b"\xff",
         b"[" * 100_000,
-        INTENT.to_json()[:-20],
-        INTENT.to_json().replace(b'"spender"', b'"other"'),
-        INTENT.to_json().replace(b'"pid"', b'"process"'),
-        INTENT.to_json().replace(b'"since": 18', b'"since": "x'),
+        PRESENTED.to_json()[:-20],
+        PRESENTED.to_json().replace(b'"spender"', b'"other"'),
+        PRESENTED.to_json().replace(b'"pid"', b'"process"'),
+        PRESENTED.to_json().replace(b'"since": 18', b'"since": "x'),
         RESPONSE.to_json().replace(b'"access_token"', b'"other_token"'),
-        RESPONSE.to_json().replace(
-            json.dumps(held("new").refresh_token).encode(), b"null"
-        ),
+        with_renewed(refresh_token=None),
+        with_renewed(refresh_token="r\r\n"),
+        with_renewed(access_token="a\r\nx: y"),
+        with_renewed(access_token="\ud800"),
+        with_renewed(access_token=""),
+        with_renewed(account_id="a\r\nx: y"),
+        with_renewed(user_id=7),
+        with_renewed(id_token=7),
+        with_renewed(expires_at="soon"),
+        with_renewed(refreshed_at=[]),
     ],
     ids=[
         "empty",
@@ -87,42 +101,58 @@ def test_a_record_without_a_response_holds_no_token() -> None:
         "another-time",
         "no-access-token",
         "no-refresh-token",
+        "refresh-token-with-a-line-end",
+        "access-token-with-a-field",
+        "access-token-with-a-surrogate",
+        "empty-access-token",
+        "account-with-a-field",
+        "user-a-number",
+        "id-token-a-number",
+        "expiry-a-text",
+        "refresh-time-a-list",
     ],
 )
-def test_what_is_torn_or_of_another_kind_is_no_record(
+async def test_content_that_is_torn_or_of_another_kind_is_no_record(
     tmp_path: Path, content: bytes
 ) -> None:
-    """Records are replaced whole: nothing depends on half of one."""
+    """Records are replaced whole, so nothing depends on half of one."""
     assert JournalEntry.from_json(content) is None
     (tmp_path / "journal").write_bytes(content)
-    assert Journal([tmp_path / "journal", tmp_path / "rescue"]).read() == []
+    journal = Journal([tmp_path / "journal", tmp_path / "rescue"])
+    assert await journal.read() == []
 
 
-async def test_the_rescue_place_takes_what_the_first_cannot(tmp_path: Path) -> None:
-    """Where the folder beside the store cannot be written."""
+async def test_the_second_place_is_used_if_the_first_cannot_be_written(
+    tmp_path: Path,
+) -> None:
+    """The folder of the store may be read-only."""
     (tmp_path / "store").write_bytes(b"no folder")
     rescue = tmp_path / "state" / "rescue.json"
     journal = Journal([tmp_path / "store" / "journal", rescue])
     assert await journal.write(RESPONSE) == rescue
-    assert journal.read() == [RESPONSE]
+    assert await journal.read() == [RESPONSE]
     await journal.clear()
     assert not rescue.exists()
 
 
-async def test_responses_come_before_intents_and_new_before_old(tmp_path: Path) -> None:
+async def test_records_with_tokens_come_first_and_new_before_old(
+    tmp_path: Path,
+) -> None:
     """A place that could not be cleared must not hide the better record."""
     places = [tmp_path / name for name in ("one", "two", "three")]
     older = JournalEntry("c" * 16, "d" * 16, START - 9, PRESENTER)
-    for place, entry in zip(places, (older, INTENT, RESPONSE), strict=True):
+    for place, entry in zip(places, (older, PRESENTED, RESPONSE), strict=True):
         await Journal([place]).write(entry)
-    assert Journal(places).read() == [RESPONSE, INTENT, older]
+    assert await Journal(places).read() == [RESPONSE, PRESENTED, older]
 
 
-async def test_no_place_at_all_is_an_error_that_names_them(tmp_path: Path) -> None:
-    """With the reason for each, and the remedy."""
+async def test_the_error_names_all_places_if_none_can_be_written(
+    tmp_path: Path,
+) -> None:
+    """With a reason for each, and the remedy."""
     journal = Journal([tmp_path / "one", tmp_path / "two"])
     with full_disk(), pytest.raises(StoreError, match="writable") as why:
-        await journal.write(INTENT)
+        await journal.write(PRESENTED)
     assert str(tmp_path / "one") in why.value.message
     assert str(tmp_path / "two") in why.value.message
     assert names_in(tmp_path) == []

@@ -1,4 +1,4 @@
-"""The authority's response as it comes in: what a death in mid-answer leaves behind."""
+"""The authority's response as it arrives, and what a death in the middle leaves."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ def response(account: str = "acct-1") -> bytes:
 
 
 async def died_with(home: Home, body: bytes) -> str:
-    """Leave what a process leaves that dies after *body* has come in."""
+    """Leave what a process leaves that dies after *body* has arrived."""
     home.write(login())
     store = home.store()
-    spent = (await store.load()).fingerprint
-    await store.journal.write(JournalEntry(spent, spent, START, DEAD))
+    presented = (await store.load()).fingerprint
+    await store.journal.write(JournalEntry(presented, presented, START, DEAD))
     store.journal.spool.write(body)
-    return spent
+    return presented
 
 
-async def test_a_response_that_had_come_in_is_committed(home: Home) -> None:
-    """Whoever takes over stores it, without a call."""
+async def test_a_response_that_had_arrived_is_stored(home: Home) -> None:
+    """By the next holder of the lock, without a call."""
     await died_with(home, response())
-    finished = await home.refresher().recover()
-    assert not finished.is_maybe_spent
+    recovered = await home.refresher().recover()
+    assert not recovered.is_maybe_spent
     assert home.stored_refresh_token() == "made-up-refresh-new"
     assert home.authority.calls == []
     assert [path.name for path in home.path.parent.glob("*-receipt")] == []
@@ -48,29 +48,29 @@ async def test_a_response_that_had_come_in_is_committed(home: Home) -> None:
 
 @pytest.mark.parametrize(
     "body",
-    [b"", response()[:-1], response()[:40], b"{}", response("acct-2")],
-    ids=["nothing", "all but a byte", "a part", "no tokens", "another account"],
+    [b"", response()[:-1], response()[:40], b"{}", b"[]", b'{"error": "x"}'],
+    ids=["nothing", "all-but-a-byte", "a-part", "no-tokens", "a-list", "an-error"],
 )
-async def test_anything_less_leaves_the_token_maybe_spent(
+async def test_a_response_that_is_not_whole_leaves_the_token_maybe_spent(
     home: Home, body: bytes
 ) -> None:
-    """It is presented once more; nothing of a part is believed."""
+    """No part of it is believed, and the store stays as it is."""
     await died_with(home, body)
     before = home.read()
     assert (await home.refresher().recover()).is_maybe_spent
     assert home.read() == before
 
 
-async def test_a_receipt_of_another_token_says_nothing(home: Home) -> None:
-    """A login that came since has nothing to do with it."""
-    spent = await died_with(home, response())
+async def test_a_response_is_found_by_the_token_that_it_is_for(home: Home) -> None:
+    """A response to another token is none."""
+    presented = await died_with(home, response())
     spool = home.store().journal.spool
-    assert spool.read(spent) == response()
+    assert spool.read(presented) == response()
     assert spool.read("0" * 16) is None
 
 
-def test_a_receipt_is_private_and_goes_when_it_is_cleared(tmp_path: Path) -> None:
-    """It holds tokens, for the time of one call."""
+def test_the_file_is_private_and_is_removed_when_it_is_cleared(tmp_path: Path) -> None:
+    """It holds tokens for the time of one call."""
     place = tmp_path / "receipt"
     spool = ResponseSpool([place])
     spool.open("ab")
@@ -82,12 +82,46 @@ def test_a_receipt_is_private_and_goes_when_it_is_cleared(tmp_path: Path) -> Non
     assert not place.exists()
 
 
-def test_where_none_can_be_begun_the_call_goes_on(tmp_path: Path) -> None:
-    """The next place is tried, and then none."""
+def test_a_new_response_begins_an_empty_file(tmp_path: Path) -> None:
+    """Nothing of the last one is left in it."""
+    spool = ResponseSpool([tmp_path / "receipt"])
+    for name, part in (("first", b"a longer response"), ("second", b"x")):
+        spool.open(name)
+        spool.write(part)
+    assert (spool.read("first"), spool.read("second")) == (None, b"x")
+    spool.clear()
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs /proc")
+def test_the_descriptor_is_closed_with_each_response(tmp_path: Path) -> None:
+    """However many calls a process makes, it holds one open file at most."""
+    spool = ResponseSpool([tmp_path / "receipt"])
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for number in range(50):
+        spool.open(str(number))
+        spool.write(b"x")
+    assert len(list(Path("/proc/self/fd").iterdir())) == before + 1
+    spool.clear()
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+def test_without_a_place_the_call_goes_on(tmp_path: Path) -> None:
+    """The second place is tried; without any, nothing is kept and nothing fails."""
     spool = ResponseSpool([tmp_path / "gone" / "a", tmp_path / "b"])
     spool.open("ab")
     assert (tmp_path / "b").exists()
+    spool.clear()
     nowhere = ResponseSpool([tmp_path / "gone" / "a"])
     nowhere.open("ab")
     nowhere.write(b"c")
     assert nowhere.read("ab") is None
+
+
+def test_a_link_in_its_place_is_not_followed(tmp_path: Path) -> None:
+    """The tokens would be written wherever it leads."""
+    (tmp_path / "elsewhere").write_bytes(b"as it was")
+    (tmp_path / "receipt").symlink_to(tmp_path / "elsewhere")
+    spool = ResponseSpool([tmp_path / "receipt"])
+    spool.open("ab")
+    spool.write(b"c")
+    assert (tmp_path / "elsewhere").read_bytes() == b"as it was"

@@ -1,4 +1,4 @@
-"""The notes beside a credential: there and back, garbage, and who owns what."""
+"""The state beside a credential: there and back, garbage, and which account fits."""
 
 from __future__ import annotations
 
@@ -10,17 +10,26 @@ from hypothesis import strategies as st
 
 from bearerd.credential.refresh.token_bucket import TokenBucket
 from bearerd.credential.store.state import (
+    SPENT_LIMIT,
     Account,
     BucketLevel,
     RefusedToken,
+    RetryState,
     StoreState,
+    Unaccepted,
 )
-from tests.credential.stand_ins import MARK, held
+from tests.credential.stand_ins import MARK, START, held
 
+REFUSED = RefusedToken(
+    "0123456789abcdef", "reused", "https://authority.test/token", "app_1", START
+)
 FULL = StoreState(
     account=Account("acct-1", "user-1"),
-    refused=RefusedToken("0123456789abcdef", "reused"),
-    level=BucketLevel(2.5, 1_800_000_000.25),
+    refused=REFUSED,
+    level=BucketLevel(2.5, START + 0.25),
+    retry=RetryState("0123456789abcdef", "unclear", "http_502", 3, START + 4.5),
+    spent=("aaaaaaaaaaaaaaaa", "bbbbbbbbbbbbbbbb"),
+    unaccepted=Unaccepted(3, START),
 )
 
 
@@ -31,30 +40,58 @@ FULL = StoreState(
         FULL,
         StoreState(account=Account("acct-1")),
         StoreState(account=Account(None, None)),
-        StoreState(refused=RefusedToken("0123456789abcdef", "expired")),
+        StoreState(refused=REFUSED),
         StoreState(level=BucketLevel(0.0, 0.0)),
+        StoreState(spent=("aaaaaaaaaaaaaaaa",)),
     ],
 )
-def test_notes_come_back_as_they_were_written(state: StoreState) -> None:
+def test_a_state_comes_back_as_it_was_written(state: StoreState) -> None:
     """Every part may be absent."""
     assert StoreState.from_json(state.to_json()) == state
 
 
-def test_the_notes_are_a_json_object_with_a_version_and_no_secret() -> None:
-    """Only a fingerprint of the token that was refused is there."""
-    refused = RefusedToken(held().fingerprint, "reused")
-    content = StoreState(account=Account.of(held()), refused=refused).to_json()
-    assert json.loads(content)["version"] == 1
-    assert MARK.encode() not in content
+def test_the_file_is_a_json_object_with_a_version_and_no_secret() -> None:
+    """Tokens are named by fingerprint alone."""
+    login = held()
+    refused = RefusedToken(login.fingerprint, "reused", "https://a.test", "app", START)
+    state = StoreState(
+        account=Account.of(login), refused=refused, spent=(login.fingerprint,)
+    )
+    assert json.loads(state.to_json())["version"] == 1
+    assert MARK.encode() not in state.to_json()
 
 
-def test_notes_of_a_later_version_keep_what_is_understood() -> None:
-    """A part with a field more is not ours; the others are."""
+def test_the_names_in_the_file_stay_as_they_are() -> None:
+    """Other versions and `doctor` read them."""
+    document = json.loads(FULL.to_json())
+    assert set(document) == {
+        "version",
+        "owner",
+        "refused",
+        "level",
+        "retry",
+        "spent",
+        "unaccepted",
+    }
+    assert document["owner"] == {"account_id": "acct-1", "user_id": "user-1"}
+
+
+def test_a_later_versions_file_keeps_what_is_understood() -> None:
+    """A part with one more field is absent; the others are read."""
     document = json.loads(FULL.to_json())
     document |= {"version": 2, "news": [1]}
-    document["level"]["colour"] = "blue"
+    for part in ("level", "retry", "unaccepted"):
+        document[part]["colour"] = "blue"
     state = StoreState.from_json(json.dumps(document).encode())
-    assert state == StoreState(account=FULL.account, refused=FULL.refused)
+    assert state == StoreState(
+        account=FULL.account, refused=FULL.refused, spent=FULL.spent
+    )
+
+
+def test_an_earlier_versions_refusal_is_absent() -> None:
+    """It names no client and no endpoint, so it may have been a fault of theirs."""
+    content = b'{"version": 1, "refused": {"fingerprint": "f", "reason": "other"}}'
+    assert StoreState.from_json(content) == StoreState()
 
 
 @pytest.mark.parametrize(
@@ -67,7 +104,7 @@ def test_notes_of_a_later_version_keep_what_is_understood() -> None:
         b"7",
         b"\xff\xfe",
         b"[" * 100_000,
-        b'{"owner": 1, "refused": [], "level": "full"}',
+        b'{"owner": 1, "refused": [], "level": "full", "spent": {}}',
         b'{"owner": {"account": "x"}, "refused": {}, "level": {"calls": 1}}',
     ],
     ids=[
@@ -82,8 +119,8 @@ def test_notes_of_a_later_version_keep_what_is_understood() -> None:
         "other-fields",
     ],
 )
-def test_notes_that_make_no_sense_are_empty(content: bytes) -> None:
-    """They cost a refill of the budget or one refused call, never a start."""
+def test_a_file_that_makes_no_sense_is_an_empty_state(content: bytes) -> None:
+    """It costs a refill of the budget or one refused call, never a start."""
     assert StoreState.from_json(content) == StoreState()
 
 
@@ -92,49 +129,65 @@ def test_notes_that_make_no_sense_are_empty(content: bytes) -> None:
     [
         {"owner": {"account_id": 7, "user_id": None}},
         {"owner": {"account_id": ["acct-1"], "user_id": None}},
-        {"refused": {"fingerprint": 7, "reason": "reused"}},
-        {"refused": {"fingerprint": "0123456789abcdef", "reason": None}},
+        {"refused": json.loads(FULL.to_json())["refused"] | {"fingerprint": 7}},
+        {"refused": json.loads(FULL.to_json())["refused"] | {"reason": None}},
+        {"refused": json.loads(FULL.to_json())["refused"] | {"at": "x"}},
         {"level": {"calls": "many", "at": 0}},
         {"level": {"calls": 1, "at": None}},
         {"level": {"calls": True, "at": 0}},
         {"level": {"calls": float("nan"), "at": 0}},
         {"level": {"calls": 1, "at": float("inf")}},
         {"level": {"calls": -1e300, "at": 0}},
+        {"retry": json.loads(FULL.to_json())["retry"] | {"failures": 1.5}},
+        {"retry": json.loads(FULL.to_json())["retry"] | {"until": None}},
+        {"unaccepted": {"count": "x", "at": 0}},
+        {"unaccepted": {"count": -1, "at": 0}},
+        {"spent": "aaaaaaaaaaaaaaaa"},
+        {"spent": [7, None]},
     ],
     ids=repr,
 )
-def test_a_part_with_values_of_another_kind_is_absent(part: dict[str, object]) -> None:
-    """Whoever wrote it, it must not stop every later refresh of this profile."""
+def test_a_part_with_values_of_another_type_is_absent(part: dict[str, object]) -> None:
+    """It must not stop every later refresh of this profile."""
     assert StoreState.from_json(json.dumps(part).encode()) == StoreState()
 
 
 @given(
     st.recursive(
-        st.none() | st.booleans() | st.floats() | st.text(max_size=5) | st.integers(),
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9),
         lambda inner: (
             st.lists(inner, max_size=3)
             | st.dictionaries(
-                st.sampled_from(
-                    ["calls", "at", "account_id", "user_id", "reason", "x"]
-                ),
+                st.sampled_from(["account_id", "user_id", "calls", "at", "count"]),
                 inner,
-                max_size=3,
             )
         ),
-        max_leaves=8,
+        max_leaves=9,
     ),
-    st.sampled_from(["owner", "refused", "level"]),
+    st.sampled_from(["owner", "refused", "level", "retry", "spent", "unaccepted"]),
 )
-def test_whatever_the_notes_hold_can_be_worked_with(value: object, part: str) -> None:
-    """Any JSON at all in any part leaves notes that budget and guard can use."""
+def test_any_json_in_any_part_leaves_a_state_that_can_be_used(
+    value: object, part: str
+) -> None:
+    """By the budget and by the account pin."""
     state = StoreState.from_json(json.dumps({part: value}).encode())
     if state.level is not None:
-        level, wait_seconds = TokenBucket(5, 30.0).acquire(state.level, 1_800_000_000.0)
+        level, wait_seconds = TokenBucket(5, 30.0).acquire(state.level, START)
         assert 0.0 <= level.calls <= 5.0
         assert 0.0 <= wait_seconds <= 30.0
     if state.account is not None:
         assert isinstance(state.account.accepts(Account("acct-1", "user-1")), bool)
     assert StoreState.from_json(state.to_json()) == state
+
+
+def test_spent_fingerprints_are_kept_once_and_up_to_a_limit() -> None:
+    """The newest are kept; one that is spent again counts as new."""
+    state = StoreState(spent=("a", "b", "c"))
+    assert state.with_spent("a") == ("b", "c", "a")
+    many = tuple(str(number) for number in range(SPENT_LIMIT))
+    assert StoreState(spent=many).with_spent("new") == (*many[1:], "new")
+    too_many = json.dumps({"spent": [*many, "x", "y"]}).encode()
+    assert len(StoreState.from_json(too_many).spent) == SPENT_LIMIT
 
 
 @pytest.mark.parametrize(
@@ -153,20 +206,16 @@ def test_whatever_the_notes_hold_can_be_worked_with(value: object, part: str) ->
         (Account(None, None), Account("a", "u"), True),
         (Account(None, None), Account(None, None), True),
         (Account(None, "u"), Account("a", "u"), True),
+        (Account(None, "u"), Account("a", "v"), False),
     ],
 )
-def test_an_owner_accepts_its_own(
+def test_an_account_accepts_its_own_logins(
     account: Account, other: Account, accepted: bool
 ) -> None:
-    """The account must be the same; the person where both sides name one."""
+    """The id must be the same, once it is known; the user where both sides name one."""
     assert account.accepts(other) is accepted
 
 
-def test_a_person_who_is_known_is_not_changed_for_another_without_an_account() -> None:
-    """No account is named yet, but a person is: somebody else's login is refused."""
-    assert not Account(None, "u").accepts(Account("a", "v"))
-
-
-def test_the_owner_is_read_off_a_credential() -> None:
-    """Account and person, as far as it says."""
+def test_the_account_is_read_from_a_credential() -> None:
+    """Id and user, as far as its tokens name them."""
     assert Account.of(held(account="a", user=None)) == Account("a", None)

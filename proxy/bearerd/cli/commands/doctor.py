@@ -67,7 +67,7 @@ def doctor(
 def _machine(context: typer.Context) -> Machine:
     from bearerd.cli.admin_client import get_json
     from bearerd.clock import Clock
-    from bearerd.credential.store.codex_home import codex_file
+    from bearerd.credential.store.codex import codex_file
     from bearerd.doctor.codex import installed_version
     from bearerd.doctor.runner import Machine
     from bearerd.files.mounts import read_mounts

@@ -87,9 +87,7 @@ def _read_stores(settings: Settings, names: Sequence[str]) -> tuple[SourceStatus
 
 
 def _verdict(daemon: ServiceStatus | None, sources: Sequence[SourceStatus]) -> ExitCode:
-    if any(source.needs_person for source in sources):
+    if any(source.needs_sign_in for source in sources):
         return ExitCode.SIGN_IN_NEEDED
-    is_well = daemon is not None and all(
-        source.is_ready and not source.last_error for source in sources
-    )
+    is_well = daemon is not None and all(source.is_well for source in sources)
     return ExitCode.OK if is_well else ExitCode.FAILED

@@ -19,6 +19,7 @@ import aiohttp
 from bearerd.credential.authority.call import Call, failure_of
 from bearerd.credential.authority.errors import CallStage
 from bearerd.credential.authority.response import AuthorityResponse, is_success
+from bearerd.credential.authority.single_use import SendCheck, bind_check
 
 RESPONSE_LIMIT_BYTES: Final = 1 << 20
 """A real response has about 6 KiB. OpenClaw caps at 1 MiB too."""
@@ -56,8 +57,8 @@ class AuthorityClient:
         self.issuer_url = issuer_url
         self.token_url = token_url
         self.client_id = client_id
+        self.timeout_seconds = timeout_seconds
         self._session = session
-        self._timeout_seconds = timeout_seconds
         self._proxy_url = proxy_url
 
     async def request(
@@ -68,18 +69,20 @@ class AuthorityClient:
         json: Mapping[str, str] | None = None,
         form: Mapping[str, str] | None = None,
         timeout_seconds: float | None = None,
+        may_send: Callable[[], bool] = lambda: True,
         received: Callable[[bytes], None] = _ignore,
     ) -> AuthorityResponse:
         """Send one request and return its whole response, whatever its status.
 
-        *json* or *form* is the body. *timeout_seconds* is for calls that may take less
-        time than the client's own limit. *received* gets each part of the body of a 2xx
-        response as it arrives, before anything else is done with it.
+        *json* or *form* is the body. *timeout_seconds* takes the place of the client's
+        own limit. *may_send* is asked when the connection and TLS stand, just before the
+        one write. *received* gets each part of the body of a 2xx response as it arrives,
+        before anything else is done with it.
 
         Raises:
             CallFailed: there is no whole response within the time.
         """
-        seconds = min(timeout_seconds or self._timeout_seconds, self._timeout_seconds)
+        seconds = timeout_seconds or self.timeout_seconds
         call = Call(
             method,
             url,
@@ -88,10 +91,13 @@ class AuthorityClient:
             # Loopback, which alone may be http://, is reached directly, as on the
             # upstream leg.
             self._proxy_url if url.startswith("https:") else None,
-            connect_seconds=min(CONNECT_TIMEOUT_SECONDS, seconds / 2),
+            connect_seconds=min(
+                CONNECT_TIMEOUT_SECONDS, min(seconds, self.timeout_seconds) / 2
+            ),
             whole_seconds=seconds,
         )
-        sending = asyncio.create_task(self._send(call, received))
+        check = SendCheck(may_send)
+        sending = asyncio.create_task(self._send(call, check, received))
         sending.add_done_callback(_retrieve)
         try:
             for timeout in (call.whole_seconds, LATE_TIMER_SECONDS):
@@ -106,8 +112,9 @@ class AuthorityClient:
         return sending.result()
 
     async def _send(
-        self, call: Call, received: Callable[[bytes], None]
+        self, call: Call, check: SendCheck, received: Callable[[bytes], None]
     ) -> AuthorityResponse:
+        bind_check(check)  # in the context of this task alone
         try:
             async with self._session.request(
                 call.method,
@@ -125,6 +132,9 @@ class AuthorityClient:
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             # Not chained: aiohttp's errors quote the proxy's URL with its password, and
             # a traceback would print it.
+            if check.was_refused:
+                detail = "it took too long to connect, so nothing was sent"
+                raise call.failed(CallStage.CONNECTING, "too_late", detail) from None
             raise failure_of(call, error) from None
 
 

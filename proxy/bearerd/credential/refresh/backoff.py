@@ -1,67 +1,54 @@
-"""How long to leave the authority alone after it could not help.
+"""How long the authority is left alone after a failure. Pure.
 
-Doubling, with jitter, up to a minute; or what its Retry-After asks for. It belongs to
-one refresh token: a new login is never made to wait for an old failure.
+Two paces, both doubling with jitter:
+
+- fast, 1 s to a minute, for an authority that was not reached or is in trouble;
+- slow, a minute to an hour, for an answer that only a change elsewhere can improve: a
+  401 or 403 that is not about the token, a proxy's page, a rejected client.
+
+Retry-After is honoured up to an hour, as MSAL does.
+
+A pause belongs to one refresh token: a new login never waits for an old failure.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
 
-from bearerd.clock import Clock
-from bearerd.credential.authority.errors import AuthorityFailure
+LONGEST_SECONDS: Final = 3600.0
+JITTER_SHARE: Final = 0.25
 
-FIRST_SECONDS = 1.0
-LONGEST_SECONDS = 60.0
-LONGEST_RETRY_AFTER_SECONDS = 3600.0
-"""MSAL caps the server's wish at an hour as well."""
+MAYBE_SPENT_SECONDS: Final = 5.0
+"""The least pause after a response was lost: the first call may still be at work."""
 
 
-class Backoff:
-    """Remembers the last failure and until when it is the response to everybody.
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Pauses that begin at *first_seconds* and double up to *longest_seconds*."""
 
-    *jitter* returns a number in [0, 1), called once per failure.
+    first_seconds: float
+    longest_seconds: float
+
+
+FAST: Final = Pace(1.0, 60.0)
+SLOW: Final = Pace(60.0, LONGEST_SECONDS)
+
+
+def pause_seconds(
+    pace: Pace,
+    failures: int,
+    *,
+    jitter: float,
+    least_seconds: float = 0.0,
+    retry_after_seconds: float | None = None,
+) -> float:
+    """Return the pause after the *failures*-th failure in a row, counted from 1.
+
+    *jitter* is in [0, 1) and shortens the pause by up to a quarter. Retry-After and
+    *least_seconds* are lower bounds.
     """
-
-    def __init__(self, *, clock: Clock, jitter: Callable[[], float]) -> None:
-        self._clock = clock
-        self._jitter = jitter
-        self._failures = 0
-        self._fingerprint = ""
-        self._until = 0.0
-        self._failure: AuthorityFailure | None = None
-
-    def check(self, fingerprint: str) -> None:
-        """Raise the last failure again while it still counts for *fingerprint*."""
-        if fingerprint != self._fingerprint:
-            self.reset()
-        remaining = self._until - self._clock.monotonic()
-        if self._failure is not None and remaining > 0:
-            raise AuthorityFailure(
-                self._failure.outcome,
-                self._failure.reason,
-                retry_after_seconds=remaining,
-            )
-
-    def record_failure(
-        self, fingerprint: str, failure: AuthorityFailure
-    ) -> AuthorityFailure:
-        """Note *failure*; return it with the seconds that it now asks to wait."""
-        doubled: float = FIRST_SECONDS * 2.0 ** min(self._failures, 10)
-        seconds = min(LONGEST_SECONDS, doubled) * (0.75 + 0.25 * self._jitter())
-        if failure.retry_after_seconds is not None:
-            asked = min(LONGEST_RETRY_AFTER_SECONDS, failure.retry_after_seconds)
-            seconds = max(seconds, asked)
-        self._failures += 1
-        self._fingerprint = fingerprint
-        self._until = self._clock.monotonic() + seconds
-        self._failure = AuthorityFailure(
-            failure.outcome, failure.reason, retry_after_seconds=seconds
-        )
-        return self._failure
-
-    def reset(self) -> None:
-        """Forget: the authority has answered, or the credential is another."""
-        self._failures = 0
-        self._until = 0.0
-        self._failure = None
+    doubled: float = pace.first_seconds * 2.0 ** min(failures - 1, 12)
+    pause = min(pace.longest_seconds, doubled) * (1 - JITTER_SHARE * jitter)
+    asked = min(LONGEST_SECONDS, retry_after_seconds or 0.0)
+    return max(pause, asked, least_seconds)

@@ -1,9 +1,16 @@
-"""One refresh, from the lock to the store: the only place where a token is spent.
+"""One refresh, from the lock to the store: the only place where a token is presented.
 
-The order never changes: lock, finish what was left, read again, draw on the budget,
-journal, refresh, journal, replace. What stands in the store under the lock decides; what
-this process held before is only compared with it. So a caller that comes late finds the
-work done, and one that takes over finds what its predecessor had come to.
+The order never changes:
+
+    lock, recover, read the store, ask the limiter, begin, present, commit
+
+What the store holds under the lock decides; what this process held before is only
+compared with it. So a caller that comes late finds the work done, and a process that
+takes over finds what its predecessor has left.
+
+How long a caller waits and how long a call may take are two times. A caller's patience
+is the source's affair; a refresh that has begun goes on, under the lock, until the
+authority's response is stored or the connection is dead.
 """
 
 from __future__ import annotations
@@ -14,63 +21,80 @@ from dataclasses import dataclass
 
 from bearerd.clock import Clock
 from bearerd.credential.authority.errors import AuthorityFailure
-from bearerd.credential.authority.refresh_grant import Authority
-from bearerd.credential.refresh.backoff import Backoff
+from bearerd.credential.authority.refresh_grant import Authority, Grant
 from bearerd.credential.refresh.limiter import RefreshLimiter
-from bearerd.credential.refresh.token_bucket import TokenBucket
-from bearerd.credential.refresh.transaction import RecoveryResult, RefreshTransaction
+from bearerd.credential.refresh.transaction import (
+    RecoveryResult,
+    RefreshAttempt,
+    RefreshTransaction,
+)
 from bearerd.credential.store.account_pin import require_same_account
+from bearerd.credential.store.install import lock_held_message
 from bearerd.credential.store.journal import Presenter
-from bearerd.credential.store.state import Account
+from bearerd.credential.store.state import Account, StoreState
 from bearerd.credential.store.store import Store
 from bearerd.credential.token import Credential
-from bearerd.errors import LoginRequired, StoreError
+from bearerd.errors import (
+    AccountChanged,
+    LoginRequired,
+    StoreError,
+    StoreUnavailable,
+)
 from bearerd.events import RefreshOutcome
 
 WINNER_WAIT_SECONDS = 0.1
-WINNER_LOOKS = 10
-"""After `refresh_token_reused` the winner's write may still be on its way: 1 s."""
+WINNER_READS = 10
+"""After `refresh_token_reused` another program has a newer login, and may still be
+writing it. The store is read for one second."""
 
 LOCK_STEP_SECONDS = 1.0
-"""How soon a wait for the lock notices that we close."""
+"""How soon a wait for the lock notices `close`."""
+
+
+@dataclass(frozen=True, slots=True)
+class RefreshRequest:
+    """What a refresh starts from.
+
+    *held* is the credential in this process, *account* the pin of the profile.
+    *can_wait* is true while *held* is still valid: then no token is presented that could
+    not be recorded first. *is_forced* overrides a remembered refusal or pause.
+    *skew_seconds* is how far the local clock is ahead of the authority's.
+    """
+
+    held: Credential | None
+    account: Account | None
+    can_wait: bool = False
+    is_forced: bool = False
+    skew_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class RefreshResult:
-    """A credential that replaces the one refused. `unsaved` says why it is not stored.
+    """A credential that replaces *held*.
 
-    `outcome` is `renewed` when the authority gave it, `adopted` when the store had it.
+    *outcome* is `renewed` if the authority issued it and `adopted` if the store had it.
+    *unsaved* is the reason why the store does not hold it, or None. *issued_at* is the
+    authority's clock in its response, in epoch seconds, if it told.
     """
 
     credential: Credential
     outcome: RefreshOutcome
     unsaved: StoreError | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class RefreshRequest:
-    """What a refresh is asked for.
-
-    `can_wait`: what is held is still good, so nothing is spent that could not be noted
-    first. `skew_seconds` is how far our clock runs ahead of the authority's.
-    """
-
-    held: Credential | None
-    account: Account
-    can_wait: bool = False
-    skew_seconds: float = 0.0
+    issued_at: float | None = None
 
 
 class Refresher:
-    """Refreshes one profile's credential. *waited* is told how long the lock took."""
+    """Refreshes the credential of one profile.
+
+    *waited* is called with the seconds that each wait for the lock took.
+    """
 
     def __init__(
         self,
         *,
         store: Store,
         authority: Authority,
-        bucket: TokenBucket,
-        backoff: Backoff,
+        limiter: RefreshLimiter,
         clock: Clock,
         lock_timeout_seconds: float,
         waited: Callable[[float], None],
@@ -78,174 +102,252 @@ class Refresher:
     ) -> None:
         self._store = store
         self._authority = authority
+        self._limiter = limiter
         self._clock = clock
         self._lock_timeout_seconds = lock_timeout_seconds
         self._waited = waited
         self._is_closing = False
-        self._limiter = RefreshLimiter(
-            store=store, bucket=bucket, backoff=backoff, clock=clock
-        )
+        self._is_lock_blocked = False  # the last wait for the lock was in vain
         self._transaction = RefreshTransaction(
             store=store, clock=clock, presenter=presenter
         )
 
     async def recover(self) -> RecoveryResult:
-        """Finish what a process that died left in the journal, if the lock is free."""
+        """Finish what a process that died has left open, if the lock is free.
+
+        If it is not, its holder is alive and finishes its own work.
+        """
         try:
             async with self._store.lock(0):
                 return await self._transaction.recover()
-        except (TimeoutError, StoreError, LoginRequired):
-            return (
-                RecoveryResult()
-            )  # its holder lives and will finish; or nothing is here
+        except (TimeoutError, StoreError, StoreUnavailable, LoginRequired):
+            return RecoveryResult()
 
-    async def run(self, asked: RefreshRequest) -> RefreshResult:
+    async def run(self, request: RefreshRequest) -> RefreshResult:
         """Return a credential other than the one held, from the store or the authority.
 
         Raises:
-            AuthorityFailure: no new credential; its outcome says why.
+            AuthorityFailure: there is no new credential; its outcome is the reason.
             LoginRequired, AccountChanged: the store holds nothing, or another account.
-            StoreError: there is no place for the lock.
+            StoreUnavailable: the store cannot be read or locked; the message names the
+                process that holds the lock.
         """
         try:
-            async with self._lock(is_patient=False):
-                return await self._under_lock(asked)
+            async with self._lock(gives_up_on_close=True):
+                return await self._run_locked(request)
         except TimeoutError:
-            # The holder may have done the work without letting go yet.
-            stored = await self._load(asked.account)
-            if stored != asked.held:
+            # The holder may have stored a new credential without releasing the lock yet.
+            stored = require_same_account(
+                await self._load(request), request.account, self._store.name
+            )
+            if stored != request.held:
                 return RefreshResult(stored, "adopted")
-            raise AuthorityFailure(
-                "undelivered", "lock_held", retry_after_seconds=1
+            raise StoreUnavailable(
+                await lock_held_message(self._store), retry_after_seconds=1
             ) from None
 
     @property
     def has_unsaved(self) -> bool:
-        """Say whether the newest credential lives in memory only."""
+        """True while the newest credential lives in memory only."""
         return self._transaction.has_unsaved
 
     async def retry_save(self) -> bool:
-        """Try once more to store what lives in memory only; say whether it is stored."""
-        with suppress(StoreError, TimeoutError):
-            async with self._lock():
+        """Try again to store what lives in memory only; return True if it is stored."""
+        with suppress(StoreError, StoreUnavailable, TimeoutError):
+            async with self._lock(gives_up_on_close=False):
                 return await self._transaction.retry_save()
         return False
 
+    async def adopt(self) -> Credential:
+        """Return the login that a person chose; see `RefreshTransaction.adopt`."""
+        async with self._lock(gives_up_on_close=False):
+            return await self._transaction.adopt()
+
+    def sync(self, state: StoreState) -> None:
+        """Take over what other processes know of spent tokens."""
+        self._transaction.sync(state)
+
+    def note_accepted(self) -> None:
+        """Note that the upstream has accepted the credential held."""
+        self._limiter.note_accepted()
+
     def is_superseded(self, stored: Credential) -> bool:
-        """Say whether we ourselves have gone on from it: a store that is behind."""
+        """Return True if memory holds what comes after *stored*: the store is behind."""
         return self._transaction.is_superseded(stored)
 
     def keep_over_stale(self, stored: Credential, held: Credential) -> None:
-        """Note that the store has an older login again; *held* is saved over it."""
+        """Record that the store is behind at *stored*; *held* is saved over it."""
         self._transaction.keep_over_stale(stored, held)
 
     def close(self) -> None:
-        """Wait for nobody's lock any more; what has the lock goes on."""
+        """Stop waiting for the lock. A refresh that holds the lock goes on."""
         self._is_closing = True
 
-    async def _under_lock(self, asked: RefreshRequest) -> RefreshResult:
-        finished = await self._transaction.recover()
-        if finished.unsaved is not None and finished.unsaved != asked.held:
-            unsaved = require_same_account(
-                finished.unsaved, asked.account, self._store.name
-            )
-            return RefreshResult(unsaved, "adopted", unsaved=finished.error)
-        stored = await self._load(asked.account)
-        current = self._transaction.current_over(stored, asked.held)
-        held = asked.held
-        is_other = held is None or current.access_token != held.access_token
-        now = self._clock.now() - asked.skew_seconds
-        if is_other and not current.is_expired(now):
-            return RefreshResult(current, "adopted")
-        return await self._spend(stored, current, asked)
+    async def _run_locked(self, request: RefreshRequest) -> RefreshResult:
+        recovered = await self._transaction.recover(request.held)
+        state = await self._store.read_state()
+        self._transaction.sync(state)
+        # Another process, or a sign-in, may have pinned another account meanwhile.
+        account = state.account or request.account
+        if recovered.unsaved is not None and recovered.unsaved != request.held:
+            unsaved = require_same_account(recovered.unsaved, account, self._store.name)
+            return RefreshResult(unsaved, "adopted", unsaved=recovered.error)
+        stored = require_same_account(
+            await self._load(request), account, self._store.name
+        )
+        self._transaction.drop_superseded(stored)
+        newest = self._transaction.newest(stored, request.held)
+        if self._is_usable(newest, request):
+            return RefreshResult(newest, "adopted")
+        return await self._present(RefreshAttempt(stored, newest), request)
 
-    async def _spend(
-        self, stored: Credential, current: Credential, asked: RefreshRequest
+    def _is_usable(self, newest: Credential, request: RefreshRequest) -> bool:
+        """Return True if *newest* can replace the credential held without a call."""
+        held = request.held
+        if held is not None and newest.access_token == held.access_token:
+            return False
+        return not newest.is_expired(self._clock.now() - request.skew_seconds)
+
+    async def _present(
+        self, attempt: RefreshAttempt, request: RefreshRequest
     ) -> RefreshResult:
-        """Refresh *current* over *stored*, which differ only while unsaved."""
-        if not current.refresh_token:
-            raise AuthorityFailure("refused", "other")
-        if self._transaction.is_spent(current):
-            raise AuthorityFailure("refused", "reused")  # no need to ask
-        self._limiter.acquire(current)
-        if not await self._transaction.begin(stored, current) and asked.can_wait:
-            self._limiter.refund()
-            raise AuthorityFailure("undelivered", "no_journal")
+        """Present a refresh token at the authority, and store its successor."""
+        presented = attempt.presented
+        if not presented.refresh_token:
+            raise AuthorityFailure("refused", "no_refresh_token", is_call=False)
+        if self._transaction.is_spent(presented):
+            # What the authority would say is known; it may end the login's family.
+            raise AuthorityFailure("refused", "reused", is_call=False)
+        await self._limiter.acquire(presented, is_forced=request.is_forced)
+        if not await self._transaction.begin(attempt) and request.can_wait:
+            await self._limiter.refund()
+            raise AuthorityFailure("undelivered", "no_journal", is_call=False)
         try:
-            grant = await self._authority.refresh(current.refresh_token)
-            if grant.names_another_account(current):
-                raise AuthorityFailure("unclear", "other_account")  # noqa: TRY301
+            grant = await self._authority.refresh(presented.refresh_token)
         except AuthorityFailure as failure:
-            return await self._failed(failure, stored, current, asked.account)
-        self._limiter.record_success()
-        renewed = grant.applied_to(current, self._clock.now())
-        try:
-            winner = await self._transaction.commit(stored, current, renewed)
-        except StoreError as error:
-            return RefreshResult(renewed, "renewed", unsaved=error)
-        if winner is not None:
-            return RefreshResult(
-                require_same_account(winner, asked.account, self._store.name), "adopted"
-            )
-        if grant.access_token is None:
-            raise AuthorityFailure("unclear", "no_access_token")
-        return RefreshResult(renewed, "renewed")
+            return await self._end_without_grant(failure, attempt, request)
+        if grant.names_another_account(presented):
+            return await self._quarantine(attempt, grant)
+        return await self._commit(attempt, grant, request)
 
-    async def _failed(
-        self,
-        failure: AuthorityFailure,
-        stored: Credential,
-        current: Credential,
-        account: Account,
+    async def _commit(
+        self, attempt: RefreshAttempt, grant: Grant, request: RefreshRequest
     ) -> RefreshResult:
-        if failure.outcome != "unclear":
-            await self._transaction.abort(stored, current)  # unspent, or spent for good
-        if failure.outcome != "refused":
-            raise self._limiter.record_failure(current, failure)
-        winner = await self._look_again(current, account, failure.reason)
+        """Store what the authority issued; a login stored meanwhile wins over it."""
+        successor = grant.applied_to(attempt.presented, self._clock.now())
+        unsaved: StoreError | None = None
+        winner: Credential | None = None
+        try:
+            winner = await self._transaction.commit(attempt, successor)
+        except StoreError as error:
+            unsaved = error
+        await self._limiter.record_success(
+            attempt.presented,
+            is_rotated=successor.fingerprint != attempt.presented.fingerprint,
+        )
         if winner is not None:
-            return RefreshResult(winner, "adopted")
-        self._limiter.record_refusal(current, failure.reason)
-        raise failure
+            adopted = require_same_account(winner, request.account, self._store.name)
+            return RefreshResult(adopted, "adopted")
+        if grant.access_token is None:
+            failure = AuthorityFailure("unclear", "no_access_token")
+            raise await self._limiter.record_failure(successor, failure)
+        return RefreshResult(successor, "renewed", unsaved, grant.issued_at)
 
-    async def _look_again(
-        self, spent: Credential, account: Account, reason: str
-    ) -> Credential | None:
-        """Return what another writer has stored since, or None.
-
-        Only a reuse proves that there is a winner; for it alone we wait.
+    async def _quarantine(self, attempt: RefreshAttempt, grant: Grant) -> RefreshResult:
+        """Keep a grant for another account.
 
         Raises:
-            AccountChanged: it is somebody else's.
+            AccountChanged: always; the presented token is spent.
         """
-        for remaining in reversed(range(WINNER_LOOKS if reason == "reused" else 1)):
-            with suppress(LoginRequired):
-                stored = await self._load(account)
-                # A store that is behind, as nothing could be saved, is no winner.
-                if stored != spent and not self._transaction.is_spent(stored):
+        foreign = grant.applied_to(attempt.presented, self._clock.now())
+        with suppress(StoreError):  # then the journal keeps it
+            await self._transaction.quarantine(attempt, foreign)
+        await self._limiter.record_success(attempt.presented, is_rotated=True)
+        raise AccountChanged(
+            f"the authority issued a login for account {foreign.account_id}, but this "
+            f"profile belongs to {attempt.presented.account_id}; the new login is kept "
+            "and not used: take it up with `bearerd adopt`, or sign in to the old "
+            "account with `bearerd login`"
+        )
+
+    async def _end_without_grant(
+        self,
+        failure: AuthorityFailure,
+        attempt: RefreshAttempt,
+        request: RefreshRequest,
+    ) -> RefreshResult:
+        """Close the transaction after *failure*; return what another writer stored.
+
+        Raises:
+            AuthorityFailure: *failure*, with the time to wait.
+        """
+        if failure.outcome != "unclear":  # unspent, or refused for good
+            await self._transaction.abort(attempt)
+        if failure.outcome != "refused":
+            raise await self._limiter.record_failure(attempt.presented, failure)
+        winner = await self._find_winner(attempt.presented, request, failure.reason)
+        if winner is not None:
+            return RefreshResult(winner, "adopted")
+        await self._limiter.record_refusal(attempt.presented, failure.reason)
+        raise failure
+
+    async def _find_winner(
+        self, presented: Credential, request: RefreshRequest, reason: str
+    ) -> Credential | None:
+        """Return the credential that another writer has stored since, or None.
+
+        Only a reuse proves that there is such a writer; only then is it waited for.
+
+        Raises:
+            AccountChanged: the store holds another account.
+        """
+        for remaining in reversed(range(WINNER_READS if reason == "reused" else 1)):
+            with suppress(LoginRequired, StoreUnavailable):
+                stored = require_same_account(
+                    await self._store.load(), request.account, self._store.name
+                )
+                # A store that is behind, because nothing could be saved, is no winner.
+                if stored != presented and not self._transaction.is_spent(stored):
                     return stored
             if remaining:
                 await self._clock.sleep(WINNER_WAIT_SECONDS)
         return None
 
-    async def _load(self, account: Account) -> Credential:
-        return require_same_account(await self._store.load(), account, self._store.name)
+    async def _load(self, request: RefreshRequest) -> Credential:
+        """Return what the store holds; in front of a torn file, what is held."""
+        try:
+            return await self._store.load()
+        except LoginRequired as absence:
+            if absence.reason != "unreadable" or request.held is None:
+                raise
+            return request.held
 
     @asynccontextmanager
-    async def _lock(self, *, is_patient: bool = True) -> AsyncIterator[None]:
-        """Hold the store's lock. Who *is_patient* waits for it while we close, too."""
+    async def _lock(self, *, gives_up_on_close: bool) -> AsyncIterator[None]:
+        """Hold the store's lock. *gives_up_on_close* ends the wait when `close` is called.
+
+        The first wait in vain is a long one; until the lock was free once, later callers
+        do not wait at all: a stopped holder costs one wait, not one for each request.
+
+        Raises:
+            TimeoutError: another holder did not release it in time.
+        """
         began = self._clock.monotonic()
-        remaining = self._lock_timeout_seconds
-        async with AsyncExitStack() as held:
+        limit = 0.0 if self._is_lock_blocked else self._lock_timeout_seconds
+        remaining = limit
+        async with AsyncExitStack() as stack:
             while True:
                 step = max(0.0, min(LOCK_STEP_SECONDS, remaining))
                 try:
-                    await held.enter_async_context(self._store.lock(step))
+                    await stack.enter_async_context(self._store.lock(step))
                     break
                 except TimeoutError:
-                    waited = self._clock.monotonic() - began
-                    remaining = self._lock_timeout_seconds - waited
-                    if remaining <= 0 or (self._is_closing and not is_patient):
+                    remaining = limit - (self._clock.monotonic() - began)
+                    if remaining <= 0:
+                        self._is_lock_blocked = True
                         raise
+                    if self._is_closing and gives_up_on_close:
+                        raise
+            self._is_lock_blocked = False
             self._waited(self._clock.monotonic() - began)
             yield

@@ -1,7 +1,7 @@
-"""How often the authority may be called: a token bucket that lies below every trigger.
+"""How often the authority may be called: a token bucket below every trigger.
 
-Whatever goes wrong above it (an upstream that refuses everything, tokens that live
-seconds, a client that provokes 401s), the authority sees `burst` calls at once and then
+Whatever goes wrong above it (an upstream that rejects every token, tokens that live for
+seconds, a client that provokes 401s), the authority gets `burst` calls at once and then
 one each interval. Pure: the level is a value, and time is an argument.
 """
 
@@ -20,11 +20,15 @@ class TokenBucket:
     interval_seconds: float
 
     def full(self, now: float) -> BucketLevel:
-        """Return the level of a bucket that nobody has drawn from."""
+        """Return the level of an untouched bucket."""
         return BucketLevel(float(self.burst), now)
 
     def refilled(self, level: BucketLevel, now: float) -> BucketLevel:
-        """Return the level at *now*. A clock that went back refills nothing."""
+        """Return the level at *now*.
+
+        A clock that went back gains nothing, and the level is dated anew: otherwise the
+        bucket would stay dry until the clock has passed the old time again.
+        """
         gained = max(0.0, now - level.at) / self.interval_seconds
         return BucketLevel(min(float(self.burst), level.calls + gained), now)
 
@@ -36,5 +40,5 @@ class TokenBucket:
         return current, (1.0 - current.calls) * self.interval_seconds
 
     def refund(self, level: BucketLevel) -> BucketLevel:
-        """Give one call back: it never reached the authority."""
+        """Return one call that never reached the authority."""
         return BucketLevel(min(float(self.burst), level.calls + 1.0), level.at)

@@ -1,6 +1,6 @@
-"""Whose login a profile is: learned from its first credential, changed only on purpose.
+"""The account that a profile belongs to: learned from its first login, changed on purpose.
 
-Agents would otherwise write into somebody else's account as soon as a file holds one.
+Without the pin, agents would write into another account as soon as a file holds one.
 """
 
 from __future__ import annotations
@@ -11,79 +11,84 @@ from dataclasses import replace
 from bearerd.credential.store.state import Account
 from bearerd.credential.store.store import Store
 from bearerd.credential.token import Credential
-from bearerd.errors import AccountChanged, StoreError
+from bearerd.errors import AccountChanged, StoreError, StoreUnavailable
 
 ADOPT_LOCK_SECONDS = 5.0
 
 
 class AccountPin:
-    """The pin of one profile. Owns what is known of it; the notes beside the store keep
-    it for other processes, and for the next start.
+    """The pin of one profile. The state beside the store keeps it for other processes.
+
+    `account` is None until a login has been seen. While it has no id, the first login
+    that names one completes the pin.
     """
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._is_recorded = False
-        self.account = Account()
+        self.account: Account | None = None
 
     async def check(self, stored: Credential) -> None:
-        """Learn the owner, and compare: the first credential decides whose it is.
+        """Learn the account, or compare: the first login decides.
 
         Raises:
-            AccountChanged: *stored* is somebody else's.
+            AccountChanged: *stored* belongs to another account.
         """
-        noted = self._store.read_state().account
-        self._is_recorded = noted is not None and noted.account_id is not None
-        self.account = (
-            noted if noted is not None and self._is_recorded else self.account
-        )
+        recorded = (await self._store.read_state()).account
+        self._is_recorded = recorded is not None
+        self.account = recorded or self.account
         require_same_account(stored, self.account, self._store.name)
-        if self.account.account_id is None:
-            self.account = Account.of(stored)
+        await self.learn(stored)
+
+    async def learn(self, accepted: Credential) -> None:
+        """Complete the pin by what *accepted*, a login of this profile, names."""
+        pinned = self.account
+        if pinned is None or (pinned.account_id is None and accepted.account_id):
+            self.account, self._is_recorded = Account.of(accepted), False
         await self.record()
 
     async def record(self) -> None:
-        """Write the pin down unless that is done, or the lock is taken just now.
+        """Write the pin down, unless that is done or the lock is held just now.
 
-        Where nothing can be noted, the pin holds for this process at least.
+        If it cannot be written, it holds for this process at least.
         """
-        if self._is_recorded or self.account.account_id is None:
+        if self._is_recorded or self.account is None:
             return
-        with suppress(StoreError, TimeoutError):
+        with suppress(StoreError, StoreUnavailable, TimeoutError):
             async with self._store.lock(0):
-                self._write()
+                await self._write(self.account)
 
     async def adopt(self) -> Credential:
-        """Take the store's account for this profile's own; return what it holds.
+        """Pin the profile to the store's account; return what the store holds.
 
         Raises:
-            LoginRequired: it holds none.
-            StoreError, TimeoutError: the choice could not be noted.
+            LoginRequired: it holds no login.
+            StoreError, StoreUnavailable, TimeoutError: the pin could not be recorded.
         """
         async with self._store.lock(ADOPT_LOCK_SECONDS):
             stored = await self._store.load()
-            self.account = Account.of(stored)
-            self._write()
+            await self._write(Account.of(stored))
         return stored
 
-    def _write(self) -> None:
-        state = self._store.read_state()
-        self._store.write_state(replace(state, account=self.account))
-        self._is_recorded = True
+    async def _write(self, account: Account) -> None:
+        state = await self._store.read_state()
+        await self._store.write_state(replace(state, account=account))
+        self.account, self._is_recorded = account, True
 
 
 def require_same_account(
-    stored: Credential, account: Account, store_name: str
+    stored: Credential, pinned: Account | None, store_name: str
 ) -> Credential:
-    """Return *stored* if it may be taken up for *owner*.
+    """Return *stored* if it belongs to the *pinned* account, or if there is no pin.
 
     Raises:
-        AccountChanged: it is somebody else's.
+        AccountChanged: it belongs to another account.
     """
-    if account.accepts(Account.of(stored)):
+    if pinned is None or pinned.accepts(Account.of(stored)):
         return stored
     raise AccountChanged(
-        f"{store_name}: now holds account {stored.account_id or 'unknown'}, but this "
-        f"profile belongs to {account.account_id}; to go on with the new account run "
-        "`bearerd adopt`, or sign in to the old one with `bearerd login`"
+        f"{store_name}: now holds account {stored.account_id or 'without a name'}, but "
+        f"this profile belongs to {pinned.account_id or 'an account without a name'}; to "
+        "go on with the new account run `bearerd adopt`, or sign in to the old one with "
+        "`bearerd login`"
     )

@@ -1,6 +1,6 @@
-"""The JSON inside `auth.json`: what it means, and how it looks after a refresh. Pure.
+"""The JSON inside `auth.json`: its meaning, and its form after a refresh. Pure.
 
-Source: `AuthDotJson` and `TokenData` in codex-rs (login/src/auth/storage.rs,
+Sources: `AuthDotJson` and `TokenData` in codex-rs (login/src/auth/storage.rs,
 login/src/token_data.rs).
 """
 
@@ -16,86 +16,110 @@ from bearerd.credential.token import (
     claims,
     expiry,
     user_claim,
+    visible_text,
 )
 from bearerd.json_object import load_json
 
 Document: TypeAlias = dict[str, Any]
 
+CHATGPT_MODES = (None, "chatgpt")
+"""`AuthMode` has seven other values, such as `apikey`: logins of another kind, whose
+file may still hold the tokens of an earlier ChatGPT login."""
+
 
 class InvalidDocument(ValueError):
-    """The content is no login. The message says why, and quotes nothing of it."""
+    """The content is no ChatGPT login. The message is the reason and quotes none of it.
+
+    *is_torn*: it is not a whole JSON object, as after an interrupted write; otherwise it
+    is whole and holds no such login, which may be intended.
+    """
+
+    def __init__(self, message: str, *, is_torn: bool = False) -> None:
+        super().__init__(message)
+        self.is_torn = is_torn
 
 
 def decode(content: bytes) -> Document:
     """Return the JSON object in *content*.
 
     Raises:
-        NotUnderstood: it is torn, empty, or something else.
+        InvalidDocument: it is torn, empty, or something else.
     """
     try:
         document = load_json(content)
     except ValueError:
-        raise InvalidDocument("it is not valid JSON") from None
+        raise InvalidDocument("it is not valid JSON", is_torn=True) from None
     if not isinstance(document, dict):
-        raise InvalidDocument("it is not a JSON object")
+        raise InvalidDocument("it is not a JSON object", is_torn=True)
     return document
 
 
 def credential(document: Document) -> Credential:
     """Return the ChatGPT login in *document*.
 
-    `tokens.account_id` is the account; where it is null the id token's claim is.
+    `tokens.account_id` is the account; if it is null, the id token's claim is.
 
     Raises:
-        NotUnderstood: it holds an API key or no tokens at all.
+        InvalidDocument: it holds a login of another kind, or no usable tokens.
     """
+    mode = document.get("auth_mode")
+    if mode not in CHATGPT_MODES:
+        shown = visible_text(mode) or "unknown"
+        raise InvalidDocument(
+            f"it holds a login of the kind {shown[:40]}, not ChatGPT's"
+        )
     tokens = document.get("tokens")
     if not isinstance(tokens, dict):
-        raise InvalidDocument("it holds no ChatGPT tokens")
-    access_token, refresh_token = (
-        tokens.get("access_token"),
-        tokens.get("refresh_token"),
-    )
-    if not isinstance(access_token, str) or not access_token:
-        raise InvalidDocument("it holds no access token")
-    id_token, account_id = tokens.get("id_token"), tokens.get("account_id")
+        kind = "an API key and " if document.get("OPENAI_API_KEY") else ""
+        raise InvalidDocument(f"it holds {kind}no ChatGPT tokens")
+    access_token = visible_text(tokens.get("access_token"))
+    if access_token is None:
+        raise InvalidDocument("it holds no access token of visible ASCII")
+    id_token = tokens.get("id_token")
     id_token = id_token if isinstance(id_token, str) else None
+    refreshed_at = _timestamp(document.get("last_refresh"))
     return Credential(
         access_token=access_token,
-        refresh_token=refresh_token if isinstance(refresh_token, str) else "",
-        account_id=(account_id if isinstance(account_id, str) else None)
+        refresh_token=visible_text(tokens.get("refresh_token")) or "",
+        account_id=visible_text(tokens.get("account_id"))
         or account_claim(id_token)
         or account_claim(access_token),
         user_id=user_claim(id_token) or user_claim(access_token),
         id_token=id_token,
-        expires_at=expiry(access_token, _timestamp(document.get("last_refresh"))),
+        expires_at=expiry(access_token, refreshed_at),
+        refreshed_at=refreshed_at.timestamp() if refreshed_at else None,
     )
 
 
-def renewed(document: Document, new: Credential, now: float) -> Document:
-    """Return *document* with the tokens of *new*; all else stays.
+def with_tokens(document: Document, new: Credential, now: float) -> Document:
+    """Return *document* with the tokens of *new*; every other field stays.
 
-    An id token that Codex could not decode would make it reject the whole file, so such
-    a one never replaces the old.
+    An id token that Codex cannot decode would make it reject the whole file, so it never
+    replaces the old one.
     """
     tokens = dict(document.get("tokens") or {})
     tokens |= {"access_token": new.access_token, "refresh_token": new.refresh_token}
     if claims(new.id_token):
         tokens["id_token"] = new.id_token
-    tokens.setdefault("account_id", new.account_id)
+    if new.account_id is not None or "account_id" not in tokens:
+        tokens["account_id"] = new.account_id  # another one, if a person adopted it
     # Without the mode, Codex takes a file with an API key for an API-key login.
     base = {"auth_mode": "chatgpt", "OPENAI_API_KEY": None} | document
     base["auth_mode"] = base["auth_mode"] or "chatgpt"
-    last_refresh = datetime.fromtimestamp(now, UTC).isoformat().replace("+00:00", "Z")
-    return base | {"tokens": tokens, "last_refresh": last_refresh}
+    return base | {"tokens": tokens, "last_refresh": utc_text(now)}
 
 
 def encode(document: Document) -> bytes:
-    """Return *document* as Codex writes it: pretty, two spaces, UTF-8."""
+    """Return *document* as Codex writes it: indented by two spaces, UTF-8."""
     try:
         return json.dumps(document, indent=2, ensure_ascii=False).encode() + b"\n"
     except UnicodeEncodeError:  # half a surrogate pair can only be written escaped
         return json.dumps(document, indent=2).encode() + b"\n"
+
+
+def utc_text(seconds: float) -> str:
+    """Return epoch seconds as RFC 3339 text in UTC."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
 
 
 def _timestamp(value: object) -> datetime | None:

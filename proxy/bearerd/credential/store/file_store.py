@@ -1,255 +1,240 @@
 """The credential file: Codex's `auth.json`, so that Codex can go on with it.
 
-Its fields are those of `AuthDotJson` (codex-rs login/src/auth/storage.rs). We read and
-write `tokens`, `last_refresh` and `auth_mode`; every other field is kept as it is.
+Its fields are those of `AuthDotJson` (codex-rs login/src/auth/storage.rs). bearerd reads
+and writes `tokens`, `last_refresh` and `auth_mode`; every other field stays as it is.
 
-Beside the file lie our lock, the notes and the journal, named after it.
+Beside the file lie the lock, the state, the journal and the quarantine, named after it.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, nullcontext, suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
+from functools import partial
 from pathlib import Path
-from typing import TypeAlias
 
 from bearerd.clock import Clock
 from bearerd.credential.store import auth_json
+from bearerd.credential.store.auth_file import (
+    LOCK_SUFFIX,
+    STATE_SUFFIX,
+    AuthFile,
+    FileStamps,
+    Snapshot,
+    unavailable,
+)
 from bearerd.credential.store.auth_json import Document
-from bearerd.credential.store.codex_locks import codex_locks
+from bearerd.credential.store.codex import codex_locks
 from bearerd.credential.store.journal import Journal
+from bearerd.credential.store.quarantine import Quarantine
+from bearerd.credential.store.reader import READ_TIMEOUT_SECONDS, StoreReader
 from bearerd.credential.store.state import StoreState
 from bearerd.credential.token import Credential
-from bearerd.errors import LoginRequired, StoreError
-from bearerd.files import atomic
-from bearerd.files.flock import flock
-from bearerd.files.mounts import is_mount_point
+from bearerd.errors import LoginRequired, StoreError, StoreUnavailable
+from bearerd.files.flock import LockHolder, flock, read_holder
+from bearerd.files.owner import access_remedy
+from bearerd.files.threads import run_to_end
 
 TORN_READ_TRIES = 6
 TORN_READ_WAIT_SECONDS = 0.05
 """A foreign writer may truncate in place (Codex before 0.169); 0.25 s outlasts it."""
 
-MAX_FILE_BYTES = 1 << 20
-"""A login is about 5 KiB; what is larger is no login."""
-
-
-FileStamps: TypeAlias = tuple[atomic.FileStamp | None, atomic.FileStamp | None]
-"""Of the credential file and of the notes."""
-
 
 class FileStore:
     """One `auth.json`. Owns the memory of what was last seen in it.
 
-    *rescue* is where its journal goes when the folder cannot be written.
+    *rescue* is where the journal and the quarantine go if the folder cannot be written.
     """
 
-    def __init__(self, path: Path, *, clock: Clock, rescue: Path | None = None) -> None:
-        self._path = path
+    def __init__(
+        self,
+        path: Path,
+        *,
+        clock: Clock,
+        rescue: Path | None = None,
+        read_timeout_seconds: float = READ_TIMEOUT_SECONDS,
+    ) -> None:
+        self._file = AuthFile(path)
         self._clock = clock
+        self._reader = StoreReader(str(path), timeout_seconds=read_timeout_seconds)
         self._seen: FileStamps = (None, None)
+        self._foreign_writes = 0
         self._document: Document | None = None
-        self._lock_path: Path | None = None  # what we have locked is never unlinked
-        places = (self._beside(".bearerd-journal"), rescue)
+        journal = [self._file.beside(".bearerd-journal")]
+        quarantine = [self._file.beside(".bearerd-quarantine")]
+        if rescue is not None:
+            journal.append(rescue)
+            quarantine.append(rescue)
         self.journal = Journal(
-            [place for place in places if place is not None],
-            is_gone=lambda: self._is_place_gone,
+            journal, is_gone=lambda: self._file.is_place_gone, reader=self._reader
         )
+        self.quarantine = Quarantine(quarantine, reader=self._reader)
 
     @property
     def name(self) -> str:
-        """Return the path as it was given."""
-        return str(self._path)
+        """The path as it was given."""
+        return str(self._file.path)
+
+    async def is_written_in_place(self) -> bool:
+        """Return True if the file is a mount point, which no rename can replace."""
+        return await self._reader.read(lambda: self._file.is_mount_point)
+
+    @property
+    def foreign_writes(self) -> int:
+        """How often the file was found touched by another writer."""
+        return self._foreign_writes
 
     async def load(self) -> Credential:
         """Return the credential in the file. See `Store.load`."""
         for remaining in reversed(range(TORN_READ_TRIES)):
-            try:
-                return self._read()
-            except LoginRequired:
-                # Only what was whole before can be torn now.
-                if not remaining or self._document is None:
-                    raise
+            snapshot = await self._read()
+            problem = snapshot.problem
+            if problem is None and snapshot.credential is not None:
+                return snapshot.credential
+            assert problem is not None  # noqa: S101 - a snapshot has one or the other
+            # Only what was whole before can be torn, or away between two writes, now.
+            is_passing = self._document is not None and isinstance(
+                problem, LoginRequired
+            )
+            if not remaining or not is_passing:
+                raise problem
             await self._clock.sleep(TORN_READ_WAIT_SECONDS)
         raise AssertionError  # the last try returns or raises
 
-    def has_changed(self) -> bool:
-        """Compare identity, size and time of file and notes with what was last seen."""
-        return self._stamps() != self._seen
+    async def has_changed(self) -> bool:
+        """Compare identity, size and time of file and state with what was last seen."""
+        try:
+            return await self._reader.read(self._file.stamps) != self._seen
+        except StoreUnavailable:
+            return True
 
     async def replace(
-        self, began_from: Credential, renewed: Credential
+        self, base: Credential, successor: Credential
     ) -> Credential | None:
-        """Write *renewed* over what *began_from* names. See `Store.replace`."""
-        target = atomic.real_path(self._path)
-        self._check_place()
+        """Write *successor* over *base*. See `Store.replace`."""
         try:
-            # Where nothing can be made beside the file, Codex can take no lock either.
-            is_alone = self._is_alone(target)
-            locks = nullcontext() if is_alone else codex_locks(target, self._clock)
+            await self._reader.read(self._file.require_place)
+            is_isolated = await self._reader.read(self._file.is_isolated)
+            target = await self._reader.read(lambda: self._file.target)
+            # Where no file can be made beside the login, Codex can take no lock either.
+            locks = nullcontext() if is_isolated else codex_locks(target, self._clock)
             async with locks:
                 stored = await self._stored_meanwhile()
-                if stored is not None and stored != began_from:
+                if stored is not None and stored != base:
                     return stored
-                await self._write(target, renewed)
+                await self._write(successor)
         except TimeoutError as error:
             raise StoreError(
                 f"{error}: locked by another program for too long"
             ) from None
         except OSError as error:
-            raise self._write_error(self._path, error) from error
+            raise write_error(self._file.path, error) from error
+        except StoreUnavailable as error:
+            raise StoreError(error.message) from error
         return None
 
     @asynccontextmanager
     async def lock(self, timeout_seconds: float) -> AsyncIterator[None]:
-        """Hold the flock beside the file's target. See `Store.lock`.
-
-        The target's folder, so that two links to one file share one lock. Where only
-        the file itself was mounted, it is its own lock: its folder is another one for
-        each container, and it is written in place, so its inode stays.
-        """
-        path = self._beside(".bearerd-lock")
-        target = atomic.real_path(self._path)
-        if self.is_written_in_place and os.access(target, os.W_OK):
-            path = target
-        self._check_place()
-        async with AsyncExitStack() as held:
+        """Hold the flock beside the file. See `Store.lock`."""
+        path = await self._reader.read(self._file.prepare_lock)
+        names_holder = path.name.endswith(LOCK_SUFFIX)
+        async with AsyncExitStack() as stack:
+            lock = flock(path, self._clock, timeout_seconds, names_holder=names_holder)
             try:
-                if self._document is None:
-                    # Only before there is a login: a folder that vanishes under one
-                    # must not come back empty, which would look like a sign-out.
-                    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-                await held.enter_async_context(
-                    flock(path, self._clock, timeout_seconds)
-                )
+                await stack.enter_async_context(lock)
             except TimeoutError:
                 raise
             except OSError as error:
-                raise self._write_error(path, error) from error
-            self._lock_path = path
+                raise unavailable(path, error) from error
             yield
 
-    @property
-    def is_written_in_place(self) -> bool:
-        """Say whether the file is a mount point, which no rename can replace."""
-        return is_mount_point(self._path)
+    async def lock_holder(self) -> LockHolder | None:
+        """Return the process that took the lock last. See `Store.lock_holder`."""
+        path = await self._reader.read(lambda: self._file.beside(LOCK_SUFFIX))
+        return await self._reader.read(partial(read_holder, path))
 
-    @property
-    def _is_place_gone(self) -> bool:
-        """Say whether the folder is gone, or is another one: a volume was unmounted.
+    async def read_state(self) -> StoreState:
+        """Return the state. See `Store.read_state`."""
+        return await self._reader.read(self._file.read_state)
 
-        Who signs out takes the file away and leaves the lock.
-        """
-        if self._document is None or self._path.exists():
-            return False
-        lock = self._lock_path
-        return not self._path.parent.exists() or bool(lock and not lock.exists())
-
-    def _check_place(self) -> None:
-        """Raise rather than make a new file, or lock, where an old one has vanished."""
-        if self._is_place_gone:
-            raise StoreError(
-                f"{self._path}: its folder is gone; mount it again, or sign in with "
-                "`bearerd login`"
-            )
-
-    def _is_alone(self, target: Path) -> bool:
-        """Say whether the file was mounted by itself into a place that is read-only."""
-        return not os.access(target.parent, os.W_OK) and self.is_written_in_place
-
-    def read_state(self) -> StoreState:
-        """Return the notes, or empty ones. See `Store.read_notes`."""
+    async def write_state(self, state: StoreState) -> None:
+        """Replace the state file. See `Store.write_state`."""
         try:
-            return StoreState.from_json(self._beside(".bearerd-state").read_bytes())
-        except OSError:
-            return StoreState()
-
-    def write_state(self, state: StoreState) -> None:
-        """Replace the notes file. See `Store.write_notes`."""
-        path = self._beside(".bearerd-state")
-        try:
-            # Lost notes cost one call, and a sync here would hold up every stream.
-            atomic.replace(path, state.to_json(), is_durable=False)
+            stamp = await run_to_end(partial(self._file.write_state, state))
         except OSError as error:
-            raise self._write_error(path, error) from error
-        self._seen = (self._seen[0], atomic.file_stamp(path))
+            raise write_error(Path(f"{self.name}{STATE_SUFFIX}"), error) from error
+        self._seen = (self._seen[0], stamp)
 
-    def _stamps(self) -> FileStamps:
-        state = self._beside(".bearerd-state")
-        return atomic.file_stamp(self._path), atomic.file_stamp(state)
+    async def replace_login(self, document: Document) -> None:
+        """Make *document* the whole content of the file, under Codex's locks.
 
-    def _beside(self, suffix: str) -> Path:
-        target = atomic.real_path(self._path)
-        return target.with_name(target.name + suffix)
+        Raises:
+            StoreError: it could not be written; the file holds what it held before.
+        """
+        await self._under_codex_locks(partial(self._replace_login, document))
 
-    async def _write(self, target: Path, renewed: Credential) -> None:
-        document = auth_json.renewed(self._document or {}, renewed, self._clock.now())
-        content = auth_json.encode(document)
-        write = (
-            atomic.write_in_place
-            if self.is_written_in_place
-            else atomic.replace_in_folder
+    async def remove_login(self) -> None:
+        """Remove the file, under Codex's locks.
+
+        Raises:
+            StoreError: it could not be removed.
+        """
+        await self._under_codex_locks(self._file.remove)
+
+    async def _under_codex_locks(self, change: Callable[[], None]) -> None:
+        try:
+            target = await self._reader.read(lambda: self._file.target)
+            async with codex_locks(target, self._clock):
+                await run_to_end(change)
+        except TimeoutError as error:
+            raise StoreError(
+                f"{self.name}: {error} is held by another program; end it, and try again"
+            ) from None
+        except OSError as error:
+            raise write_error(self._file.path, error) from error
+        except StoreUnavailable as error:
+            raise StoreError(error.message) from error
+
+    def _replace_login(self, document: Document) -> None:
+        self._file.write(document)
+
+    async def _read(self) -> Snapshot:
+        try:
+            snapshot = await self._reader.read(self._file.read)
+        except StoreUnavailable as problem:
+            return Snapshot(self._seen, problem=problem)
+        self._foreign_writes += snapshot.stamps[0] != self._seen[0]
+        self._seen = snapshot.stamps
+        if snapshot.document is not None:
+            self._document = snapshot.document
+        return snapshot
+
+    async def _write(self, successor: Credential) -> None:
+        document = auth_json.with_tokens(
+            self._document or {}, successor, self._clock.now()
         )
-        await atomic.in_thread(write, target, content)
-        for leftover in atomic.stale_temporaries(target):  # they hold tokens
-            with suppress(OSError):
-                leftover.unlink()
-        self._seen = (atomic.file_stamp(self._path), self._seen[1])
+        stamp = await run_to_end(partial(self._file.write, document))
+        self._seen = (stamp, self._seen[1])
         self._document = document
 
     async def _stored_meanwhile(self) -> Credential | None:
-        """Return what the file holds, None if that is unreadable but there."""
+        """Return what the file holds, or None if it is torn: then it is written over."""
         try:
             return await self.load()
         except LoginRequired as absence:
-            if absence.reason == "missing":
+            if absence.reason != "unreadable":
                 raise
             return None
 
-    def _read(self) -> Credential:
-        seen = self._stamps()
-        try:
-            with self._path.open("rb") as file:
-                content = file.read(MAX_FILE_BYTES + 1)
-        except FileNotFoundError:
-            self._seen = seen
-            if self._is_place_gone:
-                raise LoginRequired(
-                    f"{self._path}: its folder is gone; mount it again, or sign in "
-                    "with `bearerd login`",
-                    reason="unreadable",
-                ) from None
-            raise LoginRequired(
-                f"{self._path}: there is no credential file; "
-                "sign in with `bearerd login`",
-                reason="missing",
-            ) from None
-        except OSError as error:
-            self._seen = seen
-            raise LoginRequired(
-                f"{self._path}: cannot be read: {error.strerror}; let this user read "
-                "it, or sign in again with `bearerd login`",
-                reason="unreadable",
-            ) from error
-        self._seen = seen
-        try:
-            document = auth_json.decode(content)
-            credential = auth_json.credential(document)
-        except auth_json.InvalidDocument as why:
-            raise LoginRequired(
-                f"{self._path}: {why}; sign in again with `bearerd login`, or put a "
-                "whole auth.json there",
-                reason="unreadable",
-            ) from None
-        self._document = document
-        return credential
 
-    @staticmethod
-    def _write_error(path: Path, error: OSError) -> StoreError:
-        reason = error.strerror or str(error)
-        if isinstance(error, FileExistsError):
-            reason = "its folder is a file"  # what mkdir finds there
-        return StoreError(
-            f"{path}: cannot be written: {reason}; make its folder "
-            "writable for this user, or set `store` to another place"
-        )
+def write_error(path: Path, error: OSError) -> StoreError:
+    """Return the error for a file that cannot be written."""
+    reason = error.strerror or str(error)
+    if isinstance(error, FileExistsError):
+        reason = "its folder is a file"  # what mkdir finds there
+    remedy = "make its folder writable for this user"
+    if isinstance(error, PermissionError):
+        remedy = access_remedy(Path(error.filename or path))
+    return StoreError(
+        f"{path}: cannot be written: {reason}; {remedy}, or set `store` to another place"
+    )

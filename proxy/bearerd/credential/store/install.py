@@ -1,136 +1,159 @@
-"""A new login goes into its store, and an old one out of it. Knows no network.
+"""A new login goes into its store, and an old one out of it.
 
-Both are done under the store's lock, so that no refresh is under way meanwhile: what it
-brought would be written over the new login, or bring the old one back.
+Both happen under the store's lock, so no refresh is under way meanwhile: its response
+would be written over the new login, or bring the old one back.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from bearerd.clock import Clock
 from bearerd.credential.store import auth_json
-from bearerd.credential.store.codex_locks import codex_locks
-from bearerd.credential.store.file_store import FileStore
+from bearerd.credential.store.quarantine import Kept
 from bearerd.credential.store.state import Account, StoreState
+from bearerd.credential.store.store import Store
 from bearerd.credential.token import Credential
-from bearerd.errors import LoginRequired, StoreError
-from bearerd.files import atomic
+from bearerd.errors import LoginRequired, StoreError, StoreUnavailable
+
+PREPARE_TIMEOUT_SECONDS = 5.0
+"""How long a sign-in waits for the lock before a person is asked: longer than a refresh
+that goes well."""
 
 
-async def prepare(path: Path, *, clock: Clock) -> None:
-    """Make sure that there is a place for a login, before anybody is asked for one.
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """What became of a new login.
+
+    *previous* is the login that it replaced. *kept_at* is where it waits for the store,
+    or None if it is in the store.
+    """
+
+    previous: Credential | None = None
+    kept_at: Path | None = None
+
+
+async def prepare(store: Store, *, timeout_seconds: float | None = None) -> None:
+    """Make sure that a login can be stored, before a person is asked for one.
 
     Raises:
-        StoreError: there is none.
+        StoreError, StoreUnavailable: it cannot be; the message names the lock's holder.
     """
-    with suppress(TimeoutError):
-        async with FileStore(path, clock=clock).lock(0):
-            pass  # the place for the lock is there; who holds it is no matter
+    limit = PREPARE_TIMEOUT_SECONDS if timeout_seconds is None else timeout_seconds
+    async with _locked(store, limit):
+        pass
 
 
 async def install_login(
-    path: Path, credential: Credential, *, clock: Clock, lock_timeout_seconds: float
-) -> Credential | None:
-    """Make *credential* the login at *path*; return the one that was there, if any.
-
-    The whole document is new: what another login left in it, such as an API key, is not
-    this one's. To sign in is to choose the account, so the profile belongs to it from
-    now on, and what was noted of the old login is forgotten.
-
-    Raises:
-        StoreError: it could not be written; the store holds what it held before.
-    """
-    store = FileStore(path, clock=clock)
-    document = auth_json.renewed({}, credential, clock.now())
-    content = auth_json.encode(document)
-    async with _locked(store, lock_timeout_seconds):
-        previous = await _stored(store)
-        with _blaming(path, "the new login cannot be written"):
-            await _replace(store, path, content, clock)
-        await store.journal.clear()
-        store.write_state(StoreState(account=Account.of(credential)))
-    return previous
-
-
-async def remove_login(
-    path: Path,
+    store: Store,
+    credential: Credential,
     *,
     clock: Clock,
     lock_timeout_seconds: float,
-    revoke: Callable[[Credential], Awaitable[None]],
-) -> bool:
-    """Take the login at *path* away; say whether there was a file.
+) -> Installed:
+    """Make *credential* the login of *store*.
 
-    *revoke* is given the login, if it can be read, while no refresh can change it; it
-    must not fail.
+    The whole document is new: what another login left in it, such as an API key, does
+    not belong to this one. A sign-in chooses the account, so the profile is pinned to it
+    from now on, and what was kept of the old login is forgotten.
+
+    A login that cannot be stored is kept in quarantine; the next process that holds the
+    lock stores it.
 
     Raises:
-        StoreError: the file could not be removed.
+        StoreError: it could not even be kept.
     """
-    store = FileStore(path, clock=clock)
-    if not _target(path).exists():
-        return False
+    try:
+        async with _locked(store, lock_timeout_seconds):
+            previous = await _stored(store)
+            await replace_whole(store, credential, clock.now())
+            return Installed(previous)
+    except (StoreError, StoreUnavailable):
+        kept = Kept(credential, presented="", since=clock.now())
+        return Installed(kept_at=await store.quarantine.keep("new_login", kept))
+
+
+async def replace_whole(store: Store, credential: Credential, now: float) -> None:
+    """Put a new login into a store that is locked, and forget the old one's traces.
+
+    Raises:
+        StoreError: it could not be written.
+    """
+    await store.replace_login(auth_json.with_tokens({}, credential, now))
+    await store.journal.clear()
+    await store.quarantine.clear("new_login")
+    await store.quarantine.clear("foreign")
+    await store.write_state(StoreState(account=Account.of(credential)))
+
+
+async def remove_login(
+    store: Store,
+    *,
+    lock_timeout_seconds: float,
+    recover: Callable[[], Awaitable[object]],
+    revoke: Callable[[Credential], Awaitable[None]],
+) -> bool:
+    """Remove the login of *store*; return True if there was one.
+
+    *recover* finishes what a process that died has left, so that the live token is
+    revoked and not its predecessor. *revoke* gets the login, if it can be read, while no
+    refresh can change it; it must not raise.
+
+    Raises:
+        StoreError: the login could not be removed.
+    """
     async with _locked(store, lock_timeout_seconds):
-        stored = await _stored(store)
-        if stored is not None:
-            await revoke(stored)
+        with suppress(LoginRequired, StoreError, StoreUnavailable):
+            await recover()
+        stored, is_there = None, True
+        try:
+            stored = await store.load()
+        except LoginRequired as absence:
+            is_there = absence.reason != "missing"
+        kept = await store.quarantine.read("new_login")
+        for credential in (stored, kept.credential if kept else None):
+            if credential is not None:
+                await revoke(credential)
         await store.journal.clear()
-        with _blaming(path, "the login cannot be removed"):
-            await _unlink(path, clock)
-    return True
+        await store.quarantine.clear("new_login")
+        if is_there:
+            await store.remove_login()
+    return is_there or kept is not None
 
 
 @asynccontextmanager
-async def _locked(store: FileStore, timeout_seconds: float) -> AsyncIterator[None]:
+async def _locked(store: Store, timeout_seconds: float) -> AsyncIterator[None]:
+    """Hold the lock of *store*, or name its holder.
+
+    Raises:
+        StoreError: another process holds it.
+    """
     try:
         async with store.lock(timeout_seconds):
             yield
-    except TimeoutError as error:
-        raise StoreError(
-            f"{error}: another process has held this lock for {timeout_seconds:.0f} s; "
-            "end that process, or wait for it, and try again"
-        ) from None
+    except TimeoutError:
+        raise StoreError(await lock_held_message(store)) from None
 
 
-@contextmanager
-def _blaming(path: Path, what: str) -> Iterator[None]:
-    """Say *what* could not be done, and why. A `TimeoutError` names a lock of Codex's."""
-    try:
-        yield
-    except TimeoutError as error:
-        raise StoreError(
-            f"{path}: {what}: {error} is held by another program"
-        ) from None
-    except OSError as error:
-        raise StoreError(
-            f"{path}: {what}: {error.strerror or error}; give it and its folder to this "
-            "user, and try again"
-        ) from error
+async def lock_held_message(store: Store) -> str:
+    """Return which process holds the lock of *store*, since when, and the remedy."""
+    holder = await store.lock_holder()
+    if holder is None:
+        return (
+            f"{store.name}: another process holds the lock of this login; end it, or "
+            "wait for it, and try again"
+        )
+    return (
+        f"{store.name}: process {holder.pid} on {holder.host} holds the lock of this "
+        f"login since {auth_json.utc_text(holder.since)}; end that process, or wait for it, "
+        "and try again"
+    )
 
 
-async def _replace(store: FileStore, path: Path, content: bytes, clock: Clock) -> None:
-    target = _target(path)
-    write = atomic.write_in_place if store.is_written_in_place else atomic.replace
-    async with codex_locks(target, clock):
-        await asyncio.to_thread(write, target, content)
-
-
-async def _unlink(path: Path, clock: Clock) -> None:
-    """Remove the file itself; a link to it would only hide where it was."""
-    target = _target(path)
-    async with codex_locks(target, clock):
-        await asyncio.to_thread(target.unlink, missing_ok=True)
-
-
-def _target(path: Path) -> Path:
-    return path.resolve()
-
-
-async def _stored(store: FileStore) -> Credential | None:
+async def _stored(store: Store) -> Credential | None:
     try:
         return await store.load()
     except LoginRequired:

@@ -1,36 +1,42 @@
-"""The journal around a spend: what must survive if we die between two steps.
+"""The record around a refresh: what must survive a death between two steps.
 
-A rotating refresh token exists once. Before it is presented, a record says which one is
-being spent, and by whom; the response goes into the record before it goes anywhere else.
-Whoever takes the lock next can then finish what was left: commit a response that landed,
-or know that a token is *maybe spent*.
+A rotating refresh token exists once. Before it is presented, a record names it and the
+process that presents it; the tokens of the response go into the record before they go
+anywhere else. The next holder of the lock can then finish what was left: store tokens
+that arrived, or know that a token is maybe spent. The cases are in
+`credential.refresh.transaction`.
 
-The record lies beside the store, or, where that cannot be written, in the rescue place.
-It holds a response only between the authority's reply and the store's replacement.
+The record lies beside the store or, if that folder cannot be written, in the rescue
+place. It holds tokens only between the authority's response and the store's replacement.
 """
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from bearerd.credential.store.reader import StoreReader
 from bearerd.credential.store.spool import ResponseSpool
-from bearerd.credential.token import Credential
+from bearerd.credential.token import Credential, credential_of
 from bearerd.errors import StoreError
 from bearerd.files import atomic
+from bearerd.files.threads import run_to_end
 from bearerd.json_object import json_object
+
+SPOOL_SUFFIX = "-receipt"
+"""The suffix of the spool's file."""
 
 
 @dataclass(frozen=True, slots=True)
 class Presenter:
-    """Which process presents the token. For people: the lock alone decides."""
+    """The process that presents the token. For messages: the lock alone decides."""
 
     pid: int
     host: str
@@ -43,11 +49,12 @@ class Presenter:
 
 @dataclass(frozen=True, slots=True)
 class JournalEntry:
-    """One spend under way. Tokens are named by fingerprint; `since` is epoch seconds.
+    """One refresh under way. Tokens are named by fingerprint; *since* is epoch seconds.
 
-    `stored` is what the store holds meanwhile. `spending` is what is being presented,
-    None once its response is in. `renewed` is the newest answer, if the store does not
-    hold it yet: after a failed save that is the very token being spent.
+    *stored* is what the store holds meanwhile. *spending* is the token that is being
+    presented, or None once its response has arrived. *renewed* is the newest credential,
+    if the store does not hold it yet; after a failed save, that is the credential whose
+    token is being presented.
     """
 
     stored: str
@@ -68,49 +75,65 @@ class JournalEntry:
     def from_json(cls, content: bytes) -> JournalEntry | None:
         """Return the record in *content*, or None if it is torn or of another kind.
 
-        Records are replaced whole, so a torn one was never finished: nothing depends
+        Records are replaced whole, so a torn one was never finished, and nothing depends
         on it.
         """
-        document = json_object(content)
-        if document is None:
-            return None
         try:
+            document = json_object(content) or {}
             renewed, spending = document["renewed"], document["spending"]
             return cls(
                 stored=str(document["stored"]),
                 spending=None if spending is None else str(spending),
                 since=float(document["since"]),
                 presenter=_presenter(document["spender"]),
-                renewed=_credential(renewed) if renewed is not None else None,
+                renewed=credential_of(renewed) if renewed is not None else None,
             )
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError, OverflowError):
             return None
 
 
 class Journal:
-    """The record on disk. *places* are tried in order; the first that can be written
-    holds it. Called only under the store's lock.
+    """The record on disk. Called only under the store's lock.
 
-    The first lies in the store's folder, which is not made anew: while *is_gone* says
-    that it has vanished, or is another one, nothing is written there.
+    *places* are tried in order; the first that can be written holds the record. The
+    first of them lies in the store's folder, which is not made anew: while *is_gone*
+    returns True for it, nothing is written there.
     """
 
     def __init__(
-        self, places: Sequence[Path], *, is_gone: Callable[[], bool] = lambda: False
+        self,
+        places: Sequence[Path],
+        *,
+        is_gone: Callable[[], bool] = lambda: False,
+        reader: StoreReader | None = None,
     ) -> None:
         self._places = tuple(places)
         self._is_gone = is_gone
-        self.spool = ResponseSpool([_spool_of(place) for place in places])
+        self._reader = reader or StoreReader(str(places[0]))
+        self.spool = ResponseSpool(
+            [place.with_name(place.name + SPOOL_SUFFIX) for place in places]
+        )
 
-    def read(self) -> list[JournalEntry]:
-        """Return the records that there are, the best first: answers, then the newest.
+    async def read(self) -> list[JournalEntry]:
+        """Return the records, the best first: those with tokens, then the newest.
 
-        More than one means that a place could not be cleared, or that a process died
-        while it wrote: a record that is whole counts before it has got its name.
+        There is more than one if a place could not be cleared, or if a process died
+        while it wrote: a record that is whole counts before it has its name.
+
+        Raises:
+            StoreUnavailable: the file system does not respond.
         """
-        found = [entry for entry in map(_read, self._files()) if entry is not None]
+        found = await self._reader.read(self._read)
         found.sort(key=lambda entry: (entry.renewed is None, -entry.since))
         return found
+
+    async def read_response(self, fingerprint: str) -> bytes | None:
+        """Return what arrived of the response to a token, or None.
+
+        Raises:
+            StoreUnavailable: the file system does not respond.
+        """
+        return await self._reader.read(partial(self.spool.read, fingerprint))
 
     async def write(self, entry: JournalEntry) -> Path:
         """Keep *entry* durably; return where.
@@ -118,63 +141,61 @@ class Journal:
         Raises:
             StoreError: no place can be written.
         """
-        content = entry.to_json()
+        try:
+            return await run_to_end(partial(self._write_entry, entry))
+        except OSError as error:  # no thread can be started
+            raise StoreError(f"the refresh cannot be recorded ({error})") from error
+
+    async def clear(self) -> None:
+        """Remove the record: the refresh is finished."""
+        with suppress(OSError):  # no thread can be started
+            await run_to_end(self._unlink)
+
+    def _read(self) -> list[JournalEntry]:
+        entries = []
+        for file in self._files():
+            with suppress(OSError):
+                entries.append(JournalEntry.from_json(file.read_bytes()))
+        return [entry for entry in entries if entry is not None]
+
+    def _write_entry(self, entry: JournalEntry) -> Path:
+        place = self._write(entry.to_json())
+        if entry.spending is None:
+            self.spool.clear()
+        else:
+            self.spool.open(entry.spending)
+        return place
+
+    def _write(self, content: bytes) -> Path:
         reasons = []
         for index, place in enumerate(self._places):
             if index == 0 and self._is_gone():
                 reasons.append(f"{place}: its folder is gone")
                 continue
-            write = atomic.replace if index else atomic.replace_in_folder
             try:
-                await atomic.in_thread(write, place, content)
+                atomic.replace(place, content, makes_folder=index > 0)
             except OSError as error:
                 reasons.append(f"{place}: {error.strerror or error}")
             else:
-                if entry.spending is None:
-                    self.spool.clear()
-                else:
-                    self.spool.open(entry.spending)
                 return place
         raise StoreError(
-            f"no place to note a refresh before it is made ({'; '.join(reasons)}); make "
-            "one of their folders writable for this user"
+            f"no place to record a refresh before it is made ({'; '.join(reasons)}); "
+            "make one of these folders writable for this user"
         )
-
-    async def clear(self) -> None:
-        """Forget the record: the spend is finished."""
-        await asyncio.to_thread(self._unlink)
 
     def _unlink(self) -> None:
         self.spool.clear()
         for file in self._files():
-            # What cannot be removed is recognised as finished by its fingerprint.
+            # A record that cannot be removed is recognised as finished by fingerprint.
             with suppress(OSError):
                 file.unlink()
 
     def _files(self) -> list[Path]:
         unnamed = [
-            it for place in self._places for it in atomic.stale_temporaries(place)
+            file for place in self._places for file in atomic.stale_temporaries(place)
         ]
         return [*self._places, *unnamed]
 
 
-def _spool_of(place: Path) -> Path:
-    return place.with_name(f"{place.name}-receipt")
-
-
-def _read(place: Path) -> JournalEntry | None:
-    try:
-        return JournalEntry.from_json(place.read_bytes())
-    except OSError:
-        return None
-
-
 def _presenter(fields: Mapping[str, Any]) -> Presenter:
     return Presenter(int(fields["pid"]), str(fields["host"]))
-
-
-def _credential(fields: Mapping[str, Any]) -> Credential:
-    found = Credential(**fields)
-    if not all(isinstance(it, str) for it in (found.access_token, found.refresh_token)):
-        raise TypeError("an answer is made of text")
-    return found

@@ -1,8 +1,9 @@
-"""The authority's response, byte by byte as it comes in: kept before anybody reads it.
+"""The authority's response, written byte by byte as it arrives, before it is parsed.
 
-The file is opened before the call, so that what arrives needs nothing but a write. A
-process that is killed leaves what it has written to the kernel, and whoever takes the
-lock next finds the response here, whole or not. It is gone as soon as the journal has it.
+The file is opened before the call, so an arriving byte needs nothing but a write. A
+process that is killed leaves what it has written to the kernel, and the next holder of
+the lock finds the response here, whole or not. It is removed as soon as the journal has
+the tokens.
 """
 
 from __future__ import annotations
@@ -14,17 +15,21 @@ from pathlib import Path
 
 
 class ResponseSpool:
-    """Owns one open file. *places* are tried in order, as the journal does."""
+    """Owns one open file. *places* are tried in order, as the journal's are.
+
+    The calls block. `write`, of some kilobytes into the page cache, happens in the event
+    loop all the same, so that no byte waits for a thread.
+    """
 
     def __init__(self, places: Sequence[Path]) -> None:
         self._places = tuple(places)
         self._descriptor: int | None = None
 
     def open(self, fingerprint: str) -> None:
-        """Begin a receipt for the token of that *fingerprint*.
+        """Begin a file for the response to the token of that *fingerprint*.
 
-        Where none can be begun, the call goes on without: the journal still tells that
-        the token may be spent.
+        If none can be opened, the call goes on without: the journal still says that the
+        token may be spent.
         """
         self._close()
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0)
@@ -41,16 +46,16 @@ class ResponseSpool:
                 os.write(self._descriptor, part)
 
     def read(self, fingerprint: str) -> bytes | None:
-        """Return what came in for that token, if anything did."""
+        """Return what arrived for that token, or None."""
         for place in self._places:
             with suppress(OSError):
-                named, _, body = place.read_bytes().partition(b"\n")
-                if named == fingerprint.encode() and body:
+                name, _, body = place.read_bytes().partition(b"\n")
+                if name == fingerprint.encode() and body:
                     return body
         return None
 
     def clear(self) -> None:
-        """Forget it: the journal has the response, or there is none."""
+        """Remove the file: the journal has the tokens, or there are none."""
         self._close()
         for place in self._places:
             with suppress(OSError):

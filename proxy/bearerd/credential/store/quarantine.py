@@ -1,0 +1,131 @@
+"""Credentials that are kept beside a store and never served from there.
+
+Two kinds, each in a file of its own, mode 0600:
+
+1. `foreign`: the authority issued them for another account than the profile's. The
+   presented token is spent, so this is the only copy of what came for it.
+2. `new_login`: a person has signed in, and the store could not be written or locked.
+
+`bearerd adopt` takes the first kind up on purpose. The next process that holds the
+store's lock takes up the second.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+from bearerd.credential.store.reader import StoreReader
+from bearerd.credential.token import Credential, credential_of
+from bearerd.errors import StoreError
+from bearerd.files import atomic
+from bearerd.files.threads import run_to_end
+from bearerd.json_object import json_object
+
+Kind: TypeAlias = Literal["foreign", "new_login"]
+
+SUFFIXES: dict[Kind, str] = {"foreign": "-foreign", "new_login": "-new-login"}
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A credential in quarantine.
+
+    *presented* is the fingerprint of the token that it was issued for, or "". *since* is
+    epoch seconds.
+    """
+
+    credential: Credential = field(repr=False)
+    presented: str
+    since: float
+
+    def to_json(self) -> bytes:
+        """Return the document of the file. It holds tokens."""
+        document: dict[str, Any] = {"version": 1} | asdict(self)
+        del document["credential"]["generation"]
+        return json.dumps(document, indent=2).encode() + b"\n"
+
+    @classmethod
+    def from_json(cls, content: bytes) -> Kept | None:
+        """Return what *content* holds, or None if it is torn or of another kind."""
+        try:
+            document = json_object(content) or {}
+            return cls(
+                credential=credential_of(document["credential"]),
+                presented=str(document["presented"]),
+                since=float(document["since"]),
+            )
+        except (ValueError, TypeError, KeyError):
+            return None
+
+
+class Quarantine:
+    """Owns the two files. *places* are tried in order, as the journal's are."""
+
+    def __init__(
+        self, places: Sequence[Path], *, reader: StoreReader | None = None
+    ) -> None:
+        self._places = tuple(places)
+        self._reader = reader or StoreReader(str(places[0]))
+
+    async def keep(self, kind: Kind, kept: Kept) -> Path:
+        """Write *kept* durably, over an earlier one of its kind; return where it is.
+
+        Raises:
+            StoreError: no place can be written.
+        """
+        try:
+            return await run_to_end(lambda: self._keep(kind, kept))
+        except OSError as error:  # no thread can be started
+            raise StoreError(f"no place to keep the login ({error})") from error
+
+    async def read(self, kind: Kind) -> Kept | None:
+        """Return the newest credential of *kind*, or None.
+
+        Raises:
+            StoreUnavailable: the file system does not respond.
+        """
+        return await self._reader.read(lambda: self._read(kind))
+
+    async def clear(self, kind: Kind) -> None:
+        """Remove what is kept of *kind*."""
+        with suppress(OSError):  # no thread can be started
+            await run_to_end(lambda: self._clear(kind))
+
+    def _keep(self, kind: Kind, kept: Kept) -> Path:
+        reasons = []
+        for path in self._paths(kind):
+            try:
+                atomic.replace(path, kept.to_json())
+            except OSError as error:
+                reasons.append(f"{path}: {error.strerror or error}")
+            else:
+                return path
+        raise StoreError(
+            f"no place to keep the login ({'; '.join(reasons)}); make one of these "
+            "folders writable for this user"
+        )
+
+    def _read(self, kind: Kind) -> Kept | None:
+        found = []
+        for path in self._paths(kind):
+            with suppress(OSError):
+                found.append(Kept.from_json(path.read_bytes()))
+        return max(
+            (one for one in found if one is not None),
+            key=lambda one: one.since,
+            default=None,
+        )
+
+    def _clear(self, kind: Kind) -> None:
+        for path in self._paths(kind):
+            with suppress(OSError):
+                path.unlink()
+
+    def _paths(self, kind: Kind) -> list[Path]:
+        suffix = SUFFIXES[kind]
+        return [place.with_name(place.name + suffix) for place in self._places]

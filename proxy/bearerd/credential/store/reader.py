@@ -1,0 +1,43 @@
+"""Reads of a store: off the event loop, one at a time, each with a deadline."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from bearerd.errors import StoreUnavailable
+from bearerd.files.threads import FileThread
+
+T = TypeVar("T")
+
+READ_TIMEOUT_SECONDS = 5.0
+"""The deadline of one file call. A local disk needs microseconds, a network mount that
+works some milliseconds; past this it is taken for dead."""
+
+
+class StoreReader:
+    """Owns the thread of one store's reads. *name* is the store's, for messages."""
+
+    def __init__(
+        self, name: str, *, timeout_seconds: float = READ_TIMEOUT_SECONDS
+    ) -> None:
+        self._name = name
+        self._timeout_seconds = timeout_seconds
+        self._thread = FileThread()
+
+    async def read(self, call: Callable[[], T]) -> T:
+        """Return what *call*, which reads files, returns.
+
+        Raises:
+            StoreUnavailable: the file system does not respond, no thread can be
+                started, or *call* raises it.
+        """
+        try:
+            return await self._thread.run(call, timeout_seconds=self._timeout_seconds)
+        except TimeoutError:
+            reason, remedy = "the file system does not respond", "look at the mount"
+        except OSError as error:
+            reason, remedy = str(error), "look at the limits of the system"
+        raise StoreUnavailable(
+            f"{self._name}: {reason}; {remedy}", retry_after_seconds=5
+        ) from None
