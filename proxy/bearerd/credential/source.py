@@ -448,6 +448,7 @@ class CredentialSource:
             held=self._cached.credential,
             account=self._pin.account,
             can_wait=trigger == "expiring",
+            is_rejected=trigger == "refused",
             is_forced=is_forced,
             skew_seconds=self._cached.skew_seconds,
         )

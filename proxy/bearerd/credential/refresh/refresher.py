@@ -57,13 +57,15 @@ class RefreshRequest:
 
     *held* is the credential in this process, *account* the pin of the profile.
     *can_wait* is true while *held* is still valid: then no token is presented that could
-    not be recorded first. *is_forced* overrides a remembered refusal or pause.
+    not be recorded first. *is_rejected*: the upstream has rejected *held*. *is_forced*
+    overrides a remembered refusal or pause.
     *skew_seconds* is how far the local clock is ahead of the authority's.
     """
 
     held: Credential | None
     account: Account | None
     can_wait: bool = False
+    is_rejected: bool = False
     is_forced: bool = False
     skew_seconds: float = 0.0
 
@@ -227,7 +229,7 @@ class Refresher:
         except AuthorityFailure as failure:
             return await self._end_without_grant(failure, attempt, request)
         if grant.names_another_account(presented):
-            return await self._quarantine(attempt, grant)
+            return await self._quarantine(attempt, grant, request)
         return await self._commit(attempt, grant, request)
 
     async def _commit(
@@ -244,6 +246,7 @@ class Refresher:
         await self._limiter.record_success(
             attempt.presented,
             is_rotated=successor.fingerprint != attempt.presented.fingerprint,
+            was_rejected=request.is_rejected,
         )
         if winner is not None:
             adopted = require_same_account(winner, request.account, self._store.name)
@@ -253,7 +256,9 @@ class Refresher:
             raise await self._limiter.record_failure(successor, failure)
         return RefreshResult(successor, "renewed", unsaved, grant.issued_at)
 
-    async def _quarantine(self, attempt: RefreshAttempt, grant: Grant) -> RefreshResult:
+    async def _quarantine(
+        self, attempt: RefreshAttempt, grant: Grant, request: RefreshRequest
+    ) -> RefreshResult:
         """Keep a grant for another account.
 
         Raises:
@@ -262,7 +267,9 @@ class Refresher:
         foreign = grant.applied_to(attempt.presented, self._clock.now())
         with suppress(StoreError):  # then the journal keeps it
             await self._transaction.quarantine(attempt, foreign)
-        await self._limiter.record_success(attempt.presented, is_rotated=True)
+        await self._limiter.record_success(
+            attempt.presented, is_rotated=True, was_rejected=request.is_rejected
+        )
         raise AccountChanged(
             f"the authority issued a login for account {foreign.account_id}, but this "
             f"profile belongs to {attempt.presented.account_id}; the new login is kept "
