@@ -344,18 +344,27 @@ class CredentialSource:
         raise problem.with_traceback(None) from None  # or it grows with each raise
 
     def _take(self, stored: Credential) -> Credential:
-        """Hold *stored*, unless it is what is held, or older."""
+        """Hold *stored*, unless it is what is held, or an older file of that login."""
         held = self._cached.credential
-        is_new = held is None or held != stored
-        if held is not None and is_new and self._is_older(stored, held):
-            is_new = False
-            self._keep_over_stale(stored, held)
         is_touched = self._seen_writes != self._store.foreign_writes
         self._seen_writes = self._store.foreign_writes
+        if held is None or held == stored:
+            return self._hold(stored, is_touched=is_touched)
+        problem = self._refresh_problem
+        is_refused = problem is not None and problem.is_final
+        if self._refresher.supersedes(held, stored, is_refused=is_refused):
+            self._keep_over_stale(stored, held)
+            return self._hold(held, is_touched=is_touched)
+        self._refresher.note_displaced(held, stored)
+        return self._hold(stored)
+
+    def _hold(self, credential: Credential, *, is_touched: bool = False) -> Credential:
+        """Hold *credential*, and forget what was wrong with the store."""
+        held = self._cached.credential
         self._store_problem, self._is_store_blocking = None, False
         self._torn_since = None
-        if held is None or is_new:
-            held = self._cached.set(stored)
+        if held is None or held != credential:
+            held = self._cached.set(credential)
             self._refresh_problem = None
             self._observe(
                 CredentialLoaded(
@@ -371,22 +380,6 @@ class CredentialSource:
             self._is_forced = True
         self._tracker.update(self._facts())
         return held
-
-    def _is_older(self, stored: Credential, held: Credential) -> bool:
-        """Return True if *stored* came before *held*: see rule 3.
-
-        A login whose refresh token is refused for good yields to any other.
-        """
-        if self._refresher.is_superseded(stored):
-            return True
-        problem = self._refresh_problem
-        if problem is not None and problem.is_final:
-            return False
-        if stored.refreshed_at is None or held.refreshed_at is None:
-            return False
-        if held.refreshed_at > self._clock.now():
-            return False  # a wrong clock wrote it
-        return stored.refreshed_at < held.refreshed_at
 
     def _keep_over_stale(self, stored: Credential, held: Credential) -> None:
         """Have *held* saved over a store that went back to an older login."""
@@ -442,6 +435,7 @@ class CredentialSource:
     async def _renew(self, trigger: Trigger) -> Credential:
         """Run one refresh and publish its result. This is the call of the flight."""
         began = self._clock.monotonic()
+        problem = self._refresh_problem
         is_forced, self._is_forced = self._is_forced, False
         self._is_accepted = False
         request = RefreshRequest(
@@ -449,6 +443,7 @@ class CredentialSource:
             account=self._pin.account,
             can_wait=trigger == "expiring",
             is_rejected=trigger == "refused",
+            is_refused=problem is not None and problem.is_final,
             is_forced=is_forced,
             skew_seconds=self._cached.skew_seconds,
         )
@@ -558,7 +553,11 @@ class CredentialSource:
             self._last_refreshed_at = self._clock.now()
             await self._pin.learn(credential)
         else:
-            credential = self._take(result.credential)
+            # Decided under the lock: after a refusal for good an older file may win.
+            held = self._cached.credential
+            if held is not None:
+                self._refresher.note_displaced(held, result.credential)
+            credential = self._hold(result.credential)
         if self._torn_since is not None or isinstance(
             self._store_problem, StoreUnavailable
         ):
