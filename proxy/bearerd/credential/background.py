@@ -40,7 +40,6 @@ class BackgroundRefresh:
         self._source = source
         self._clock = clock
         self._observe = observe
-        self._last_fault = ""
 
     async def run(self) -> None:
         """Run both loops; return only by cancellation."""
@@ -49,18 +48,20 @@ class BackgroundRefresh:
             tasks.create_task(self._watch_store())
 
     async def _keep_fresh(self) -> None:
+        refresh, save = Round(self._refresh_if_due), Round(self._source.retry_save)
         ticks = 0
         while True:
-            self._source.refresh_if_due()
+            await refresh.run()
             if ticks % RETRY_SAVE_TICKS == 0:
-                await self._guarded(self._source.retry_save)
+                await save.run()
             ticks += 1
             await self._clock.sleep(TICK_SECONDS)
 
     async def _watch_store(self) -> None:
+        look = Round(self._source.reload_if_changed)
         now, monotonic = self._clock.now(), self._clock.monotonic()
         while True:
-            await self._guarded(self._source.reload_if_changed)
+            await look.run()
             await self._clock.sleep(TICK_SECONDS)
             before = now - monotonic
             now, monotonic = self._clock.now(), self._clock.monotonic()
@@ -68,12 +69,25 @@ class BackgroundRefresh:
             if abs(jumped) > JUMP_SECONDS:
                 self._observe(ClockJumped(jumped))
 
-    async def _guarded(self, work: Callable[[], Awaitable[None]]) -> None:
-        """Do *work*; log what it raises, the same fault once."""
+    async def _refresh_if_due(self) -> None:
+        self._source.refresh_if_due()
+
+
+class Round:
+    """One kind of work that is done again and again. Owns how it failed last."""
+
+    def __init__(self, work: Callable[[], Awaitable[None]]) -> None:
+        self._work = work
+        self._last_fault: str | None = None
+
+    async def run(self) -> None:
+        """Do the work; log what it raises, the same fault once until it went well."""
         try:
-            await work()
+            await self._work()
         except Exception as error:
             fault = repr(error)
             if fault != self._last_fault:
                 LOG.exception("a round of the background refresh failed; it goes on")
             self._last_fault = fault
+        else:
+            self._last_fault = None

@@ -13,17 +13,19 @@ most severe one names its state:
 | 2 | the store holds no login | `login_required` | blocked | yes |
 | 3 | no login is known, and the store cannot be read | `store_unavailable` | blocked | yes |
 | 4 | the refresh token is refused for good; the access token is over | its error | blocked | yes |
-| 5 | the refresh fails; the access token is over | `authority_unavailable` | blocked | if it lasts |
+| 5 | the refresh fails; the access token has expired | its error | blocked | if it lasts |
 | 6 | the refresh token is refused for good; the access token lives | its error | degraded | yes |
 | 7 | the store cannot be read or is torn, while a login is held | `store_*` | degraded | yes |
 | 8 | the login is in memory only | `unsaved` | degraded | yes |
-| 9 | the refresh fails; the access token lives | `authority_unavailable` | degraded | if it lasts |
+| 9 | the refresh fails; the access token has not expired | its error | degraded | if it lasts |
 | 10 | the upstream rejects what is held | `upstream_rejects` | degraded | if it lasts |
-| 11 | the access token is over, and a refresh is under way | `expired` | degraded | no |
+| 11 | the access token has expired; a refresh comes next | `expired` | degraded | if it lasts |
 | 12 | none of these | | usable | no |
 
-"Over" is expired by the clock, or rejected by the upstream with no acceptance since. "If
-it lasts" is after `PERSON_AFTER_SECONDS`, or at once for a fault of the settings.
+"Over" is expired by the clock, or rejected by the upstream with no acceptance since. A
+token that is only rejected is still sent (5, 9): the upstream may be wrong, and what it
+answers then is the way back. "If it lasts" is after `PERSON_AFTER_SECONDS`, or at once
+for a fault of the settings. The code of `AuthorityUnavailable` stands for its subtypes.
 """
 
 from __future__ import annotations
@@ -43,6 +45,9 @@ from bearerd.errors import (
 
 PERSON_AFTER_SECONDS = 600.0
 """A passing failure that lasts this long is one that a person should look at."""
+
+SIGN_IN_CODES = frozenset({LoginRequired.code, AccountChanged.code})
+"""The codes of what a sign-in, or `bearerd adopt`, ends."""
 
 StoreProblem: TypeAlias = LoginRequired | AccountChanged | StoreUnavailable
 
@@ -112,7 +117,9 @@ class ProfileState:
     """The state of a profile. Times are epoch seconds.
 
     *code*, *message* and *needs_person* are those of the most severe condition; *since*
-    is when the profile came into this state with this code.
+    is when the profile came into this state with this code. *wants_sign_in* is true from
+    a condition that a sign-in, or `bearerd adopt`, ends until the profile works again:
+    a store that cannot be read meanwhile is no end of it.
     """
 
     kind: StateKind
@@ -121,6 +128,7 @@ class ProfileState:
     reason: str | None = None
     message: str | None = None
     needs_person: bool = False
+    wants_sign_in: bool = False
     retry_at: float | None = None
     conditions: tuple[Condition, ...] = ()
 
@@ -147,7 +155,7 @@ def assess(facts: Facts) -> tuple[Condition, ...]:
             )
         )
     problem = facts.refresh_problem
-    if problem is not None and not problem.is_final and not _is_over(facts):  # 9
+    if problem is not None and not problem.is_final and not facts.is_expired:  # 9
         found.append(_failing(problem))
     if facts.is_rejected and not any(one.is_blocking for one in found):  # 10
         found.append(
@@ -180,6 +188,8 @@ def state_of(
     is_same = before is not None and (before.kind, before.code) == (kind, code)
     since = before.since if before is not None and is_same else now
     has_lasted = first is not None and now - since >= PERSON_AFTER_SECONDS
+    wanted_sign_in = before is not None and before.wants_sign_in
+    is_blocked = kind is StateKind.BLOCKED
     return ProfileState(
         kind=kind,
         since=since,
@@ -187,6 +197,7 @@ def state_of(
         reason=first.reason if first else None,
         message=first.message if first else None,
         needs_person=first is not None and (first.needs_person or has_lasted),
+        wants_sign_in=code in SIGN_IN_CODES or (wanted_sign_in and is_blocked),
         retry_at=first.retry_at if first else None,
         conditions=conditions,
     )
@@ -211,12 +222,12 @@ class StateTracker:
         """Return the state that *facts* amount to now."""
         before = self._state
         self._state = state_of(assess(facts), now=self._now(), before=before)
-        if _told(before) != _told(self._state):
+        if _lasting(before) != _lasting(self._state):
             self._changed(before, self._state)
         return self._state
 
 
-def _told(state: ProfileState) -> ProfileState:
+def _lasting(state: ProfileState) -> ProfileState:
     """Return *state* without what changes while it stays the same."""
     return replace(state, retry_at=None, conditions=())
 
@@ -225,15 +236,14 @@ def _is_over(facts: Facts) -> bool:
     return facts.is_expired or facts.is_rejected
 
 
-def _store_blocks(facts: Facts) -> Condition | None:
+def _store_blocks(facts: Facts) -> Condition | None:  # 1, 2, 3
     problem = facts.store_problem
     if problem is None or (facts.has_credential and not facts.is_store_blocking):
         return None
-    # 1, 2, 3
     return _for_person(problem, is_blocking=True)
 
 
-def _refresh_blocks(facts: Facts) -> Condition | None:
+def _refresh_blocks(facts: Facts) -> Condition | None:  # 4, 5
     problem = facts.refresh_problem
     if problem is None:
         return None
@@ -244,19 +254,17 @@ def _refresh_blocks(facts: Facts) -> Condition | None:
     return None
 
 
-def _refresh_ends(facts: Facts) -> Condition | None:
+def _refresh_ends(facts: Facts) -> Condition | None:  # 6
     problem = facts.refresh_problem
     if problem is None or not problem.is_final or _is_over(facts):
         return None
-    # 6
     return _for_person(problem.error, is_blocking=False)
 
 
-def _store_troubles(facts: Facts) -> Condition | None:
+def _store_troubles(facts: Facts) -> Condition | None:  # 7
     problem = facts.store_problem
     if problem is None or not facts.has_credential or facts.is_store_blocking:
         return None
-    # 7
     is_unavailable = isinstance(problem, StoreUnavailable)
     code = problem.code if is_unavailable else "store_unreadable"
     return Condition(code, problem.message, needs_person=True)

@@ -16,6 +16,7 @@ Rules:
 
 from __future__ import annotations
 
+import logging
 from contextlib import suppress
 from dataclasses import replace
 
@@ -58,8 +59,13 @@ from bearerd.events import (
     Trigger,
 )
 
+LOG = logging.getLogger(__name__)
+
 RETRY_AFTER_SECONDS = 2
 """What clients are told while a refresh is waited for: asking again costs no call."""
+
+LOOK_TRIES = 3
+"""How often the store is read again because what is held has changed meanwhile."""
 
 TORN_PATIENCE_SECONDS = 5.0
 """How long a torn file may stay torn before what is held is written over it."""
@@ -174,6 +180,11 @@ class CredentialSource:
         self._rejected_generation = 0
         self._refresher.note_accepted()
         self._is_accepted = True
+        problem = self._refresh_problem
+        if problem is not None and not problem.is_final and not self._cached.is_due:
+            # No refresh is wanted any more, so that the last one failed is over too.
+            self._refresh_problem = None
+            self._tracker.update(self._facts())
 
     def note_rejected(self, credential: Credential) -> None:
         """Note that the upstream's last word on *credential* was a rejection."""
@@ -208,9 +219,9 @@ class CredentialSource:
         with suppress(BearerdError):
             await self._look()
             await self._pin.record()
-        if await self._store.quarantine.read("new_login") is not None:
-            await self._refresher.recover()
-            with suppress(BearerdError):
+        with suppress(BearerdError):
+            if await self._store.quarantine.read("new_login") is not None:
+                await self._refresher.recover()
                 await self._load()
         self._tracker.update(self._facts())
 
@@ -248,7 +259,9 @@ class CredentialSource:
             StoreError, StoreUnavailable, TimeoutError: it could not be recorded.
         """
         await self._refresher.adopt()
-        return self._take(await self._pin.adopt())
+        adopted = self._take(await self._pin.adopt())
+        self._is_unsaved = self._refresher.has_unsaved
+        return adopted
 
     async def close(self) -> None:
         """Wait until the refresh under way has ended, and try a last save.
@@ -305,37 +318,59 @@ class CredentialSource:
         return held
 
     async def _load(self) -> Credential:
-        """Read the store, and take up what it holds if that belongs to the profile."""
-        try:
-            stored = await self._store.load()
-            self._refresher.sync(await self._store.read_state())
-            await self._pin.check(stored)
-        except (LoginRequired, AccountChanged, StoreUnavailable) as problem:
-            return self._tolerate(problem)
-        return self._take(stored)
+        """Read the store, and take up what it holds if that belongs to the profile.
 
-    def _tolerate(self, problem: StoreProblem) -> Credential:
+        What was read before another look, or a refresh, has ended says nothing about the
+        store as it is now; it is read again then.
+        """
+        known = self._store_problem
+        try:
+            for _ in range(LOOK_TRIES - 1):
+                generation = self._cached.generation
+                stored = await self._read()
+                if generation == self._cached.generation:
+                    return self._take(stored)
+            return self._take(await self._read())
+        except (LoginRequired, AccountChanged, StoreUnavailable) as problem:
+            return self._tolerate(problem, known)
+
+    async def _read(self) -> Credential:
+        """Return what the store holds, if it belongs to the account of the profile."""
+        stored = await self._store.load()
+        self._refresher.sync(await self._store.read_state())
+        await self._pin.check(stored)
+        return stored
+
+    def _tolerate(
+        self, problem: StoreProblem, known: StoreProblem | None
+    ) -> Credential:
         """Return what is held if *problem* may pass by itself; else block, and raise it.
 
-        A torn file, or one that cannot be read, is a writer or a disk in trouble. A file
-        that is gone, or holds no login, for one look is a writer at work; at the next
-        look too it is a sign-out.
+        *known* is what was wrong when the look began: of two looks at the same time,
+        neither is the next.
+
+        1. A torn file, or one that cannot be read, is a writer or a disk in trouble. What
+           is held is served meanwhile.
+        2. A file that is gone, or holds no login, for one look is a writer at work. At
+           the next look too it is a sign-out.
+        3. What is held and blocked, because the store held another account or a login of
+           another kind, stays blocked for that reason while the file is in trouble: it
+           may hold the same as before.
         """
         held, before = self._cached.credential, self._store_problem
         reason = problem.reason if isinstance(problem, LoginRequired) else None
-        is_passing = isinstance(problem, StoreUnavailable) or reason == "unreadable"
-        if reason in ("missing", "no_login"):
-            is_passing = not (
-                isinstance(before, LoginRequired) and before.reason == reason
-            )
+        is_trouble = isinstance(problem, StoreUnavailable) or reason == "unreadable"
+        is_sign_out = reason in ("missing", "no_login")
+        is_first = not (isinstance(known, LoginRequired) and known.reason == reason)
         if reason == "unreadable" and self._torn_since is None:
             self._torn_since = self._clock.monotonic()
-        if held is not None and is_passing and not self._is_store_blocking:
-            self._store_problem = problem
-            self._tracker.update(self._facts())
-            return held
-        if before is not None and is_passing and self._is_store_blocking:
-            raise before.with_traceback(None)  # a file in trouble lifts no block
+        if held is not None and not self._is_store_blocking:
+            if is_trouble or (is_sign_out and is_first):  # 1, 2
+                self._store_problem = problem
+                self._tracker.update(self._facts())
+                return held
+        elif held is not None and is_trouble and before is not None:  # 3
+            raise before.with_traceback(None)
         self._store_problem = problem
         if reason == "missing":
             self._cached.clear()
@@ -344,18 +379,27 @@ class CredentialSource:
         raise problem.with_traceback(None) from None  # or it grows with each raise
 
     def _take(self, stored: Credential) -> Credential:
-        """Hold *stored*, unless it is what is held, or older."""
+        """Hold *stored*, unless it is what is held, or an older file of that login."""
         held = self._cached.credential
-        is_new = held is None or held != stored
-        if held is not None and is_new and self._is_older(stored, held):
-            is_new = False
-            self._keep_over_stale(stored, held)
         is_touched = self._seen_writes != self._store.foreign_writes
         self._seen_writes = self._store.foreign_writes
+        if held is None or held == stored:
+            return self._hold(stored, is_touched=is_touched)
+        problem = self._refresh_problem
+        is_refused = problem is not None and problem.is_final
+        if self._refresher.supersedes(held, stored, is_refused=is_refused):
+            self._keep_over_stale(stored, held)
+            return self._hold(held, is_touched=is_touched)
+        self._refresher.note_displaced(held, stored)
+        return self._hold(stored)
+
+    def _hold(self, credential: Credential, *, is_touched: bool = False) -> Credential:
+        """Hold *credential*, and forget what was wrong with the store."""
+        held = self._cached.credential
         self._store_problem, self._is_store_blocking = None, False
         self._torn_since = None
-        if held is None or is_new:
-            held = self._cached.set(stored)
+        if held is None or held != credential:
+            held = self._cached.set(credential)
             self._refresh_problem = None
             self._observe(
                 CredentialLoaded(
@@ -371,22 +415,6 @@ class CredentialSource:
             self._is_forced = True
         self._tracker.update(self._facts())
         return held
-
-    def _is_older(self, stored: Credential, held: Credential) -> bool:
-        """Return True if *stored* came before *held*: see rule 3.
-
-        A login whose refresh token is refused for good yields to any other.
-        """
-        if self._refresher.is_superseded(stored):
-            return True
-        problem = self._refresh_problem
-        if problem is not None and problem.is_final:
-            return False
-        if stored.refreshed_at is None or held.refreshed_at is None:
-            return False
-        if held.refreshed_at > self._clock.now():
-            return False  # a wrong clock wrote it
-        return stored.refreshed_at < held.refreshed_at
 
     def _keep_over_stale(self, stored: Credential, held: Credential) -> None:
         """Have *held* saved over a store that went back to an older login."""
@@ -441,18 +469,22 @@ class CredentialSource:
 
     async def _renew(self, trigger: Trigger) -> Credential:
         """Run one refresh and publish its result. This is the call of the flight."""
-        began = self._clock.monotonic()
+        began, known = self._clock.monotonic(), self._store_problem
+        last = self._refresh_problem
         is_forced, self._is_forced = self._is_forced, False
         self._is_accepted = False
         request = RefreshRequest(
             held=self._cached.credential,
             account=self._pin.account,
             can_wait=trigger == "expiring",
+            is_rejected=trigger == "refused",
+            is_refused=last is not None and last.is_final,
             is_forced=is_forced,
             skew_seconds=self._cached.skew_seconds,
         )
         try:
             result = await self._refresher.run(request)
+            return await self._publish(result, trigger, self._clock.monotonic() - began)
         except AuthorityFailure as failure:
             self._record_failure(
                 trigger, failure.outcome, failure.reason, began, is_call=failure.is_call
@@ -468,7 +500,7 @@ class CredentialSource:
         except LoginRequired as problem:
             self._record_failure(trigger, "blocked", problem.code, began, is_call=False)
             with suppress(BearerdError):
-                self._tolerate(problem)
+                self._tolerate(problem, known)
             raise
         except AccountChanged as problem:
             self._record_failure(trigger, "blocked", problem.code, began, is_call=False)
@@ -477,15 +509,18 @@ class CredentialSource:
         except Exception as error:
             # A defect, or a failure of the system that no room foresaw. The flight must
             # end with an answer that clients understand, and the daemon goes on.
+            LOG.exception("a refresh failed for a reason that was not foreseen")
             self._record_failure(
                 trigger, "undelivered", type(error).__name__, began, is_call=False
             )
-            raise AuthorityUnavailable(
+            unforeseen = AuthorityUnavailable(
                 "the refresh of the access token failed inside bearerd "
                 f"({type(error).__name__}); try again soon",
                 retry_after_seconds=RETRY_AFTER_SECONDS,
-            ) from error
-        return await self._publish(result, trigger, self._clock.monotonic() - began)
+            )
+            self._refresh_problem = RefreshProblem(unforeseen)
+            self._tracker.update(self._facts())
+            raise unforeseen from error
 
     def _refresh_failed(self, failure: AuthorityFailure) -> CredentialError:
         """Keep *failure* as the profile's refresh problem; return it for clients."""
@@ -513,7 +548,7 @@ class CredentialSource:
             await self._pin.check(stored)
         except (LoginRequired, AccountChanged, StoreUnavailable) as found:
             with suppress(BearerdError):
-                self._tolerate(found)
+                self._tolerate(found, self._store_problem)
         else:
             self._refresh_problem = RefreshProblem(problem, is_final=True)
         self._is_unsaved = self._refresher.has_unsaved
@@ -557,7 +592,11 @@ class CredentialSource:
             self._last_refreshed_at = self._clock.now()
             await self._pin.learn(credential)
         else:
-            credential = self._take(result.credential)
+            # Decided under the lock: after a refusal for good an older file may win.
+            held = self._cached.credential
+            if held is not None:
+                self._refresher.note_displaced(held, result.credential)
+            credential = self._hold(result.credential)
         if self._torn_since is not None or isinstance(
             self._store_problem, StoreUnavailable
         ):

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from bearerd.credential.cached import CachedCredential
-from bearerd.credential.conditions import ProfileState, StateKind
-from bearerd.errors import AccountChanged, LoginRequired, StoreUnavailable
+from bearerd.credential.conditions import SIGN_IN_CODES, ProfileState, StateKind
+from bearerd.errors import StoreUnavailable
 from bearerd.events import (
     Event,
     LoginNeeded,
@@ -18,9 +18,6 @@ from bearerd.events import (
     RefreshOutcome,
     StoreTroubled,
 )
-
-SIGN_IN_CODES = frozenset({LoginRequired.code, AccountChanged.code})
-"""The codes that a sign-in, or `bearerd adopt`, ends."""
 
 STORE_CODES = frozenset({StoreUnavailable.code, "store_unreadable"})
 
@@ -105,15 +102,13 @@ def state_events(
     """Yield what is announced of a change from *before* to *now*.
 
     A sign-in that is needed is announced once, and again if its message changes; its end
-    is announced once.
+    is announced once, when the profile works again.
     """
-    wanted_sign_in = before.code in SIGN_IN_CODES
-    wants_sign_in = now.code in SIGN_IN_CODES
     is_news = (before.code, before.message) != (now.code, now.message)
-    if wants_sign_in and is_news:
+    if now.code in SIGN_IN_CODES and is_news:
         code, message = now.code or "", now.message or ""
         yield LoginNeeded(profile, code, now.reason or code, message)
-    elif wanted_sign_in and not wants_sign_in:
+    elif before.wants_sign_in and not now.wants_sign_in:
         yield LoginRestored(profile, generation)
     if now.code in STORE_CODES and is_news:
         yield StoreTroubled(profile, now.message or "")

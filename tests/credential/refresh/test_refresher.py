@@ -1,22 +1,31 @@
-"""One refresh, from the lock to the store: its order, and what a death leaves behind."""
+"""One refresh, from the lock to the store: its order, and what a death leaves."""
 
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 from collections.abc import AsyncIterator
 
 import aiohttp
 import pytest
 
+from bearerd.credential.authority.client import AuthorityClient
 from bearerd.credential.authority.errors import AuthorityFailure
-from bearerd.credential.authority.refresh_grant import HttpAuthority
+from bearerd.credential.authority.refresh_grant import RefreshGrant
+from bearerd.credential.refresh.backoff import MAYBE_SPENT_SECONDS
 from bearerd.credential.refresh.refresher import Refresher, RefreshRequest
 from bearerd.credential.refresh.token_bucket import TokenBucket
 from bearerd.credential.refresh.transaction import RecoveryResult
 from bearerd.credential.store.journal import Journal, JournalEntry, Presenter
 from bearerd.credential.store.state import Account
 from bearerd.credential.token import Credential
-from bearerd.errors import AuthorityUnavailable, LoginRequired
+from bearerd.errors import (
+    AccountChanged,
+    AuthorityUnavailable,
+    LoginRequired,
+    StoreUnavailable,
+)
 from bearerd.events import CredentialRefreshed
 from bearerd.sandbox import AuthorityFault, Sandbox
 from tests.credential.stand_ins import (
@@ -48,8 +57,8 @@ async def stored(home: Home) -> Credential:
 # The order.
 
 
-async def test_the_order_is_lock_journal_spend_journal_store(home: Home) -> None:
-    """Seen from within the call, and after it."""
+async def test_the_order_is_lock_journal_call_store(home: Home) -> None:
+    """Looked at during the call, and after it."""
     home.write(login())
     old = await stored(home)
     seen: list[JournalEntry] = []
@@ -61,14 +70,14 @@ async def test_the_order_is_lock_journal_spend_journal_store(home: Home) -> None
         locked.append(lock_path.exists())
         level = (await home.store().read_state()).level
         assert level is not None
-        assert level.calls == 4.0, "the budget is drawn on before the call"
+        assert level.calls == 4.0, "the call counts before it is made"
 
     home.authority.before_response = look
     waits: list[float] = []
     found = await home.refresher(waited=waits.append).run(RefreshRequest(old, ACCOUNT))
-    (intent,) = seen
-    assert (intent.stored, intent.spending) == (old.fingerprint, old.fingerprint)
-    assert intent.renewed is None
+    (record,) = seen
+    assert (record.stored, record.spending) == (old.fingerprint, old.fingerprint)
+    assert record.renewed is None
     assert locked == [True]
     assert (found.outcome, found.unsaved) == ("renewed", None)
     assert found.credential == await stored(home)
@@ -76,8 +85,8 @@ async def test_the_order_is_lock_journal_spend_journal_store(home: Home) -> None
     assert waits == [0.0]
 
 
-async def test_the_lock_is_held_while_the_authority_is_asked(home: Home) -> None:
-    """Nobody else can even look at the token meanwhile."""
+async def test_the_lock_is_held_while_the_authority_is_called(home: Home) -> None:
+    """No other process can present the token meanwhile."""
     home.write(login())
     home.authority.gate.clear()
     running = asyncio.create_task(
@@ -94,7 +103,7 @@ async def test_the_lock_is_held_while_the_authority_is_asked(home: Home) -> None
 
 
 async def test_a_waiter_for_the_lock_finds_the_work_done(home: Home) -> None:
-    """It says how long it waited, and calls nobody."""
+    """It reports how long it waited, and makes no call."""
     home.write(login())
     old = await stored(home)
     home.authority.gate.clear()
@@ -118,32 +127,69 @@ async def test_a_waiter_for_the_lock_finds_the_work_done(home: Home) -> None:
     assert len(home.authority.calls) == 1
 
 
-async def test_a_holder_that_does_not_let_go_is_not_waited_for_for_ever(
+async def test_a_holder_that_does_not_release_the_lock_costs_one_wait(
     home: Home,
 ) -> None:
-    """It is worth another try soon; or it has done the work meanwhile."""
+    """Later callers get the answer at once, until the lock was free. The message names
+    the holder.
+    """
+    home.write(login())
+    request = RefreshRequest(await stored(home), ACCOUNT)
+    refresher = home.refresher(lock_timeout_seconds=3.0)
+    took, messages = [], []
+    async with home.store().lock(0):
+        for _ in range(3):
+            began = home.clock.monotonic()
+            with pytest.raises(StoreUnavailable) as why:
+                await refresher.run(request)
+            took.append(home.clock.monotonic() - began)
+            messages.append(why.value.message)
+    assert 3.0 <= took[0] < 3.2
+    assert took[1:] == [0.0, 0.0]
+    holder = f"process {os.getpid()} on {socket.gethostname()} holds the lock"
+    assert holder in messages[0]
+    assert "since 2027-01-15T08:00:00Z" in messages[0]
+    renewed = await refresher.run(request)
+    assert renewed.outcome == "renewed"
+    async with home.store().lock(0):
+        began = home.clock.monotonic()
+        with pytest.raises(StoreUnavailable):
+            await refresher.run(RefreshRequest(renewed.credential, ACCOUNT))
+        assert home.clock.monotonic() - began >= 3.0, "a new holder is waited for"
+
+
+async def test_a_holder_of_the_lock_may_have_stored_a_new_credential(
+    home: Home,
+) -> None:
+    """It is adopted without the lock. An older file is not."""
     home.write(login())
     old = await stored(home)
-    refresher = home.refresher(lock_timeout_seconds=3.0)
+    refresher = home.refresher(lock_timeout_seconds=0.0)
     async with home.store().lock(0):
-        with pytest.raises(AuthorityFailure) as why:
-            await refresher.run(RefreshRequest(old, ACCOUNT))
-        assert (why.value.outcome, why.value.reason) == ("undelivered", "lock_held")
         home.write(login("second"))
         found = await refresher.run(RefreshRequest(old, ACCOUNT))
-    assert found.outcome == "adopted"
-    assert found.credential.refresh_token == refresh_token_of("second")
+        assert found.outcome == "adopted"
+        assert found.credential.refresh_token == refresh_token_of("second")
+        home.write(login("backup", last_refresh="2026-12-01T08:00:00Z"))
+        with pytest.raises(StoreUnavailable):
+            await refresher.run(RefreshRequest(found.credential, ACCOUNT))
     assert home.authority.calls == []
 
 
 @pytest.mark.parametrize(
     ("outcome", "is_kept"),
-    [("refused", False), ("undelivered", False), ("unclear", True)],
+    [
+        ("refused", False),
+        ("rejected", False),
+        ("misconfigured", False),
+        ("undelivered", False),
+        ("unclear", True),
+    ],
 )
 async def test_a_failure_leaves_a_record_only_where_the_token_may_be_spent(
     home: Home, outcome: str, is_kept: bool
 ) -> None:
-    """Whoever comes next then knows."""
+    """The next holder of the lock knows it then."""
     home.write(login())
     failure = AuthorityFailure(outcome, "other")  # type: ignore[arg-type]
     home.authority.script.append(failure)
@@ -152,8 +198,8 @@ async def test_a_failure_leaves_a_record_only_where_the_token_may_be_spent(
     assert bool(await journal_of(home).read()) is is_kept
 
 
-async def test_what_can_wait_is_not_spent_without_a_record(home: Home) -> None:
-    """The held token is good: a rotation that might get lost is not begun."""
+async def test_a_refresh_that_can_wait_is_not_made_without_a_record(home: Home) -> None:
+    """The token that is held is good: no rotation begins that could be lost."""
     home.write(login())
     old = await stored(home)
     with full_disk(), pytest.raises(AuthorityFailure) as why:
@@ -162,8 +208,8 @@ async def test_what_can_wait_is_not_spent_without_a_record(home: Home) -> None:
     assert home.authority.calls == []
 
 
-async def test_what_cannot_wait_is_spent_without_a_record(home: Home) -> None:
-    """Somebody needs it now; the response is held in memory."""
+async def test_a_refresh_that_cannot_wait_is_made_without_a_record(home: Home) -> None:
+    """A request needs it now; the response is held in memory."""
     home.write(login())
     with full_disk():
         refresher = home.refresher()
@@ -177,10 +223,10 @@ async def test_what_cannot_wait_is_spent_without_a_record(home: Home) -> None:
 # What a death leaves behind.
 
 
-async def left_behind(
+async def leave_record(
     home: Home, *, spending: Credential | None, renewed: Credential | None
 ) -> None:
-    """Leave the record of a process that died over the store's login."""
+    """Leave the record of a process that died while it refreshed the store's login."""
     entry = JournalEntry(
         stored=(await stored(home)).fingerprint,
         spending=spending.fingerprint if spending else None,
@@ -191,12 +237,12 @@ async def left_behind(
     await journal_of(home).write(entry)
 
 
-async def test_a_response_that_landed_is_stored_by_whoever_comes_next(
+async def test_a_response_in_the_journal_is_stored_at_the_next_start(
     home: Home,
 ) -> None:
-    """At the start, before anything is served; the authority is not asked."""
+    """Before anything is served; the authority is not called."""
     home.write(login() | {"note": "kept"})
-    await left_behind(home, spending=None, renewed=held("second"))
+    await leave_record(home, spending=None, renewed=held("second"))
     source = home.source()
     await source.start()
     assert (await source.current()).refresh_token == refresh_token_of("second")
@@ -206,23 +252,25 @@ async def test_a_response_that_landed_is_stored_by_whoever_comes_next(
     assert home.authority.calls == []
 
 
-async def test_a_response_that_landed_is_found_under_the_lock_too(home: Home) -> None:
-    """A process that runs already takes over from one that was killed."""
+async def test_a_response_in_the_journal_is_found_under_the_lock_too(
+    home: Home,
+) -> None:
+    """A running process finishes the work of one that was killed."""
     home.write(login())
     source = home.source()
     old = await source.current()
-    await left_behind(home, spending=None, renewed=held("second"))
+    await leave_record(home, spending=None, renewed=held("second"))
     new = await source.refresh(old, "refused")
     assert new.refresh_token == refresh_token_of("second")
     assert home.authority.calls == []
 
 
-async def test_a_spend_that_is_open_is_presented_once_more_at_the_start(
+async def test_a_token_that_may_be_spent_is_presented_once_more_at_the_start(
     home: Home,
 ) -> None:
-    """Soon, while the authority may still bear it; and then it is wait_until."""
+    """Soon, while the authority may still accept it; the next start has nothing to do."""
     home.write(login())
-    await left_behind(home, spending=await stored(home), renewed=None)
+    await leave_record(home, spending=await stored(home), renewed=None)
     source = home.source()
     await source.start()
     await wait_until(lambda: home.events_of(CredentialRefreshed) != [])
@@ -234,27 +282,19 @@ async def test_a_spend_that_is_open_is_presented_once_more_at_the_start(
 
 
 async def test_a_record_over_another_login_is_forgotten(home: Home) -> None:
-    """Somebody has signed in since: the late response is nobody's any more."""
+    """A sign-in came since, so the late response is of no use."""
     home.write(login())
-    await left_behind(home, spending=None, renewed=held("late"))
+    await leave_record(home, spending=None, renewed=held("late"))
     home.write(login("new"))
     assert await home.refresher().recover() == RecoveryResult()
     assert home.stored_refresh_token() == refresh_token_of("new")
     assert await journal_of(home).read() == []
 
 
-async def test_a_response_for_another_account_is_not_stored(home: Home) -> None:
-    """The record of a folder that was mixed up."""
-    home.write(login())
-    await left_behind(home, spending=None, renewed=held("x", account="acct-2"))
-    await home.refresher().recover()
-    assert home.stored_refresh_token() == refresh_token_of("first")
-
-
 async def test_a_response_that_still_cannot_be_stored_is_held(home: Home) -> None:
     """And served; it is saved when there is room."""
     home.write(login())
-    await left_behind(home, spending=None, renewed=held("second"))
+    await leave_record(home, spending=None, renewed=held("second"))
     source = home.source()
     with full_disk():
         await source.start()
@@ -265,17 +305,17 @@ async def test_a_response_that_still_cannot_be_stored_is_held(home: Home) -> Non
     assert home.authority.calls == []
 
 
-async def test_nothing_is_finished_while_its_owner_lives(home: Home) -> None:
-    """It holds the lock: the record is its own."""
+async def test_the_record_of_a_living_process_is_left_alone(home: Home) -> None:
+    """It holds the lock, and finishes its own work."""
     home.write(login())
-    await left_behind(home, spending=await stored(home), renewed=None)
+    await leave_record(home, spending=await stored(home), renewed=None)
     async with home.store().lock(0):
         assert await home.refresher().recover() == RecoveryResult()
     assert len(await journal_of(home).read()) == 1
 
 
-async def test_a_start_without_a_login_or_a_place_is_no_error(home: Home) -> None:
-    """There is nothing to finish."""
+async def test_a_start_without_a_login_is_no_error(home: Home) -> None:
+    """There is nothing to finish; a torn record is none."""
     assert await home.refresher().recover() == RecoveryResult()
     home.path.with_name("auth.json.bearerd-journal").write_bytes(b"{")
     assert await home.refresher().recover() == RecoveryResult()
@@ -286,25 +326,27 @@ async def test_a_start_without_a_login_or_a_place_is_no_error(home: Home) -> Non
 
 @pytest.fixture
 async def sandbox(home: Home) -> AsyncIterator[Sandbox]:
-    """An authority that kills the whole login at a double spend."""
+    """An authority that ends the whole login if a spent token is presented."""
     async with Sandbox(now=home.clock.now) as running:
         yield running
 
 
 @pytest.fixture
-async def authority(sandbox: Sandbox) -> AsyncIterator[HttpAuthority]:
-    """The real client of it."""
+async def authority(sandbox: Sandbox) -> AsyncIterator[RefreshGrant]:
+    """The real client of that authority."""
     async with aiohttp.ClientSession() as session:
-        yield HttpAuthority(
+        client = AuthorityClient(
             session,
+            issuer_url=sandbox.issuer_url,
             token_url=sandbox.token_url,
             client_id="app_test",
             timeout_seconds=5.0,
         )
+        yield RefreshGrant(client)
 
 
 async def test_many_callers_in_two_processes_cost_one_refresh(
-    home: Home, sandbox: Sandbox, authority: HttpAuthority
+    home: Home, sandbox: Sandbox, authority: RefreshGrant
 ) -> None:
     """Real sockets, one file, forty callers, and a slow authority."""
     home.write(sandbox.auth_document())
@@ -325,10 +367,10 @@ async def test_many_callers_in_two_processes_cost_one_refresh(
     assert sandbox.authority.max_overlapping_calls == 1
 
 
-async def test_a_response_that_was_lost_is_asked_for_again_once(
-    home: Home, sandbox: Sandbox, authority: HttpAuthority
+async def test_a_token_whose_response_was_lost_is_presented_once_more(
+    home: Home, sandbox: Sandbox, authority: RefreshGrant
 ) -> None:
-    """An authority that bears the last token once gives the response after all."""
+    """An authority that accepts the last token once more gives the response after all."""
     sandbox.tokens.set_reuse("tolerate_one")
     home.write(sandbox.auth_document())
     sandbox.authority.fault(AuthorityFault("drop_after_rotation"), times=1)
@@ -336,23 +378,23 @@ async def test_a_response_that_was_lost_is_asked_for_again_once(
     old = await source.current()
     with pytest.raises(AuthorityUnavailable):
         await source.refresh(old, "refused")
-    home.clock.advance(1.0)
+    home.clock.advance(MAYBE_SPENT_SECONDS)
     assert (await source.refresh(old, "refused")).generation == 2
     assert sandbox.authority.calls == 2
     assert sandbox.authority.reused == 0
 
 
-async def test_a_response_that_is_lost_for_good_needs_a_person(
-    home: Home, sandbox: Sandbox, authority: HttpAuthority
+async def test_a_response_that_is_lost_for_good_needs_a_sign_in(
+    home: Home, sandbox: Sandbox, authority: RefreshGrant
 ) -> None:
-    """Said after the second call, and no third is made."""
+    """Known after the second call, and no third is made."""
     home.write(sandbox.auth_document())
     sandbox.authority.fault(AuthorityFault("drop_after_rotation"), times=1)
     source = home.source(authority=authority)
     old = await source.current()
     with pytest.raises(AuthorityUnavailable):
         await source.refresh(old, "refused")
-    home.clock.advance(1.0)
+    home.clock.advance(MAYBE_SPENT_SECONDS)
     for _ in range(3):
         with pytest.raises(LoginRequired):
             await source.refresh(old, "refused")
@@ -363,9 +405,9 @@ async def test_a_response_that_is_lost_for_good_needs_a_person(
     "kind", ["omit_refresh_token", "omit_id_token", "bad_id_token"]
 )
 async def test_a_grant_that_leaves_something_out_is_good(
-    home: Home, sandbox: Sandbox, authority: HttpAuthority, kind: str
+    home: Home, sandbox: Sandbox, authority: RefreshGrant, kind: str
 ) -> None:
-    """What it has is stored, and the file stays one that Codex reads."""
+    """The rest is stored, and the file stays one that Codex reads."""
     home.write(sandbox.auth_document())
     before = home.read()["tokens"]
     sandbox.authority.fault(AuthorityFault(kind), times=1)  # type: ignore[arg-type]
@@ -379,22 +421,25 @@ async def test_a_grant_that_leaves_something_out_is_good(
         assert after["id_token"] == before["id_token"]
 
 
-async def test_a_grant_for_another_account_on_the_wire_is_not_stored(
-    home: Home, sandbox: Sandbox, authority: HttpAuthority
+async def test_a_grant_for_another_account_is_kept_and_not_stored(
+    home: Home, sandbox: Sandbox, authority: RefreshGrant
 ) -> None:
-    """Somebody else's login gets nowhere."""
+    """It is kept beside the file."""
     home.write(sandbox.auth_document())
     before = home.path.read_bytes()
     sandbox.authority.fault(AuthorityFault("other_account"), times=1)
     source = home.source(authority=authority)
     old = await source.current()
-    with pytest.raises(AuthorityUnavailable):
+    with pytest.raises(AccountChanged):
         await source.refresh(old, "refused")
     assert home.path.read_bytes() == before
+    kept = await home.store().quarantine.read("foreign")
+    assert kept is not None
+    assert kept.credential.account_id != old.account_id
 
 
-def test_a_renewal_shows_no_secret(home: Home) -> None:
-    """Nor does what it gives."""
+def test_a_refresher_shows_no_secret(home: Home) -> None:
+    """Nor does the result of a recovery."""
     refresher = home.refresher()
     assert isinstance(refresher, Refresher)
     assert "refresh-" not in repr(RecoveryResult(is_maybe_spent=True)) + repr(refresher)
@@ -403,7 +448,7 @@ def test_a_renewal_shows_no_secret(home: Home) -> None:
 async def test_a_file_that_comes_back_unchanged_gets_the_response_after_all(
     home: Home,
 ) -> None:
-    """It was away just when the response came, which looked like a sign-out."""
+    """It was missing just when the response came, which looked like a sign-out."""
     document = login()
     home.write(document)
     old = await stored(home)
@@ -421,8 +466,8 @@ async def test_a_file_that_comes_back_unchanged_gets_the_response_after_all(
     assert home.authority.reused == 0
 
 
-async def test_our_own_wrong_clock_does_not_make_a_fresh_token_old(home: Home) -> None:
-    """Two owners with a clock that is far ahead take up each other's tokens."""
+async def test_a_wrong_local_clock_does_not_make_a_fresh_token_old(home: Home) -> None:
+    """Two processes with a clock that is far ahead adopt each other's tokens."""
     home.write(login())
     old = await stored(home)
     home.write(login("2"))

@@ -27,7 +27,16 @@ FULL = StoreState(
     account=Account("acct-1", "user-1"),
     refused=REFUSED,
     level=BucketLevel(2.5, START + 0.25),
-    retry=RetryState("0123456789abcdef", "unclear", "http_502", 3, START + 4.5),
+    retry=RetryState(
+        fingerprint="0123456789abcdef",
+        token_url="https://authority.test/token",
+        client_id="app_1",
+        outcome="unclear",
+        reason="http_502",
+        pace="fast",
+        failures=3,
+        until=START + 4.5,
+    ),
     spent=("aaaaaaaaaaaaaaaa", "bbbbbbbbbbbbbbbb"),
     unaccepted=Unaccepted(3, START),
 )

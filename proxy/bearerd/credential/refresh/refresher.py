@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bearerd.clock import Clock
 from bearerd.credential.authority.errors import AuthorityFailure
@@ -57,13 +57,17 @@ class RefreshRequest:
 
     *held* is the credential in this process, *account* the pin of the profile.
     *can_wait* is true while *held* is still valid: then no token is presented that could
-    not be recorded first. *is_forced* overrides a remembered refusal or pause.
+    not be recorded first. *is_rejected*: the upstream has rejected *held*. *is_refused*:
+    the authority has refused its refresh token for good. *is_forced* overrides a
+    remembered refusal or pause.
     *skew_seconds* is how far the local clock is ahead of the authority's.
     """
 
     held: Credential | None
     account: Account | None
     can_wait: bool = False
+    is_rejected: bool = False
+    is_refused: bool = False
     is_forced: bool = False
     skew_seconds: float = 0.0
 
@@ -140,7 +144,8 @@ class Refresher:
             stored = require_same_account(
                 await self._load(request), request.account, self._store.name
             )
-            if stored != request.held:
+            newest = self._newest(stored, request)
+            if newest == stored and stored != request.held:
                 return RefreshResult(stored, "adopted")
             raise StoreUnavailable(
                 await lock_held_message(self._store), retry_after_seconds=1
@@ -171,9 +176,15 @@ class Refresher:
         """Note that the upstream has accepted the credential held."""
         self._limiter.note_accepted()
 
-    def is_superseded(self, stored: Credential) -> bool:
-        """Return True if memory holds what comes after *stored*: the store is behind."""
-        return self._transaction.is_superseded(stored)
+    def supersedes(
+        self, held: Credential, stored: Credential, *, is_refused: bool
+    ) -> bool:
+        """Return True if *held* is kept over *stored*: see `RefreshTransaction`."""
+        return self._transaction.supersedes(held, stored, is_refused=is_refused)
+
+    def note_displaced(self, before: Credential, after: Credential) -> None:
+        """Note that another writer has replaced *before* in the store by *after*."""
+        self._transaction.note_displaced(before, after)
 
     def keep_over_stale(self, stored: Credential, held: Credential) -> None:
         """Record that the store is behind at *stored*; *held* is saved over it."""
@@ -189,17 +200,23 @@ class Refresher:
         self._transaction.sync(state)
         # Another process, or a sign-in, may have pinned another account meanwhile.
         account = state.account or request.account
+        request = replace(request, account=account)
         if recovered.unsaved is not None and recovered.unsaved != request.held:
             unsaved = require_same_account(recovered.unsaved, account, self._store.name)
             return RefreshResult(unsaved, "adopted", unsaved=recovered.error)
         stored = require_same_account(
             await self._load(request), account, self._store.name
         )
-        self._transaction.drop_superseded(stored)
-        newest = self._transaction.newest(stored, request.held)
+        self._transaction.settle(stored)
+        newest = self._newest(stored, request)
         if self._is_usable(newest, request):
             return RefreshResult(newest, "adopted")
         return await self._present(RefreshAttempt(stored, newest), request)
+
+    def _newest(self, stored: Credential, request: RefreshRequest) -> Credential:
+        return self._transaction.newest(
+            stored, request.held, is_refused=request.is_refused
+        )
 
     def _is_usable(self, newest: Credential, request: RefreshRequest) -> bool:
         """Return True if *newest* can replace the credential held without a call."""
@@ -216,7 +233,10 @@ class Refresher:
         if not presented.refresh_token:
             raise AuthorityFailure("refused", "no_refresh_token", is_call=False)
         if self._transaction.is_spent(presented):
-            # What the authority would say is known; it may end the login's family.
+            # What the authority would answer is known; to ask may end the login's family.
+            kept = await self._store.quarantine.read("foreign")
+            if kept is not None and kept.presented == attempt.stored.fingerprint:
+                raise foreign_grant(kept.credential, presented)
             raise AuthorityFailure("refused", "reused", is_call=False)
         await self._limiter.acquire(presented, is_forced=request.is_forced)
         if not await self._transaction.begin(attempt) and request.can_wait:
@@ -227,7 +247,7 @@ class Refresher:
         except AuthorityFailure as failure:
             return await self._end_without_grant(failure, attempt, request)
         if grant.names_another_account(presented):
-            return await self._quarantine(attempt, grant)
+            return await self._quarantine(attempt, grant, request)
         return await self._commit(attempt, grant, request)
 
     async def _commit(
@@ -244,16 +264,20 @@ class Refresher:
         await self._limiter.record_success(
             attempt.presented,
             is_rotated=successor.fingerprint != attempt.presented.fingerprint,
+            was_rejected=request.is_rejected,
         )
         if winner is not None:
-            adopted = require_same_account(winner, request.account, self._store.name)
+            account = request.account or Account.of(attempt.presented)
+            adopted = require_same_account(winner, account, self._store.name)
             return RefreshResult(adopted, "adopted")
         if grant.access_token is None:
             failure = AuthorityFailure("unclear", "no_access_token")
             raise await self._limiter.record_failure(successor, failure)
         return RefreshResult(successor, "renewed", unsaved, grant.issued_at)
 
-    async def _quarantine(self, attempt: RefreshAttempt, grant: Grant) -> RefreshResult:
+    async def _quarantine(
+        self, attempt: RefreshAttempt, grant: Grant, request: RefreshRequest
+    ) -> RefreshResult:
         """Keep a grant for another account.
 
         Raises:
@@ -262,13 +286,10 @@ class Refresher:
         foreign = grant.applied_to(attempt.presented, self._clock.now())
         with suppress(StoreError):  # then the journal keeps it
             await self._transaction.quarantine(attempt, foreign)
-        await self._limiter.record_success(attempt.presented, is_rotated=True)
-        raise AccountChanged(
-            f"the authority issued a login for account {foreign.account_id}, but this "
-            f"profile belongs to {attempt.presented.account_id}; the new login is kept "
-            "and not used: take it up with `bearerd adopt`, or sign in to the old "
-            "account with `bearerd login`"
+        await self._limiter.record_success(
+            attempt.presented, is_rotated=True, was_rejected=request.is_rejected
         )
+        raise foreign_grant(foreign, attempt.presented)
 
     async def _end_without_grant(
         self,
@@ -351,3 +372,13 @@ class Refresher:
             self._is_lock_blocked = False
             self._waited(self._clock.monotonic() - began)
             yield
+
+
+def foreign_grant(granted: Credential, presented: Credential) -> AccountChanged:
+    """Return the error for a grant that is kept, because it is for another account."""
+    return AccountChanged(
+        f"the authority issued a login for account {granted.account_id}, but this "
+        f"profile belongs to {presented.account_id}; the new login is kept and not used: "
+        "take it up with `bearerd adopt`, or sign in to the old account with `bearerd "
+        "login`"
+    )

@@ -10,50 +10,31 @@ are lost in that interval, so each step is recorded before it is taken:
     abort    nothing came of the call, and nothing will
 
 A process can die between any two steps. The next holder of the lock calls `recover`,
-which compares four places: the store, the journal, the spool and this process's memory.
-`classify` names the case, and `recover` acts on it:
-
-| case | store | journal and spool | memory | action |
-|---|---|---|---|---|
-| 1 `NOTHING_OPEN` | any | no record | any | none |
-| 2 `SUPERSEDED` | not what the record began from | any record | any | clear the record |
-| 3 `CONTINUED_HERE` | what it began from | a record | has gone on from it | none |
-| 4 `SUCCESSOR_FOUND` | what it began from | a successor | not beyond it | store it |
-| 5 `MAYBE_SPENT` | what it began from | a token, no response | not beyond it | report it |
-| 6 `WAITING` | another account's login | a successor | any | keep the record |
-| 7 `FOREIGN_GRANT` | what it began from | a grant for another account | any | quarantine |
-
-Case 4 can also be case 5: a successor that could not be stored was presented in its
-turn. It is stored first; then its own token is reported as maybe spent.
-
-Case 6: another account's file replaced the store's while a refresh was under way. The
-record holds the only copy of the old login, whose file may be put back.
-
-Case 7: the presented token is spent, and what came for it belongs to another account. It
-is never served and never destroyed; `bearerd adopt` can take it up.
+which finds out what was left and finishes it; `refresh.leftover` has the seven cases.
 
 docs/never-lose-a-login.md says which of these steps is proved by which test.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from enum import Enum
-from http import HTTPStatus
+from typing import Final
 
 from bearerd.clock import Clock
-from bearerd.credential.authority.errors import AuthorityFailure
-from bearerd.credential.authority.refresh_grant import interpret
+from bearerd.credential.refresh.leftover import Case, Leftover, may_become
+from bearerd.credential.refresh.leftover_finder import LeftoverFinder
+from bearerd.credential.refresh.lineage import Lineage
 from bearerd.credential.store.install import replace_whole
 from bearerd.credential.store.journal import JournalEntry, Presenter
 from bearerd.credential.store.quarantine import Kept
-from bearerd.credential.store.state import SPENT_LIMIT, Account, StoreState
+from bearerd.credential.store.state import StoreState
 from bearerd.credential.store.store import Store
 from bearerd.credential.token import Credential
-from bearerd.errors import LoginRequired, StoreError
+from bearerd.errors import LoginRequired, StoreError, StoreUnavailable
+
+REPLACE_TRIES: Final = 3
+"""How often a backup that comes back during a write is written over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,31 +56,19 @@ class RefreshAttempt:
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """A successor that lives in memory only. *base* is what the store holds."""
+    """A successor that lives in memory only. *base* is what the store holds.
+
+    *since* is the time of the last refresh before it, if that is known: a file that is
+    older came before both.
+    """
 
     base: Credential
     successor: Credential
+    since: float | None
 
-
-class Case(Enum):
-    """What a process that died, or a store that failed, has left; see the module."""
-
-    NOTHING_OPEN = 1
-    SUPERSEDED = 2
-    CONTINUED_HERE = 3
-    SUCCESSOR_FOUND = 4
-    MAYBE_SPENT = 5
-    WAITING = 6
-    FOREIGN_GRANT = 7
-
-
-@dataclass(frozen=True, slots=True)
-class Leftover:
-    """The case, with the record and the store's credential that it is about."""
-
-    case: Case
-    stored: Credential | None = None
-    entry: JournalEntry | None = None
+    def over(self, stored: Credential) -> Pending:
+        """Return the same successor, over another file."""
+        return replace(self, base=stored)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,44 +86,6 @@ class RecoveryResult:
     error: StoreError | None = None
 
 
-def classify(
-    stored: Credential,
-    entries: Sequence[JournalEntry],
-    *,
-    is_spent: Callable[[Credential | str | None], bool],
-) -> Leftover:
-    """Return the case of *entries*, the records, which have the spool's response in them.
-
-    *is_spent* tells whether this process itself rotated a credential, or a fingerprint,
-    away. That another process did is no reason for case 3: it may have died since.
-    """
-    if not entries:
-        return Leftover(Case.NOTHING_OPEN, stored)
-    own = (one for one in entries if one.stored == stored.fingerprint)
-    entry = next(own, None)
-    if entry is None:
-        return _without_base(stored, entries)
-    if is_spent(entry.spending) or is_spent(entry.renewed):
-        case = Case.CONTINUED_HERE
-    elif entry.renewed is not None and not _may_become(stored, entry.renewed):
-        case = Case.FOREIGN_GRANT
-    elif entry.renewed is not None and _is_newer(entry.renewed, stored):
-        case = Case.SUCCESSOR_FOUND
-    elif entry.spending == stored.fingerprint:
-        case = Case.MAYBE_SPENT
-    else:
-        case = Case.SUPERSEDED
-    return Leftover(case, stored, entry)
-
-
-def _without_base(stored: Credential, entries: Sequence[JournalEntry]) -> Leftover:
-    """Return case 6 if a record has the only copy of another account's login, or 2."""
-    for entry in entries:
-        if entry.renewed is not None and not _may_become(stored, entry.renewed):
-            return Leftover(Case.WAITING, stored, entry)
-    return Leftover(Case.SUPERSEDED, stored)
-
-
 class RefreshTransaction:
     """Owns what is not stored yet, and which tokens were rotated away.
 
@@ -168,47 +99,81 @@ class RefreshTransaction:
         self._clock = clock
         self._presenter = presenter
         self._pending: Pending | None = None
-        self._spent: deque[str] = deque(maxlen=SPENT_LIMIT)  # by this process
-        self._shared_spent: frozenset[str] = frozenset()
+        self._unkept: Kept | None = None  # a foreign grant that no file could take
+        self._waiting: JournalEntry | None = None  # of case 6
+        self._lineage = Lineage()
+        self._finder = LeftoverFinder(store=store, clock=clock, lineage=self._lineage)
 
     @property
     def has_unsaved(self) -> bool:
-        """True while the newest credential lives in memory only."""
-        return self._pending is not None
+        """True while something lives in memory only."""
+        return self._pending is not None or self._unkept is not None
 
     def is_spent(self, credential: Credential) -> bool:
         """Return True if any process is known to have rotated *credential* away."""
-        return self._was_spent_here(credential) or (
-            credential.fingerprint in self._shared_spent
+        return self._lineage.is_spent(credential)
+
+    def supersedes(
+        self, held: Credential, stored: Credential, *, is_refused: bool = False
+    ) -> bool:
+        """Return True if *held* is to be kept over *stored*, an older file of its login.
+
+        *is_refused*: the token of *held* is refused for good.
+        """
+        return self._successor_of(stored) == held or self._lineage.is_newer(
+            held, stored, now=self._clock.now(), is_refused=is_refused
         )
 
-    def is_superseded(self, stored: Credential) -> bool:
-        """Return True if memory holds what comes after *stored*."""
-        return self._successor_of(stored) is not None or self.is_spent(stored)
-
-    def newest(self, stored: Credential, held: Credential | None) -> Credential:
+    def newest(
+        self, stored: Credential, held: Credential | None, *, is_refused: bool = False
+    ) -> Credential:
         """Return the credential to go on from: *stored*, unless memory is ahead of it."""
         successor = self._successor_of(stored)
         if successor is not None:
             return successor
-        return held if held is not None and self.is_spent(stored) else stored
+        if held is None or held == stored:
+            return stored
+        is_ahead = self.supersedes(held, stored, is_refused=is_refused)
+        return held if is_ahead else stored
 
     def sync(self, state: StoreState) -> None:
-        """Take over the fingerprints of the tokens that any process has spent."""
-        self._shared_spent = frozenset(state.spent)
+        """Take over what other processes know of spent tokens."""
+        self._lineage.sync(state)
 
-    def drop_superseded(self, stored: Credential) -> None:
-        """Forget what is unsaved if the store holds something else by now: it wins."""
-        if self._successor_of(stored) is None and not self.is_spent(stored):
-            self._pending = None
+    def note_displaced(self, before: Credential, after: Credential) -> None:
+        """Note that another writer has replaced *before* in the store by *after*."""
+        self._lineage.note_displaced(before, after)
+
+    def settle(self, stored: Credential) -> None:
+        """Compare what is unsaved with *stored*, which may have been replaced.
+
+        A newer login wins, and what is unsaved is forgotten. An older file that came back
+        is what the unsaved credential follows from now on.
+        """
+        pending = self._pending
+        if pending is None or pending.base == stored:
+            return
+        is_ahead = self._is_ahead(pending, stored)
+        self._pending = pending.over(stored) if is_ahead else None
 
     def keep_over_stale(self, stored: Credential, held: Credential) -> None:
         """Record that the store went back to *stored*, and that *held* follows it."""
         if self._pending is None:
-            self._pending = Pending(stored, held)
+            self._pending = Pending(stored, held, held.refreshed_at)
 
     async def begin(self, attempt: RefreshAttempt) -> bool:
-        """Record that a token is about to be presented; return False if that failed."""
+        """Record that a token is about to be presented; return False if that failed.
+
+        A response that waits in the journal for another account's file (case 6) goes
+        into the quarantine first.
+        """
+        waiting = self._waiting
+        if waiting is not None and waiting.renewed is not None:
+            try:
+                await self._keep(waiting.stored, waiting.renewed)
+            except StoreError:
+                return False
+            self._waiting = None
         return await self._write(
             self._entry(
                 attempt.stored,
@@ -230,16 +195,18 @@ class RefreshTransaction:
             LoginRequired: the login was signed out meanwhile.
         """
         if successor.refresh_token != attempt.presented.refresh_token:
-            self._spent.append(attempt.presented.fingerprint)
+            self._lineage.note_spent(attempt.presented.fingerprint)
         await self._write(self._entry(attempt.stored, spending=None, renewed=successor))
-        self._pending = Pending(attempt.stored, successor)
+        since = attempt.presented.refreshed_at
+        self._pending = Pending(attempt.stored, successor, since)
         try:
-            winner = await self._store.replace(attempt.stored, successor)
-        except LoginRequired:
-            # It stays in memory: the same file may come back.
-            await self._store.journal.clear()
-            raise
-        if winner is not None and not _may_become(winner, successor):
+            winner = await self._replace()
+        except LoginRequired as absence:
+            if absence.reason == "missing":
+                # It stays in memory: the same file may come back.
+                await self._store.journal.clear()
+            raise  # 6: over a login of another kind the journal keeps it
+        if winner is not None and not may_become(winner, successor):
             return winner  # 6: journal and memory keep the successor
         self._pending = None
         await self._store.journal.clear()
@@ -249,11 +216,19 @@ class RefreshTransaction:
         """Keep a grant for another account, whose price was the presented token.
 
         Raises:
-            StoreError: it could not be kept anywhere; the journal still has it.
+            StoreError: it could not be kept anywhere but in the journal or in memory.
         """
-        self._spent.append(attempt.presented.fingerprint)
-        await self._write(self._entry(attempt.stored, spending=None, renewed=grant))
-        await self._quarantine(attempt.presented.fingerprint, grant)
+        self._lineage.note_spent(attempt.presented.fingerprint)
+        is_recorded = await self._write(
+            self._entry(attempt.stored, spending=None, renewed=grant)
+        )
+        try:
+            await self._keep(attempt.stored.fingerprint, grant)
+        except StoreError:
+            if not is_recorded:
+                self._unkept = self._kept(attempt.stored.fingerprint, grant)
+            raise
+        await self._store.journal.clear()
 
     async def abort(self, attempt: RefreshAttempt) -> None:
         """Record that nothing came of the call, and that nothing will.
@@ -274,8 +249,10 @@ class RefreshTransaction:
             LoginRequired: there is a record, and the store holds nothing.
             StoreUnavailable: the store cannot be read.
         """
+        self.sync(await self._store.read_state())
         await self._install_new_login()
-        leftover = await self._find_leftover(held)
+        leftover = await self._finder.find(held)
+        self._waiting = leftover.entry if leftover.case is Case.WAITING else None
         match leftover.case:
             case Case.NOTHING_OPEN | Case.CONTINUED_HERE | Case.WAITING:  # 1, 3, 6
                 return RecoveryResult()
@@ -300,125 +277,132 @@ class RefreshTransaction:
             LoginRequired: the store holds no login.
             StoreError: the grant could not be stored.
         """
+        self.sync(await self._store.read_state())
         stored = await self._store.load()
         kept = await self._store.quarantine.read("foreign")
-        leftover = await self._find_leftover(None)
-        if leftover.case is Case.WAITING and leftover.entry is not None:
+        leftover = await self._finder.find(None)
+        if leftover.case is Case.WAITING:
             await self._quarantine_leftover(leftover)
-        self._pending = None
+        await self._quarantine_pending(stored)
         if kept is None or kept.presented != stored.fingerprint:
             return stored
-        await self._store.replace(stored, kept.credential)
-        await self._store.quarantine.clear("foreign")
+        if await self._store.replace(stored, kept.credential) is not None:
+            raise StoreError(
+                f"{self._store.name}: another program has just changed it; try again"
+            )
+        await self._store.quarantine.clear("foreign", kept)
         return kept.credential
 
     async def retry_save(self) -> bool:
         """Try again to store what lives in memory only; return True if it is stored.
 
         A login that was stored meanwhile wins: then what was unsaved is dropped. A
-        sign-out wins too. While another account's login is stored, it is kept.
+        sign-out wins too. While a login of another account, or of another kind, is
+        stored, it is kept.
 
         Raises:
             StoreError, StoreUnavailable: it still cannot be written.
         """
-        if not self.has_unsaved:
+        if self._unkept is not None:
+            with suppress(StoreError):
+                await self._store.quarantine.keep("foreign", self._unkept)
+                self._unkept = None
+        pending = self._pending
+        if pending is None:
             return True
         try:
-            await self.recover(self._pending.base if self._pending else None)
-            pending = self._pending
+            await self.recover(pending.base)
+            pending = self._unsaved()
             if pending is None:
                 return True  # another process has gone on from it, and stored that
-            winner = await self._store.replace(pending.base, pending.successor)
-        except LoginRequired:  # signed out
-            winner, pending = None, None
-        if winner and pending and not _may_become(winner, pending.successor):
+            winner = await self._replace()
+        except LoginRequired as absence:
+            if absence.reason != "missing":
+                return False  # 6
+            winner, pending = None, None  # signed out
+        if winner and pending and not may_become(winner, pending.successor):
             return False  # 6
         await self._store.journal.clear()
         self._pending = None
         return winner is None and pending is not None
+
+    async def _replace(self) -> Credential | None:
+        """Store what is pending; return None, or the credential that won over it.
+
+        An older login that came back meanwhile, such as a backup, is no winner.
+
+        Raises:
+            StoreError, LoginRequired: see `Store.replace`.
+        """
+        for _ in range(REPLACE_TRIES):
+            pending = self._pending
+            assert pending is not None  # noqa: S101 - the caller's condition
+            winner = await self._store.replace(pending.base, pending.successor)
+            if winner is None or not self._is_ahead(pending, winner):
+                return winner
+            self._pending = pending.over(winner)
+        raise StoreError(f"{self._store.name}: another program changes it all the time")
+
+    def _is_ahead(self, pending: Pending, stored: Credential) -> bool:
+        """Return True if *stored*, found in the place of the base, is an older login.
+
+        A sign-in during the call may be older than the response, and still wins; hence
+        the time of the refresh before decides.
+        """
+        return self._lineage.is_newer(
+            pending.successor,
+            stored,
+            now=self._clock.now(),
+            since=pending.since,
+        )
 
     async def _install_new_login(self) -> None:
         """Store the login of a person that found the store locked or not writable."""
         kept = await self._store.quarantine.read("new_login")
         if kept is None:
             return
+        if self.is_spent(kept.credential):
+            # It was stored, and used since; only its file could not be removed.
+            await self._store.quarantine.clear("new_login", kept)
+            return
         with suppress(StoreError):  # it stays in quarantine
             await replace_whole(self._store, kept.credential, self._clock.now())
             self._pending = None
 
-    async def _find_leftover(self, held: Credential | None) -> Leftover:
-        """Read the four places, and return the case.
-
-        A file that is written in place can be torn by a death. Then the successor that
-        was being written stands for it, if it belongs to the pinned account. In front of
-        any other torn file, *held* stands for it.
-        """
-        entries = await self._store.journal.read()
-        if not entries:
-            return Leftover(Case.NOTHING_OPEN)
-        try:
-            stored = await self._store.load()
-        except LoginRequired as absence:
-            if absence.reason != "unreadable":
-                raise
-            written = await self._written_when_torn(entries)
-            if written is not None and written.renewed is not None:
-                stored = written.renewed
-                entries = [replace(written, stored=stored.fingerprint)]
-            elif held is not None:
-                stored = held
-            else:
-                raise
-        with_spool = [await self._with_spooled(stored, entry) for entry in entries]
-        return classify(stored, with_spool, is_spent=self._was_spent_here)
-
-    async def _written_when_torn(
-        self, entries: Sequence[JournalEntry]
-    ) -> JournalEntry | None:
-        """Return the record whose successor was being written when the file was torn."""
-        if not await self._store.is_written_in_place():
-            return None
-        pinned = (await self._store.read_state()).account
-        for entry in entries:
-            if entry.renewed is None:
-                continue
-            if pinned is None or pinned.accepts(Account.of(entry.renewed)):
-                return entry
-        return None
-
-    async def _with_spooled(
-        self, stored: Credential, entry: JournalEntry
-    ) -> JournalEntry:
-        """Return *entry* with the response that had arrived when its writer died."""
-        if entry.spending is None:
-            return entry
-        presented = entry.renewed or stored
-        if presented.fingerprint != entry.spending:
-            return entry
-        body = await self._store.journal.read_response(entry.spending)
-        if body is None:
-            return entry
-        try:
-            grant = interpret(HTTPStatus.OK, {}, body)
-        except AuthorityFailure:
-            return entry  # it had not arrived whole
-        successor = grant.applied_to(presented, self._clock.now())
-        return replace(entry, spending=None, renewed=successor)
-
     async def _quarantine_leftover(self, leftover: Leftover) -> RecoveryResult:
+        """Keep the grant of case 7, or the response of case 6, in the quarantine."""
         entry = leftover.entry
-        assert entry is not None  # noqa: S101 - case 7 has one
+        assert entry is not None  # noqa: S101 - both cases have one
         assert entry.renewed is not None  # noqa: S101
         if leftover.case is Case.FOREIGN_GRANT:
-            self._spent.append(entry.stored)
+            await self._record_spent(entry.stored)
         with suppress(StoreError):  # then the journal keeps it
-            await self._quarantine(entry.stored, entry.renewed)
+            await self._keep(entry.stored, entry.renewed)
+            await self._store.journal.clear()
         return RecoveryResult()
 
-    async def _quarantine(self, presented: str, grant: Credential) -> None:
-        kept = Kept(grant, presented=presented, since=self._clock.now())
-        await self._store.quarantine.keep("foreign", kept)
-        await self._store.journal.clear()
+    async def _quarantine_pending(self, stored: Credential) -> None:
+        """Keep what is unsaved of another login than *stored* in the quarantine."""
+        pending = self._pending
+        if pending is None or pending.base == stored:
+            return
+        with suppress(StoreError):
+            await self._keep(pending.base.fingerprint, pending.successor)
+            self._pending = None
+
+    async def _keep(self, presented: str, grant: Credential) -> None:
+        await self._store.quarantine.keep("foreign", self._kept(presented, grant))
+
+    def _kept(self, presented: str, grant: Credential) -> Kept:
+        return Kept(grant, presented=presented, since=self._clock.now())
+
+    async def _record_spent(self, fingerprint: str) -> None:
+        """Share the fingerprint of a token whose presenter died before it could."""
+        self._lineage.note_spent(fingerprint)
+        with suppress(StoreError, StoreUnavailable):
+            state = await self._store.read_state()
+            spent = state.with_spent(fingerprint)
+            await self._store.write_state(replace(state, spent=spent))
 
     async def _store_successor(self, leftover: Leftover) -> RecoveryResult:
         """Store the successor of case 4, or hold it in memory."""
@@ -426,24 +410,25 @@ class RefreshTransaction:
         assert stored is not None  # noqa: S101 - case 4 has both
         assert entry is not None  # noqa: S101
         assert entry.renewed is not None  # noqa: S101
+        self._pending = Pending(stored, entry.renewed, stored.refreshed_at)
+        if stored.fingerprint != entry.renewed.fingerprint:
+            await self._record_spent(stored.fingerprint)
         try:
-            await self._store.replace(stored, entry.renewed)
+            winner = await self._replace()
         except StoreError as error:
-            self._pending = Pending(stored, entry.renewed)
-            if stored.fingerprint != entry.renewed.fingerprint:
-                self._spent.append(stored.fingerprint)
             return RecoveryResult(unsaved=entry.renewed, error=error)
+        if winner is not None and not may_become(winner, entry.renewed):
+            return RecoveryResult()  # 6
         self._pending = None
-        if entry.spending is None:
+        if winner is not None or entry.spending is None:
             await self._store.journal.clear()
             return RecoveryResult()
         # 4 and 5: the record is now about the successor's own token.
         await self._write(replace(entry, stored=entry.spending, renewed=None))
         return RecoveryResult(is_maybe_spent=True)
 
-    def _was_spent_here(self, token: Credential | str | None) -> bool:
-        name = token.fingerprint if isinstance(token, Credential) else token
-        return name in self._spent
+    def _unsaved(self) -> Pending | None:
+        return self._pending
 
     def _successor_of(self, stored: Credential) -> Credential | None:
         pending = self._pending
@@ -468,19 +453,3 @@ class RefreshTransaction:
         except StoreError:
             return False
         return True
-
-
-def _may_become(stored: Credential, successor: Credential) -> bool:
-    """Return True if a refresh of *stored* may name the account of *successor*."""
-    return Account.of(stored).accepts(Account.of(successor))
-
-
-def _is_newer(successor: Credential, stored: Credential) -> bool:
-    """Return True if *successor* may replace *stored*, from which it was made.
-
-    An authority that does not rotate leaves the refresh token as it was; then the
-    access token that lasts longer is the newer.
-    """
-    if successor.fingerprint != stored.fingerprint:
-        return True
-    return (successor.expires_at or 0) >= (stored.expires_at or 0)

@@ -19,8 +19,9 @@ ADOPT_LOCK_SECONDS = 5.0
 class AccountPin:
     """The pin of one profile. The state beside the store keeps it for other processes.
 
-    `account` is None until a login has been seen. While it has no id, the first login
-    that names one completes the pin.
+    `account` is None until a login has been seen. While it has no id, or no user, the
+    first login that names one completes the pin. What is known here and could not be
+    recorded yet counts as much as what is recorded.
     """
 
     def __init__(self, store: Store) -> None:
@@ -33,30 +34,36 @@ class AccountPin:
 
         Raises:
             AccountChanged: *stored* belongs to another account.
+            StoreUnavailable: the recorded account cannot be read.
         """
         recorded = (await self._store.read_state()).account
-        self._is_recorded = recorded is not None
-        self.account = recorded or self.account
+        self.account = _completed(recorded, self.account)
+        self._is_recorded = self.account is not None and self.account == recorded
         require_same_account(stored, self.account, self._store.name)
         await self.learn(stored)
 
     async def learn(self, accepted: Credential) -> None:
         """Complete the pin by what *accepted*, a login of this profile, names."""
-        pinned = self.account
-        if pinned is None or (pinned.account_id is None and accepted.account_id):
-            self.account, self._is_recorded = Account.of(accepted), False
+        known = _completed(self.account, Account.of(accepted))
+        if known != self.account:
+            self.account, self._is_recorded = known, False
         await self.record()
 
     async def record(self) -> None:
         """Write the pin down, unless that is done or the lock is held just now.
 
-        If it cannot be written, it holds for this process at least.
+        If it cannot be written, it holds for this process at least. An account that was
+        recorded meanwhile, by a sign-in, is not written over.
         """
         if self._is_recorded or self.account is None:
             return
         with suppress(StoreError, StoreUnavailable, TimeoutError):
             async with self._store.lock(0):
-                await self._write(self.account)
+                state = await self._store.read_state()
+                account = _completed(state.account, self.account)
+                if account != state.account:
+                    await self._store.write_state(replace(state, account=account))
+                self.account, self._is_recorded = account, True
 
     async def adopt(self) -> Credential:
         """Pin the profile to the store's account; return what the store holds.
@@ -67,13 +74,11 @@ class AccountPin:
         """
         async with self._store.lock(ADOPT_LOCK_SECONDS):
             stored = await self._store.load()
-            await self._write(Account.of(stored))
+            state = await self._store.read_state()
+            account = Account.of(stored)
+            await self._store.write_state(replace(state, account=account))
+            self.account, self._is_recorded = account, True
         return stored
-
-    async def _write(self, account: Account) -> None:
-        state = await self._store.read_state()
-        await self._store.write_state(replace(state, account=account))
-        self.account, self._is_recorded = account, True
 
 
 def require_same_account(
@@ -91,4 +96,15 @@ def require_same_account(
         f"this profile belongs to {pinned.account_id or 'an account without a name'}; to "
         "go on with the new account run `bearerd adopt`, or sign in to the old one with "
         "`bearerd login`"
+    )
+
+
+def _completed(account: Account | None, known: Account | None) -> Account | None:
+    """Return *account* with what *known* adds to it; another account adds nothing."""
+    if account is None or known is None:
+        return account or known
+    if not account.accepts(known):
+        return account
+    return Account(
+        account.account_id or known.account_id, account.user_id or known.user_id
     )

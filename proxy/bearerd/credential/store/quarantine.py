@@ -73,7 +73,10 @@ class Quarantine:
         self._reader = reader or StoreReader(str(places[0]))
 
     async def keep(self, kind: Kind, kept: Kept) -> Path:
-        """Write *kept* durably, over an earlier one of its kind; return where it is.
+        """Write *kept* durably; return where it is.
+
+        An earlier foreign grant in its place is renamed and not lost: it gets the name
+        of the token that it was issued for. Nothing reads it but a person.
 
         Raises:
             StoreError: no place can be written.
@@ -91,15 +94,17 @@ class Quarantine:
         """
         return await self._reader.read(lambda: self._read(kind))
 
-    async def clear(self, kind: Kind) -> None:
-        """Remove what is kept of *kind*."""
+    async def clear(self, kind: Kind, kept: Kept | None = None) -> None:
+        """Remove what is kept of *kind*, or only *kept* if it is given."""
         with suppress(OSError):  # no thread can be started
-            await run_to_end(lambda: self._clear(kind))
+            await run_to_end(lambda: self._clear(kind, kept))
 
     def _keep(self, kind: Kind, kept: Kept) -> Path:
         reasons = []
         for path in self._paths(kind):
             try:
+                if kind == "foreign":
+                    _set_aside(path, kept)
                 atomic.replace(path, kept.to_json())
             except OSError as error:
                 reasons.append(f"{path}: {error.strerror or error}")
@@ -121,11 +126,26 @@ class Quarantine:
             default=None,
         )
 
-    def _clear(self, kind: Kind) -> None:
+    def _clear(self, kind: Kind, kept: Kept | None) -> None:
         for path in self._paths(kind):
             with suppress(OSError):
-                path.unlink()
+                if kept is None or Kept.from_json(path.read_bytes()) == kept:
+                    path.unlink()
 
     def _paths(self, kind: Kind) -> list[Path]:
         suffix = SUFFIXES[kind]
         return [place.with_name(place.name + suffix) for place in self._places]
+
+
+def _set_aside(path: Path, kept: Kept) -> None:
+    """Rename another credential than that of *kept* at *path*, if there is one.
+
+    Raises:
+        OSError: it could not be renamed.
+    """
+    try:
+        before = Kept.from_json(path.read_bytes())
+    except FileNotFoundError:
+        return
+    if before is not None and before.credential != kept.credential:
+        path.rename(path.with_name(f"{path.name}-{before.presented}"))

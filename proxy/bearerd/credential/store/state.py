@@ -80,12 +80,16 @@ class BucketLevel:
 class RetryState:
     """The failure of the last refresh of a token: nothing is asked before *until*.
 
-    *until* is epoch seconds; *failures* counts the failures in a row.
+    It is one of *client_id* at *token_url*. *until* is epoch seconds; *failures* counts
+    the failures of this *pace*, which is `fast` or `slow`, in a row.
     """
 
     fingerprint: str
+    token_url: str
+    client_id: str
     outcome: str
     reason: str
+    pace: str
     failures: int
     until: float
 
