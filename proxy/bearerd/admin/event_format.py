@@ -62,12 +62,11 @@ def event_level(event: Event) -> Level:
         # A login in memory only is lost if this process ends.
         case LoginNeeded() | CredentialHeldInMemory():
             return "error"
-        case RefreshFailed(is_repeated=True):
-            return "debug"  # an outage is one line, not one for each try
+        # An outage is one line, not one for each try.
+        case RefreshFailed(is_repeated=True) | LockWaited() | ReplayAbandoned():
+            return "debug"
         case RefreshFailed() | StoreTroubled():
             return "warning"
-        case LockWaited() | ReplayAbandoned():
-            return "debug"
         case _:
             return "info"
 
