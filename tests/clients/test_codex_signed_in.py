@@ -14,7 +14,7 @@ import pytest
 
 from bearerd.sandbox import Sandbox, fingerprint
 from bearerd.sandbox.sandbox import FIRST_ACCOUNT
-from bearerd.sandbox.upstream.turn import OUTPUT_TEXT
+from bearerd.sandbox.upstream.response_events import OUTPUT_TEXT
 from tests.clients.agent import PATIENCE_SECONDS
 from tests.clients.codex import Codex
 from tests.clients.scene import Scene

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from bearerd.clock import Clock
-from bearerd.sandbox.hold import Bell
+from bearerd.sandbox.gate import Bell
 
 
 class HandClock:

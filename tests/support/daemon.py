@@ -17,7 +17,7 @@ from bearerd.clock import Clock
 from bearerd.events import Event, RequestFinished
 from bearerd.keys.ring import KeyRing
 from bearerd.sandbox import Sandbox
-from bearerd.sandbox.hold import Bell
+from bearerd.sandbox.gate import Bell
 from bearerd.service import Service
 from bearerd.settings import Settings, load_settings
 from tests.support.canary import Canary

@@ -21,7 +21,7 @@ from typing import Any, Protocol
 import aiohttp
 
 from bearerd.sandbox import Sandbox
-from bearerd.sandbox.hold import Bell
+from bearerd.sandbox.gate import Bell
 from tests.support.canary import Canary
 from tests.support.client import Client
 from tests.support.daemon import ADMIN_PAGES, client_key

@@ -45,7 +45,7 @@ from bearerd.sandbox.faults import AuthorityFault, UpstreamFault
 from bearerd.sandbox.grant import Account
 from bearerd.sandbox.records import RequestRecord, TokenCall, fingerprint
 from bearerd.sandbox.sandbox import Sandbox, serve_sandbox
-from bearerd.sandbox.upstream.turn import StreamScript
+from bearerd.sandbox.upstream.response_events import StreamScript
 
 __all__ = [
     "Account",

@@ -15,8 +15,8 @@ from bearerd.sandbox.authority.token_registry import TokenRegistry
 from bearerd.sandbox.faults import AuthorityFault, UpstreamFault
 from bearerd.sandbox.grant import Account
 from bearerd.sandbox.listener import Handler
-from bearerd.sandbox.replies import error_response
-from bearerd.sandbox.upstream.turn import StreamScript
+from bearerd.sandbox.responses import error_response
+from bearerd.sandbox.upstream.response_events import StreamScript
 from bearerd.sandbox.upstream.upstream import Upstream
 
 Command = Callable[..., object]

@@ -8,7 +8,7 @@ import aiohttp
 import pytest
 
 from bearerd.sandbox import Sandbox, StreamScript
-from bearerd.sandbox.upstream.turn import OUTPUT_TEXT
+from bearerd.sandbox.upstream.response_events import OUTPUT_TEXT
 from tests.sandbox.conftest import login
 
 Event = dict[str, object]

@@ -15,13 +15,13 @@ from aiohttp import web
 
 from bearerd.sandbox.authority.sign_in import SignIn
 from bearerd.sandbox.authority.token_registry import TokenRegistry
-from bearerd.sandbox.bodies import read_fields
 from bearerd.sandbox.faults import AuthorityFault, FaultQueue
+from bearerd.sandbox.gate import PATIENCE_SECONDS, Bell, Hold
 from bearerd.sandbox.grant import Account, Grant, RefusedError
-from bearerd.sandbox.hold import PATIENCE_SECONDS, Bell, Hold
 from bearerd.sandbox.listener import Handler
 from bearerd.sandbox.records import KEPT_RECORDS, TokenCall, fingerprint
-from bearerd.sandbox.replies import (
+from bearerd.sandbox.request_body import read_fields
+from bearerd.sandbox.responses import (
     broken_grant,
     broken_response,
     cut_connection,

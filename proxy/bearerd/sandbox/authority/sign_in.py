@@ -16,10 +16,10 @@ from urllib.parse import urlencode, urlsplit
 from aiohttp import web
 
 from bearerd.sandbox.authority.token_registry import TokenRegistry
-from bearerd.sandbox.bodies import read_fields
 from bearerd.sandbox.grant import Account, Grant, RefusedError
 from bearerd.sandbox.listener import Handler
-from bearerd.sandbox.replies import error_response
+from bearerd.sandbox.request_body import read_fields
+from bearerd.sandbox.responses import error_response
 
 DEVICE_CALLBACK_PATH = "/deviceauth/callback"
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})

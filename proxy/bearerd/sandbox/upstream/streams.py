@@ -10,10 +10,10 @@ from collections.abc import Awaitable, Callable, Mapping
 from aiohttp import WSMsgType, web
 
 from bearerd.sandbox.faults import UpstreamFault
-from bearerd.sandbox.hold import Hold
+from bearerd.sandbox.gate import Hold
 from bearerd.sandbox.records import RequestRecord
-from bearerd.sandbox.replies import cut_connection
-from bearerd.sandbox.upstream.turn import (
+from bearerd.sandbox.responses import cut_connection
+from bearerd.sandbox.upstream.response_events import (
     MODEL,
     SENT_AT_NS,
     StreamScript,

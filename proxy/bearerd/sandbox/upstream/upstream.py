@@ -17,13 +17,13 @@ from aiohttp import web
 from multidict import CIMultiDict
 
 from bearerd.sandbox.authority.token_registry import TokenRegistry
-from bearerd.sandbox.bodies import take_body
 from bearerd.sandbox.faults import FaultQueue, UpstreamFault
+from bearerd.sandbox.gate import PATIENCE_SECONDS, Bell, Hold
 from bearerd.sandbox.grant import Account
-from bearerd.sandbox.hold import PATIENCE_SECONDS, Bell, Hold
 from bearerd.sandbox.records import KEPT_RECORDS, RequestRecord, fingerprint
-from bearerd.sandbox.replies import chosen_response, cut_connection, error_response
-from bearerd.sandbox.upstream.admission import access_token_of, admit
+from bearerd.sandbox.request_body import take_body
+from bearerd.sandbox.responses import chosen_response, cut_connection, error_response
+from bearerd.sandbox.upstream.authorization import access_token_of, admit
 from bearerd.sandbox.upstream.resources import echo, resource
 from bearerd.sandbox.upstream.streams import Streams, send_bytes, send_short_body
 

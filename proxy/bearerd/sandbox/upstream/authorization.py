@@ -7,7 +7,7 @@ from aiohttp import web
 
 from bearerd.sandbox.authority.token_registry import TokenRegistry
 from bearerd.sandbox.grant import Account
-from bearerd.sandbox.replies import error_body, error_response
+from bearerd.sandbox.responses import error_body, error_response
 
 BEARER = "Bearer "
 _CODES = {

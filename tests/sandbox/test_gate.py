@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from bearerd.sandbox.hold import Bell, Hold
+from bearerd.sandbox.gate import Bell, Hold
 
 
 async def test_an_open_hold_stops_nobody() -> None:
