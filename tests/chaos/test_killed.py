@@ -118,15 +118,15 @@ async def die_at_authority(doomed: Victim, authority: Authority, place: Place) -
     if place.at_authority == "hangs":
         authority.fault(AuthorityFault("hang"), times=1)
     else:
-        authority.holds_after_rotation = place.at_authority == "has rotated"
-        authority.hold.close()
+        authority.gate_follows_rotation = place.at_authority == "has rotated"
+        authority.gate.close()
     asking = asyncio.create_task(ask(doomed))
     await authority.wait_for_calls(1)
     if place.at_authority != "hangs":
         await authority.wait_for_waiting(1)
     doomed.kill()
     await asking
-    authority.hold.open()
+    authority.gate.open()
     if place.at_authority != "hangs":
         await authority.wait_for_outcomes(1)
 

@@ -163,7 +163,7 @@ async def test_calls_can_be_held_and_released(
     assert (await remote.report())["waiting"] == 1
     await remote.do("release_authority")
     await remote.do("release_upstream")
-    await sandbox.upstream.streams.hold.wait_for_waiting(1)
+    await sandbox.upstream.streams.gate.wait_for_waiting(1)
     await remote.do("release_streams")
     (status, _), streamed = await calls
     assert (status, streamed) == (200, 200)

@@ -46,8 +46,8 @@ async def test_stopping_waits_for_nobody() -> None:
     async with aiohttp.ClientSession() as http:
         async with Sandbox() as sandbox:
             headers = {"Authorization": f"Bearer {login(sandbox)['access_token']}"}
-            sandbox.authority.hold.close()
-            sandbox.upstream.streams.hold.close()
+            sandbox.authority.gate.close()
+            sandbox.upstream.streams.gate.close()
             fault = UpstreamFault("hang", path="wham/usage")
             sandbox.upstream.fault(fault)
             stream = await http.post(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from bearerd.clock import Clock
-from bearerd.sandbox.gate import Bell
+from bearerd.sandbox.gate import Notifier
 
 
 class HandClock:
@@ -19,7 +19,7 @@ class HandClock:
         self.seconds = at
         self.clock = Clock(now=self.now, monotonic=self.now, sleep=self.sleep)
         self._sleepers: list[tuple[float, asyncio.Future[None]]] = []
-        self._bell = Bell()
+        self._notifier = Notifier()
 
     def now(self) -> float:
         """Return the time, in seconds."""
@@ -33,7 +33,7 @@ class HandClock:
         woken = asyncio.get_running_loop().create_future()
         entry = (self.seconds + seconds, woken)
         self._sleepers.append(entry)
-        self._bell.ring()
+        self._notifier.notify()
         try:
             await woken
         finally:
@@ -50,6 +50,6 @@ class HandClock:
 
     async def wait_for_sleepers(self, count: int) -> None:
         """Return once at least *count* sleep: what woke them has been dealt with."""
-        await self._bell.wait_until(
-            lambda: len(self._sleepers) >= count, what=f"{count} sleepers"
+        await self._notifier.wait_for(
+            lambda: len(self._sleepers) >= count, description=f"{count} sleepers"
         )

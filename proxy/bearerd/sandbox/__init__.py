@@ -19,16 +19,16 @@ runs, `access_lifetime_seconds` and `set_reuse("revoke_family"|"refuse"|"tolerat
     counts: `calls`, `refreshes`, `reused`, `waiting`, `max_overlapping_calls`,
     `outcomes`; `records`, a `TokenCall` for each call to the token endpoint.
     `fault(AuthorityFault("drop_after_rotation"), times=1)`, `clear_faults()`.
-    `hold.close()`, `hold.release(n)`, `hold.open()`; `holds_after_rotation`.
+    `hold.close()`, `hold.release(n)`, `hold.open()`; `gate_follows_rotation`.
     `await wait_for_calls(n)`, `wait_for_waiting(n)`, `wait_for_outcomes(n)`.
     `sign_in`: `account`, `declines`, `approve_device()`, `device_auto_approve`.
 `sandbox.upstream`
     counts: `requests`, `statuses`, `abandoned`, `waiting`, `streams.open`; `records`, a
     `RequestRecord` for each request, with the raw header fields.
     `fault(UpstreamFault("answer", status=401, body="{}", path="codex/models"))`.
-    `hold` as above (`holds_judged` puts it after the judgement).
+    `hold` as above (`gate_follows_authorization` puts it after the judgement).
     `streams.script = StreamScript(deltas=500, interval_seconds=0.02)`;
-    `streams.hold` with `streams.hold_after_events` stops a response midway.
+    `streams.gate` with `streams.gate_after_events` stops a response midway.
     `websocket = "accept"`; `extra_headers`.
     `await wait_for_requests(n)`, `wait_for_waiting(n)`, `wait_for_abandoned(n)`.
 

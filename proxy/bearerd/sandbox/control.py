@@ -47,12 +47,12 @@ class Control:
             "authority_fault": self._authority_fault,
             "upstream_fault": self._upstream_fault,
             "clear_faults": self._clear_faults,
-            "hold_authority": authority.hold.close,
-            "release_authority": authority.hold.open,
-            "hold_upstream": upstream.hold.close,
-            "release_upstream": upstream.hold.open,
+            "hold_authority": authority.gate.close,
+            "release_authority": authority.gate.open,
+            "hold_upstream": upstream.gate.close,
+            "release_upstream": upstream.gate.open,
             "hold_streams": self._hold_streams,
-            "release_streams": upstream.streams.hold.open,
+            "release_streams": upstream.streams.gate.open,
             "set_stream": self._set_stream,
             "set_websocket": self._set_websocket,
             "sign_in_as": self._sign_in_as,
@@ -85,7 +85,7 @@ class Control:
                 "abandoned": upstream.abandoned,
                 "waiting": upstream.waiting,
                 "open_streams": upstream.streams.open,
-                "waiting_streams": upstream.streams.hold.waiting,
+                "waiting_streams": upstream.streams.gate.waiting,
             },
         }
 
@@ -130,8 +130,8 @@ class Control:
         self._upstream.clear_faults()
 
     def _hold_streams(self, after_events: int = 0) -> None:
-        self._upstream.streams.hold_after_events = int(after_events)
-        self._upstream.streams.hold.close()
+        self._upstream.streams.gate_after_events = int(after_events)
+        self._upstream.streams.gate.close()
 
     def _set_stream(self, **fields: object) -> None:
         self._upstream.streams.script = StreamScript(**fields)  # type: ignore[arg-type]

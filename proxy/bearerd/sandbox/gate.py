@@ -1,7 +1,7 @@
-"""Holds and bells: how a test stages a race inside the sandbox without sleeping.
+"""Gates and notifiers: a test stages a race inside the sandbox without sleeping.
 
-A `Hold` is a door that calls stand before while it is closed; a `Bell` lets a test
-wait until something is so. Both belong to one event loop.
+A `Gate` holds calls back while it is closed. A `Notifier` lets a test wait until a
+condition is true. Both belong to one event loop.
 """
 
 import asyncio
@@ -11,86 +11,102 @@ from collections.abc import Callable
 PATIENCE_SECONDS = 10.0  # long enough for a busy machine, short enough for a suite
 
 
-class Bell:
-    """Owns the list of those who wait for a claim to become true."""
+class Notifier:
+    """Owns the list of tasks that wait for a condition.
+
+    As `asyncio.Condition`, without the lock: everything here runs in one event loop.
+    """
 
     def __init__(self) -> None:
-        self._listeners: list[asyncio.Event] = []
+        self._waiters: list[asyncio.Event] = []
 
-    def ring(self) -> None:
-        """Say that something changed."""
-        for listener in self._listeners:
-            listener.set()
+    def notify(self) -> None:
+        """Let every waiter check its condition again."""
+        for waiter in self._waiters:
+            waiter.set()
 
-    async def wait_until(
+    async def wait_for(
         self,
-        claim: Callable[[], bool],
+        predicate: Callable[[], bool],
         *,
-        what: str,
+        description: str,
         timeout_seconds: float = PATIENCE_SECONDS,
     ) -> None:
-        """Return once `claim()` is true; TimeoutError says what was waited for."""
+        """Return once `predicate()` is true.
+
+        Raises:
+            TimeoutError: it stayed false; the message contains `description`.
+        """
         changed = asyncio.Event()
-        self._listeners.append(changed)
+        self._waiters.append(changed)
         try:
             async with asyncio.timeout(timeout_seconds):
-                while not claim():
+                while not predicate():
                     changed.clear()
                     await changed.wait()
         except TimeoutError:
-            raise TimeoutError(f"waited {timeout_seconds} s for {what}") from None
+            raise TimeoutError(
+                f"waited {timeout_seconds} s for {description}"
+            ) from None
         finally:
-            self._listeners.remove(changed)
+            self._waiters.remove(changed)
 
 
-class Hold:
-    """Owns a door and the line of calls that stand before it; open to begin with."""
+class Gate:
+    """Owns the queue of calls that wait at it. A new gate is open."""
 
     def __init__(self) -> None:
-        self._closed = False
-        self._line: deque[asyncio.Future[None]] = deque()
-        self._bell = Bell()
+        self._is_closed = False
+        self._queue: deque[asyncio.Future[None]] = deque()
+        self._notifier = Notifier()
+
+    def __repr__(self) -> str:
+        state = "closed" if self._is_closed else "open"
+        return f"<Gate {state}, {self.waiting} waiting>"
 
     @property
     def waiting(self) -> int:
-        """How many stand before the door now."""
-        return len(self._line)
+        """The number of calls that wait now."""
+        return len(self._queue)
 
     def close(self) -> None:
-        """Let nobody through from now on."""
-        self._closed = True
+        """Gate back every call from now on."""
+        self._is_closed = True
 
     def open(self) -> None:
-        """Let all through, those who wait and those who come."""
-        self._closed = False
-        self.release(len(self._line))
+        """Let all calls pass, the waiting ones and later ones."""
+        self._is_closed = False
+        self.release(len(self._queue))
 
-    def release(self, count: int = 1) -> None:
-        """Let the first `count` of those who wait through; the door stays as it is."""
-        for _ in range(min(count, len(self._line))):
-            turn = self._line.popleft()
-            if not turn.done():
-                turn.set_result(None)
+    def release(self, count: int = 1, *, newest_first: bool = False) -> None:
+        """Let `count` of the waiting calls pass; the gate stays as it is.
+
+        They pass in the order in which they came, or in the reverse order.
+        """
+        for _ in range(min(count, len(self._queue))):
+            passage = self._queue.pop() if newest_first else self._queue.popleft()
+            if not passage.done():
+                passage.set_result(None)
 
     async def pass_through(self) -> None:
-        """Return at once if the door is open, else when it is this caller's turn."""
-        if not self._closed:
+        """Return at once if the gate is open, otherwise when it lets this call pass."""
+        if not self._is_closed:
             return
-        turn = asyncio.get_running_loop().create_future()
-        self._line.append(turn)
-        self._bell.ring()
+        passage = asyncio.get_running_loop().create_future()
+        self._queue.append(passage)
+        self._notifier.notify()
         try:
-            await turn
+            await passage
         finally:
-            if turn in self._line:
-                self._line.remove(turn)
+            if passage in self._queue:
+                self._queue.remove(passage)
 
     async def wait_for_waiting(
         self, count: int, *, timeout_seconds: float = PATIENCE_SECONDS
     ) -> None:
-        """Return once at least `count` stand before the door."""
-        await self._bell.wait_until(
+        """Return once at least `count` calls wait."""
+        await self._notifier.wait_for(
             lambda: self.waiting >= count,
-            what=f"{count} calls at the hold",
+            description=f"{count} calls at the gate",
             timeout_seconds=timeout_seconds,
         )

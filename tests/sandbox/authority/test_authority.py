@@ -118,14 +118,14 @@ async def test_calls_that_overlap_are_counted(
 ) -> None:
     """Three stand at the hold together; the strict mode lets one of them win."""
     refresh_token = login(sandbox)["refresh_token"]
-    sandbox.authority.hold.close()
+    sandbox.authority.gate.close()
     async with asyncio.TaskGroup() as group:
         calls = [group.create_task(refresh(refresh_token)) for _ in range(3)]
         await sandbox.authority.wait_for_calls(3)
         await sandbox.authority.wait_for_waiting(3)
         assert sandbox.authority.waiting == 3
         assert sandbox.authority.refreshes == 0
-        sandbox.authority.hold.open()
+        sandbox.authority.gate.open()
     await sandbox.authority.wait_for_outcomes(3)
     assert sorted(call.result()[0] for call in calls) == [200, 401, 401]
     assert sandbox.authority.max_overlapping_calls == 3
@@ -136,12 +136,12 @@ async def test_a_hold_can_stand_after_the_rotation(
     sandbox: Sandbox, refresh: Refresh
 ) -> None:
     """The token is spent while the response is still held."""
-    sandbox.authority.holds_after_rotation = True
-    sandbox.authority.hold.close()
+    sandbox.authority.gate_follows_rotation = True
+    sandbox.authority.gate.close()
     call = asyncio.create_task(refresh(login(sandbox)["refresh_token"]))
     await sandbox.authority.wait_for_waiting(1)
     assert sandbox.authority.refreshes == 1
-    sandbox.authority.hold.open()
+    sandbox.authority.gate.open()
     status, _ = await call
     assert status == 200
 
@@ -150,12 +150,12 @@ async def test_a_call_goes_on_though_its_client_has_left(
     sandbox: Sandbox, refresh: Refresh
 ) -> None:
     """Rotation is not undone by hanging up."""
-    sandbox.authority.hold.close()
+    sandbox.authority.gate.close()
     call = asyncio.create_task(refresh(login(sandbox)["refresh_token"]))
     await sandbox.authority.wait_for_waiting(1)
     call.cancel()
     await asyncio.gather(call, return_exceptions=True)
-    sandbox.authority.hold.open()
+    sandbox.authority.gate.open()
     await sandbox.authority.wait_for_outcomes(1)
     assert sandbox.authority.refreshes == 1
 

@@ -111,7 +111,7 @@ async def test_there_is_nothing_to_drop_once_the_client_has_left(
 ) -> None:
     """The token is spent all the same."""
     sandbox.authority.fault(AuthorityFault("drop_after_rotation"))
-    sandbox.authority.hold.close()
+    sandbox.authority.gate.close()
     call = asyncio.create_task(refresh(login(sandbox)["refresh_token"]))
     await sandbox.authority.wait_for_waiting(1)
     call.cancel()
@@ -122,7 +122,7 @@ async def test_there_is_nothing_to_drop_once_the_client_has_left(
             http.get(sandbox.issuer_url) as other,
         ):
             assert other.status == 404
-    sandbox.authority.hold.open()
+    sandbox.authority.gate.open()
     await sandbox.authority.wait_for_outcomes(1)
     assert sandbox.authority.refreshes == 1
 

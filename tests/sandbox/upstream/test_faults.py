@@ -97,12 +97,12 @@ async def test_a_stream_can_be_reset_midway(
 ) -> None:
     """After as many events as was said."""
     sandbox.upstream.fault(UpstreamFault("reset_mid_stream", after_events=2))
-    sandbox.upstream.streams.hold_after_events = 1
-    sandbox.upstream.streams.hold.close()
+    sandbox.upstream.streams.gate_after_events = 1
+    sandbox.upstream.streams.gate.close()
     async with http.post("codex/responses") as response:
         first = await response.content.readuntil(b"\n\n")
         assert b"response.created" in first
-        sandbox.upstream.streams.hold.open()
+        sandbox.upstream.streams.gate.open()
         with pytest.raises(aiohttp.ClientError):
             await response.read()
     (record,) = sandbox.upstream.records

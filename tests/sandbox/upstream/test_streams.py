@@ -139,15 +139,15 @@ async def test_a_stream_can_be_held_midway_and_has_sent_all_before(
 ) -> None:
     """Each event leaves as it comes: the client reads what went out."""
     streams = sandbox.upstream.streams
-    streams.hold_after_events = 3
-    streams.hold.close()
+    streams.gate_after_events = 3
+    streams.gate.close()
     url = f"{sandbox.upstream_url}/codex/responses"
     async with http.post(url, headers=headers(sandbox), json={}) as response:
-        await streams.hold.wait_for_waiting(1)
+        await streams.gate.wait_for_waiting(1)
         assert streams.open == 1
         early = [await response.content.readuntil(b"\n\n") for _ in range(3)]
         assert b"output_item.added" in early[-1]
-        streams.hold.open()
+        streams.gate.open()
         assert b"response.completed" in await response.read()
     (record,) = sandbox.upstream.records
     assert record.outcome == "answered"
@@ -158,7 +158,7 @@ async def test_a_head_can_go_out_before_any_event(
     sandbox: Sandbox, http: aiohttp.ClientSession
 ) -> None:
     """Held at zero events, the client has its 200."""
-    sandbox.upstream.streams.hold.close()
+    sandbox.upstream.streams.gate.close()
     url = f"{sandbox.upstream_url}/codex/responses"
     async with http.post(url, headers=headers(sandbox), json={}) as response:
         assert response.status == 200
@@ -236,13 +236,13 @@ class TestWebSocket:
         """And a client that drops the connection is noticed."""
         sandbox.upstream.websocket = "accept"
         streams = sandbox.upstream.streams
-        streams.hold_after_events = 1
-        streams.hold.close()
+        streams.gate_after_events = 1
+        streams.gate.close()
         url = f"{sandbox.upstream_url}/codex/responses"
         socket = await http.ws_connect(url, headers=headers(sandbox))
         await socket.send_json({"type": "response.create"})
         assert (await socket.receive_json())["type"] == "response.created"
-        await streams.hold.wait_for_waiting(1)
+        await streams.gate.wait_for_waiting(1)
         closing = asyncio.create_task(socket.close())
         await http.close()
         await sandbox.upstream.wait_for_abandoned(1)

@@ -242,13 +242,13 @@ async def test_a_request_can_be_held_before_it_is_judged(
 ) -> None:
     """A token revoked meanwhile is refused."""
     signed = bearer(login(sandbox)["access_token"])
-    sandbox.upstream.hold.close()
+    sandbox.upstream.gate.close()
     call = asyncio.create_task(get(sandbox, http, "echo", signed))
     await sandbox.upstream.wait_for_requests(1)
     await sandbox.upstream.wait_for_waiting(1)
     assert sandbox.upstream.waiting == 1
     sandbox.revoke_access_tokens()
-    sandbox.upstream.hold.open()
+    sandbox.upstream.gate.open()
     assert (await call)[0] == 401
 
 
@@ -257,12 +257,12 @@ async def test_a_request_can_be_held_after_it_was_judged(
 ) -> None:
     """A 401 that comes late, when the token has long been replaced."""
     signed = bearer(login(sandbox)["access_token"])
-    sandbox.upstream.holds_judged = True
-    sandbox.upstream.hold.close()
+    sandbox.upstream.gate_follows_authorization = True
+    sandbox.upstream.gate.close()
     call = asyncio.create_task(get(sandbox, http, "echo", signed))
     await sandbox.upstream.wait_for_waiting(1)
     sandbox.revoke_access_tokens()
-    sandbox.upstream.hold.open()
+    sandbox.upstream.gate.open()
     assert (await call)[0] == 200
 
 
@@ -271,7 +271,7 @@ async def test_a_client_that_leaves_is_noticed_at_once(
 ) -> None:
     """Though nothing is being written to it."""
     signed = bearer(login(sandbox)["access_token"])
-    sandbox.upstream.hold.close()
+    sandbox.upstream.gate.close()
     call = asyncio.create_task(get(sandbox, http, "echo", signed))
     await sandbox.upstream.wait_for_waiting(1)
     call.cancel()

@@ -16,7 +16,7 @@ from aiohttp import web
 from bearerd.sandbox.authority.sign_in import SignIn
 from bearerd.sandbox.authority.token_registry import TokenRegistry
 from bearerd.sandbox.faults import AuthorityFault, FaultQueue
-from bearerd.sandbox.gate import PATIENCE_SECONDS, Bell, Hold
+from bearerd.sandbox.gate import PATIENCE_SECONDS, Gate, Notifier
 from bearerd.sandbox.grant import Account, Grant, RefusedError
 from bearerd.sandbox.listener import Handler
 from bearerd.sandbox.records import KEPT_RECORDS, TokenCall, fingerprint
@@ -39,7 +39,7 @@ class Authority:
     """Owns the records of token calls, the faults that are due and the hold.
 
     `hold` is where calls wait before the response when a test closes it; with
-    `holds_after_rotation` the refresh token is spent by then. `refusal_status`
+    `gate_follows_rotation` the refresh token is spent by then. `refusal_status`
     replaces the status of a refused refresh token (401 unless set).
     """
 
@@ -52,8 +52,8 @@ class Authority:
         sleep: Callable[[float], Awaitable[None]],
     ) -> None:
         self.sign_in = sign_in
-        self.hold = Hold()
-        self.holds_after_rotation = False
+        self.gate = Gate()
+        self.gate_follows_rotation = False
         self.refusal_status: int | None = None
         self.faults: FaultQueue[AuthorityFault] = FaultQueue(
             lambda fault, path: fault.path == path
@@ -67,7 +67,7 @@ class Authority:
         self._registry = registry
         self._now = now
         self._sleep = sleep
-        self._bell = Bell()
+        self._notifier = Notifier()
         self._routes: dict[tuple[str, str], Handler] = {
             ("POST", TOKEN_PATH): self.handle_token_call,
             ("POST", REVOKE_PATH): self.handle_revocation,
@@ -91,7 +91,7 @@ class Authority:
     @property
     def waiting(self) -> int:
         """How many calls stand before the hold."""
-        return self.hold.waiting
+        return self.gate.waiting
 
     def fault(self, fault: AuthorityFault, *, times: int | None = None) -> None:
         """Let the next `times` calls go wrong, or all until `clear_faults`."""
@@ -105,9 +105,9 @@ class Authority:
         self, count: int, *, timeout_seconds: float = PATIENCE_SECONDS
     ) -> None:
         """Return once `count` token calls have arrived since the start."""
-        await self._bell.wait_until(
+        await self._notifier.wait_for(
             lambda: self.calls >= count,
-            what=f"{count} token calls",
+            description=f"{count} token calls",
             timeout_seconds=timeout_seconds,
         )
 
@@ -115,15 +115,15 @@ class Authority:
         self, count: int, *, timeout_seconds: float = PATIENCE_SECONDS
     ) -> None:
         """Return once `count` calls stand before the hold."""
-        await self.hold.wait_for_waiting(count, timeout_seconds=timeout_seconds)
+        await self.gate.wait_for_waiting(count, timeout_seconds=timeout_seconds)
 
     async def wait_for_outcomes(
         self, count: int, *, timeout_seconds: float = PATIENCE_SECONDS
     ) -> None:
         """Return once `count` token calls are over since the start."""
-        await self._bell.wait_until(
+        await self._notifier.wait_for(
             lambda: self.outcomes.total() >= count,
-            what=f"{count} token calls to be over",
+            description=f"{count} token calls to be over",
             timeout_seconds=timeout_seconds,
         )
 
@@ -147,7 +147,7 @@ class Authority:
             call.finished = True
             self.outcomes[call.outcome] += 1
             self._overlapping -= 1
-            self._bell.ring()
+            self._notifier.notify()
         return response
 
     async def handle_revocation(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -177,7 +177,7 @@ class Authority:
         self.calls += 1
         self._overlapping += 1
         self.max_overlapping_calls = max(self.max_overlapping_calls, self._overlapping)
-        self._bell.ring()
+        self._notifier.notify()
         return call
 
     async def _serve(
@@ -185,7 +185,7 @@ class Authority:
     ) -> web.StreamResponse:
         """Rotate and answer, in the order and with the mistakes that are due."""
         fault = self.faults.take(TOKEN_PATH) or NO_FAULT
-        early = fault.rotate_before_delay or self.holds_after_rotation
+        early = fault.rotate_before_delay or self.gate_follows_rotation
         issued = self._issue(call, fields, fault) if early else None
         await self._stall(fault)
         if issued is None:
@@ -207,7 +207,7 @@ class Authority:
         """Wait as the fault and the hold say."""
         if fault.delay_seconds:
             await self._sleep(fault.delay_seconds)
-        await self.hold.pass_through()
+        await self.gate.pass_through()
 
     async def _spoil(
         self, request: web.BaseRequest, fault: AuthorityFault

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from aiohttp import WSMsgType, web
 
 from bearerd.sandbox.faults import UpstreamFault
-from bearerd.sandbox.gate import Hold
+from bearerd.sandbox.gate import Gate
 from bearerd.sandbox.records import RequestRecord
 from bearerd.sandbox.responses import cut_connection
 from bearerd.sandbox.upstream.response_events import (
@@ -29,7 +29,7 @@ BYTES_CHUNK = b"0123456789abcdef" * 4096  # 64 KiB
 class Streams:
     """Owns the script of the responses, the hold within them and how many are open.
 
-    `hold` is where a stream waits when a test closes it, after `hold_after_events`
+    `hold` is where a stream waits when a test closes it, after `gate_after_events`
     events have gone out; at 0 only the head of the response has.
     """
 
@@ -40,8 +40,8 @@ class Streams:
         monotonic_ns: Callable[[], int],
     ) -> None:
         self.script = StreamScript()
-        self.hold = Hold()
-        self.hold_after_events = 0
+        self.gate = Gate()
+        self.gate_after_events = 0
         self.open = 0
         self._sleep = sleep
         self._monotonic_ns = monotonic_ns
@@ -73,8 +73,8 @@ class Streams:
                     record.outcome = "broken"
                     cut_connection(request)
                     return response
-                if count == self.hold_after_events:
-                    await self.hold.pass_through()
+                if count == self.gate_after_events:
+                    await self.gate.pass_through()
                 if count and script.interval_seconds:
                     await self._sleep(script.interval_seconds)
                 framed = as_stream_event(self._stamped(event, script))
@@ -124,8 +124,8 @@ class Streams:
         if asked.get("generate") is not False:
             events = turn_events(script)
         for count, event in enumerate(events):
-            if count == self.hold_after_events:
-                await self.hold.pass_through()
+            if count == self.gate_after_events:
+                await self.gate.pass_through()
             if count and script.interval_seconds:
                 await self._sleep(script.interval_seconds)
             await socket.send_str(self._stamped(event, script).decode())

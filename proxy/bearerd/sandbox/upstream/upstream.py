@@ -18,7 +18,7 @@ from multidict import CIMultiDict
 
 from bearerd.sandbox.authority.token_registry import TokenRegistry
 from bearerd.sandbox.faults import FaultQueue, UpstreamFault
-from bearerd.sandbox.gate import PATIENCE_SECONDS, Bell, Hold
+from bearerd.sandbox.gate import PATIENCE_SECONDS, Gate, Notifier
 from bearerd.sandbox.grant import Account
 from bearerd.sandbox.records import KEPT_RECORDS, RequestRecord, fingerprint
 from bearerd.sandbox.request_body import take_body
@@ -37,7 +37,7 @@ class Upstream:
     """Owns the records of requests, the faults that are due, the hold and the streams.
 
     May be changed while it runs: `streams.script`, `websocket`, `extra_headers` (put on
-    every response), `workspace_backend_origin`, and `holds_judged` (requests wait at the
+    every response), `workspace_backend_origin`, and `gate_follows_authorization` (requests wait at the
     hold after they were judged rather than before).
     """
 
@@ -50,8 +50,8 @@ class Upstream:
         monotonic_ns: Callable[[], int],
     ) -> None:
         self.streams = Streams(sleep=sleep, monotonic_ns=monotonic_ns)
-        self.hold = Hold()
-        self.holds_judged = False
+        self.gate = Gate()
+        self.gate_follows_authorization = False
         self.websocket: Literal["refuse", "accept"] = "refuse"
         self.extra_headers: CIMultiDict[str] = CIMultiDict()
         self.workspace_backend_origin = NOWHERE
@@ -65,12 +65,12 @@ class Upstream:
         self._registry = registry
         self._now = now
         self._sleep = sleep
-        self._bell = Bell()
+        self._notifier = Notifier()
 
     @property
     def waiting(self) -> int:
         """How many requests stand before the hold."""
-        return self.hold.waiting
+        return self.gate.waiting
 
     def fault(self, fault: UpstreamFault, *, times: int | None = None) -> None:
         """Let the next `times` requests go wrong, or all until `clear_faults`."""
@@ -84,9 +84,9 @@ class Upstream:
         self, count: int, *, timeout_seconds: float = PATIENCE_SECONDS
     ) -> None:
         """Return once `count` requests have arrived since the start."""
-        await self._bell.wait_until(
+        await self._notifier.wait_for(
             lambda: self.requests >= count,
-            what=f"{count} requests",
+            description=f"{count} requests",
             timeout_seconds=timeout_seconds,
         )
 
@@ -94,15 +94,15 @@ class Upstream:
         self, count: int, *, timeout_seconds: float = PATIENCE_SECONDS
     ) -> None:
         """Return once `count` requests stand before the hold."""
-        await self.hold.wait_for_waiting(count, timeout_seconds=timeout_seconds)
+        await self.gate.wait_for_waiting(count, timeout_seconds=timeout_seconds)
 
     async def wait_for_abandoned(
         self, count: int, *, timeout_seconds: float = PATIENCE_SECONDS
     ) -> None:
         """Return once `count` requests have lost their client."""
-        await self._bell.wait_until(
+        await self._notifier.wait_for(
             lambda: self.abandoned >= count,
-            what=f"{count} abandoned requests",
+            description=f"{count} abandoned requests",
             timeout_seconds=timeout_seconds,
         )
 
@@ -124,7 +124,7 @@ class Upstream:
         finally:
             if record.status is not None:
                 self.statuses[record.status] += 1
-            self._bell.ring()
+            self._notifier.notify()
         return response
 
     def _arrived(self, request: web.BaseRequest) -> RequestRecord:
@@ -140,7 +140,7 @@ class Upstream:
         )
         self.records.append(record)
         self.requests += 1
-        self._bell.ring()
+        self._notifier.notify()
         return record
 
     async def _respond(
@@ -171,8 +171,8 @@ class Upstream:
                 await self._sleep(fault.delay_seconds)
             if fault.kind == "hang":
                 await asyncio.get_running_loop().create_future()
-        if self.holds_judged is judged:
-            await self.hold.pass_through()
+        if self.gate_follows_authorization is judged:
+            await self.gate.pass_through()
 
     async def _serve(
         self,
