@@ -7,7 +7,7 @@ import aiohttp
 import pytest
 
 from bearerd.sandbox import Sandbox
-from bearerd.sandbox.jwt import read_claims
+from bearerd.sandbox.authority.jwt import read_claims
 from tests.sandbox.conftest import Refresh, error_code, login
 
 

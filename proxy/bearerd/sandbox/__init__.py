@@ -40,11 +40,12 @@ Other processes use the authority's listener: `POST /sandbox/control` with
 answered with the list of names. `serve_sandbox` is the whole as a service.
 """
 
+from bearerd.sandbox.authority.faults import AuthorityFault
+from bearerd.sandbox.authority.grant import Account
 from bearerd.sandbox.authority.token_registry import TokenRegistry
-from bearerd.sandbox.faults import AuthorityFault, UpstreamFault
-from bearerd.sandbox.grant import Account
 from bearerd.sandbox.records import RequestRecord, TokenCall, fingerprint
 from bearerd.sandbox.sandbox import Sandbox, serve_sandbox
+from bearerd.sandbox.upstream.faults import UpstreamFault
 from bearerd.sandbox.upstream.response_events import StreamScript
 
 __all__ = [

@@ -11,11 +11,12 @@ from collections.abc import Callable
 from aiohttp import web
 
 from bearerd.sandbox.authority.authority import Authority
+from bearerd.sandbox.authority.faults import AuthorityFault
+from bearerd.sandbox.authority.grant import Account
 from bearerd.sandbox.authority.token_registry import TokenRegistry
-from bearerd.sandbox.faults import AuthorityFault, UpstreamFault
-from bearerd.sandbox.grant import Account
 from bearerd.sandbox.listener import Handler
 from bearerd.sandbox.responses import error_response
+from bearerd.sandbox.upstream.faults import UpstreamFault
 from bearerd.sandbox.upstream.response_events import StreamScript
 from bearerd.sandbox.upstream.upstream import Upstream
 

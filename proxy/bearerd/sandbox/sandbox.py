@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Self
 
 from bearerd.sandbox.authority.authority import Authority
+from bearerd.sandbox.authority.grant import Account
 from bearerd.sandbox.authority.sign_in import SignIn
 from bearerd.sandbox.authority.token_registry import (
     TEN_DAYS_SECONDS,
@@ -15,7 +16,6 @@ from bearerd.sandbox.authority.token_registry import (
     TokenRegistry,
 )
 from bearerd.sandbox.control import Control
-from bearerd.sandbox.grant import Account
 from bearerd.sandbox.listener import Listener
 from bearerd.sandbox.upstream.upstream import Upstream
 

@@ -8,8 +8,8 @@ import aiohttp
 import pytest
 
 from bearerd.sandbox import AuthorityFault, Sandbox
-from bearerd.sandbox.grant import AUTH_CLAIM
-from bearerd.sandbox.jwt import read_claims
+from bearerd.sandbox.authority.grant import AUTH_CLAIM
+from bearerd.sandbox.authority.jwt import read_claims
 from tests.sandbox.conftest import Clock, Refresh, error_code, login
 
 

@@ -5,9 +5,9 @@ import pytest
 from yarl import URL
 
 from bearerd.sandbox import Account, Sandbox
+from bearerd.sandbox.authority.grant import AUTH_CLAIM
+from bearerd.sandbox.authority.jwt import read_claims
 from bearerd.sandbox.authority.sign_in import challenge_of
-from bearerd.sandbox.grant import AUTH_CLAIM
-from bearerd.sandbox.jwt import read_claims
 
 VERIFIER = "v" * 43
 CALLBACK = "http://localhost:1455/auth/callback"

@@ -5,9 +5,9 @@ from collections.abc import Callable
 import pytest
 
 from bearerd.sandbox import Account, TokenRegistry
+from bearerd.sandbox.authority.grant import AUTH_CLAIM, RefusedError
+from bearerd.sandbox.authority.jwt import read_claims
 from bearerd.sandbox.authority.token_registry import Reuse
-from bearerd.sandbox.grant import AUTH_CLAIM, RefusedError
-from bearerd.sandbox.jwt import read_claims
 
 ACCOUNT = Account("acct-1")
 

@@ -13,22 +13,23 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from aiohttp import web
 
+from bearerd.sandbox.authority.fault_responses import (
+    broken_grant,
+    broken_response,
+    grant_body,
+    token_error,
+)
+from bearerd.sandbox.authority.faults import AuthorityFault
+from bearerd.sandbox.authority.grant import Account, Grant, RefusedError
 from bearerd.sandbox.authority.sign_in import SignIn
 from bearerd.sandbox.authority.token_registry import TokenRegistry
-from bearerd.sandbox.faults import AuthorityFault, FaultQueue
+from bearerd.sandbox.delivery import cut_connection
+from bearerd.sandbox.fault_queue import FaultQueue
 from bearerd.sandbox.gate import PATIENCE_SECONDS, Gate, Notifier
-from bearerd.sandbox.grant import Account, Grant, RefusedError
 from bearerd.sandbox.listener import Handler
 from bearerd.sandbox.records import KEPT_RECORDS, TokenCall, fingerprint
 from bearerd.sandbox.request_body import read_fields
-from bearerd.sandbox.responses import (
-    broken_grant,
-    broken_response,
-    cut_connection,
-    error_response,
-    grant_body,
-    refusal,
-)
+from bearerd.sandbox.responses import error_response
 
 TOKEN_PATH = "/oauth/token"  # noqa: S105 - a path
 REVOKE_PATH = "/oauth/revoke"
@@ -55,9 +56,7 @@ class Authority:
         self.gate = Gate()
         self.gate_follows_rotation = False
         self.refusal_status: int | None = None
-        self.faults: FaultQueue[AuthorityFault] = FaultQueue(
-            lambda fault, path: fault.path == path
-        )
+        self.faults: FaultQueue[AuthorityFault] = FaultQueue()
         self.records: deque[TokenCall] = deque(maxlen=KEPT_RECORDS)
         self.revoked_fingerprints: list[str] = []
         self.outcomes: Counter[str] = Counter()
@@ -228,7 +227,7 @@ class Authority:
             return None
         if not fields.get("client_id"):
             call.outcome = "invalid_client"
-            return refusal("invalid_client", status=401, form="string")
+            return token_error("invalid_client", status=401, form="string")
         try:
             if call.grant_type == "refresh_token":
                 grant = self._refresh(call, fields.get("refresh_token", ""))
@@ -237,10 +236,10 @@ class Authority:
                 call.outcome = "signed_in"
             else:
                 call.outcome = "unsupported_grant_type"
-                return refusal(call.outcome, form="string")
+                return token_error(call.outcome, form="string")
         except RefusedError as refused:
             call.outcome = refused.code
-            return refusal(refused.code, status=self.refusal_status)
+            return token_error(refused.code, status=self.refusal_status)
         if fault.kind == "other_account":
             grant = self._registry.sign_in(Account(fault.account_id))
         return grant

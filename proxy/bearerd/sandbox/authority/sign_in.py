@@ -15,8 +15,8 @@ from urllib.parse import urlencode, urlsplit
 
 from aiohttp import web
 
+from bearerd.sandbox.authority.grant import Account, Grant, RefusedError
 from bearerd.sandbox.authority.token_registry import TokenRegistry
-from bearerd.sandbox.grant import Account, Grant, RefusedError
 from bearerd.sandbox.listener import Handler
 from bearerd.sandbox.request_body import read_fields
 from bearerd.sandbox.responses import error_response

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, get_args
 
-from bearerd.sandbox.grant import (
+from bearerd.sandbox.authority.grant import (
     Account,
     Grant,
     RefusalCode,

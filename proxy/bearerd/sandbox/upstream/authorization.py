@@ -5,8 +5,8 @@ Judges a request's credential by the ledger; keeps no state.
 
 from aiohttp import web
 
+from bearerd.sandbox.authority.grant import Account
 from bearerd.sandbox.authority.token_registry import TokenRegistry
-from bearerd.sandbox.grant import Account
 from bearerd.sandbox.responses import error_body, error_response
 
 BEARER = "Bearer "

@@ -3,7 +3,7 @@
 Pure; the fields are those that clients read.
 """
 
-from bearerd.sandbox.grant import Account
+from bearerd.sandbox.authority.grant import Account
 from bearerd.sandbox.records import RequestRecord
 
 FIVE_HOURS_SECONDS = 5 * 3600

@@ -9,10 +9,10 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from aiohttp import WSMsgType, web
 
-from bearerd.sandbox.faults import UpstreamFault
+from bearerd.sandbox.delivery import cut_connection
 from bearerd.sandbox.gate import Gate
 from bearerd.sandbox.records import RequestRecord
-from bearerd.sandbox.responses import cut_connection
+from bearerd.sandbox.upstream.faults import UpstreamFault
 from bearerd.sandbox.upstream.response_events import (
     MODEL,
     SENT_AT_NS,

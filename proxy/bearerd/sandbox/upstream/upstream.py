@@ -16,14 +16,16 @@ from typing import Literal
 from aiohttp import web
 from multidict import CIMultiDict
 
+from bearerd.sandbox.authority.grant import Account
 from bearerd.sandbox.authority.token_registry import TokenRegistry
-from bearerd.sandbox.faults import FaultQueue, UpstreamFault
+from bearerd.sandbox.delivery import cut_connection
+from bearerd.sandbox.fault_queue import FaultQueue
 from bearerd.sandbox.gate import PATIENCE_SECONDS, Gate, Notifier
-from bearerd.sandbox.grant import Account
 from bearerd.sandbox.records import KEPT_RECORDS, RequestRecord, fingerprint
 from bearerd.sandbox.request_body import take_body
-from bearerd.sandbox.responses import chosen_response, cut_connection, error_response
+from bearerd.sandbox.responses import error_response, shaped_response
 from bearerd.sandbox.upstream.authorization import access_token_of, admit
+from bearerd.sandbox.upstream.faults import UpstreamFault
 from bearerd.sandbox.upstream.resources import echo, resource
 from bearerd.sandbox.upstream.streams import Streams, send_bytes, send_short_body
 
@@ -55,9 +57,7 @@ class Upstream:
         self.websocket: Literal["refuse", "accept"] = "refuse"
         self.extra_headers: CIMultiDict[str] = CIMultiDict()
         self.workspace_backend_origin = NOWHERE
-        self.faults: FaultQueue[UpstreamFault] = FaultQueue(
-            lambda fault, path: fault.path is None or fault.path == path
-        )
+        self.faults: FaultQueue[UpstreamFault] = FaultQueue()
         self.records: deque[RequestRecord] = deque(maxlen=KEPT_RECORDS)
         self.requests = 0
         self.statuses: Counter[int] = Counter()
@@ -224,7 +224,7 @@ def _spoil(
 ) -> web.Response | None:
     """Return the response of a fault for which no credential counts; else None."""
     if fault.kind == "answer":
-        return chosen_response(fault, fault.status)
+        return shaped_response(fault, fault.status)
     if fault.kind == "reset_before_head":
         record.outcome = "broken"
         cut_connection(request)

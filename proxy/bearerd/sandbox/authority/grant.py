@@ -7,7 +7,7 @@ import secrets
 from dataclasses import dataclass, field
 from typing import Literal
 
-from bearerd.sandbox.jwt import mint_jwt
+from bearerd.sandbox.authority.jwt import mint_jwt
 
 AUTH_CLAIM = "https://api.openai.com/auth"
 ONE_HOUR_SECONDS = 3600  # an id token's life; nobody checks it

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from bearerd.sandbox.jwt import mint_jwt, read_claims
+from bearerd.sandbox.authority.jwt import mint_jwt, read_claims
 
 
 def test_a_token_has_three_full_parts_and_no_algorithm() -> None:
