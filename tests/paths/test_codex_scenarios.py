@@ -291,7 +291,7 @@ async def test_a_failing_authority_does_not_end_the_login(
     daemon = await timed_start()
     login = read_login(daemon.store)
     body = json.dumps({"error": "temporary-failure"})
-    fault = AuthorityFault("answer", status=500, body=body)
+    fault = AuthorityFault("answer", status=500, body=body, before_spending=True)
     timed_sandbox.authority.fault(fault, times=1)
     timed_sandbox.revoke_access_tokens()
     reply = await daemon.client.send()

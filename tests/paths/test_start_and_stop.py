@@ -183,14 +183,15 @@ async def test_a_refresh_under_way_is_stored_and_its_request_served(
 ) -> None:
     """SIGTERM between call and response: file, client and exit code are all good."""
     daemon = await launch(drain_seconds=20)
-    sandbox.authority.gate_follows_rotation = rotates_first
-    sandbox.authority.gate.close()
+    authority = sandbox.authority
+    gate = authority.response_gate if rotates_first else authority.gate
+    gate.close()
     sandbox.revoke_access_tokens()
     asking = asyncio.create_task(daemon.client.send())
-    await sandbox.authority.wait_for_waiting(1)
+    await gate.wait_for_waiting(1)
     daemon.terminate()
     await daemon.wait_for("service.stopping")
-    sandbox.authority.gate.open()
+    gate.open()
     reply = await asking
     assert (reply.status, reply.recovery) == (200, "refresh")
     assert await daemon.ended() == 0
@@ -204,16 +205,15 @@ async def test_a_refresh_under_way_is_stored_after_the_drain(
     stored.
     """
     daemon = await launch(drain_seconds=0)
-    sandbox.authority.gate_follows_rotation = True
-    sandbox.authority.gate.close()
+    sandbox.authority.response_gate.close()
     sandbox.revoke_access_tokens()
     asking = asyncio.create_task(daemon.client.send())
-    await sandbox.authority.wait_for_waiting(1)
+    await sandbox.authority.response_gate.wait_for_waiting(1)
     daemon.terminate()
     with pytest.raises(aiohttp.ClientError):
         await asking
     assert daemon.process.returncode is None
-    sandbox.authority.gate.open()
+    sandbox.authority.response_gate.open()
     assert await daemon.ended() == 0
     assert was_stored(sandbox, store)
 

@@ -237,7 +237,9 @@ async def test_an_authority_that_is_down_is_called_with_growing_pauses(
     timed_sandbox.tokens.access_lifetime_seconds = 3600
     daemon = await timed_start()
     await hand.wait_for_sleepers(2)
-    timed_sandbox.authority.fault(AuthorityFault("answer", status=503))
+    timed_sandbox.authority.fault(
+        AuthorityFault("answer", status=503, before_spending=True)
+    )
     hand.seconds += 3601
     for _ in range(300):
         reply = await daemon.client.send()

@@ -128,15 +128,15 @@ async def test_a_late_401_causes_no_second_refresh(
     """It was on its way while another request refreshed."""
     daemon = await start()
     sandbox.revoke_access_tokens()
-    sandbox.upstream.gate_follows_authorization = True
-    sandbox.upstream.gate.close()
+    sandbox.upstream.response_gate.close()
     late = asyncio.create_task(daemon.client.send())
-    await sandbox.upstream.wait_for_waiting(1)
+    await sandbox.upstream.response_gate.wait_for_waiting(1)
     early = asyncio.create_task(daemon.client.send())
-    await sandbox.upstream.wait_for_waiting(2)
-    sandbox.upstream.gate.release(newest_first=True)  # the 401 of the second request
+    await sandbox.upstream.response_gate.wait_for_waiting(2)
+    # The 401 of the second request is sent first.
+    sandbox.upstream.response_gate.release(newest_first=True)
     await sandbox.authority.wait_for_outcomes(1)
-    sandbox.upstream.gate.open()
+    sandbox.upstream.response_gate.open()
     replies = [await late, await early]
     assert all_complete(replies)
     assert spent_once(sandbox)

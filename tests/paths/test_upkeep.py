@@ -144,7 +144,9 @@ async def test_the_old_token_is_used_while_the_authority_fails(
     """It is valid for some minutes still, and the daemon stays ready."""
     timed_sandbox.tokens.access_lifetime_seconds = HOUR_SECONDS
     daemon = await timed_start()
-    timed_sandbox.authority.fault(AuthorityFault("answer", status=500))
+    timed_sandbox.authority.fault(
+        AuthorityFault("answer", status=500, before_spending=True)
+    )
     timed_sandbox.authority.gate.close()
     await ticked(hand, HOUR_SECONDS - LATEST_SECONDS)
     await timed_sandbox.authority.wait_for_waiting(1)

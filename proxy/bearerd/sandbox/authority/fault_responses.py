@@ -3,63 +3,124 @@
 Pure. The shapes are those that clients of the real service report.
 """
 
+from dataclasses import replace
+
 from aiohttp import web
 
-from bearerd.sandbox.authority.faults import AuthorityFault
+from bearerd.sandbox.authority.clients import ClientRejection
+from bearerd.sandbox.authority.faults import AuthorityFault, ErrorForm, TokenDefect
 from bearerd.sandbox.authority.grant import Grant
-from bearerd.sandbox.responses import HTML_PAGE, error_response, shaped_response
+from bearerd.sandbox.clock import ServerClock
+from bearerd.sandbox.responses import (
+    common_response,
+    error_response,
+    page_response,
+)
 
-HUGE_PADDING = "x" * (1_200_000)  # more than the 1 MiB a careful client reads
+HUGE_PADDING = "x" * 1_200_000  # more than the 1 MiB that a careful client reads
+HUGE_TOKEN_PADDING = "x" * 200_000  # more than any server takes in a header field
+
+# RFC 6749 section 4.1.2.1 has the last two for the authorization endpoint; servers send
+# them from the token endpoint too.
+_STATUSES = {
+    "invalid_client": 401,
+    "server_error": 500,
+    "temporarily_unavailable": 503,
+}
+_RFC_CODES = frozenset(
+    {
+        *_STATUSES,
+        "invalid_grant",
+        "invalid_request",
+        "invalid_scope",
+        "unauthorized_client",
+        "unsupported_grant_type",
+    }
+)
+# The upstream has this code too, with another message.
+_MESSAGES = {
+    "token_expired": "Could not validate your token. Please try signing in again."
+}
+_DEFECTS: dict[TokenDefect, str] = {
+    "crlf": "\r\nX-Injected: yes",
+    "control": "\x00\x07\x1b",
+    "surrogate": "\ud800",
+    "huge": HUGE_TOKEN_PADDING,
+}
 
 
 def token_error(
-    code: str, *, status: int | None = None, form: str | None = None
+    code: str, *, status: int | None = None, form: ErrorForm | None = None
 ) -> web.Response:
-    """Return a refused grant: `invalid_grant` as RFC 6749 section 5.2 has it, the
-    others in OpenAI's form, unless `form` says `string` or `object`.
+    """Return an error of the token endpoint.
+
+    RFC 6749's codes come as section 5.2 has them, in a string, and with 400 where no
+    other status is usual; the others in OpenAI's object, and with 401.
     """
+    is_standard = code in _RFC_CODES
     if form is None:
-        form = "string" if code == "invalid_grant" else "object"
-    if form == "string":
-        body: dict[str, object] = {"error": code, "error_description": "Sandbox."}
-        return web.json_response(body, status=status or 400)
-    return error_response(status or 401, code)
+        form = "string" if is_standard else "object"
+    if status is None:
+        status = _STATUSES.get(code, 400 if is_standard else 401)
+    if form == "object":
+        return error_response(status, code, _MESSAGES.get(code))
+    body = {"error": code, "error_description": "Sandbox."}
+    return web.json_response(body, status=status)
 
 
-def grant_body(grant: Grant, expires_in: float) -> dict[str, object]:
+def client_error(rejection: ClientRejection) -> web.Response:
+    """Return the response to a client that is not registered."""
+    if rejection.form == "page":
+        return page_response(rejection.status, "<title>Unknown application</title>")
+    return token_error(rejection.code, status=rejection.status, form=rejection.form)
+
+
+def grant_body(grant: Grant, *, now: float) -> dict[str, object]:
     """Return a token endpoint's success (RFC 6749 section 5.1)."""
     return {
         "access_token": grant.access_token,
         "refresh_token": grant.refresh_token,
         "id_token": grant.id_token,
         "token_type": "Bearer",
-        "expires_in": int(expires_in),
+        "expires_in": int(grant.expires_at - now),
         "scope": "openid profile email offline_access",
     }
 
 
-def broken_grant(fault: AuthorityFault, body: dict[str, object]) -> web.Response:
-    """Return a grant as a fault has spoilt it."""
-    if fault.kind == "omit_refresh_token":
-        del body["refresh_token"]
-    elif fault.kind == "omit_id_token":
-        del body["id_token"]
+def spoiled_body(fault: AuthorityFault, body: dict[str, object]) -> dict[str, object]:
+    """Return the body of a grant, with the fields that the fault leaves out or spoils."""
+    if fault.kind.startswith("omit_"):
+        body.pop(fault.kind.removeprefix("omit_"))
     elif fault.kind == "bad_id_token":
         body["id_token"] = "this-is-no-jwt"  # noqa: S105 - made up
     elif fault.kind == "huge":
         body["padding"] = HUGE_PADDING
-    return web.json_response(body)
+    return body
 
 
-def broken_response(fault: AuthorityFault) -> web.Response | None:
+def malformed(token: str, defect: TokenDefect) -> str:
+    """Return a token with a defect. What stands before the defect is the good token."""
+    return "" if defect == "empty" else token + _DEFECTS[defect]
+
+
+def with_token(grant: Grant, name: str, token: str) -> Grant:
+    """Return the grant with another token in this field."""
+    match name:
+        case "access_token":
+            return replace(grant, access_token=token)
+        case "id_token":
+            return replace(grant, id_token=token)
+        case _:
+            return replace(grant, refresh_token=token)
+
+
+def fault_response(fault: AuthorityFault, clock: ServerClock) -> web.Response | None:
     """Return the response of a fault that needs no grant; None if it needs one."""
-    if fault.kind == "answer":
-        return shaped_response(fault, fault.status or 500)
     if fault.kind == "refuse":
         return token_error(fault.code, status=fault.status, form=fault.form)
     if fault.kind == "html":
-        return web.Response(text=HTML_PAGE, content_type="text/html")
+        return page_response(200)
     texts = {"empty": "", "empty_object": "{}", "garbage": '{"access_token": "ey'}
     if fault.kind in texts:
         return web.Response(text=texts[fault.kind], content_type="application/json")
-    return None
+    return common_response(fault, clock, default_status=500)
