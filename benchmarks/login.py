@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bearerd.keys.shape import mint
-from bearerd.sandbox.jwt import mint_jwt
+from bearerd.sandbox.authority.jwt import mint_jwt
 
 LIFETIME_SECONDS = 10 * 86400
 """As long as real access tokens live: far enough away that nothing is refreshed."""

@@ -213,11 +213,11 @@ async def test_a_folder_that_vanishes_and_returns(
             assert (await served.client.get()).status == 200
 
             sandbox.revoke_access_tokens()
-            sandbox.authority.hold.close()
+            sandbox.authority.gate.close()
             asking = asyncio.create_task(served.client.get())
             await sandbox.authority.wait_for_waiting(1)
             away()
-            sandbox.authority.hold.open()
+            sandbox.authority.gate.open()
             assert (await asking).status == 200
             assert (await profile(served))["in_memory_only"]
             back()

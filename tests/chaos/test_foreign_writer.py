@@ -21,7 +21,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from bearerd.sandbox import Sandbox
-from bearerd.sandbox.upstream.turn import OUTPUT_TEXT
+from bearerd.sandbox.upstream.response_events import OUTPUT_TEXT
 from tests.chaos.report import Report
 from tests.chaos.scale import Scale
 from tests.clients.agent import Agent

@@ -23,7 +23,7 @@ from bearerd.errors import LoginRequired
 from bearerd.events import Event
 from bearerd.sandbox import AuthorityFault, Sandbox
 from bearerd.sandbox.authority.authority import Authority
-from bearerd.sandbox.authority.token_registry import Reuse
+from bearerd.sandbox.authority.family import Reuse
 from bearerd.settings import load_settings
 from tests.chaos.report import Report
 from tests.chaos.scale import Scale
@@ -115,18 +115,19 @@ async def die(
 
 async def die_at_authority(doomed: Victim, authority: Authority, place: Place) -> None:
     """Kill a victim while the authority has its request."""
+    has_rotated = place.at_authority == "has rotated"
+    gate = authority.response_gate if has_rotated else authority.gate
     if place.at_authority == "hangs":
-        authority.fault(AuthorityFault("hang"), times=1)
+        authority.fault(AuthorityFault("hang", before_spending=True), times=1)
     else:
-        authority.holds_after_rotation = place.at_authority == "has rotated"
-        authority.hold.close()
+        gate.close()
     asking = asyncio.create_task(ask(doomed))
     await authority.wait_for_calls(1)
     if place.at_authority != "hangs":
-        await authority.wait_for_waiting(1)
+        await gate.wait_for_waiting(1)
     doomed.kill()
     await asking
-    authority.hold.open()
+    gate.open()
     if place.at_authority != "hangs":
         await authority.wait_for_outcomes(1)
 

@@ -70,12 +70,11 @@ async def test_a_process_that_stood_still_while_the_response_came(
         served,
     ):
         sandbox.revoke_access_tokens()
-        sandbox.authority.holds_after_rotation = True
-        sandbox.authority.hold.close()
+        sandbox.authority.response_gate.close()
         asking = asyncio.create_task(served.client.get())
-        await sandbox.authority.wait_for_waiting(1)
+        await sandbox.authority.response_gate.wait_for_waiting(1)
         served.process.send_signal(signal.SIGSTOP)
-        sandbox.authority.hold.open()
+        sandbox.authority.response_gate.open()
         await sandbox.authority.wait_for_outcomes(2)
         await asyncio.sleep(2)  # real time: what is tested is a timer of the system
         served.process.send_signal(signal.SIGCONT)
@@ -96,12 +95,11 @@ async def test_another_process_works_while_one_stands_still(
         daemon(store, sandbox, canary, tmp_path / "other") as other,
     ):
         sandbox.revoke_access_tokens()
-        sandbox.authority.holds_after_rotation = True
-        sandbox.authority.hold.close()
+        sandbox.authority.response_gate.close()
         asking = asyncio.create_task(served.client.get())
-        await sandbox.authority.wait_for_waiting(1)
+        await sandbox.authority.response_gate.wait_for_waiting(1)
         served.process.send_signal(signal.SIGSTOP)
-        sandbox.authority.hold.open()
+        sandbox.authority.response_gate.open()
         waiting = asyncio.create_task(other.client.get())
         await asyncio.sleep(1)  # it cannot be seen from here that somebody waits
         served.process.send_signal(signal.SIGCONT)

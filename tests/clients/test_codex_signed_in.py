@@ -14,7 +14,7 @@ import pytest
 
 from bearerd.sandbox import Sandbox, fingerprint
 from bearerd.sandbox.sandbox import FIRST_ACCOUNT
-from bearerd.sandbox.upstream.turn import OUTPUT_TEXT
+from bearerd.sandbox.upstream.response_events import OUTPUT_TEXT
 from tests.clients.agent import PATIENCE_SECONDS
 from tests.clients.codex import Codex
 from tests.clients.scene import Scene
@@ -81,11 +81,11 @@ async def test_a_compressed_body_is_sent_again_as_it_was(
 ) -> None:
     """The token dies while the POST is under way: the replay has the same bytes."""
     upstream = scene.sandbox.upstream
-    upstream.hold.close()
+    upstream.gate.close()
     saying = asyncio.create_task(signed_in.say())
     await post_is_held(scene.sandbox)
     scene.sandbox.revoke_access_tokens()
-    upstream.hold.open()
+    upstream.gate.open()
     turn = await saying
     assert (turn.code, turn.stdout.strip()) == (0, OUTPUT_TEXT), turn.stderr
     (sent,) = [request for request in tap.sent() if request.method == "POST"]
@@ -132,4 +132,4 @@ async def post_is_held(sandbox: Sandbox) -> None:
         await upstream.wait_for_waiting(1, timeout_seconds=PATIENCE_SECONDS)
         if upstream.records[count - 1].method == "POST":
             return
-        upstream.hold.release(1)
+        upstream.gate.release(1)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bearerd.sandbox import Sandbox, UpstreamFault
-from bearerd.sandbox.upstream.turn import OUTPUT_TEXT
+from bearerd.sandbox.upstream.response_events import OUTPUT_TEXT
 from tests.clients.agent import Agent
 from tests.clients.codex import Codex
 from tests.clients.scene import Open, Scene

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from bearerd.sandbox import Sandbox
-from bearerd.sandbox.upstream.turn import OUTPUT_TEXT
+from bearerd.sandbox.upstream.response_events import OUTPUT_TEXT
 from tests.clients.scene import Scene
 from tests.clients.sdk import OpenAI, Told
 from tests.clients.snare import Snare

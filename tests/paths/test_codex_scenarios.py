@@ -128,12 +128,12 @@ async def test_a_token_near_expiry_is_refreshed_in_the_background(
     """Scenario 4: four minutes are inside the window. Better than Codex: no request
     waits for it, because the old token is still valid.
     """
-    timed_sandbox.authority.hold.close()
+    timed_sandbox.authority.gate.close()
     daemon = await near_expiry(timed_start, timed_sandbox, hand, 240)
     reply = await daemon.client.send()
     assert (reply.status, reply.recovery) == (200, None)
     await timed_sandbox.authority.wait_for_waiting(1)
-    timed_sandbox.authority.hold.open()
+    timed_sandbox.authority.gate.open()
     (refreshed,) = await daemon.wait_for(CredentialRefreshed)
     assert refreshed.trigger == "expiring"
     assert (await daemon.client.send()).status == 200
@@ -291,7 +291,7 @@ async def test_a_failing_authority_does_not_end_the_login(
     daemon = await timed_start()
     login = read_login(daemon.store)
     body = json.dumps({"error": "temporary-failure"})
-    fault = AuthorityFault("answer", status=500, body=body)
+    fault = AuthorityFault("answer", status=500, body=body, before_spending=True)
     timed_sandbox.authority.fault(fault, times=1)
     timed_sandbox.revoke_access_tokens()
     reply = await daemon.client.send()
@@ -377,12 +377,12 @@ async def test_a_late_response_does_not_overwrite_another_account(
     """Another account signed in during the refresh: the file keeps it."""
     daemon = await start()
     sandbox.revoke_access_tokens()
-    sandbox.authority.hold.close()
+    sandbox.authority.gate.close()
     async with daemon.client.asking() as response:
         await sandbox.authority.wait_for_waiting(1)
         other = sandbox.auth_document("other-account")
         write_login(daemon.store, other)
-        sandbox.authority.hold.open()
+        sandbox.authority.gate.open()
         reply = await response
     assert (reply.status, reply.code) == (401, "account_changed")
     assert read_login(daemon.store) == other
@@ -448,12 +448,12 @@ async def test_a_reused_token_is_no_failure_if_the_file_has_its_successor(
     )
     daemon = await start(login=login)
     sandbox.authority.fault(AuthorityFault("refuse", code="refresh_token_reused"))
-    sandbox.authority.hold.close()
+    sandbox.authority.gate.close()
     async with daemon.client.asking() as response:
         await sandbox.authority.wait_for_waiting(1)
         winner = sandbox.auth_document()
         write_login(daemon.store, winner)
-        sandbox.authority.hold.open()
+        sandbox.authority.gate.open()
         reply = await response
     assert (reply.status, reply.recovery) == (200, "refresh")
     assert sandbox.authority.calls == 1

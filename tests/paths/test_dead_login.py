@@ -243,11 +243,11 @@ async def test_a_sign_out_during_the_refresh_is_not_undone(
     """The late response finds no file, and creates none."""
     daemon = await start()
     sandbox.revoke_access_tokens()
-    sandbox.authority.hold.close()
+    sandbox.authority.gate.close()
     async with daemon.client.asking() as response:
         await sandbox.authority.wait_for_waiting(1)
         daemon.store.unlink()
-        sandbox.authority.hold.open()
+        sandbox.authority.gate.open()
         assert is_clear(await response, "login_required")
     assert not daemon.store.exists()
     assert sandbox.authority.calls == 1

@@ -77,14 +77,14 @@ async def test_the_metrics_show_a_recovery(start: Start, sandbox: Sandbox) -> No
     daemon = await start()
     for _ in range(3):
         await daemon.client.get()
-    sandbox.authority.hold.close()
+    sandbox.authority.gate.close()
     sandbox.revoke_access_tokens()
     asking = asyncio.create_task(daemon.client.many(4))
     await sandbox.authority.wait_for_waiting(1)
     async with asyncio.timeout(10):
         while (await samples_of(daemon))["bearerd_refresh_waiters"] != {labelled(): 4}:
             pass
-    sandbox.authority.hold.open()
+    sandbox.authority.gate.open()
     assert {reply.status for reply in await asking} == {200}
     assert (await daemon.client.get("/nowhere")).status == 404
     await daemon.wait_for_finished(8)
@@ -134,13 +134,13 @@ async def test_a_stream_is_counted_while_it_runs(
     """In the metrics and in the status; when it is over it counts as a request."""
     daemon = await start()
     streams = sandbox.upstream.streams
-    streams.hold.close()
+    streams.gate.close()
     async with daemon.client.open() as response:
         assert (await samples_of(daemon))["bearerd_streams_active"] == {labelled(): 1}
         status = await status_of(daemon)
         assert (status["streams_active"], status["requests_in_flight"]) == (1, 1)
         assert "bearerd_requests_total" not in await samples_of(daemon)
-        streams.hold.open()
+        streams.gate.open()
         await response.read()
     await daemon.wait_for_finished(1)
     found = await samples_of(daemon)
@@ -281,7 +281,7 @@ async def test_token_and_daemon_share_one_refresh(
     sandbox.tokens.access_lifetime_seconds = -60
     write_login(store, sandbox.auth_document())
     sandbox.tokens.access_lifetime_seconds = 3600
-    sandbox.authority.hold.close()
+    sandbox.authority.gate.close()
     daemon = await launch()
     await sandbox.authority.wait_for_waiting(1)
     settings = {"store": store, "issuer_url": sandbox.issuer_url}
@@ -292,7 +292,7 @@ async def test_token_and_daemon_share_one_refresh(
         while not waiters:
             text = (await daemon.admin("/metrics"))[1]
             waiters = "\nbearerd_refresh_waiters 1.0\n" in text
-    sandbox.authority.hold.open()
+    sandbox.authority.gate.open()
     done = await asking
     assert (await asked).status == 200
     assert done.code == 0

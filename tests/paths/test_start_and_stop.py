@@ -76,8 +76,8 @@ async def streaming(
 ) -> asyncio.Task[tuple[int, bytes]]:
     """Return the task that reads a response of which two events have arrived so far."""
     streams = sandbox.upstream.streams
-    streams.hold_after_events = 2
-    streams.hold.close()
+    streams.gate_after_events = 2
+    streams.gate.close()
     has_begun = asyncio.Event()
 
     async def read() -> tuple[int, bytes]:
@@ -148,7 +148,7 @@ async def test_a_running_stream_is_completed(launch: Launch, sandbox: Sandbox) -
     assert (await daemon.admin("/livez"))[0] == 200
     with pytest.raises(aiohttp.ClientConnectorError):
         await daemon.client.get()
-    sandbox.upstream.streams.hold.open()
+    sandbox.upstream.streams.gate.open()
     status, body = await reading
     assert status == 200
     assert b"response.completed" in body
@@ -183,14 +183,15 @@ async def test_a_refresh_under_way_is_stored_and_its_request_served(
 ) -> None:
     """SIGTERM between call and response: file, client and exit code are all good."""
     daemon = await launch(drain_seconds=20)
-    sandbox.authority.holds_after_rotation = rotates_first
-    sandbox.authority.hold.close()
+    authority = sandbox.authority
+    gate = authority.response_gate if rotates_first else authority.gate
+    gate.close()
     sandbox.revoke_access_tokens()
     asking = asyncio.create_task(daemon.client.send())
-    await sandbox.authority.wait_for_waiting(1)
+    await gate.wait_for_waiting(1)
     daemon.terminate()
     await daemon.wait_for("service.stopping")
-    sandbox.authority.hold.open()
+    gate.open()
     reply = await asking
     assert (reply.status, reply.recovery) == (200, "refresh")
     assert await daemon.ended() == 0
@@ -204,16 +205,15 @@ async def test_a_refresh_under_way_is_stored_after_the_drain(
     stored.
     """
     daemon = await launch(drain_seconds=0)
-    sandbox.authority.holds_after_rotation = True
-    sandbox.authority.hold.close()
+    sandbox.authority.response_gate.close()
     sandbox.revoke_access_tokens()
     asking = asyncio.create_task(daemon.client.send())
-    await sandbox.authority.wait_for_waiting(1)
+    await sandbox.authority.response_gate.wait_for_waiting(1)
     daemon.terminate()
     with pytest.raises(aiohttp.ClientError):
         await asking
     assert daemon.process.returncode is None
-    sandbox.authority.hold.open()
+    sandbox.authority.response_gate.open()
     assert await daemon.ended() == 0
     assert was_stored(sandbox, store)
 

@@ -237,7 +237,9 @@ async def test_an_authority_that_is_down_is_called_with_growing_pauses(
     timed_sandbox.tokens.access_lifetime_seconds = 3600
     daemon = await timed_start()
     await hand.wait_for_sleepers(2)
-    timed_sandbox.authority.fault(AuthorityFault("answer", status=503))
+    timed_sandbox.authority.fault(
+        AuthorityFault("answer", status=503, before_spending=True)
+    )
     hand.seconds += 3601
     for _ in range(300):
         reply = await daemon.client.send()
@@ -281,7 +283,7 @@ async def test_clients_that_disconnect_cause_no_more_calls(
     """
     daemon = await start()
     sandbox.revoke_access_tokens()
-    sandbox.authority.hold.close()
+    sandbox.authority.gate.close()
     asking = [asyncio.create_task(daemon.client.send()) for _ in range(50)]
     async with asyncio.timeout(10):
         while (
@@ -293,7 +295,7 @@ async def test_clients_that_disconnect_cause_no_more_calls(
         request.cancel()
     left = await daemon.wait_for_finished(50)
     assert {request.status for request in left} == {499}
-    sandbox.authority.hold.open()
+    sandbox.authority.gate.open()
     reply = await daemon.client.send()
     assert (reply.status, reply.recovery) == (200, None)
     assert (sandbox.authority.calls, sandbox.authority.refreshes) == (1, 1)

@@ -122,17 +122,17 @@ async def test_an_event_arrives_while_the_upstream_holds_the_rest(
     """Head and events are forwarded at once; nothing waits for a buffer to fill."""
     daemon = await start()
     streams = sandbox.upstream.streams
-    streams.hold.close()
+    streams.gate.close()
     async with daemon.client.open() as response:  # the head arrives before any event
         assert response.headers["content-type"] == "text/event-stream"
-        await streams.hold.wait_for_waiting(1)
+        await streams.gate.wait_for_waiting(1)
     for count in (1, 2, 3):
-        streams.hold_after_events = count
-        streams.hold.close()
+        streams.gate_after_events = count
+        streams.gate.close()
         async with daemon.client.open() as response:
             got = await read_events(response, count)
-            assert (got.count(b"\n\n"), streams.hold.waiting) == (count, 1)
-            streams.hold.open()
+            assert (got.count(b"\n\n"), streams.gate.waiting) == (count, 1)
+            streams.gate.open()
             assert b"response.completed" in await response.read()
 
 
@@ -143,11 +143,11 @@ async def test_a_client_disconnect_cancels_the_upstream_request(
     """Within a second, and the event says that the client disconnected."""
     daemon = await start()
     upstream = sandbox.upstream
-    hold = upstream.hold if when == "before the head" else upstream.streams.hold
-    upstream.streams.hold_after_events = 2
-    hold.close()
+    gate = upstream.gate if when == "before the head" else upstream.streams.gate
+    upstream.streams.gate_after_events = 2
+    gate.close()
     asking = asyncio.create_task(daemon.client.send())
-    await hold.wait_for_waiting(1)
+    await gate.wait_for_waiting(1)
     began = asyncio.get_running_loop().time()
     asking.cancel()
     await upstream.wait_for_abandoned(1)
@@ -155,7 +155,7 @@ async def test_a_client_disconnect_cancels_the_upstream_request(
     (finished,) = await daemon.wait_for_finished(1)
     assert (finished.status, finished.attempts) == (499, 1)
     assert upstream.streams.open == 0
-    hold.open()
+    gate.open()
     assert (await daemon.client.send()).status == 200
 
 

@@ -128,16 +128,15 @@ async def test_a_late_401_causes_no_second_refresh(
     """It was on its way while another request refreshed."""
     daemon = await start()
     sandbox.revoke_access_tokens()
-    sandbox.upstream.holds_judged = True
-    sandbox.upstream.hold.close()
+    sandbox.upstream.response_gate.close()
     late = asyncio.create_task(daemon.client.send())
-    await sandbox.upstream.wait_for_waiting(1)
+    await sandbox.upstream.response_gate.wait_for_waiting(1)
     early = asyncio.create_task(daemon.client.send())
-    await sandbox.upstream.wait_for_waiting(2)
-    sandbox.upstream.hold._line.rotate(-1)
-    sandbox.upstream.hold.release(1)  # the second request's 401 is sent first
+    await sandbox.upstream.response_gate.wait_for_waiting(2)
+    # The 401 of the second request is sent first.
+    sandbox.upstream.response_gate.release(newest_first=True)
     await sandbox.authority.wait_for_outcomes(1)
-    sandbox.upstream.hold.open()
+    sandbox.upstream.response_gate.open()
     replies = [await late, await early]
     assert all_complete(replies)
     assert spent_once(sandbox)
@@ -151,12 +150,12 @@ async def test_a_login_written_during_a_refresh_is_kept(
     """It stays in the file, and every request uses it."""
     daemon = await timed_start()
     end(timed_sandbox, hand)
-    timed_sandbox.authority.hold.close()
+    timed_sandbox.authority.gate.close()
     asking = asyncio.create_task(daemon.client.many(20))
     await timed_sandbox.authority.wait_for_waiting(1)
     login = timed_sandbox.auth_document()
     write_login(daemon.store, login)
-    timed_sandbox.authority.hold.open()
+    timed_sandbox.authority.gate.open()
     assert all_complete(await asking)
     assert read_login(daemon.store) == login
     assert spent_once(timed_sandbox)
@@ -171,7 +170,7 @@ async def test_a_refresh_survives_the_client_that_caused_it(
     """The client whose request began the refresh disconnects; the others are served."""
     daemon = await timed_start()
     end(timed_sandbox, hand)
-    timed_sandbox.authority.hold.close()
+    timed_sandbox.authority.gate.close()
     first = asyncio.create_task(daemon.client.send())
     await timed_sandbox.authority.wait_for_waiting(1)
     asking = asyncio.create_task(daemon.client.many(20))
@@ -179,7 +178,7 @@ async def test_a_refresh_survives_the_client_that_caused_it(
     first.cancel()
     (left,) = await daemon.wait_for_finished(1)
     assert left.status == 499
-    timed_sandbox.authority.hold.open()
+    timed_sandbox.authority.gate.open()
     assert all_complete(await asking)
     assert spent_once(timed_sandbox)
 
@@ -192,13 +191,13 @@ async def test_a_refresh_is_stored_after_every_client_has_disconnected(
     daemon = await timed_start()
     before = read_login(daemon.store)
     end(timed_sandbox, hand)
-    timed_sandbox.authority.hold.close()
+    timed_sandbox.authority.gate.close()
     asking = asyncio.create_task(daemon.client.many(5))
     await timed_sandbox.authority.wait_for_waiting(1)
     await until_waiters(daemon, 5)
     asking.cancel()
     await daemon.wait_for_finished(5)
-    timed_sandbox.authority.hold.open()
+    timed_sandbox.authority.gate.open()
     await daemon.wait_for(CredentialRefreshed)
     after = read_login(daemon.store)
     assert tokens_of(after)["refresh_token"] != tokens_of(before)["refresh_token"]
@@ -223,7 +222,7 @@ async def test_four_processes_on_one_file_refresh_once(
     store = tmp_path / "auth.json"
     write_login(store, a_login(sandbox, end))
     if end == "expired":
-        sandbox.authority.hold.close()  # each process sees the 401 by itself
+        sandbox.authority.gate.close()  # each process sees the 401 by itself
     first = await launch()
     key = first.client.key
     others = await asyncio.gather(*(launch(key=key) for _ in range(3)))
@@ -235,7 +234,7 @@ async def test_four_processes_on_one_file_refresh_once(
     ]
     if end == "revoked":
         await sandbox.upstream.wait_for_requests(4)
-    sandbox.authority.hold.open()
+    sandbox.authority.gate.open()
     replies = [reply for task in asking for reply in await task]
     assert len(replies) == 200
     assert all_complete(replies)

@@ -96,7 +96,7 @@ async def test_the_old_token_is_used_during_a_background_refresh(
     timed_sandbox.tokens.access_lifetime_seconds = HOUR_SECONDS
     daemon = await timed_start()
     before = access_of(daemon.store)
-    timed_sandbox.authority.hold.close()
+    timed_sandbox.authority.gate.close()
     await ticked(hand, HOUR_SECONDS - LATEST_SECONDS)
     await timed_sandbox.authority.wait_for_waiting(1)
     for reply in await daemon.client.many(20):
@@ -104,7 +104,7 @@ async def test_the_old_token_is_used_during_a_background_refresh(
     used = {record.access_fingerprint for record in timed_sandbox.upstream.records}
     assert used == {before}
     assert daemon.announced(CredentialRefreshed) == []
-    timed_sandbox.authority.hold.open()
+    timed_sandbox.authority.gate.open()
     (refreshed,) = await daemon.wait_for(CredentialRefreshed)
     assert (refreshed.trigger, refreshed.outcome) == ("expiring", "renewed")
     assert (await daemon.client.send()).status == 200
@@ -144,12 +144,14 @@ async def test_the_old_token_is_used_while_the_authority_fails(
     """It is valid for some minutes still, and the daemon stays ready."""
     timed_sandbox.tokens.access_lifetime_seconds = HOUR_SECONDS
     daemon = await timed_start()
-    timed_sandbox.authority.fault(AuthorityFault("answer", status=500))
-    timed_sandbox.authority.hold.close()
+    timed_sandbox.authority.fault(
+        AuthorityFault("answer", status=500, before_spending=True)
+    )
+    timed_sandbox.authority.gate.close()
     await ticked(hand, HOUR_SECONDS - LATEST_SECONDS)
     await timed_sandbox.authority.wait_for_waiting(1)
     assert (await daemon.client.send()).status == 200
-    timed_sandbox.authority.hold.open()
+    timed_sandbox.authority.gate.open()
     (failed,) = await daemon.wait_for(RefreshFailed)
     assert failed.trigger == "expiring"
     assert (await daemon.admin("/readyz"))[0] == 200

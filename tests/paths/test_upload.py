@@ -179,7 +179,7 @@ async def test_all_bodies_share_one_limit(start: Start, sandbox: Sandbox) -> Non
     """
     daemon = await start(replay_total_bytes=MIB)
     bodies = [unique_body(600 * KIB), unique_body(700 * KIB)]
-    sandbox.upstream.hold.close()
+    sandbox.upstream.gate.close()
     kept = asyncio.create_task(daemon.client.send(ECHO, data=bodies[0]))
     await sandbox.upstream.wait_for_waiting(1)
     over = asyncio.create_task(daemon.client.send(ECHO, data=bodies[1]))
@@ -188,7 +188,7 @@ async def test_all_bodies_share_one_limit(start: Start, sandbox: Sandbox) -> Non
         ReplayAbandoned("default", "total_limit")
     ]
     sandbox.revoke_access_tokens()
-    sandbox.upstream.hold.open()
+    sandbox.upstream.gate.open()
     reply = await kept
     assert reply.status == 200
     assert (reply.json()["body_length"], reply.json()["body_sha256"]) == sent(bodies[0])

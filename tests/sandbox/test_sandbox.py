@@ -1,4 +1,4 @@
-"""The sandbox as a whole: start, end, and running as a service."""
+"""The sandbox as a whole: start, stop, and running as a service."""
 
 import asyncio
 import json
@@ -13,7 +13,7 @@ from tests.sandbox.conftest import Clock, login
 
 
 async def test_a_login_is_a_whole_auth_document(clock: Clock) -> None:
-    """All that Codex requires of its file, with a time in UTC."""
+    """It has all that Codex requires of its file, with a time in UTC."""
     async with Sandbox(now=clock) as sandbox:
         document = sandbox.auth_document("acct-5")
     assert document["auth_mode"] == "chatgpt"
@@ -41,13 +41,13 @@ async def test_the_addresses_are_on_loopback() -> None:
             assert response.status == 401
 
 
-async def test_stopping_waits_for_nobody() -> None:
-    """Held, hung and streaming calls are cut; their clients hear of it."""
+async def test_stopping_waits_for_no_call() -> None:
+    """Held, hung and streaming calls are cut, and their clients see that."""
     async with aiohttp.ClientSession() as http:
         async with Sandbox() as sandbox:
             headers = {"Authorization": f"Bearer {login(sandbox)['access_token']}"}
-            sandbox.authority.hold.close()
-            sandbox.upstream.streams.hold.close()
+            sandbox.authority.gate.close()
+            sandbox.upstream.streams.gate.close()
             fault = UpstreamFault("hang", path="wham/usage")
             sandbox.upstream.fault(fault)
             stream = await http.post(
@@ -71,7 +71,7 @@ async def test_stopping_waits_for_nobody() -> None:
     assert [call.outcome for call in sandbox.authority.records] == ["abandoned"]
 
 
-async def test_a_taken_port_is_an_error_and_leaves_nothing_open() -> None:
+async def test_a_taken_port_is_an_error_and_leaves_no_port_open() -> None:
     """The listener that had started is closed again."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         sandbox = Sandbox(upstream_port=taken.getsockname()[1])
@@ -82,8 +82,8 @@ async def test_a_taken_port_is_an_error_and_leaves_nothing_open() -> None:
             await http.get(sandbox.issuer_url)
 
 
-async def test_it_serves_until_told_to_stop() -> None:
-    """Announced once it listens; gone when it returns."""
+async def test_it_serves_until_the_event_is_set() -> None:
+    """It is announced once it listens, and closed when the call returns."""
     stop, announced = asyncio.Event(), asyncio.Queue[Sandbox]()
     service = asyncio.create_task(
         serve_sandbox(

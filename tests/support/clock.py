@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from bearerd.clock import Clock
-from bearerd.sandbox.hold import Bell
+from bearerd.sandbox.gate import Notifier
 
 MONOTONIC_START = 1_000.0
 """Far from any wall clock, so that a test notices where the two are confused."""
@@ -29,7 +29,7 @@ class ManualClock:
         self.clock = self.with_sleep(self.sleep)
         self.skipping = self.with_sleep(self.skip)
         self._sleepers: list[tuple[float, asyncio.Future[None]]] = []
-        self._bell = Bell()
+        self._notifier = Notifier()
 
     @property
     def seconds(self) -> float:
@@ -61,7 +61,7 @@ class ManualClock:
         woken = asyncio.get_running_loop().create_future()
         entry = (self._monotonic + seconds, woken)
         self._sleepers.append(entry)
-        self._bell.ring()
+        self._notifier.notify()
         try:
             await woken
         finally:
@@ -89,6 +89,6 @@ class ManualClock:
 
     async def wait_for_sleepers(self, count: int) -> None:
         """Return once at least *count* tasks sleep: they have done what woke them."""
-        await self._bell.wait_until(
-            lambda: len(self._sleepers) >= count, what=f"{count} sleepers"
+        await self._notifier.wait_for(
+            lambda: len(self._sleepers) >= count, description=f"{count} sleepers"
         )

@@ -17,7 +17,7 @@ from bearerd.clock import Clock
 from bearerd.events import Event, RequestFinished
 from bearerd.keys.ring import KeyRing
 from bearerd.sandbox import Sandbox
-from bearerd.sandbox.hold import Bell
+from bearerd.sandbox.gate import Notifier
 from bearerd.service import Service
 from bearerd.settings import Settings, load_settings
 from tests.support.canary import Canary
@@ -57,7 +57,7 @@ class Daemon:
         self.client: Client
         self.admin_url = ""
         self._canary = canary
-        self._bell = Bell()
+        self._notifier = Notifier()
         self._stop = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._written = io.StringIO()
@@ -68,9 +68,9 @@ class Daemon:
 
     async def wait_for(self, kind: type[E], count: int = 1) -> list[E]:
         """Return once *count* events of one kind have been announced."""
-        await self._bell.wait_until(
+        await self._notifier.wait_for(
             lambda: len(self.announced(kind)) >= count,
-            what=f"{count} of {kind.__name__}",
+            description=f"{count} of {kind.__name__}",
         )
         return self.announced(kind)
 
@@ -99,7 +99,7 @@ class Daemon:
             self.events.append(event)
             self._canary.saw("an event's repr", repr(event))
             log(event)
-            self._bell.ring()
+            self._notifier.notify()
 
         service = Service(self.settings, observe=observe, clock=clock)
         self._task = asyncio.create_task(service.run(self._stop, started.set_result))

@@ -21,7 +21,7 @@ from typing import Any, Protocol
 import aiohttp
 
 from bearerd.sandbox import Sandbox
-from bearerd.sandbox.hold import Bell
+from bearerd.sandbox.gate import Notifier
 from tests.support.canary import Canary
 from tests.support.client import Client
 from tests.support.daemon import ADMIN_PAGES, client_key
@@ -94,7 +94,7 @@ class ServeProcess:
         self.client: Client
         self.admin_url = ""
         self._canary = canary
-        self._bell = Bell()
+        self._notifier = Notifier()
         self._readers = [
             asyncio.create_task(self._read_log()),
             asyncio.create_task(self._read_stdout()),
@@ -111,9 +111,9 @@ class ServeProcess:
                 and all(line.get(key) == value for key, value in fields.items())
             ]
 
-        await self._bell.wait_until(
+        await self._notifier.wait_for(
             lambda: bool(matching()) or self.process.returncode is not None,
-            what=f"{name} in the log",
+            description=f"{name} in the log",
             timeout_seconds=PATIENCE_SECONDS,
         )
         found = matching()
@@ -160,8 +160,8 @@ class ServeProcess:
                 self.lines.append(json.loads(text))
             except ValueError:
                 self.lines.append({"event": "", "said": text})
-            self._bell.ring()
-        self._bell.ring()
+            self._notifier.notify()
+        self._notifier.notify()
 
     async def _read_stdout(self) -> None:
         assert self.process.stdout is not None

@@ -134,19 +134,19 @@ class _Run:
         """Revoke the tokens under load; return True if every daemon recovers."""
         if not await self.tracker.wait_until_recovered(RECOVERY_TIMEOUT_SECONDS):
             return False
-        hold = self._sandbox.authority.hold
-        hold.close()
+        gate = self._sandbox.authority.gate
+        gate.close()
         try:
             self._sandbox.revoke_access_tokens()
             self.tracker.record_revocation()
-            await hold.wait_for_waiting(1, timeout_seconds=RECOVERY_TIMEOUT_SECONDS)
+            await gate.wait_for_waiting(1, timeout_seconds=RECOVERY_TIMEOUT_SECONDS)
             # A call to the authority is in progress, so its process holds the lock.
             if await self._is_lock_granted():
                 self._double_locks += 1
         except TimeoutError:
             return False
         finally:
-            hold.open()
+            gate.open()
         return await self.tracker.wait_until_recovered(RECOVERY_TIMEOUT_SECONDS)
 
     async def _is_lock_granted(self) -> bool:

@@ -1,29 +1,67 @@
 """Control of a running sandbox over HTTP, for other processes and shell scripts.
 
-`POST /sandbox/control` takes `{"do": NAME, ...}`, `GET /sandbox/report` answers counts
-without a secret, `POST /sandbox/login` answers a new login. Adds no behaviour: each
-command is one call to the authority, the upstream or the ledger.
+It adds no behaviour: each command is one call to the authority, the upstream or the
+token registry.
+
+`POST /sandbox/control` takes `{"do": NAME, ...}` and answers `{"done", "result"}`. A wrong
+name is answered with the list of names, a wrong argument with what is wrong.
+
+    revoke_access_tokens, expire_access_tokens, revoke_refresh_tokens,
+    expire_refresh_tokens {account_id?}: end the tokens issued so far.
+    set_access_lifetime {seconds}: for tokens issued from now on.
+    set_reuse {reuse, grace_seconds?}: revoke_family, refuse, tolerate_one, grace_period.
+    set_clock {at, server?}, jump_clock {seconds, server?}, skew_clock {seconds, server?}:
+        the clock of the authority (default) or the upstream.
+    register_client, unregister_client {client_id}.
+    set_client_rejection {code?, status?, form?}: what an unregistered client gets.
+    authority_fault, upstream_fault {kind, times?, ...}: see `authority.faults`,
+        `upstream.faults` and `fault_queue`. clear_faults.
+    incident {seconds?}, end_incident: both servers answer everything with a plain 401.
+    hold_authority, release_authority, hold_upstream, release_upstream: calls are held
+        back before they arrive. hold_authority_responses, release_authority_responses,
+        hold_upstream_responses, release_upstream_responses: after they were decided.
+    hold_streams {after_events?}, release_streams: streams are held back midway.
+    set_stream {deltas?, delta_bytes?, interval_seconds?, stamped?}.
+    set_usage {primary_used_percent?, primary_reset_seconds?, secondary_...}.
+    set_websocket {mode}: accept or refuse.
+    sign_in_as {account}, approve_device {user_code?}.
+
+`GET /sandbox/report` answers counts, without a secret. `POST /sandbox/login` answers a
+new login, as Codex's `auth.json` has it; `?account=` and `?issued_seconds_ago=`.
 """
 
 import json
 from collections.abc import Callable
+from typing import Protocol
 
 from aiohttp import web
 
 from bearerd.sandbox.authority.authority import Authority
+from bearerd.sandbox.authority.clients import ClientRejection
+from bearerd.sandbox.authority.faults import AuthorityFault
+from bearerd.sandbox.authority.grant import Account
 from bearerd.sandbox.authority.token_registry import TokenRegistry
-from bearerd.sandbox.faults import AuthorityFault, UpstreamFault
-from bearerd.sandbox.grant import Account
+from bearerd.sandbox.clock import ServerClock
+from bearerd.sandbox.incident import Incident
 from bearerd.sandbox.listener import Handler
-from bearerd.sandbox.replies import error_response
-from bearerd.sandbox.upstream.turn import StreamScript
+from bearerd.sandbox.responses import error_response
+from bearerd.sandbox.upstream.faults import UpstreamFault
+from bearerd.sandbox.upstream.response_events import StreamScript
 from bearerd.sandbox.upstream.upstream import Upstream
+from bearerd.sandbox.upstream.usage import Usage
 
 Command = Callable[..., object]
 
 
+class SignInAccount(Protocol):
+    """Signs an account in and returns its auth document."""
+
+    def __call__(self, account: str, *, issued_seconds_ago: float) -> dict[str, object]:
+        """Return the auth document of a new login."""
+
+
 class Control:
-    """Owns the table of commands; everything they change belongs to others."""
+    """Owns the table of commands; everything that they change belongs to others."""
 
     def __init__(
         self,
@@ -31,44 +69,79 @@ class Control:
         authority: Authority,
         upstream: Upstream,
         *,
-        sign_in: Callable[[str], dict[str, object]],
+        incident: Incident,
+        sign_in: SignInAccount,
     ) -> None:
         self._registry = registry
         self._authority = authority
         self._upstream = upstream
+        self._incident = incident
         self._sign_in = sign_in
         self._commands: dict[str, Command] = {
+            **self._token_commands(),
+            **self._fault_commands(),
+            **self._upstream_commands(),
+        }
+
+    def _token_commands(self) -> dict[str, Command]:
+        """Return the commands for tokens, clients, clocks and sign-ins."""
+        registry, authority = self._registry, self._authority
+        return {
             "revoke_access_tokens": registry.revoke_access_tokens,
             "expire_access_tokens": registry.expire_access_tokens,
             "revoke_refresh_tokens": registry.revoke_refresh_tokens,
             "expire_refresh_tokens": registry.expire_refresh_tokens,
             "set_access_lifetime": self._set_access_lifetime,
             "set_reuse": registry.set_reuse,
+            "set_clock": self._set_clock,
+            "jump_clock": self._jump_clock,
+            "skew_clock": self._skew_clock,
+            "register_client": authority.clients.register,
+            "unregister_client": authority.clients.unregister,
+            "set_client_rejection": self._set_client_rejection,
+            "sign_in_as": self._sign_in_as,
+            "approve_device": authority.sign_in.approve_device,
+        }
+
+    def _fault_commands(self) -> dict[str, Command]:
+        """Return the commands for what goes wrong, and for what is held back."""
+        authority, upstream = self._authority, self._upstream
+        return {
             "authority_fault": self._authority_fault,
             "upstream_fault": self._upstream_fault,
             "clear_faults": self._clear_faults,
-            "hold_authority": authority.hold.close,
-            "release_authority": authority.hold.open,
-            "hold_upstream": upstream.hold.close,
-            "release_upstream": upstream.hold.open,
+            "incident": self._incident.begin,
+            "end_incident": self._incident.end,
+            "hold_authority": authority.gate.close,
+            "release_authority": authority.gate.open,
+            "hold_authority_responses": authority.response_gate.close,
+            "release_authority_responses": authority.response_gate.open,
+            "hold_upstream": upstream.gate.close,
+            "release_upstream": upstream.gate.open,
+            "hold_upstream_responses": upstream.response_gate.close,
+            "release_upstream_responses": upstream.response_gate.open,
             "hold_streams": self._hold_streams,
-            "release_streams": upstream.streams.hold.open,
+            "release_streams": upstream.streams.gate.open,
+        }
+
+    def _upstream_commands(self) -> dict[str, Command]:
+        """Return the commands for the shape of the upstream's responses."""
+        return {
             "set_stream": self._set_stream,
+            "set_usage": self._set_usage,
             "set_websocket": self._set_websocket,
-            "sign_in_as": self._sign_in_as,
-            "approve_device": authority.sign_in.approve_device,
         }
 
     def routes(self) -> dict[tuple[str, str], Handler]:
         """Return the handlers, by method and path."""
         return {
-            ("POST", "/sandbox/control"): self.obey,
+            ("POST", "/sandbox/control"): self.handle_command,
             ("GET", "/sandbox/report"): self.handle_report,
             ("POST", "/sandbox/login"): self.handle_login,
         }
 
     def report(self) -> dict[str, object]:
-        """Return what happened so far, in numbers."""
+        """Return what happened so far, in numbers, and the state of the servers."""
         authority, upstream = self._authority, self._upstream
         return {
             "calls": authority.calls,
@@ -77,32 +150,37 @@ class Control:
             "outcomes": dict(authority.outcomes),
             "max_overlapping_calls": authority.max_overlapping_calls,
             "waiting": authority.waiting,
+            "waiting_responses": authority.response_gate.waiting,
             "access_lifetime_seconds": self._registry.access_lifetime_seconds,
             "device_codes": authority.sign_in.waiting_user_codes,
+            "clock_skew_seconds": authority.clock.skew_seconds,
+            "incident": self._incident.is_active,
             "upstream": {
                 "requests": upstream.requests,
                 "statuses": {str(k): n for k, n in sorted(upstream.statuses.items())},
                 "abandoned": upstream.abandoned,
                 "waiting": upstream.waiting,
+                "waiting_responses": upstream.response_gate.waiting,
                 "open_streams": upstream.streams.open,
-                "waiting_streams": upstream.streams.hold.waiting,
+                "waiting_streams": upstream.streams.gate.waiting,
+                "clock_skew_seconds": upstream.clock.skew_seconds,
             },
         }
 
-    async def obey(self, request: web.BaseRequest) -> web.StreamResponse:
-        """POST /sandbox/control: run one command; 400 says what is wrong with it."""
+    async def handle_command(self, request: web.BaseRequest) -> web.StreamResponse:
+        """POST /sandbox/control: run one command; a 400 says what is wrong with it."""
         try:
-            asked = json.loads(await request.read())
-            name = asked.pop("do")
+            arguments = json.loads(await request.read())
+            name = arguments.pop("do")
             command = self._commands[name]
         except (ValueError, AttributeError, KeyError, TypeError):
             names = ", ".join(sorted(self._commands))
             message = f'Send {{"do": NAME, ...}}; NAME is one of {names}.'
             return error_response(400, "unknown_command", message)
         try:
-            result = command(**asked)
-        except (TypeError, ValueError) as wrong:
-            return error_response(400, "bad_command", f"{name}: {wrong}")
+            result = command(**arguments)
+        except (TypeError, ValueError) as error:
+            return error_response(400, "bad_command", f"{name}: {error}")
         return web.json_response({"done": name, "result": result})
 
     async def handle_report(self, _request: web.BaseRequest) -> web.StreamResponse:
@@ -110,14 +188,38 @@ class Control:
         return web.json_response(self.report())
 
     async def handle_login(self, request: web.BaseRequest) -> web.StreamResponse:
-        """POST /sandbox/login: a new auth document; `?account=` names whose."""
+        """POST /sandbox/login: a new auth document for an account."""
         account_id = request.query.get(
             "account", self._authority.sign_in.account.account_id
         )
-        return web.json_response(self._sign_in(account_id))
+        try:
+            age_seconds = float(request.query.get("issued_seconds_ago", "0"))
+        except ValueError as error:
+            return error_response(400, "bad_login", f"issued_seconds_ago: {error}")
+        return web.json_response(
+            self._sign_in(account_id, issued_seconds_ago=age_seconds)
+        )
 
     def _set_access_lifetime(self, seconds: float) -> None:
         self._registry.access_lifetime_seconds = float(seconds)
+
+    def _set_clock(self, at: float, server: str = "authority") -> None:
+        self._clock(server).set(float(at))
+
+    def _jump_clock(self, seconds: float, server: str = "authority") -> None:
+        self._clock(server).jump(float(seconds))
+
+    def _skew_clock(self, seconds: float, server: str = "authority") -> None:
+        self._clock(server).skew(float(seconds))
+
+    def _clock(self, server: str) -> ServerClock:
+        clocks = {"authority": self._authority.clock, "upstream": self._upstream.clock}
+        if server not in clocks:
+            raise ValueError(f"server is authority or upstream; got {server!r}")
+        return clocks[server]
+
+    def _set_client_rejection(self, **fields: object) -> None:
+        self._authority.clients.reject_with(ClientRejection(**fields))  # type: ignore[arg-type]
 
     def _authority_fault(self, times: int | None = None, **fields: object) -> None:
         self._authority.fault(AuthorityFault(**fields), times=times)  # type: ignore[arg-type]
@@ -130,11 +232,14 @@ class Control:
         self._upstream.clear_faults()
 
     def _hold_streams(self, after_events: int = 0) -> None:
-        self._upstream.streams.hold_after_events = int(after_events)
-        self._upstream.streams.hold.close()
+        self._upstream.streams.gate_after_events = int(after_events)
+        self._upstream.streams.gate.close()
 
     def _set_stream(self, **fields: object) -> None:
         self._upstream.streams.script = StreamScript(**fields)  # type: ignore[arg-type]
+
+    def _set_usage(self, **fields: object) -> None:
+        self._upstream.usage = Usage(**fields)  # type: ignore[arg-type]
 
     def _set_websocket(self, mode: str) -> None:
         if mode not in {"accept", "refuse"}:

@@ -44,10 +44,10 @@ class InFlight:
 class Listener:
     """Owns one listening socket and the connections made to it.
 
-    With `notices_leaving` a handler is cancelled when its client goes away.
+    With `cancels_on_disconnect` a handler is cancelled when its client goes away.
     """
 
-    def __init__(self, handler: Handler, *, notices_leaving: bool) -> None:
+    def __init__(self, handler: Handler, *, cancels_on_disconnect: bool) -> None:
         self._in_flight = InFlight()
 
         async def handle(request: web.BaseRequest) -> web.StreamResponse:
@@ -56,7 +56,7 @@ class Listener:
 
         server = web.Server(
             handle,
-            handler_cancellation=notices_leaving,
+            handler_cancellation=cancels_on_disconnect,
             auto_decompress=False,
             access_log=None,
             max_line_size=FIELD_LIMIT_BYTES,

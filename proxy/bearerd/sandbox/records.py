@@ -1,6 +1,6 @@
-"""What was seen: one record for each call, filled in until the call is over.
+"""What arrived at the stand-ins: one record for each call, filled in until it is over.
 
-Records hold made-up tokens, yet do not print them: reports speak of fingerprints.
+Records hold made-up tokens, yet do not print them; they print fingerprints.
 """
 
 import hashlib
@@ -12,17 +12,19 @@ KEPT_RECORDS = 4096  # a load run makes many; the counters count them all
 
 def fingerprint(secret: str) -> str:
     """Return a short name for a secret that does not give it away."""
-    return hashlib.sha256(secret.encode()).hexdigest()[:FINGERPRINT_DIGITS]
+    # A token of ours may hold a lone surrogate, on purpose.
+    encoded = secret.encode(errors="surrogatepass")
+    return hashlib.sha256(encoded).hexdigest()[:FINGERPRINT_DIGITS]
 
 
 @dataclass(slots=True)
 class TokenCall:
     """One POST to the token endpoint.
 
-    `outcome` is `pending` until something is decided, then `rotated`, `tolerated`,
-    `signed_in`, a refusal's code, `fault:KIND`, or `abandoned` when the sandbox
-    stopped first. `rotated` says whether the presented token is spent now, which a
-    client that lost the response does not know.
+    `outcome` is `pending` until it is decided, then `rotated`, `tolerated`,
+    `not_rotated`, `signed_in`, an error's code, `fault:KIND`, `incident`, or `abandoned`
+    when the sandbox stopped first. `rotated` is True if the call spent the refresh token
+    that it presented, which a client that lost the response does not know.
     """
 
     at: float

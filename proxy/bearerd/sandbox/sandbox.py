@@ -1,21 +1,21 @@
-"""The whole sandbox: a ledger, an authority and an upstream on two loopback ports."""
+"""The whole sandbox: a token registry, an authority and an upstream on two ports."""
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Self
 
 from bearerd.sandbox.authority.authority import Authority
+from bearerd.sandbox.authority.clients import DEFAULT_CLIENT_IDS, ClientRegistry
+from bearerd.sandbox.authority.family import Reuse
+from bearerd.sandbox.authority.grant import Account
 from bearerd.sandbox.authority.sign_in import SignIn
-from bearerd.sandbox.authority.token_registry import (
-    TEN_DAYS_SECONDS,
-    Reuse,
-    TokenRegistry,
-)
+from bearerd.sandbox.authority.token_registry import TEN_DAYS_SECONDS, TokenRegistry
+from bearerd.sandbox.clock import ServerClock
 from bearerd.sandbox.control import Control
-from bearerd.sandbox.grant import Account
+from bearerd.sandbox.incident import Incident
 from bearerd.sandbox.listener import Listener
 from bearerd.sandbox.upstream.upstream import Upstream
 
@@ -23,10 +23,11 @@ FIRST_ACCOUNT = "acct-sandbox-1"
 
 
 class Sandbox:
-    """Owns both stand-ins; an async context manager, listening inside the block.
+    """Owns both stand-ins; an async context manager that listens inside the block.
 
-    Port 0 lets the system choose. `now` dates tokens and decides what has expired;
-    `sleep` is what delays and intervals wait with.
+    Port 0 lets the system choose. `now` is real time, from which the clock of each
+    server starts; `sleep` is what delays and intervals wait with. `client_ids` are the
+    clients that the authority accepts.
     """
 
     def __init__(
@@ -37,29 +38,40 @@ class Sandbox:
         upstream_port: int = 0,
         access_lifetime_seconds: float = TEN_DAYS_SECONDS,
         reuse: Reuse = "revoke_family",
+        client_ids: Iterable[str] = DEFAULT_CLIENT_IDS,
         now: Callable[[], float] = time.time,  # noqa: TID251 - where real time enters
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         monotonic_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
+        clock = ServerClock(now)
+        self._incident = Incident(now)
         self.tokens = TokenRegistry(
-            now=now, access_lifetime_seconds=access_lifetime_seconds, reuse=reuse
+            now=clock, access_lifetime_seconds=access_lifetime_seconds, reuse=reuse
         )
-        sign_in = SignIn(self.tokens, Account(FIRST_ACCOUNT))
-        self.authority = Authority(self.tokens, sign_in, now=now, sleep=sleep)
+        clients = ClientRegistry(client_ids)
+        self.authority = Authority(
+            self.tokens,
+            SignIn(self.tokens, Account(FIRST_ACCOUNT), clients),
+            clients=clients,
+            clock=clock,
+            incident=self._incident,
+            sleep=sleep,
+        )
         self.upstream = Upstream(
-            self.tokens, now=now, sleep=sleep, monotonic_ns=monotonic_ns
+            self.tokens,
+            clock=ServerClock(now),
+            incident=self._incident,
+            sleep=sleep,
+            monotonic_ns=monotonic_ns,
         )
-        self.control = Control(
-            self.tokens, self.authority, self.upstream, sign_in=self.auth_document
-        )
-        self.authority.serve_also(self.control.routes())
         self._now = now
         self._host = host
         self._ports = [authority_port, upstream_port]
         self._listeners = [
-            Listener(self.authority.handle, notices_leaving=False),
-            Listener(self.upstream.handle, notices_leaving=True),
+            Listener(self.authority.handle, cancels_on_disconnect=False),
+            Listener(self.upstream.handle, cancels_on_disconnect=True),
         ]
+        self.authority.serve_also(self._control().routes())
 
     @property
     def issuer_url(self) -> str:
@@ -76,9 +88,17 @@ class Sandbox:
         """The upstream's base, `.../backend-api`."""
         return f"{self._url(1)}/backend-api"
 
-    def auth_document(self, account: str = FIRST_ACCOUNT) -> dict[str, object]:
-        """Sign an account in anew and return it as Codex's `auth.json` has it."""
-        grant = self.tokens.sign_in(Account(account))
+    def auth_document(
+        self, account: str = FIRST_ACCOUNT, *, issued_seconds_ago: float = 0
+    ) -> dict[str, object]:
+        """Sign an account in anew and return it as Codex's `auth.json` has it.
+
+        `issued_seconds_ago` sets the tokens' `iat` back; their `exp` comes that much
+        earlier.
+        """
+        grant = self.tokens.sign_in(
+            Account(account), issued_seconds_ago=issued_seconds_ago
+        )
         signed_in_at = datetime.fromtimestamp(self._now(), UTC)
         return {
             "auth_mode": "chatgpt",
@@ -93,12 +113,23 @@ class Sandbox:
         }
 
     def revoke_access_tokens(self) -> int:
-        """Let the upstream refuse every access token issued so far."""
+        """Let the upstream reject every access token issued so far, as invalidated."""
         return self.tokens.revoke_access_tokens()
 
     def expire_access_tokens(self) -> int:
-        """Let the upstream call every access token issued so far expired."""
+        """Let the upstream reject every access token issued so far, as expired."""
         return self.tokens.expire_access_tokens()
+
+    def incident(self, seconds: float | None = None) -> None:
+        """Let both servers answer everything with a plain 401; no token is touched.
+
+        It lasts `seconds` of real time, or until `end_incident` if None.
+        """
+        self._incident.begin(seconds)
+
+    def end_incident(self) -> None:
+        """End the incident."""
+        self._incident.end()
 
     async def __aenter__(self) -> Self:
         try:
@@ -119,6 +150,15 @@ class Sandbox:
     ) -> None:
         await self._stop()
 
+    def _control(self) -> Control:
+        return Control(
+            self.tokens,
+            self.authority,
+            self.upstream,
+            incident=self._incident,
+            sign_in=self.auth_document,
+        )
+
     async def _stop(self) -> None:
         await asyncio.gather(*(listener.stop() for listener in self._listeners))
 
@@ -133,18 +173,23 @@ async def serve_sandbox(
     authority_port: int = 0,
     upstream_port: int = 0,
     access_lifetime_seconds: float = TEN_DAYS_SECONDS,
+    client_ids: Iterable[str] = DEFAULT_CLIENT_IDS,
     announce: Callable[[Sandbox], None],
     stop: asyncio.Event,
 ) -> None:
-    """Serve a sandbox until `stop` is set; `announce` is called once it listens.
+    """Serve a sandbox until `stop` is set; call `announce` once it listens.
 
-    Raises OSError when a port cannot be had. Cancelling closes it at once.
+    Cancelling closes it at once.
+
+    Raises:
+        OSError: a port cannot be had.
     """
     async with Sandbox(
         host=host,
         authority_port=authority_port,
         upstream_port=upstream_port,
         access_lifetime_seconds=access_lifetime_seconds,
+        client_ids=client_ids,
     ) as sandbox:
         announce(sandbox)
         await stop.wait()

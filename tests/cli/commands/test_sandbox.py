@@ -85,6 +85,29 @@ async def test_a_shell_can_evaluate_stdout(tmp_path: Path) -> None:
     assert b"revoke_access_tokens" in advice
 
 
+async def test_another_client_can_be_registered(tmp_path: Path) -> None:
+    """Besides Codex's; the control paths serve another process."""
+    async with sandbox(tmp_path, "--json", "--client-id", "app_mine") as process:
+        addresses = json.loads(await line_of(process))
+        issuer_url = addresses["issuer_url"]
+        async with aiohttp.ClientSession() as session:
+            async with session.post(f"{issuer_url}/sandbox/login") as response:
+                login = await response.json()
+            grant = {
+                "client_id": "app_mine",
+                "grant_type": "refresh_token",
+                "refresh_token": login["tokens"]["refresh_token"],
+            }
+            command = {"do": "authority_fault", "kind": "challenge", "times": 1}
+            async with session.post(
+                f"{issuer_url}/sandbox/control", json=command
+            ) as response:
+                assert response.status == 200
+            for status in (403, 200, 401):
+                async with session.post(addresses["token_url"], json=grant) as response:
+                    assert response.status == status
+
+
 def test_an_existing_file_is_not_overwritten(tmp_path: Path) -> None:
     """It might be a real login."""
     login = tmp_path / "auth.json"

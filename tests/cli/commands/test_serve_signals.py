@@ -18,14 +18,14 @@ from tests.support import Launch, ServeProcess, read_login, tokens_of
 async def test_the_first_signal_drains(launch: Launch, sandbox: Sandbox) -> None:
     """The response is delivered whole, then the process ends with 0."""
     daemon = await launch(drain_seconds=20)
-    sandbox.upstream.hold.close()
+    sandbox.upstream.gate.close()
     sending = asyncio.create_task(daemon.client.send())
     await sandbox.upstream.wait_for_waiting(1)
     daemon.terminate()
     await daemon.wait_for("service.stopping")
     assert json.loads((await daemon.admin("/api/status"))[1])["draining"] is True
     assert (await daemon.admin("/readyz"))[0] == 503
-    sandbox.upstream.hold.open()
+    sandbox.upstream.gate.open()
     assert (await sending).status == 200
     assert await daemon.ended() == 0
     assert (await daemon.wait_for("service.stopped"))["aborted"] == 0
@@ -37,7 +37,7 @@ async def test_the_second_signal_aborts_requests(
 ) -> None:
     """However long the drain may take; the process still ends in order."""
     daemon = await launch(drain_seconds=3600)
-    sandbox.upstream.hold.close()
+    sandbox.upstream.gate.close()
     sending = asyncio.create_task(daemon.client.send())
     await sandbox.upstream.wait_for_waiting(1)
     daemon.terminate()
@@ -52,11 +52,10 @@ async def test_the_second_signal_aborts_requests(
 async def stopped_during_a_refresh(launch: Launch, sandbox: Sandbox) -> ServeProcess:
     """Return a daemon that got two signals while its refresh awaits a response."""
     daemon = await launch(drain_seconds=3600)
-    sandbox.authority.holds_after_rotation = True
-    sandbox.authority.hold.close()
+    sandbox.authority.response_gate.close()
     sandbox.revoke_access_tokens()
     sending = asyncio.create_task(daemon.client.send())
-    await sandbox.authority.wait_for_waiting(1)
+    await sandbox.authority.response_gate.wait_for_waiting(1)
     for _ in range(2):
         daemon.terminate()
         await daemon.wait_for("service.stopping")
@@ -72,7 +71,7 @@ async def test_the_second_signal_lets_a_refresh_complete(
     """Its token is spent: the response is awaited and stored."""
     daemon = await stopped_during_a_refresh(launch, sandbox)
     assert daemon.process.returncode is None
-    sandbox.authority.hold.open()
+    sandbox.authority.response_gate.open()
     assert await daemon.ended() == 0
     stored = tokens_of(read_login(shell.store))
     assert sandbox.tokens.introspect(stored["access_token"]).state == "live"
@@ -87,7 +86,7 @@ async def test_the_third_signal_ends_it_at_once(
     daemon = await stopped_during_a_refresh(launch, sandbox)
     daemon.terminate()
     assert await daemon.ended() == 128 + signal.SIGTERM
-    sandbox.authority.hold.open()
+    sandbox.authority.response_gate.open()
 
 
 @pytest.mark.parametrize(

@@ -353,14 +353,14 @@ async def test_many_callers_in_two_processes_cost_one_refresh(
     clock = home.clock.with_sleep(sleep_briefly)
     sources = [home.source(authority=authority, clock=clock) for _ in range(2)]
     old = [await source.current() for source in sources]
-    sandbox.authority.hold.close()
+    sandbox.authority.gate.close()
     callers = [
         asyncio.create_task(source.refresh(one, "refused"))
         for source, one in zip(sources, old, strict=True)
         for _ in range(20)
     ]
     await sandbox.authority.wait_for_waiting(1)
-    sandbox.authority.hold.open()
+    sandbox.authority.gate.open()
     found = await soon(asyncio.gather(*callers))
     assert len({credential.access_token for credential in found}) == 1
     assert (sandbox.authority.refreshes, sandbox.authority.reused) == (1, 0)

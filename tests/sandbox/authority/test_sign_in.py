@@ -4,10 +4,10 @@ import aiohttp
 import pytest
 from yarl import URL
 
-from bearerd.sandbox import Account, Sandbox
+from bearerd.sandbox import Account, AuthorityFault, Sandbox
+from bearerd.sandbox.authority.grant import AUTH_CLAIM
+from bearerd.sandbox.authority.jwt import read_claims
 from bearerd.sandbox.authority.sign_in import challenge_of
-from bearerd.sandbox.grant import AUTH_CLAIM
-from bearerd.sandbox.jwt import read_claims
 
 VERIFIER = "v" * 43
 CALLBACK = "http://localhost:1455/auth/callback"
@@ -30,7 +30,7 @@ EXCHANGE = {
 async def authorize(
     sandbox: Sandbox, http: aiohttp.ClientSession, **changed: str
 ) -> tuple[int, URL]:
-    """Visit the sign-in page; return the status and where it sends the browser."""
+    """Open the sign-in page; return the status and the address it redirects to."""
     url = URL(f"{sandbox.issuer_url}/oauth/authorize").with_query(AUTHORIZE | changed)
     async with http.get(url, allow_redirects=False) as response:
         return response.status, URL(response.headers.get("Location", ""))
@@ -39,7 +39,7 @@ async def authorize(
 async def exchange(
     sandbox: Sandbox, http: aiohttp.ClientSession, **fields: str
 ) -> tuple[int, dict[str, str]]:
-    """Bring an authorization code to the token endpoint."""
+    """Exchange an authorization code at the token endpoint."""
     async with http.post(sandbox.token_url, data=EXCHANGE | fields) as response:
         return response.status, await response.json()
 
@@ -50,10 +50,10 @@ def test_the_challenge_is_that_of_the_standard() -> None:
     assert challenge_of(verifier) == "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"
 
 
-async def test_a_browser_comes_back_with_a_code_that_is_good_once(
+async def test_a_browser_is_redirected_with_a_code_that_can_be_used_once(
     sandbox: Sandbox, http: aiohttp.ClientSession
 ) -> None:
-    """Approved at once, for the account that was chosen."""
+    """It is approved at once, for the chosen account."""
     sandbox.authority.sign_in.account = Account("acct-chosen")
     status, location = await authorize(sandbox, http)
     assert status == 302
@@ -70,15 +70,48 @@ async def test_a_browser_comes_back_with_a_code_that_is_good_once(
     assert sandbox.authority.outcomes == {"signed_in": 1, "invalid_grant": 1}
 
 
-@pytest.mark.parametrize("name", ["client_id", "redirect_uri", "code_verifier", "code"])
-async def test_a_code_is_good_only_for_whom_it_was_given(
-    sandbox: Sandbox, http: aiohttp.ClientSession, name: str
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("client_id", "app_test"),
+        ("redirect_uri", "http://localhost:1455/wrong"),
+        ("code_verifier", "wrong"),
+        ("code", "wrong"),
+    ],
+)
+async def test_a_code_is_bound_to_its_client_redirect_uri_and_verifier(
+    sandbox: Sandbox, http: aiohttp.ClientSession, name: str, value: str
 ) -> None:
-    """Client, redirect URI, verifier and code must all fit."""
+    """A registered client cannot redeem the code of another one."""
     _, location = await authorize(sandbox, http)
-    fields = {"code": location.query["code"], name: "http://localhost:1455/wrong"}
-    status, _ = await exchange(sandbox, http, **fields)
-    assert status == 400
+    fields = {"code": location.query["code"], name: value}
+    status, body = await exchange(sandbox, http, **fields)
+    assert (status, body["error"]) == (400, "invalid_grant")
+
+
+async def test_a_code_is_spent_although_the_response_is_lost(
+    sandbox: Sandbox, http: aiohttp.ClientSession
+) -> None:
+    """As a refresh token is: the call arrived."""
+    _, location = await authorize(sandbox, http)
+    sandbox.authority.fault(AuthorityFault("answer", status=502), times=1)
+    statuses = [
+        (await exchange(sandbox, http, code=location.query["code"]))[0]
+        for _ in range(2)
+    ]
+    assert statuses == [502, 400]
+
+
+async def test_an_unregistered_client_cannot_start_a_sign_in(
+    sandbox: Sandbox, http: aiohttp.ClientSession
+) -> None:
+    """RFC 6749 section 4.1.2.1: the browser is not redirected."""
+    status, location = await authorize(sandbox, http, client_id="app_else")
+    assert (status, str(location)) == (400, "")
+    url = f"{sandbox.issuer_url}/api/accounts/deviceauth/usercode"
+    async with http.post(url, json={"client_id": "app_else"}) as response:
+        assert response.status == 401
+        assert (await response.json())["error"] == "invalid_client"
 
 
 @pytest.mark.parametrize(
@@ -90,10 +123,10 @@ async def test_a_code_is_good_only_for_whom_it_was_given(
         {"response_type": "token"},
     ],
 )
-async def test_a_wrong_sign_in_page_redirects_nowhere(
+async def test_a_wrong_sign_in_request_is_not_redirected(
     sandbox: Sandbox, http: aiohttp.ClientSession, changed: dict[str, str]
 ) -> None:
-    """A code goes to loopback, and needs PKCE."""
+    """A code is sent to loopback only, and needs PKCE."""
     status, location = await authorize(sandbox, http, **changed)
     assert (status, str(location)) == (400, "")
 
@@ -101,7 +134,7 @@ async def test_a_wrong_sign_in_page_redirects_nowhere(
 async def test_a_person_can_decline(
     sandbox: Sandbox, http: aiohttp.ClientSession
 ) -> None:
-    """The browser comes back with an error and no code."""
+    """The browser is redirected with an error and no code."""
     sandbox.authority.sign_in.declines = True
     _, location = await authorize(sandbox, http)
     assert location.query["error"] == "access_denied"
@@ -132,14 +165,14 @@ class Device:
 
 @pytest.fixture
 def device(sandbox: Sandbox, http: aiohttp.ClientSession) -> Device:
-    """A device that has not asked yet."""
+    """A device that has not started to sign in."""
     return Device(sandbox, http)
 
 
-async def test_a_device_waits_until_its_code_is_typed(
+async def test_a_device_waits_until_its_code_is_approved(
     sandbox: Sandbox, http: aiohttp.ClientSession, device: Device
 ) -> None:
-    """403 before, then a code with the server's own verifier."""
+    """403 until then, afterwards a code with the verifier of the server."""
     assert await device.start() == 200
     assert device.asked["interval"] == "1"
     assert (await device.poll())[0] == 403
@@ -168,8 +201,10 @@ async def test_a_device_waits_until_its_code_is_typed(
     assert (await device.poll())[0] == 404
 
 
-async def test_a_device_can_be_let_in_at_once(sandbox: Sandbox, device: Device) -> None:
-    """For tests that are not about waiting."""
+async def test_a_device_can_be_approved_at_once(
+    sandbox: Sandbox, device: Device
+) -> None:
+    """Tests that are not about waiting use this."""
     sandbox.authority.sign_in.device_auto_approve = True
     await device.start()
     assert (await device.poll())[0] == 200
@@ -177,14 +212,14 @@ async def test_a_device_can_be_let_in_at_once(sandbox: Sandbox, device: Device) 
 
 
 async def test_device_login_can_be_off(sandbox: Sandbox, device: Device) -> None:
-    """404, as a server that does not offer it answers."""
+    """404, as from a server that does not offer it."""
     sandbox.authority.sign_in.device_enabled = False
     assert await device.start() == 404
 
 
 @pytest.mark.parametrize("body", [{}, []])
 async def test_a_wrong_device_call_is_refused(device: Device, body: object) -> None:
-    """No client, no device."""
+    """Without a client or a device there is nothing to start or to poll."""
     assert (await device.call("usercode", body))[0] == 400
     assert (await device.call("token", body))[0] == 404
 
@@ -192,7 +227,7 @@ async def test_a_wrong_device_call_is_refused(device: Device, body: object) -> N
 async def test_a_device_call_without_json_is_refused(
     sandbox: Sandbox, http: aiohttp.ClientSession
 ) -> None:
-    """It is no crash."""
+    """It is a 400 and no failure of the server."""
     url = f"{sandbox.issuer_url}/api/accounts/deviceauth/usercode"
     async with http.post(url, data=b"nonsense") as response:
         assert response.status == 400

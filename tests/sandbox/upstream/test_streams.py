@@ -8,14 +8,14 @@ import aiohttp
 import pytest
 
 from bearerd.sandbox import Sandbox, StreamScript
-from bearerd.sandbox.upstream.turn import OUTPUT_TEXT
+from bearerd.sandbox.upstream.response_events import OUTPUT_TEXT
 from tests.sandbox.conftest import login
 
 Event = dict[str, object]
 
 
 def headers(sandbox: Sandbox, **more: str) -> dict[str, str]:
-    """Return the fields of a signed request."""
+    """Return the fields of a request with a live token."""
     return {"Authorization": f"Bearer {login(sandbox)['access_token']}", **more}
 
 
@@ -43,7 +43,7 @@ async def turn(sandbox: Sandbox, http: aiohttp.ClientSession) -> list[Event]:
 async def test_a_turn_has_the_events_that_clients_need(
     sandbox: Sandbox, http: aiohttp.ClientSession
 ) -> None:
-    """In order and numbered; items opened and closed; usage at the end."""
+    """They are in order and numbered; the item is opened and closed; usage is last."""
     sandbox.upstream.streams.script = StreamScript(deltas=2)
     events = await turn(sandbox, http)
     assert [event["type"] for event in events] == [
@@ -75,7 +75,7 @@ async def test_a_turn_has_the_events_that_clients_need(
 async def test_the_text_is_the_same_in_pieces_and_whole(
     sandbox: Sandbox, http: aiohttp.ClientSession
 ) -> None:
-    """And the ids differ from turn to turn."""
+    """Deltas and `done` events agree, and the ids differ from turn to turn."""
     one, two = await turn(sandbox, http), await turn(sandbox, http)
     for events in (one, two):
         pieces = [str(event["delta"]) for event in events if "delta" in event]
@@ -88,7 +88,7 @@ async def test_the_text_is_the_same_in_pieces_and_whole(
 async def test_number_and_size_of_the_deltas_can_be_chosen(
     sandbox: Sandbox, http: aiohttp.ClientSession
 ) -> None:
-    """For loads."""
+    """Load tests choose them."""
     sandbox.upstream.streams.script = StreamScript(deltas=30, delta_bytes=100)
     pieces = [
         str(event["delta"]) for event in await turn(sandbox, http) if "delta" in event
@@ -96,8 +96,8 @@ async def test_number_and_size_of_the_deltas_can_be_chosen(
     assert [len(piece) for piece in pieces] == [100] * 30
 
 
-async def test_a_stamped_delta_says_when_it_was_sent() -> None:
-    """On the clock that was handed in, so that a load can measure the way."""
+async def test_a_stamped_delta_has_the_time_when_it_was_sent() -> None:
+    """By the given clock, so a load test can measure how long it took to arrive."""
     script = StreamScript(deltas=3, stamped=True)
     ticks = itertools.count()  # one for each event, the fifth being the first delta
     async with Sandbox(monotonic_ns=lambda: next(ticks)) as sandbox:
@@ -111,8 +111,8 @@ async def test_a_stamped_delta_says_when_it_was_sent() -> None:
     ]
 
 
-async def test_events_come_at_the_interval_that_was_chosen() -> None:
-    """Between events, not before the first."""
+async def test_events_come_at_the_chosen_interval() -> None:
+    """It lies between events, not before the first one."""
     slept: list[float] = []
 
     async def sleep(seconds: float) -> None:
@@ -129,7 +129,7 @@ async def test_events_come_at_the_interval_that_was_chosen() -> None:
     "wrong", [{"deltas": 0}, {"interval_seconds": -1}, {"delta_bytes": 0}]
 )
 def test_an_impossible_script_is_refused(wrong: dict[str, int]) -> None:
-    """Before a stream starts with it."""
+    """When it is made, not when a stream starts."""
     with pytest.raises(ValueError, match="1 or more"):
         StreamScript(**wrong)  # type: ignore[arg-type]
 
@@ -137,28 +137,28 @@ def test_an_impossible_script_is_refused(wrong: dict[str, int]) -> None:
 async def test_a_stream_can_be_held_midway_and_has_sent_all_before(
     sandbox: Sandbox, http: aiohttp.ClientSession
 ) -> None:
-    """Each event leaves as it comes: the client reads what went out."""
+    """Each event leaves as it comes, so the client reads all that were sent."""
     streams = sandbox.upstream.streams
-    streams.hold_after_events = 3
-    streams.hold.close()
+    streams.gate_after_events = 3
+    streams.gate.close()
     url = f"{sandbox.upstream_url}/codex/responses"
     async with http.post(url, headers=headers(sandbox), json={}) as response:
-        await streams.hold.wait_for_waiting(1)
+        await streams.gate.wait_for_waiting(1)
         assert streams.open == 1
         early = [await response.content.readuntil(b"\n\n") for _ in range(3)]
         assert b"output_item.added" in early[-1]
-        streams.hold.open()
+        streams.gate.open()
         assert b"response.completed" in await response.read()
     (record,) = sandbox.upstream.records
     assert record.outcome == "answered"
     assert streams.open == 0
 
 
-async def test_a_head_can_go_out_before_any_event(
+async def test_a_head_can_be_sent_before_any_event(
     sandbox: Sandbox, http: aiohttp.ClientSession
 ) -> None:
-    """Held at zero events, the client has its 200."""
-    sandbox.upstream.streams.hold.close()
+    """The gate after zero events: the client has its 200."""
+    sandbox.upstream.streams.gate.close()
     url = f"{sandbox.upstream_url}/codex/responses"
     async with http.post(url, headers=headers(sandbox), json={}) as response:
         assert response.status == 200
@@ -186,7 +186,7 @@ class TestWebSocket:
     async def test_an_upgrade_is_declined_with_426(
         self, sandbox: Sandbox, http: aiohttp.ClientSession
     ) -> None:
-        """What makes every client turn to plain HTTP."""
+        """Every client then uses plain HTTP."""
         url = f"{sandbox.upstream_url}/codex/responses"
         with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
             await http.ws_connect(url, headers=headers(sandbox))
@@ -197,17 +197,17 @@ class TestWebSocket:
     async def test_an_upgrade_needs_a_live_token(
         self, sandbox: Sandbox, http: aiohttp.ClientSession
     ) -> None:
-        """The credential is judged at the handshake."""
+        """The credential is checked at the handshake."""
         sandbox.upstream.websocket = "accept"
         url = f"{sandbox.upstream_url}/codex/responses"
         with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
             await http.ws_connect(url, headers={"Authorization": "Bearer dead"})
         assert refused.value.status == 401
 
-    async def test_turns_are_spoken_in_text_frames(
+    async def test_turns_are_sent_in_text_frames(
         self, sandbox: Sandbox, http: aiohttp.ClientSession
     ) -> None:
-        """A warm-up, a turn, an ignored kind and a broken frame, on one socket."""
+        """A warm-up, a turn, an ignored type and a broken frame, on one socket."""
         sandbox.upstream.websocket = "accept"
         sandbox.upstream.streams.script = StreamScript(deltas=2, interval_seconds=1e-6)
         url = f"{sandbox.upstream_url}/codex/responses"
@@ -230,19 +230,19 @@ class TestWebSocket:
             assert (await socket.receive()).data == 1003
         assert sandbox.upstream.records[0].status == 101
 
-    async def test_a_turn_can_be_held_on_a_socket_too(
+    async def test_a_turn_can_be_held_on_a_websocket(
         self, sandbox: Sandbox, http: aiohttp.ClientSession
     ) -> None:
-        """And a client that drops the connection is noticed."""
+        """A client that drops the connection then is noticed."""
         sandbox.upstream.websocket = "accept"
         streams = sandbox.upstream.streams
-        streams.hold_after_events = 1
-        streams.hold.close()
+        streams.gate_after_events = 1
+        streams.gate.close()
         url = f"{sandbox.upstream_url}/codex/responses"
         socket = await http.ws_connect(url, headers=headers(sandbox))
         await socket.send_json({"type": "response.create"})
         assert (await socket.receive_json())["type"] == "response.created"
-        await streams.hold.wait_for_waiting(1)
+        await streams.gate.wait_for_waiting(1)
         closing = asyncio.create_task(socket.close())
         await http.close()
         await sandbox.upstream.wait_for_abandoned(1)

@@ -1,4 +1,4 @@
-"""The upstream: who may pass, what is there, what is recorded."""
+"""The upstream: its check of credentials, its resources and its records."""
 
 import asyncio
 import hashlib
@@ -9,7 +9,7 @@ import aiohttp
 import pytest
 from yarl import URL
 
-from bearerd.sandbox import Sandbox, fingerprint
+from bearerd.sandbox import Sandbox, Usage, fingerprint
 from tests.sandbox.conftest import Clock, login
 
 Field = tuple[str, str]
@@ -39,10 +39,10 @@ def bearer(access_token: str) -> Field:
     return "Authorization", f"Bearer {access_token}"
 
 
-async def test_a_live_token_passes_and_its_account_may_be_named(
+async def test_a_live_token_is_accepted_with_the_name_of_its_account(
     sandbox: Sandbox, http: aiohttp.ClientSession
 ) -> None:
-    """Another account's name is forbidden, not unauthorized."""
+    """The name of another account is forbidden, not unauthorized."""
     signed = bearer(login(sandbox)["access_token"])
     own, other = ("chatgpt-account-id", "acct-sandbox-1"), ("ChatGPT-Account-ID", "x")
     assert (await get(sandbox, http, "wham/usage", signed))[0] == 200
@@ -53,28 +53,28 @@ async def test_a_live_token_passes_and_its_account_may_be_named(
 
 
 @pytest.mark.parametrize("values", [[], ["Basic eA=="], ["Bearer x", "Bearer x"]])
-async def test_a_request_without_one_bearer_is_turned_away(
+async def test_a_request_without_exactly_one_bearer_token_is_rejected(
     sandbox: Sandbox, http: aiohttp.ClientSession, values: list[str]
 ) -> None:
-    """None, another scheme, or two of them: 401 in the plain form."""
+    """With none, another scheme or two of them: the plain 401."""
     fields = [("Authorization", value) for value in values]
     response = await get(sandbox, http, "wham/usage", *fields)
     assert response == (401, {"detail": "Unauthorized"})
 
 
-async def test_a_dead_token_is_named_dead(
+async def test_a_dead_token_is_rejected_with_the_reason(
     sandbox: Sandbox, http: aiohttp.ClientSession
 ) -> None:
-    """Expired and invalidated differ in the code, in body and header."""
+    """Expired and invalidated differ in the code, in the body and in a field."""
     url = f"{sandbox.upstream_url}/wham/usage"
 
     async def code(access_token: str) -> str:
         async with http.get(url, headers=[bearer(access_token)]) as response:
             assert response.status == 401
-            said = (await response.json())["error"]
-            assert said["type"] == "invalid_request_error"
-            assert response.headers["x-openai-authorization-error"] == said["code"]
-            return str(said["code"])
+            error = (await response.json())["error"]
+            assert error["type"] == "invalid_request_error"
+            assert response.headers["x-openai-authorization-error"] == error["code"]
+            return str(error["code"])
 
     expired, revoked = login(sandbox), None
     assert sandbox.expire_access_tokens() == 1
@@ -88,7 +88,7 @@ async def test_a_dead_token_is_named_dead(
 async def test_a_token_expires_by_the_clock(
     sandbox: Sandbox, http: aiohttp.ClientSession, clock: Clock
 ) -> None:
-    """With a lifetime that was changed while it ran."""
+    """The upstream's own clock counts, and a lifetime can be changed."""
     sandbox.tokens.access_lifetime_seconds = 5
     signed = bearer(login(sandbox)["access_token"])
     assert (await get(sandbox, http, "codex/models", signed))[0] == 200
@@ -98,10 +98,47 @@ async def test_a_token_expires_by_the_clock(
     assert "token_expired" in json.dumps(body)
 
 
+async def test_the_upstream_has_a_clock_of_its_own(
+    sandbox: Sandbox, http: aiohttp.ClientSession
+) -> None:
+    """`exp` is checked by it, and the Date field comes from it."""
+    signed = bearer(login(sandbox)["access_token"])
+    sandbox.authority.clock.skew(-3600)
+    sandbox.upstream.clock.skew(864000)
+    url = f"{sandbox.upstream_url}/wham/usage"
+    async with http.get(url, headers=[signed]) as response:
+        assert response.status == 401
+        assert response.headers["Date"] == sandbox.upstream.clock.http_date()
+    sandbox.upstream.clock.skew(0)
+    assert (await get(sandbox, http, "wham/usage", signed))[0] == 200
+
+
+async def test_the_usage_is_in_the_fields_of_a_turn_and_in_its_resource(
+    sandbox: Sandbox, http: aiohttp.ClientSession, clock: Clock
+) -> None:
+    """Codex reads both; a test can set them."""
+    sandbox.upstream.usage = Usage(primary_used_percent=100, primary_reset_seconds=60)
+    signed = bearer(login(sandbox)["access_token"])
+    url = f"{sandbox.upstream_url}/codex/responses"
+    async with http.post(url, headers=[signed]) as response:
+        fields = response.headers
+    assert fields["x-codex-primary-used-percent"] == "100"
+    assert fields["x-codex-primary-window-minutes"] == "300"
+    assert fields["x-codex-primary-reset-at"] == str(int(clock.seconds) + 60)
+    assert fields["x-codex-secondary-used-percent"] == "1"
+    assert fields["x-codex-secondary-window-minutes"] == "10080"
+    assert fields["x-codex-credits-has-credits"] == "false"
+    _, body = await get(sandbox, http, "wham/usage", signed)
+    limit = body["rate_limit"]
+    assert isinstance(limit, dict)
+    assert (limit["allowed"], limit["limit_reached"]) == (False, True)
+    assert limit["primary_window"]["reset_at"] == int(clock.seconds) + 60
+
+
 async def test_the_small_resources_have_what_clients_read(
     sandbox: Sandbox, http: aiohttp.ClientSession, clock: Clock
 ) -> None:
-    """Models, usage, and the account entry that Codex insists on."""
+    """Models, usage, and the account entry that Codex requires."""
     signed = bearer(login(sandbox)["access_token"])
     _, models = await get(sandbox, http, "codex/models?client_version=0.169.0", signed)
     assert models == {"models": []}
@@ -122,7 +159,7 @@ async def test_the_small_resources_have_what_clients_read(
 async def test_an_unknown_path_is_not_found(
     sandbox: Sandbox, http: aiohttp.ClientSession
 ) -> None:
-    """In JSON under the base and beside it; HEAD without a body."""
+    """In JSON under the base and beside it; for HEAD without a body."""
     access_token = login(sandbox)["access_token"]
     for path in ("nope", "bytes/many"):
         status, body = await get(sandbox, http, path, bearer(access_token))
@@ -139,8 +176,8 @@ async def test_an_unknown_path_is_not_found(
         assert await response.read() == b""
 
 
-async def test_the_echo_tells_what_arrived(sandbox: Sandbox) -> None:
-    """Target and fields as they came, in order; the body by its hash."""
+async def test_the_echo_has_what_arrived(sandbox: Sandbox) -> None:
+    """Target and fields as they came, in order; the body as a hash."""
     access_token = login(sandbox)["access_token"]
     fields = [
         ["Host", "x"],
@@ -163,10 +200,10 @@ async def test_the_echo_tells_what_arrived(sandbox: Sandbox) -> None:
     }
 
 
-async def test_a_body_in_any_encoding_and_size_is_taken_as_it_is(
+async def test_a_body_in_any_encoding_and_size_is_accepted_as_it_is(
     sandbox: Sandbox, http: aiohttp.ClientSession
 ) -> None:
-    """No zstd, no gzip, no limit: bytes are counted, never looked into."""
+    """Without a limit; bytes are counted and hashed, never decoded."""
     body = b"\x28\xb5\x2f\xfd" + bytes(3_000_000)
     for encoding in ("zstd", "gzip"):
         fields = [
@@ -182,10 +219,10 @@ async def test_a_body_in_any_encoding_and_size_is_taken_as_it_is(
         assert record.header(b"content-encoding") == [encoding.encode()]
 
 
-async def test_a_request_is_recorded_without_its_secret_in_print(
+async def test_the_record_of_a_request_does_not_print_its_secret(
     sandbox: Sandbox, http: aiohttp.ClientSession
 ) -> None:
-    """The raw fields are there to look at; the repr has a fingerprint."""
+    """The raw fields are in the record; its repr has a fingerprint."""
     access_token = login(sandbox)["access_token"]
     await get(sandbox, http, "wham/usage?x=1", bearer(access_token))
     (record,) = sandbox.upstream.records
@@ -196,7 +233,7 @@ async def test_a_request_is_recorded_without_its_secret_in_print(
     assert access_token not in repr(record)
 
 
-async def test_a_client_that_expects_to_be_asked_is_asked(
+async def test_a_client_that_expects_100_gets_it(
     sandbox: Sandbox, http: aiohttp.ClientSession
 ) -> None:
     """RFC 9110 section 10.1.1: 100 before the body."""
@@ -206,10 +243,10 @@ async def test_a_client_that_expects_to_be_asked_is_asked(
         assert (await response.json())["body_length"] == 3
 
 
-async def test_bytes_come_in_the_number_asked_for(
+async def test_the_requested_number_of_bytes_arrives(
     sandbox: Sandbox, http: aiohttp.ClientSession
 ) -> None:
-    """With a length, in pieces."""
+    """With a Content-Length, in chunks."""
     fields = [bearer(login(sandbox)["access_token"])]
     for length in (0, 1, 200_000):
         url = f"{sandbox.upstream_url}/bytes/{length}"
@@ -219,10 +256,10 @@ async def test_bytes_come_in_the_number_asked_for(
         assert sandbox.upstream.records[-1].sent_bytes == length
 
 
-async def test_fields_can_be_put_on_every_response(
+async def test_extra_fields_are_on_every_response(
     sandbox: Sandbox, http: aiohttp.ClientSession
 ) -> None:
-    """Twice the same name if need be; on streams and on errors too."""
+    """On streams and on errors too; a name may come twice."""
     sandbox.upstream.extra_headers.add("Set-Cookie", "a=1")
     sandbox.upstream.extra_headers.add("Set-Cookie", "b=2")
     fields = [bearer(login(sandbox)["access_token"])]
@@ -237,41 +274,40 @@ async def test_fields_can_be_put_on_every_response(
             assert response.headers.getall("Set-Cookie") == ["a=1", "b=2"]
 
 
-async def test_a_request_can_be_held_before_it_is_judged(
+async def test_a_request_can_be_held_before_its_credential_is_checked(
     sandbox: Sandbox, http: aiohttp.ClientSession
 ) -> None:
-    """A token revoked meanwhile is refused."""
+    """A token that is revoked meanwhile is rejected."""
     signed = bearer(login(sandbox)["access_token"])
-    sandbox.upstream.hold.close()
+    sandbox.upstream.gate.close()
     call = asyncio.create_task(get(sandbox, http, "echo", signed))
     await sandbox.upstream.wait_for_requests(1)
     await sandbox.upstream.wait_for_waiting(1)
     assert sandbox.upstream.waiting == 1
     sandbox.revoke_access_tokens()
-    sandbox.upstream.hold.open()
+    sandbox.upstream.gate.open()
     assert (await call)[0] == 401
 
 
-async def test_a_request_can_be_held_after_it_was_judged(
+async def test_a_request_can_be_held_after_its_credential_was_checked(
     sandbox: Sandbox, http: aiohttp.ClientSession
 ) -> None:
-    """A 401 that comes late, when the token has long been replaced."""
+    """A token that is revoked meanwhile was accepted."""
     signed = bearer(login(sandbox)["access_token"])
-    sandbox.upstream.holds_judged = True
-    sandbox.upstream.hold.close()
+    sandbox.upstream.response_gate.close()
     call = asyncio.create_task(get(sandbox, http, "echo", signed))
-    await sandbox.upstream.wait_for_waiting(1)
+    await sandbox.upstream.response_gate.wait_for_waiting(1)
     sandbox.revoke_access_tokens()
-    sandbox.upstream.hold.open()
+    sandbox.upstream.response_gate.open()
     assert (await call)[0] == 200
 
 
 async def test_a_client_that_leaves_is_noticed_at_once(
     sandbox: Sandbox, http: aiohttp.ClientSession
 ) -> None:
-    """Though nothing is being written to it."""
+    """Although nothing is being written to it."""
     signed = bearer(login(sandbox)["access_token"])
-    sandbox.upstream.hold.close()
+    sandbox.upstream.gate.close()
     call = asyncio.create_task(get(sandbox, http, "echo", signed))
     await sandbox.upstream.wait_for_waiting(1)
     call.cancel()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json as json_text
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -51,6 +51,14 @@ def sandbox(
             "An existing file is not overwritten.",
         ),
     ] = None,
+    client_id: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--client-id",
+            metavar="ID",
+            help="Accept this OAuth client too, besides Codex's. May be repeated.",
+        ),
+    ] = None,
     json: Annotated[
         bool, typer.Option("--json", help="Print the addresses as one line of JSON.")
     ] = False,
@@ -60,7 +68,20 @@ def sandbox(
     They listen on loopback, and all their tokens are made up. A refresh token can be
     used once; using it twice revokes the login, as the real authority does. Ctrl-C ends
     the sandbox.
-    """
+
+    While it runs, POST one of these, as JSON, to ISSUER_URL/sandbox/control. The
+    response to an unknown name or kind lists them all.
+
+    \b
+    {"do": "revoke_access_tokens"}
+    {"do": "incident", "seconds": 5}
+    {"do": "skew_clock", "seconds": 60}
+    {"do": "authority_fault", "kind": "rate_limited", "times": 1}
+    {"do": "upstream_fault", "kind": "challenge", "times": 1}
+
+    A call that reaches the authority spends its refresh token, whatever the fault then
+    answers; with "before_spending": true the fault comes first.
+    """  # noqa: D301 - click keeps the lines of a paragraph that begins with \b
     if auth_file is not None and auth_file.exists():
         raise ConfigurationError(
             f"--auth-file {auth_file}: this file exists and may be a real login; name a "
@@ -72,17 +93,31 @@ def sandbox(
             _write_login(auth_file, running)
         _print_addresses(running, auth_file, as_json=json)
 
-    return _run(on_started, authority_port, upstream_port, access_lifetime_seconds)
+    return _run(
+        on_started,
+        authority_port=authority_port,
+        upstream_port=upstream_port,
+        access_lifetime_seconds=access_lifetime_seconds,
+        client_ids=client_id or [],
+    )
 
 
 def _run(
     on_started: Callable[[Sandbox], None],
+    *,
     authority_port: int,
     upstream_port: int,
     access_lifetime_seconds: float,
+    client_ids: Sequence[str],
 ) -> ExitCode:
     """Serve until a signal, and return the exit code."""
-    serving = _serve(on_started, authority_port, upstream_port, access_lifetime_seconds)
+    serving = _serve(
+        on_started,
+        authority_port=authority_port,
+        upstream_port=upstream_port,
+        access_lifetime_seconds=access_lifetime_seconds,
+        client_ids=client_ids,
+    )
     try:
         return asyncio.run(serving)
     except OSError as error:
@@ -94,11 +129,13 @@ def _run(
 
 async def _serve(
     on_started: Callable[[Sandbox], None],
+    *,
     authority_port: int,
     upstream_port: int,
     access_lifetime_seconds: float,
+    client_ids: Sequence[str],
 ) -> ExitCode:
-    from bearerd.sandbox import serve_sandbox
+    from bearerd.sandbox import DEFAULT_CLIENT_IDS, serve_sandbox
 
     stop = asyncio.Event()
     received: list[int] = []
@@ -112,6 +149,7 @@ async def _serve(
         authority_port=authority_port,
         upstream_port=upstream_port,
         access_lifetime_seconds=access_lifetime_seconds,
+        client_ids=[*DEFAULT_CLIENT_IDS, *client_ids],
         announce=on_started,
         stop=stop,
     )

@@ -1,9 +1,10 @@
-"""How somebody signs in at the stand-in: by browser, or by device code.
+"""Signing in at the stand-in authority: by browser, or by device code.
 
-Rules: a browser's request is approved at once and sent back to its redirect URI
-(loopback only, as the real authority registers them); a device waits until someone
-approves its code; an authorization code is good once, with its PKCE verifier
-(RFC 7636 section 4.6), its client and its redirect URI.
+1. A browser's request is approved at once, and redirected to its redirect URI (loopback
+   only, as the real authority has them registered).
+2. A device waits until its user code is approved.
+3. An authorization code can be used once, with its PKCE verifier (RFC 7636 section
+   4.6), its client and its redirect URI.
 """
 
 import base64
@@ -15,11 +16,13 @@ from urllib.parse import urlencode, urlsplit
 
 from aiohttp import web
 
+from bearerd.sandbox.authority.clients import ClientRegistry
+from bearerd.sandbox.authority.fault_responses import client_error
+from bearerd.sandbox.authority.grant import Account, Grant, TokenError
 from bearerd.sandbox.authority.token_registry import TokenRegistry
-from bearerd.sandbox.bodies import read_fields
-from bearerd.sandbox.grant import Account, Grant, RefusedError
 from bearerd.sandbox.listener import Handler
-from bearerd.sandbox.replies import error_response
+from bearerd.sandbox.request_body import read_fields
+from bearerd.sandbox.responses import error_response
 
 DEVICE_CALLBACK_PATH = "/deviceauth/callback"
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -34,7 +37,7 @@ def challenge_of(code_verifier: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Code:
-    """What an authorization code stands for; no redirect URI means a device's."""
+    """What an authorization code is bound to; a device's has no redirect URI."""
 
     account: Account
     client_id: str
@@ -44,7 +47,7 @@ class _Code:
 
 @dataclass(slots=True)
 class _Device:
-    """A device that asks to be let in."""
+    """A device that waits to be approved."""
 
     client_id: str
     user_code: str
@@ -53,14 +56,16 @@ class _Device:
 
 
 class SignIn:
-    """Owns the authorization codes and the devices that wait.
+    """Owns the authorization codes and the waiting devices.
 
-    May be changed while it runs: `account` (who signs in next), `declines` (the
-    browser says no), `device_enabled`, `device_auto_approve` and
+    May be changed while it runs: `account` (the one that signs in next), `declines` (the
+    person declines in the browser), `device_enabled`, `device_auto_approve` and
     `device_interval_seconds`.
     """
 
-    def __init__(self, registry: TokenRegistry, account: Account) -> None:
+    def __init__(
+        self, registry: TokenRegistry, account: Account, clients: ClientRegistry
+    ) -> None:
         self.account = account
         self.declines = False
         self.device_enabled = True
@@ -68,14 +73,15 @@ class SignIn:
         self.device_interval_seconds = 1
         self.device_polls = 0
         self._registry = registry
+        self._clients = clients
         self._codes: dict[str, _Code] = {}
         self._devices: dict[str, _Device] = {}
 
     def routes(self) -> dict[tuple[str, str], Handler]:
         """Return the handlers of the sign-in pages, by method and path."""
         return {
-            ("GET", "/oauth/authorize"): self.authorize,
-            ("POST", "/api/accounts/deviceauth/usercode"): self.give_user_code,
+            ("GET", "/oauth/authorize"): self.handle_authorize,
+            ("POST", "/api/accounts/deviceauth/usercode"): self.handle_user_code,
             ("POST", "/api/accounts/deviceauth/token"): self.handle_poll,
             ("GET", "/codex/device"): self.show_device_page,
             ("POST", "/codex/device"): self.submit_device_page,
@@ -83,11 +89,11 @@ class SignIn:
 
     @property
     def waiting_user_codes(self) -> list[str]:
-        """The codes of the devices nobody has approved yet."""
+        """The user codes of the devices that are not approved yet."""
         return [d.user_code for d in self._devices.values() if not d.approved]
 
     def approve_device(self, user_code: str | None = None) -> bool:
-        """Let the device with this code in, or every one that waits; False if none."""
+        """Approve the device with this code, or all; return False if none waits."""
         chosen = [
             device
             for device in self._devices.values()
@@ -98,41 +104,50 @@ class SignIn:
         return bool(chosen)
 
     def redeem(self, fields: Mapping[str, str]) -> Grant:
-        """Exchange an authorization code; RefusedError if anything about it is wrong.
+        """Exchange an authorization code for a grant.
 
         The code is spent in either case (RFC 6749 section 4.1.2).
+
+        Raises:
+            TokenError: the code is unknown, or something that it is bound to differs.
         """
         code = self._codes.pop(fields.get("code", ""), None)
-        if code is None or not _fits(code, fields):
-            raise RefusedError("invalid_grant")
+        if code is None or not _is_bound_to(code, fields):
+            raise TokenError("invalid_grant")
         return self._registry.sign_in(code.account)
 
-    async def authorize(self, request: web.BaseRequest) -> web.StreamResponse:
-        """GET /oauth/authorize: approve, and send the browser back."""
-        asked = request.query
-        redirect_uri = asked.get("redirect_uri", "")
-        complete = all(asked.get(k) == v for k, v in REQUIRED_TO_AUTHORIZE.items())
-        if urlsplit(redirect_uri).hostname not in LOOPBACK_NAMES or not complete:
+    async def handle_authorize(self, request: web.BaseRequest) -> web.StreamResponse:
+        """GET /oauth/authorize: approve, and redirect the browser."""
+        query = request.query
+        client_id, redirect_uri = (
+            query.get("client_id", ""),
+            query.get("redirect_uri", ""),
+        )
+        # RFC 6749 section 4.1.2.1: without a known client or redirect URI the person is
+        # told, and the browser is not redirected.
+        if not self._clients.is_registered(client_id):
+            return error_response(400, "invalid_client")
+        is_complete = all(query.get(k) == v for k, v in REQUIRED_TO_AUTHORIZE.items())
+        if urlsplit(redirect_uri).hostname not in LOOPBACK_NAMES or not is_complete:
             return error_response(400, "invalid_request")
-        response = {"state": asked.get("state", "")}
+        response = {"state": query.get("state", "")}
         if self.declines:
             response |= {"error": "access_denied", "error_description": "Declined."}
         else:
-            response["code"] = self._new_code(
-                asked.get("client_id", ""),
-                asked.get("code_challenge", ""),
-                redirect_uri,
-            )
+            challenge = query.get("code_challenge", "")
+            response["code"] = self._new_code(client_id, challenge, redirect_uri)
         location = f"{redirect_uri}?{urlencode(response)}"
         return web.Response(status=302, headers={"Location": location})
 
-    async def give_user_code(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def handle_user_code(self, request: web.BaseRequest) -> web.StreamResponse:
         """POST usercode: start a device login."""
         if not self.device_enabled:
             return error_response(404, "not_found")
         client_id = (await read_fields(request)).get("client_id", "")
         if not client_id:
             return error_response(400, "invalid_request")
+        if not self._clients.is_registered(client_id):
+            return client_error(self._clients.rejection)
         device_auth_id = f"deviceauth-{secrets.token_hex(8)}"
         device = _Device(
             client_id=client_id,
@@ -152,10 +167,10 @@ class SignIn:
     async def handle_poll(self, request: web.BaseRequest) -> web.StreamResponse:
         """POST token: 403 until the device is approved, then a code and its verifier."""
         self.device_polls += 1
-        asked = await read_fields(request)
-        device_auth_id = asked.get("device_auth_id", "")
+        fields = await read_fields(request)
+        device_auth_id = fields.get("device_auth_id", "")
         device = self._devices.get(device_auth_id)
-        if device is None or device.user_code != asked.get("user_code"):
+        if device is None or device.user_code != fields.get("user_code"):
             return error_response(404, "not_found")
         if not device.approved:
             return error_response(403, "authorization_pending")
@@ -170,7 +185,7 @@ class SignIn:
         )
 
     async def show_device_page(self, _request: web.BaseRequest) -> web.StreamResponse:
-        """GET /codex/device: where a person types the code."""
+        """GET /codex/device: the form for the user code."""
         page = (
             "<!DOCTYPE html><title>Sandbox sign-in</title><form method=post>"
             "<label>Code <input name=user_code></label><button>Allow</button></form>"
@@ -178,11 +193,11 @@ class SignIn:
         return web.Response(text=page, content_type="text/html")
 
     async def submit_device_page(self, request: web.BaseRequest) -> web.StreamResponse:
-        """POST /codex/device: approve the code that was typed."""
+        """POST /codex/device: approve the device with this user code."""
         user_code = (await read_fields(request)).get("user_code", "")
         if not self.approve_device(user_code):
             return web.Response(status=404, text="No device waits with this code.\n")
-        return web.Response(text="The device may go on.\n")
+        return web.Response(text="The device is approved.\n")
 
     def _new_code(
         self, client_id: str, code_challenge: str, redirect_uri: str | None
@@ -194,8 +209,8 @@ class SignIn:
         return minted
 
 
-def _fits(code: _Code, fields: Mapping[str, str]) -> bool:
-    """Whether the one who brings the code is the one it was given to."""
+def _is_bound_to(code: _Code, fields: Mapping[str, str]) -> bool:
+    """Return True if the request has the client, redirect URI and verifier of the code."""
     redirect_uri = fields.get("redirect_uri", "")
     if code.redirect_uri is None:
         redirect_fits = urlsplit(redirect_uri).path == DEVICE_CALLBACK_PATH

@@ -1,69 +1,50 @@
-"""Which tokens exist: accounts, families, refresh tokens and access tokens.
+"""The tokens that exist: families, refresh tokens and access tokens.
 
-Pure state; no I/O and no clock but `now`. Rules:
+Pure state: no I/O, and no clock but `now`. Rules:
 
-1. A refresh token is good once. Using it makes its successor.
-2. Using it again is a double spend. In the mode `revoke_family` the whole family
-   dies with it, access tokens too, so that a double spend fails a test by itself.
-3. Access tokens die by their `exp`, by `expire_access_tokens` or by being revoked;
-   an older one stays good when a newer one is issued.
+1. A refresh token can be used once. Its use makes its successor.
+2. A second use is answered as the reuse policy has it. The default revokes the whole
+   family, access tokens too, so a test fails by itself when a token is spent twice.
+3. An access token ends at its `exp`, by `expire_access_tokens` or by a revocation. An
+   older one stays good when a newer one is issued.
 """
 
 import secrets
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from typing import Literal, NamedTuple, get_args
+from collections.abc import Callable
+from dataclasses import replace
+from typing import NamedTuple, get_args
 
-from bearerd.sandbox.grant import (
+from bearerd.sandbox.authority.family import (
+    AccessState,
+    AccessToken,
+    Family,
+    RefreshToken,
+    Reuse,
+    ReusePolicy,
+    ReuseVerdict,
+)
+from bearerd.sandbox.authority.grant import (
     Account,
     Grant,
-    RefusalCode,
-    RefusedError,
+    TokenError,
     mint_grant,
 )
 
 TEN_DAYS_SECONDS = 10 * 24 * 3600  # about what the real authority gives
 
-Reuse = Literal["revoke_family", "refuse", "tolerate_one"]
-AccessState = Literal["live", "expired", "invalidated", "unknown"]
-
 
 class Introspection(NamedTuple):
-    """What the ledger says about an access token; no account if it is unknown."""
+    """The state of an access token, and its account; None if the token is unknown."""
 
     state: AccessState
     account: Account | None
 
 
-@dataclass(slots=True)
-class _Family:
-    """All tokens that descend from one sign-in; `number` is the live refresh token's."""
-
-    account: Account
-    name: str
-    number: int = 0
-    current: str = field(default="", repr=False)
-    ended: RefusalCode | None = None
-    tolerated: int = -1  # the last number whose reuse was let pass
-
-
-class _RefreshToken(NamedTuple):
-    family: _Family
-    number: int
-
-
-@dataclass(slots=True)
-class _AccessToken:
-    family: _Family
-    expires_at: int
-    state: AccessState = "live"
-
-
 class TokenRegistry:
-    """Owns every token of one sandbox, and counts rotations and double spends.
+    """Owns every token of one sandbox; counts rotations and second uses.
 
-    `access_lifetime_seconds` and `reuse` may be changed while it runs; they hold for
-    tokens issued, or presented, from then on.
+    `access_lifetime_seconds` may be changed while it runs; it holds for tokens issued
+    from then on. `now` is the authority's clock.
     """
 
     def __init__(
@@ -74,105 +55,162 @@ class TokenRegistry:
         reuse: Reuse = "revoke_family",
     ) -> None:
         self.access_lifetime_seconds = access_lifetime_seconds
-        self.set_reuse(reuse)
         self.refreshes = 0
         self.reused = 0
         self.tolerated = 0
+        self._reuse_policy = ReusePolicy(reuse)
         self._now = now
-        self._families: list[_Family] = []
-        self._refresh_tokens: dict[str, _RefreshToken] = {}
-        self._access_tokens: dict[str, _AccessToken] = {}
+        self._families: list[Family] = []
+        self._refresh_tokens: dict[str, RefreshToken] = {}
+        self._access_tokens: dict[str, AccessToken] = {}
 
-    def set_reuse(self, reuse: Reuse) -> None:
-        """Choose what a double spend does; ValueError names the choices."""
+    def set_reuse(self, reuse: Reuse, grace_seconds: float | None = None) -> None:
+        """Choose how a second use is treated; see `ReusePolicy`.
+
+        Raises:
+            ValueError: there is no such mode; the message names the modes.
+        """
         if reuse not in get_args(Reuse):
             raise ValueError(
                 f"reuse is one of {', '.join(get_args(Reuse))}; got {reuse!r}"
             )
-        self.reuse: Reuse = reuse
+        policy = ReusePolicy(reuse)
+        if grace_seconds is not None:
+            policy = replace(policy, grace_seconds=float(grace_seconds))
+        self._reuse_policy = policy
 
-    def sign_in(self, account: Account) -> Grant:
+    def sign_in(self, account: Account, *, issued_seconds_ago: float = 0) -> Grant:
         """Start a new family and return its first grant."""
-        family = _Family(account, name=str(len(self._families) + 1))
+        family = Family(account, name=str(len(self._families) + 1))
         self._families.append(family)
         self._mint_refresh_token(family)
-        return self._grant(family)
+        return self._mint_grant(family, issued_seconds_ago)
 
-    def rotate(self, refresh_token: str) -> Grant:
-        """Spend a refresh token and return its successor; RefusedError if it is spent,
-        ended or unknown.
+    def rotate(
+        self,
+        refresh_token: str,
+        *,
+        issued_seconds_ago: float = 0,
+        is_cached: bool = False,
+    ) -> Grant:
+        """Spend a refresh token and return the grant with its successor.
+
+        The access token is new, with an `iat` so many seconds ago; with `is_cached` it
+        is the one that the family got last, whatever has become of it.
+
+        Raises:
+            TokenError: the token is spent, ended or unknown.
         """
-        held = self._refresh_tokens.get(refresh_token)
-        if held is None:
-            raise RefusedError("invalid_grant")
-        family = held.family
-        if held.number < family.number:
-            return self._present_again(held)
-        if family.ended is not None:
-            raise RefusedError(family.ended)
+        token = self._refresh_tokens.get(refresh_token)
+        if token is not None and token.number < token.family.number:
+            return self._present_again(token)
+        family = self._live_family(token)
         family.number += 1
+        family.rotated_at = self._now()
         self.refreshes += 1
         self._mint_refresh_token(family)
-        return self._grant(family)
+        if is_cached and family.latest is not None:
+            return replace(family.latest, refresh_token=family.current)
+        return self._mint_grant(family, issued_seconds_ago)
 
-    def introspect(self, access_token: str) -> Introspection:
-        """Return whether an access token is good now, and whose it is."""
-        held = self._access_tokens.get(access_token)
-        if held is None:
+    def renew_access_token(self, refresh_token: str) -> Grant:
+        """Return a new access token beside the same refresh token, which stays unspent.
+
+        RFC 6749 section 6 leaves it to the server whether it rotates.
+
+        Raises:
+            TokenError: the token is spent, ended or unknown.
+        """
+        token = self._refresh_tokens.get(refresh_token)
+        if token is not None and token.number < token.family.number:
+            return self._present_again(token)
+        return self._mint_grant(self._live_family(token), 0)
+
+    def introspect(
+        self, access_token: str, *, now: float | None = None
+    ) -> Introspection:
+        """Return the state of an access token `now`; None means the authority's time."""
+        token = self._access_tokens.get(access_token)
+        if token is None:
             return Introspection("unknown", None)
-        state = held.state
-        if state == "live" and self._now() >= held.expires_at:
+        state = token.state
+        if (
+            state == "live"
+            and (self._now() if now is None else now) >= token.expires_at
+        ):
             state = "expired"
-        return Introspection(state, held.family.account)
+        return Introspection(state, token.family.account)
+
+    def add_alias(self, token: str, alias: str) -> None:
+        """Accept `alias` wherever `token` is accepted: it was handed out in that form."""
+        if token in self._refresh_tokens:
+            self._refresh_tokens[alias] = self._refresh_tokens[token]
+        if token in self._access_tokens:
+            self._access_tokens[alias] = self._access_tokens[token]
 
     def revoke_access_tokens(self, account_id: str | None = None) -> int:
         """Invalidate the access tokens issued so far; return how many were live."""
         return self._end_access_tokens("invalidated", account_id)
 
     def expire_access_tokens(self, account_id: str | None = None) -> int:
-        """Treat the access tokens issued so far as past their `exp`, which the holder
-        cannot see in them; return how many were live.
+        """Treat the access tokens issued so far as expired; return how many were live.
+
+        Their `exp` still lies ahead, so the holder cannot see it.
         """
         return self._end_access_tokens("expired", account_id)
 
     def revoke_refresh_tokens(self, account_id: str | None = None) -> int:
-        """End the families, as a sign-out elsewhere does; access tokens go on."""
+        """End the families, as a sign-out elsewhere does; access tokens live on."""
         return self._end_families("refresh_token_invalidated", account_id)
 
     def expire_refresh_tokens(self, account_id: str | None = None) -> int:
-        """End the families as if their refresh tokens had grown too old."""
+        """End the families, as if their refresh tokens had become too old."""
         return self._end_families("refresh_token_expired", account_id)
 
-    def revoke(self, any_token: str) -> bool:
-        """Revoke the family of a refresh or access token (RFC 7009), access tokens
-        too; return whether the token was known.
-        """
-        held = self._refresh_tokens.get(any_token) or self._access_tokens.get(any_token)
-        if held is None:
+    def end_family(self, refresh_token: str, code: str) -> None:
+        """End the family of this token; later calls with it are refused with `code`."""
+        token = self._refresh_tokens.get(refresh_token)
+        if token is not None and token.family.ended is None:
+            token.family.ended = code
+
+    def revoke(self, any_token: str) -> bool:  # RFC 7009
+        """Revoke the family of a token, access tokens too; return False if unknown."""
+        token = self._refresh_tokens.get(any_token) or self._access_tokens.get(
+            any_token
+        )
+        if token is None:
             return False
-        self._revoke_family(held.family)
+        self._revoke_family(token.family)
         return True
 
-    def _present_again(self, held: _RefreshToken) -> Grant:
-        """A superseded token was presented: tolerate it or refuse it."""
-        family = held.family
-        latest = held.number == family.number - 1 and family.tolerated < held.number
-        if self.reuse == "tolerate_one" and latest and family.ended is None:
-            family.tolerated = held.number
+    def _live_family(self, token: RefreshToken | None) -> Family:
+        """Return the family of the live refresh token `token`, or raise TokenError."""
+        if token is None:
+            raise TokenError("invalid_grant")
+        if token.family.ended is not None:
+            raise TokenError(token.family.ended)
+        return token.family
+
+    def _present_again(self, token: RefreshToken) -> Grant:
+        """Answer the second use of a refresh token."""
+        family = token.family
+        verdict = self._reuse_policy.verdict(token, self._now())
+        if verdict is ReuseVerdict.TOLERATE:
+            family.tolerated = token.number
             self.tolerated += 1
-            return self._grant(family)
+            return self._mint_grant(family, 0)
         self.reused += 1
-        if self.reuse == "revoke_family":
+        if verdict is ReuseVerdict.REVOKE:
             self._revoke_family(family)
-        raise RefusedError("refresh_token_reused")
+        raise TokenError("refresh_token_reused")
 
-    def _revoke_family(self, family: _Family) -> None:
+    def _revoke_family(self, family: Family) -> None:
         family.ended = "refresh_token_invalidated"
-        for held in self._access_tokens.values():
-            if held.family is family:
-                held.state = "invalidated"
+        for token in self._access_tokens.values():
+            if token.family is family:
+                token.state = "invalidated"
 
-    def _end_families(self, code: RefusalCode, account_id: str | None) -> int:
+    def _end_families(self, code: str, account_id: str | None) -> int:
         ended = [
             family
             for family in self._families
@@ -183,32 +221,29 @@ class TokenRegistry:
         return len(ended)
 
     def _end_access_tokens(self, state: AccessState, account_id: str | None) -> int:
-        ended = list(self._live(account_id))
-        for held in ended:
-            held.state = state
+        ended = [
+            token
+            for token in self._access_tokens.values()
+            if token.state == "live"
+            and account_id in {None, token.family.account.account_id}
+        ]
+        for token in ended:
+            token.state = state
         return len(ended)
 
-    def _live(self, account_id: str | None) -> Iterator[_AccessToken]:
-        for held in self._access_tokens.values():
-            if held.state == "live" and account_id in {
-                None,
-                held.family.account.account_id,
-            }:
-                yield held
-
-    def _mint_refresh_token(self, family: _Family) -> None:
+    def _mint_refresh_token(self, family: Family) -> None:
         minted = f"sandbox-rt-{family.name}-{family.number}-{secrets.token_hex(12)}"
-        self._refresh_tokens[minted] = _RefreshToken(family, family.number)
+        self._refresh_tokens[minted] = RefreshToken(family, family.number)
         family.current = minted
 
-    def _grant(self, family: _Family) -> Grant:
-        """Return the family's refresh token with a fresh access token."""
+    def _mint_grant(self, family: Family, issued_seconds_ago: float) -> Grant:
+        """Return the family's live refresh token with a new access token."""
         grant = mint_grant(
             family.account,
             family.current,
-            issued_at=int(self._now()),
+            issued_at=int(self._now() - issued_seconds_ago),
             lifetime_seconds=self.access_lifetime_seconds,
         )
-        held = _AccessToken(family, grant.expires_at)
-        self._access_tokens[grant.access_token] = held
+        self._access_tokens[grant.access_token] = AccessToken(family, grant.expires_at)
+        family.latest = grant
         return grant

@@ -1,56 +1,40 @@
-"""The small JSON answers of the stand-in upstream: models, usage, accounts.
+"""The small JSON resources of the stand-in upstream: models, accounts, and the echo.
 
 Pure; the fields are those that clients read.
 """
 
-from bearerd.sandbox.grant import Account
+from bearerd.sandbox.authority.grant import Account
 from bearerd.sandbox.records import RequestRecord
-
-FIVE_HOURS_SECONDS = 5 * 3600
-ONE_WEEK_SECONDS = 7 * 24 * 3600
+from bearerd.sandbox.upstream.usage import Usage
 
 
 def resource(
-    path: str, account: Account, now: float, workspace_backend_origin: str
+    path: str,
+    account: Account,
+    *,
+    usage: Usage,
+    now: float,
+    workspace_backend_origin: str,
 ) -> dict[str, object] | None:
-    """Return what a GET of this path answers; None if there is nothing."""
+    """Return the body for a GET of this path; None if there is no such resource."""
     if path == "codex/models":
         return models()
     if path == "wham/usage":
-        return usage(account, now)
+        return usage.body(account, now)
     if path == "wham/accounts/check":
         return accounts_check(account, workspace_backend_origin)
     return None
 
 
 def models() -> dict[str, object]:
-    """GET codex/models: none, so that a client stays with what it was built with."""
+    """GET codex/models: none, so a client stays with the models it was built with."""
     return {"models": []}
-
-
-def usage(account: Account, now: float) -> dict[str, object]:
-    """GET wham/usage: limits that are hardly touched."""
-    return {
-        "user_id": account.user_id,
-        "account_id": account.account_id,
-        "email": account.email,
-        "plan_type": account.plan_type,
-        "rate_limit": {
-            "allowed": True,
-            "limit_reached": False,
-            "primary_window": _window(3, FIVE_HOURS_SECONDS, now),
-            "secondary_window": _window(1, ONE_WEEK_SECONDS, now),
-        },
-        "code_review_rate_limit": None,
-        "additional_rate_limits": [],
-        "credits": {"has_credits": False, "unlimited": False, "balance": None},
-    }
 
 
 def accounts_check(
     account: Account, workspace_backend_origin: str
 ) -> dict[str, object]:
-    """GET wham/accounts/check: the one account, at the origin that was given."""
+    """GET wham/accounts/check: the one account, at the given origin."""
     return {
         "accounts": [
             {
@@ -68,7 +52,7 @@ def accounts_check(
 
 
 def echo(record: RequestRecord) -> dict[str, object]:
-    """Any method, `echo`: what arrived; header bytes as latin-1."""
+    """Any method, `echo`: the request as it arrived; header bytes as latin-1."""
     return {
         "method": record.method,
         "raw_path": record.raw_path,
@@ -78,13 +62,4 @@ def echo(record: RequestRecord) -> dict[str, object]:
         ],
         "body_length": record.body_length,
         "body_sha256": record.body_sha256,
-    }
-
-
-def _window(used_percent: int, length_seconds: int, now: float) -> dict[str, int]:
-    return {
-        "used_percent": used_percent,
-        "limit_window_seconds": length_seconds,
-        "reset_after_seconds": length_seconds,
-        "reset_at": int(now) + length_seconds,
     }

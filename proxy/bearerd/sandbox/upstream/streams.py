@@ -1,24 +1,24 @@
-"""Streamed answers of the stand-in upstream: event streams and WebSocket turns.
+"""Streamed responses of the stand-in upstream: event streams and WebSocket turns.
 
 Rule: every event leaves in a write of its own, as it comes.
 """
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 from aiohttp import WSMsgType, web
 
-from bearerd.sandbox.faults import UpstreamFault
-from bearerd.sandbox.hold import Hold
+from bearerd.sandbox.delivery import reset_connection
+from bearerd.sandbox.gate import Gate
 from bearerd.sandbox.records import RequestRecord
-from bearerd.sandbox.replies import cut_connection
-from bearerd.sandbox.upstream.turn import (
+from bearerd.sandbox.upstream.faults import UpstreamFault
+from bearerd.sandbox.upstream.response_events import (
     MODEL,
     SENT_AT_NS,
     StreamScript,
     as_stream_event,
-    turn_events,
+    response_events,
     warm_up_events,
 )
 
@@ -27,10 +27,10 @@ BYTES_CHUNK = b"0123456789abcdef" * 4096  # 64 KiB
 
 
 class Streams:
-    """Owns the script of the responses, the hold within them and how many are open.
+    """Owns the script of the responses, the gate within them and the number open.
 
-    `hold` is where a stream waits when a test closes it, after `hold_after_events`
-    events have gone out; at 0 only the head of the response has.
+    A test closes `gate` to hold a stream back after `gate_after_events` events; at 0
+    only the head of the response has been sent.
     """
 
     def __init__(
@@ -40,8 +40,8 @@ class Streams:
         monotonic_ns: Callable[[], int],
     ) -> None:
         self.script = StreamScript()
-        self.hold = Hold()
-        self.hold_after_events = 0
+        self.gate = Gate()
+        self.gate_after_events = 0
         self.open = 0
         self._sleep = sleep
         self._monotonic_ns = monotonic_ns
@@ -52,12 +52,9 @@ class Streams:
         record: RequestRecord,
         *,
         headers: Mapping[str, str],
-        fault: UpstreamFault | None,
+        fault: UpstreamFault,
     ) -> web.StreamResponse:
-        """Stream one turn; a fault may break it off."""
-        cut_after = None
-        if fault is not None and fault.kind == "reset_mid_stream":
-            cut_after = fault.after_events
+        """Stream one turn; a fault may reset the connection midway."""
         response = web.StreamResponse(headers=headers)
         response.content_type = "text/event-stream"
         response.headers["Cache-Control"] = "no-cache"
@@ -65,33 +62,36 @@ class Streams:
         response.headers[TURN_STATE] = request.headers.get(TURN_STATE, "sandbox-turn")
         await response.prepare(request)
         record.status = response.status
+
+        async def send(event: bytes) -> None:
+            framed = as_stream_event(event)
+            await response.write(framed)
+            record.sent_bytes += len(framed)
+
+        is_cut = fault.kind == "reset_mid_stream"
         self.open += 1
         try:
-            script = self.script
-            for count, event in enumerate(turn_events(script)):
-                if count == cut_after:
-                    record.outcome = "broken"
-                    cut_connection(request)
-                    return response
-                if count == self.hold_after_events:
-                    await self.hold.pass_through()
-                if count and script.interval_seconds:
-                    await self._sleep(script.interval_seconds)
-                framed = as_stream_event(self._stamped(event, script))
-                await response.write(framed)
-                record.sent_bytes += len(framed)
+            whole = await self._send_events(
+                response_events(self.script),
+                send,
+                cut_after=fault.after_events if is_cut else None,
+            )
         finally:
             self.open -= 1
-        await response.write_eof()
+        if whole:
+            await response.write_eof()
+        else:
+            record.outcome = "broken"
+            reset_connection(request)
         return response
 
-    async def converse(
+    async def serve_websocket(
         self,
         request: web.BaseRequest,
         record: RequestRecord,
         headers: Mapping[str, str],
     ) -> web.StreamResponse:
-        """Speak the Responses protocol on a WebSocket until the client leaves."""
+        """Serve the Responses protocol on a WebSocket until the client leaves."""
         socket = web.WebSocketResponse()
         socket.headers.extend(headers)
         socket.headers[TURN_STATE] = request.headers.get(TURN_STATE, "sandbox-turn")
@@ -101,34 +101,53 @@ class Streams:
         try:
             async for message in socket:
                 if message.type is WSMsgType.TEXT:
-                    await self._take_frame(socket, message.data)
+                    await self._handle_frame(socket, message.data)
                 else:
                     await socket.close(code=1003)  # RFC 6455: data it cannot accept
         finally:
             self.open -= 1
         return socket
 
-    async def _take_frame(self, socket: web.WebSocketResponse, text: str) -> None:
-        """Answer one frame: a turn for `response.create`, silence for the rest."""
+    async def _handle_frame(self, socket: web.WebSocketResponse, text: str) -> None:
+        """Answer one frame: a turn for `response.create`, nothing for other types."""
         try:
-            asked = json.loads(text)
-            kind = asked.get("type")
+            frame = json.loads(text)
+            frame_type = frame.get("type")
         except (ValueError, AttributeError):
             error = {"type": "invalid_request_error", "code": "invalid_json"}
             await socket.send_json({"type": "error", "status": 400, "error": error})
             return
-        if kind != "response.create":
+        if frame_type != "response.create":
             return
-        events = warm_up_events()
+
+        async def send(event: bytes) -> None:
+            await socket.send_str(event.decode())
+
+        is_warm_up = frame.get("generate") is False
+        events = warm_up_events() if is_warm_up else response_events(self.script)
+        await self._send_events(events, send)
+
+    async def _send_events(
+        self,
+        events: Iterable[bytes],
+        send: Callable[[bytes], Awaitable[None]],
+        *,
+        cut_after: int | None = None,
+    ) -> bool:
+        """Send events, with the gate and the intervals between them.
+
+        Return False if it stopped after `cut_after` events.
+        """
         script = self.script
-        if asked.get("generate") is not False:
-            events = turn_events(script)
         for count, event in enumerate(events):
-            if count == self.hold_after_events:
-                await self.hold.pass_through()
+            if count == cut_after:
+                return False
+            if count == self.gate_after_events:
+                await self.gate.pass_through()
             if count and script.interval_seconds:
                 await self._sleep(script.interval_seconds)
-            await socket.send_str(self._stamped(event, script).decode())
+            await send(self._stamped(event, script))
+        return True
 
     def _stamped(self, event: bytes, script: StreamScript) -> bytes:
         if not script.stamped:
@@ -142,16 +161,16 @@ async def send_bytes(
     length: int,
     headers: Mapping[str, str],
 ) -> web.StreamResponse:
-    """Stream `length` bytes as fast as the client takes them."""
+    """Stream `length` bytes as fast as the client reads them."""
     response = web.StreamResponse(headers=headers)
     response.content_type = "application/octet-stream"
     response.content_length = length
     await response.prepare(request)
     record.status = response.status
     while record.sent_bytes < length:
-        piece = BYTES_CHUNK[: length - record.sent_bytes]
-        await response.write(piece)
-        record.sent_bytes += len(piece)
+        chunk = BYTES_CHUNK[: length - record.sent_bytes]
+        await response.write(chunk)
+        record.sent_bytes += len(chunk)
         await asyncio.sleep(0)  # a client on loopback must not starve the others
     await response.write_eof()
     return response
@@ -160,7 +179,7 @@ async def send_bytes(
 async def send_short_body(
     request: web.BaseRequest, record: RequestRecord, headers: Mapping[str, str]
 ) -> web.StreamResponse:
-    """Promise more bytes than come, and close the connection in order."""
+    """Promise more bytes than are sent, and close the connection in order."""
     response = web.StreamResponse(headers=headers)
     response.content_length = 1000
     await response.prepare(request)

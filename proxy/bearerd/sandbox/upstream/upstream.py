@@ -1,11 +1,11 @@
-"""The stand-in upstream: what lies under `/backend-api`, with what can go wrong there.
+"""The stand-in upstream: what lies under `/backend-api`, and what can go wrong there.
 
-Answers as chatgpt.com does toward Codex. Rules:
+It answers as chatgpt.com answers Codex. Rules:
 
-1. Bodies are counted and hashed as they come; no content encoding is looked into, and
-   none is too large.
-2. Order of a request: counted, body read, faults, delayed and held, judged, answered.
-3. A client that leaves ends its request at once; the record says `abandoned`.
+1. Bodies are counted and hashed as they come, never decoded; no body is too large.
+2. The order of a request: counted, incident, body read, delay, gate, fault, credential
+   checked, response gate, answered. With `judged_first` the delay follows the check.
+3. A client that leaves ends its request at once; the record has `abandoned`.
 """
 
 import asyncio
@@ -16,93 +16,102 @@ from typing import Literal
 from aiohttp import web
 from multidict import CIMultiDict
 
+from bearerd.sandbox.authority.grant import Account
 from bearerd.sandbox.authority.token_registry import TokenRegistry
-from bearerd.sandbox.bodies import take_body
-from bearerd.sandbox.faults import FaultQueue, UpstreamFault
-from bearerd.sandbox.grant import Account
-from bearerd.sandbox.hold import PATIENCE_SECONDS, Bell, Hold
+from bearerd.sandbox.clock import ServerClock
+from bearerd.sandbox.delivery import reset_connection
+from bearerd.sandbox.fault_queue import FaultQueue
+from bearerd.sandbox.gate import PATIENCE_SECONDS, Gate, Notifier
+from bearerd.sandbox.incident import Incident
 from bearerd.sandbox.records import KEPT_RECORDS, RequestRecord, fingerprint
-from bearerd.sandbox.replies import chosen_response, cut_connection, error_response
-from bearerd.sandbox.upstream.admission import access_token_of, admit
+from bearerd.sandbox.request_body import read_body
+from bearerd.sandbox.responses import error_response, plain_unauthorized
+from bearerd.sandbox.upstream.authorization import authorize, bearer_token
+from bearerd.sandbox.upstream.fault_responses import fault_response
+from bearerd.sandbox.upstream.faults import UpstreamFault
 from bearerd.sandbox.upstream.resources import echo, resource
 from bearerd.sandbox.upstream.streams import Streams, send_bytes, send_short_body
+from bearerd.sandbox.upstream.usage import Usage
 
 PREFIX = "/backend-api/"
 RESPONSES = "codex/responses"
-# A name that cannot exist (RFC 6761): a client led there reaches nobody.
+# RFC 6761: a name that cannot exist, so a client that is led there reaches no host.
 NOWHERE = "https://sandbox.invalid"
+NO_FAULT = UpstreamFault("delay")
 
 
 class Upstream:
-    """Owns the records of requests, the faults that are due, the hold and the streams.
+    """Owns the records of requests, the faults that are due, the gates and the streams.
 
-    May be changed while it runs: `streams.script`, `websocket`, `extra_headers` (put on
-    every response), `workspace_backend_origin`, and `holds_judged` (requests wait at the
-    hold after they were judged rather than before).
+    A test closes `gate` to hold requests back before their credential is checked, and
+    `response_gate` to hold them back after it. May be changed while it runs:
+    `streams.script`, `websocket`, `extra_headers` (put on every response), `usage` and
+    `workspace_backend_origin`.
     """
 
     def __init__(
         self,
         registry: TokenRegistry,
         *,
-        now: Callable[[], float],
+        clock: ServerClock,
+        incident: Incident,
         sleep: Callable[[float], Awaitable[None]],
         monotonic_ns: Callable[[], int],
     ) -> None:
+        self.clock = clock
         self.streams = Streams(sleep=sleep, monotonic_ns=monotonic_ns)
-        self.hold = Hold()
-        self.holds_judged = False
+        self.gate = Gate()
+        self.response_gate = Gate()
         self.websocket: Literal["refuse", "accept"] = "refuse"
         self.extra_headers: CIMultiDict[str] = CIMultiDict()
+        self.usage = Usage()
         self.workspace_backend_origin = NOWHERE
-        self.faults: FaultQueue[UpstreamFault] = FaultQueue(
-            lambda fault, path: fault.path is None or fault.path == path
-        )
+        self.faults: FaultQueue[UpstreamFault] = FaultQueue()
         self.records: deque[RequestRecord] = deque(maxlen=KEPT_RECORDS)
         self.requests = 0
         self.statuses: Counter[int] = Counter()
         self.abandoned = 0
         self._registry = registry
-        self._now = now
+        self._incident = incident
         self._sleep = sleep
-        self._bell = Bell()
+        self._notifier = Notifier()
 
     @property
     def waiting(self) -> int:
-        """How many requests stand before the hold."""
-        return self.hold.waiting
+        """The number of requests that wait at the gate."""
+        return self.gate.waiting
 
     def fault(self, fault: UpstreamFault, *, times: int | None = None) -> None:
-        """Let the next `times` requests go wrong, or all until `clear_faults`."""
+        """Apply a fault to the next `times` requests, or to all until `clear_faults`."""
         self.faults.add(fault, times=times)
 
     def clear_faults(self) -> None:
-        """Let everything go right from now on."""
+        """Serve without faults from now on."""
         self.faults.clear()
 
     async def wait_for_requests(
         self, count: int, *, timeout_seconds: float = PATIENCE_SECONDS
     ) -> None:
         """Return once `count` requests have arrived since the start."""
-        await self._bell.wait_until(
+        await self._notifier.wait_for(
             lambda: self.requests >= count,
-            what=f"{count} requests",
+            description=f"{count} requests",
             timeout_seconds=timeout_seconds,
         )
 
     async def wait_for_waiting(
         self, count: int, *, timeout_seconds: float = PATIENCE_SECONDS
     ) -> None:
-        """Return once `count` requests stand before the hold."""
-        await self.hold.wait_for_waiting(count, timeout_seconds=timeout_seconds)
+        """Return once `count` requests wait at the gate."""
+        await self.gate.wait_for_waiting(count, timeout_seconds=timeout_seconds)
 
     async def wait_for_abandoned(
         self, count: int, *, timeout_seconds: float = PATIENCE_SECONDS
     ) -> None:
         """Return once `count` requests have lost their client."""
-        await self._bell.wait_until(
+        await self._notifier.wait_for(
             lambda: self.abandoned >= count,
-            what=f"{count} abandoned requests",
+            description=f"{count} abandoned requests",
             timeout_seconds=timeout_seconds,
         )
 
@@ -120,27 +129,25 @@ class Upstream:
                 record.outcome = "answered"
                 record.status = response.status
             if not response.prepared:
-                response.headers.extend(self.extra_headers)
+                response.headers.extend(self._own_headers())
         finally:
             if record.status is not None:
                 self.statuses[record.status] += 1
-            self._bell.ring()
+            self._notifier.notify()
         return response
 
     def _arrived(self, request: web.BaseRequest) -> RequestRecord:
         """Count and record a request."""
-        access_token = access_token_of(request)
+        access_token = bearer_token(request)
         record = RequestRecord(
             method=request.method,
             raw_path=request.raw_path,
             raw_headers=request.raw_headers,
-            access_fingerprint=None
-            if access_token is None
-            else fingerprint(access_token),
+            access_fingerprint=access_token and fingerprint(access_token),
         )
         self.records.append(record)
         self.requests += 1
-        self._bell.ring()
+        self._notifier.notify()
         return record
 
     async def _respond(
@@ -151,28 +158,36 @@ class Upstream:
         path = raw_path.removeprefix(PREFIX)
         if path == raw_path:
             return error_response(404, "not_found")
-        fault = self.faults.take(path)
-        if fault is None or not fault.before_body:
-            await take_body(request, record)
-        await self._stall(fault, judged=False)
-        spoilt = None if fault is None else _spoil(request, record, fault)
-        if spoilt is not None:
-            return spoilt
-        account = admit(self._registry, request)
-        await self._stall(fault, judged=True)
+        if self._incident.is_active:
+            await read_body(request, record)
+            return plain_unauthorized()
+        fault = self.faults.take(path) or NO_FAULT
+        if not fault.before_body:
+            await read_body(request, record)
+        await self._delay(fault, is_checked=False)
+        await self.gate.pass_through()
+        if fault.kind == "reset_before_head":
+            record.outcome = "broken"
+            reset_connection(request)
+            return web.Response()
+        spoiled = fault_response(fault, usage=self.usage, clock=self.clock)
+        if spoiled is not None:
+            return spoiled
+        account = authorize(self._registry, request, now=self.clock())
+        await self._delay(fault, is_checked=True)
+        await self.response_gate.pass_through()
         if isinstance(account, web.Response):
             return account
         return await self._serve(request, record, path, account, fault)
 
-    async def _stall(self, fault: UpstreamFault | None, *, judged: bool) -> None:
-        """Wait as the fault and the hold say, before or after the judgement."""
-        if fault is not None and fault.judged_first is judged:
-            if fault.delay_seconds:
-                await self._sleep(fault.delay_seconds)
-            if fault.kind == "hang":
-                await asyncio.get_running_loop().create_future()
-        if self.holds_judged is judged:
-            await self.hold.pass_through()
+    async def _delay(self, fault: UpstreamFault, *, is_checked: bool) -> None:
+        """Wait as the fault has it, before or after the check of the credential."""
+        if fault.judged_first is not is_checked:
+            return
+        if fault.delay_seconds:
+            await self._sleep(fault.delay_seconds)
+        if fault.kind == "hang":
+            await asyncio.get_running_loop().create_future()
 
     async def _serve(
         self,
@@ -180,30 +195,38 @@ class Upstream:
         record: RequestRecord,
         path: str,
         account: Account,
-        fault: UpstreamFault | None,
+        fault: UpstreamFault,
     ) -> web.StreamResponse:
-        """Answer a request that may pass, by its path."""
-        if fault is not None and fault.kind == "short_body":
-            return await send_short_body(request, record, self.extra_headers)
+        """Answer an authorized request, by its path."""
+        headers = self._own_headers()
+        if fault.kind == "short_body":
+            return await send_short_body(request, record, headers)
         if path == RESPONSES and request.method == "POST":
+            headers.extend(self.usage.header_fields(self.clock()))
             return await self.streams.respond(
-                request, record, headers=self.extra_headers, fault=fault
+                request, record, headers=headers, fault=fault
             )
         upgrade = request.headers.get("Upgrade", "").lower()
         if path == RESPONSES and upgrade == "websocket":
             return await self._upgrade(request, record)
         length = path.removeprefix("bytes/")
         if length != path and length.isdecimal():
-            return await send_bytes(request, record, int(length), self.extra_headers)
+            return await send_bytes(request, record, int(length), headers)
         return self._resource(record, path, account)
 
     def _resource(
         self, record: RequestRecord, path: str, account: Account
     ) -> web.Response:
-        """Answer with JSON: what arrived, what there is to GET, or 404."""
+        """Answer with JSON: the echo, a resource for a GET, or 404."""
         if path == "echo":
             return web.json_response(echo(record))
-        body = resource(path, account, self._now(), self.workspace_backend_origin)
+        body = resource(
+            path,
+            account,
+            usage=self.usage,
+            now=self.clock(),
+            workspace_backend_origin=self.workspace_backend_origin,
+        )
         if body is None or record.method != "GET":
             return error_response(404, "not_found")
         return web.json_response(body, headers={"x-models-etag": "sandbox"})
@@ -213,20 +236,15 @@ class Upstream:
     ) -> web.StreamResponse:
         """Accept a WebSocket, or answer 426, at which clients turn to plain HTTP."""
         if self.websocket == "accept":
-            return await self.streams.converse(request, record, self.extra_headers)
+            return await self.streams.serve_websocket(
+                request, record, self._own_headers()
+            )
         # RFC 9110 section 15.5.22: the response MUST name the protocols in Upgrade
         headers = {"Upgrade": "websocket", "Connection": "upgrade"}
         return error_response(426, "upgrade_required", headers=headers)
 
-
-def _spoil(
-    request: web.BaseRequest, record: RequestRecord, fault: UpstreamFault
-) -> web.Response | None:
-    """Return the response of a fault for which no credential counts; else None."""
-    if fault.kind == "answer":
-        return chosen_response(fault, fault.status)
-    if fault.kind == "reset_before_head":
-        record.outcome = "broken"
-        cut_connection(request)
-        return web.Response()
-    return None
+    def _own_headers(self) -> CIMultiDict[str]:
+        """Return the fields of every response: the Date, and the extra ones."""
+        headers = CIMultiDict(self.extra_headers)
+        headers.setdefault("Date", self.clock.http_date())
+        return headers

@@ -1,4 +1,4 @@
-"""Everything the upstream can be told to do wrong."""
+"""What the upstream can do wrong, and what its client gets."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -13,17 +13,17 @@ from tests.sandbox.conftest import login
 
 @pytest.fixture
 async def http(sandbox: Sandbox) -> AsyncIterator[aiohttp.ClientSession]:
-    """A client whose base is the upstream's, with a live token."""
+    """A client whose base is the upstream, with a live token."""
     headers = {"Authorization": f"Bearer {login(sandbox)['access_token']}"}
     base = URL(sandbox.upstream_url + "/")
     async with aiohttp.ClientSession(base, headers=headers) as session:
         yield session
 
 
-async def test_everything_can_be_refused_whatever_the_token(
+async def test_everything_can_be_rejected_with_a_good_token(
     sandbox: Sandbox, http: aiohttp.ClientSession
 ) -> None:
-    """Until cleared, with a body of choice."""
+    """Until the fault is cleared, with a chosen body."""
     body = '{"detail":"Unauthorized"}'
     sandbox.upstream.fault(UpstreamFault("answer", status=401, body=body))
     for path in ("wham/usage", "codex/models"):
@@ -34,10 +34,10 @@ async def test_everything_can_be_refused_whatever_the_token(
         assert response.status == 200
 
 
-async def test_one_path_can_be_refused_while_the_others_work(
+async def test_one_path_can_be_rejected_while_the_others_work(
     sandbox: Sandbox, http: aiohttp.ClientSession
 ) -> None:
-    """The query is no part of the path."""
+    """The query is not part of the path."""
     sandbox.upstream.fault(UpstreamFault("answer", status=401, path="codex/models"))
     async with http.get("codex/models?client_version=1") as response:
         assert response.status == 401
@@ -61,17 +61,17 @@ async def test_a_request_can_fail_with_retry_after(
     assert sandbox.upstream.statuses == {status: 2, 200: 1}
 
 
-async def test_a_page_can_stand_in_the_way(
+async def test_a_page_can_come_instead_of_json(
     sandbox: Sandbox, http: aiohttp.ClientSession
 ) -> None:
-    """403 with HTML, as a content network answers."""
+    """403 with HTML, as content networks send it."""
     sandbox.upstream.fault(UpstreamFault("answer", status=403, html=True))
     async with http.get("wham/usage") as response:
         assert (response.status, response.content_type) == (403, "text/html")
 
 
 async def test_a_response_can_come_before_the_body_was_sent(sandbox: Sandbox) -> None:
-    """A server that refuses early does not wait for the upload."""
+    """A server that rejects early does not wait for the upload."""
     sandbox.upstream.fault(UpstreamFault("answer", status=413, before_body=True))
     base = URL(sandbox.upstream_url)
     reader, writer = await asyncio.open_connection(base.host, base.port)
@@ -84,7 +84,7 @@ async def test_a_response_can_come_before_the_body_was_sent(sandbox: Sandbox) ->
 async def test_a_connection_can_be_reset_before_the_head(
     sandbox: Sandbox, http: aiohttp.ClientSession
 ) -> None:
-    """After the request was taken in."""
+    """After the request was read."""
     sandbox.upstream.fault(UpstreamFault("reset_before_head"), times=1)
     with pytest.raises(aiohttp.ClientConnectionError):
         await http.post("echo", data=b"abc")
@@ -95,14 +95,14 @@ async def test_a_connection_can_be_reset_before_the_head(
 async def test_a_stream_can_be_reset_midway(
     sandbox: Sandbox, http: aiohttp.ClientSession
 ) -> None:
-    """After as many events as was said."""
+    """After as many events as the fault has."""
     sandbox.upstream.fault(UpstreamFault("reset_mid_stream", after_events=2))
-    sandbox.upstream.streams.hold_after_events = 1
-    sandbox.upstream.streams.hold.close()
+    sandbox.upstream.streams.gate_after_events = 1
+    sandbox.upstream.streams.gate.close()
     async with http.post("codex/responses") as response:
         first = await response.content.readuntil(b"\n\n")
         assert b"response.created" in first
-        sandbox.upstream.streams.hold.open()
+        sandbox.upstream.streams.gate.open()
         with pytest.raises(aiohttp.ClientError):
             await response.read()
     (record,) = sandbox.upstream.records
@@ -114,7 +114,7 @@ async def test_a_stream_can_be_reset_midway(
 async def test_a_delayed_stream_is_whole(
     sandbox: Sandbox, http: aiohttp.ClientSession
 ) -> None:
-    """What is told to be late is not broken as well."""
+    """A delay breaks nothing."""
     sandbox.upstream.fault(UpstreamFault("delay", delay_seconds=1e-6))
     async with http.post("codex/responses") as response:
         assert b"response.completed" in await response.read()
@@ -123,7 +123,7 @@ async def test_a_delayed_stream_is_whole(
 async def test_a_body_can_be_shorter_than_promised(
     sandbox: Sandbox, http: aiohttp.ClientSession
 ) -> None:
-    """An orderly end, too early."""
+    """The connection ends in order, but too early."""
     sandbox.upstream.fault(UpstreamFault("short_body"))
     async with http.get("wham/usage") as response:
         assert response.headers["Content-Length"] == "1000"
@@ -148,7 +148,7 @@ async def test_a_request_can_hang(
 
 @pytest.mark.parametrize(("judged_first", "status"), [(True, 200), (False, 401)])
 async def test_a_response_can_be_late(judged_first: bool, status: int) -> None:
-    """Judged before the delay or after it."""
+    """The credential is checked before the delay or after it."""
     asked, over = asyncio.Queue[float](), asyncio.Event()
 
     async def sleep(seconds: float) -> None:
@@ -168,6 +168,100 @@ async def test_a_response_can_be_late(judged_first: bool, status: int) -> None:
 
 
 def test_an_unknown_kind_is_refused() -> None:
-    """With the kinds there are."""
+    """The message has the kinds."""
     with pytest.raises(ValueError, match="reset_before_head"):
-        UpstreamFault("sulk")  # type: ignore[arg-type]
+        UpstreamFault("nope")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("fault", "status", "media_type", "part"),
+    [
+        (UpstreamFault("unauthorized"), 401, "application/json", '"Unauthorized"'),
+        (UpstreamFault("unauthorized_empty"), 401, "", ""),
+        (UpstreamFault("unauthorized_page"), 401, "text/html", "Sign in"),
+        (
+            UpstreamFault("unauthorized_resource"),
+            401,
+            "application/json",
+            '{"detail": "Forbidden"}',
+        ),
+        (
+            UpstreamFault("account_deactivated"),
+            401,
+            "application/json",
+            '"code": "account_deactivated"',
+        ),
+        (UpstreamFault("challenge"), 403, "text/html", "_cf_chl_opt"),
+        (UpstreamFault("proxy_authentication"), 407, "text/html", "Proxy"),
+        (UpstreamFault("rate_limited"), 429, "application/json", "rate_limit"),
+        (
+            UpstreamFault("usage_limit_reached"),
+            429,
+            "application/json",
+            '"type": "usage_limit_reached"',
+        ),
+        (UpstreamFault("maintenance"), 503, "text/html", "Maintenance"),
+        (UpstreamFault("edge_error", status=502), 502, "text/html", "Error 502"),
+        (UpstreamFault("edge_error", status=520), 520, "text/html", "Error 520"),
+        (UpstreamFault("edge_error", status=522), 522, "text/html", "Error 522"),
+        (UpstreamFault("edge_error", status=1020), 403, "text/plain", "1020"),
+        (UpstreamFault("redirect", location="/else"), 302, "", ""),
+    ],
+    ids=lambda value: value.kind if isinstance(value, UpstreamFault) else None,
+)
+async def test_a_good_request_can_get_the_response_of_something_else(
+    sandbox: Sandbox,
+    http: aiohttp.ClientSession,
+    *,
+    fault: UpstreamFault,
+    status: int,
+    media_type: str,
+    part: str,
+) -> None:
+    """A content network, a proxy, an identity provider in trouble, or a limit."""
+    sandbox.upstream.fault(fault, times=1)
+    async with http.get("wham/usage", allow_redirects=False) as response:
+        assert response.status == status
+        found = response.headers.get("Content-Type", "").partition(";")[0]
+        assert found == media_type
+        assert part in await response.text()
+    async with http.get("wham/usage") as response:
+        assert response.status == 200
+
+
+@pytest.mark.parametrize(
+    ("fault", "fields"),
+    [
+        (
+            UpstreamFault("challenge"),
+            {"server": "cloudflare", "cf-mitigated": "challenge"},
+        ),
+        (UpstreamFault("edge_error", status=1020), {"server": "cloudflare"}),
+        (
+            UpstreamFault("account_deactivated"),
+            {"x-openai-authorization-error": "account_deactivated"},
+        ),
+        (UpstreamFault("rate_limited", retry_after_seconds=9), {"Retry-After": "9"}),
+        (
+            UpstreamFault(
+                "rate_limited", retry_after_seconds=60, retry_after_form="date"
+            ),
+            {"Retry-After": "Fri, 15 Jan 2027 08:01:00 GMT"},
+        ),
+        (
+            UpstreamFault("usage_limit_reached"),
+            {"x-codex-primary-used-percent": "100"},
+        ),
+    ],
+    ids=lambda value: value.kind if isinstance(value, UpstreamFault) else None,
+)
+async def test_the_response_of_something_else_has_its_fields(
+    sandbox: Sandbox,
+    http: aiohttp.ClientSession,
+    fault: UpstreamFault,
+    fields: dict[str, str],
+) -> None:
+    """Clients decide by these fields."""
+    sandbox.upstream.fault(fault)
+    async with http.get("wham/usage") as response:
+        assert {name: response.headers[name] for name in fields} == fields

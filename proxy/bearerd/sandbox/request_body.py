@@ -1,4 +1,4 @@
-"""Request bodies: read as fields where they matter, counted where they do not."""
+"""Request bodies: read as fields where they matter, otherwise only counted."""
 
 import hashlib
 import json
@@ -8,11 +8,17 @@ from aiohttp import web
 
 from bearerd.sandbox.records import RequestRecord
 
+FORM_TYPE = "application/x-www-form-urlencoded"
+FIELD_TYPES = frozenset({"application/json", FORM_TYPE})
+
 
 async def read_fields(request: web.BaseRequest) -> dict[str, str]:
-    """Return a body's text fields, sent as JSON or as a form; empty if neither."""
+    """Return a body's text fields, sent as JSON or as a form; empty if it has none.
+
+    RFC 6749 has forms only; Codex sends its refresh grant as JSON.
+    """
     body = await request.read()
-    if request.content_type == "application/x-www-form-urlencoded":
+    if request.content_type == FORM_TYPE:
         return dict(parse_qsl(body.decode(errors="replace"), keep_blank_values=True))
     try:
         fields = json.loads(body)
@@ -23,8 +29,8 @@ async def read_fields(request: web.BaseRequest) -> dict[str, str]:
     return {key: value for key, value in fields.items() if isinstance(value, str)}
 
 
-async def take_body(request: web.BaseRequest, record: RequestRecord) -> None:
-    """Take the request body in, keeping its length and hash only."""
+async def read_body(request: web.BaseRequest, record: RequestRecord) -> None:
+    """Read the request body; keep its length and hash only."""
     if request.headers.get("Expect", "").lower() == "100-continue":
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
     digest = hashlib.sha256()

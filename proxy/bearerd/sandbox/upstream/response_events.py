@@ -1,4 +1,4 @@
-"""One turn of a model, as the events of the Responses stream.
+"""The events of a Responses stream: one turn of a model.
 
 Pure: settings in, events out. The order and the fields are what Codex CLI and the
 OpenAI SDKs need to accept a turn: numbered events, the full response object in
@@ -22,7 +22,7 @@ SENT_AT_NS = "90000000000000000001"  # no 64-bit clock gets there
 
 @dataclass(frozen=True, slots=True)
 class StreamScript:
-    """How a streamed answer looks: `deltas` text events, `interval_seconds` apart.
+    """The shape of a stream: `deltas` text events, `interval_seconds` apart.
 
     Without `delta_bytes` the deltas are pieces of a short sentence; with it each is that
     many letters. With `stamped` each delta carries `sandbox_sent_at_ns`, the monotonic
@@ -42,14 +42,14 @@ class StreamScript:
             )
 
     def pieces(self) -> list[str]:
-        """Return the text of each delta; together they are the response."""
+        """Return the text of each delta; together they are the output text."""
         if self.delta_bytes is not None:
             return ["x" * self.delta_bytes] * self.deltas
         cuts = [len(OUTPUT_TEXT) * n // self.deltas for n in range(self.deltas + 1)]
         return [OUTPUT_TEXT[a:b] for a, b in pairwise(cuts)]
 
 
-def turn_events(script: StreamScript) -> Iterator[bytes]:
+def response_events(script: StreamScript) -> Iterator[bytes]:
     """Yield the JSON of each event of a new turn, in order."""
     turn_id = secrets.token_hex(len(TURN_ID) // 2).encode()
     for event in _rendered(script):
@@ -57,7 +57,7 @@ def turn_events(script: StreamScript) -> Iterator[bytes]:
 
 
 def warm_up_events() -> Iterator[bytes]:
-    """Yield the two events that response a request which generates nothing."""
+    """Yield the two events for a request that generates nothing."""
     turn_id = secrets.token_hex(len(TURN_ID) // 2).encode()
     for number, status in enumerate(("in_progress", "completed")):
         event = _event(

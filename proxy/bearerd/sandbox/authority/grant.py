@@ -1,36 +1,28 @@
-"""What a sign-in or a refresh hands out: values, and how they are minted.
+"""Grants: what a sign-in or a refresh hands out, and the error when it is refused.
 
-Pure but for the random part of a token's id.
+Pure, except for the random part of a token's id.
 """
 
 import secrets
 from dataclasses import dataclass, field
-from typing import Literal
 
-from bearerd.sandbox.jwt import mint_jwt
+from bearerd.sandbox.authority.jwt import mint_jwt
 
 AUTH_CLAIM = "https://api.openai.com/auth"
-ONE_HOUR_SECONDS = 3600  # an id token's life; nobody checks it
-
-RefusalCode = Literal[
-    "refresh_token_reused",
-    "refresh_token_expired",
-    "refresh_token_invalidated",
-    "invalid_grant",
-]
+ONE_HOUR_SECONDS = 3600  # an id token's life; no client checks it
 
 
-class RefusedError(Exception):
-    """The ledger will not give a grant; `code` says why."""
+class TokenError(Exception):
+    """No grant. `code` is an error code of RFC 6749 section 5.2, or one of OpenAI's."""
 
-    def __init__(self, code: RefusalCode) -> None:
+    def __init__(self, code: str) -> None:
         super().__init__(code)
-        self.code: RefusalCode = code
+        self.code = code
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """Somebody who can sign in."""
+    """A ChatGPT account, or a workspace of one, with the user who signs in to it."""
 
     account_id: str
     plan_type: str = "plus"
@@ -38,13 +30,13 @@ class Account:
 
     @property
     def user_id(self) -> str:
-        """The user behind the account."""
+        """The id of the user."""
         return f"user-{self.account_id}"
 
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What one successful token call hands out."""
+    """The tokens of one successful call. `expires_at` is the access token's `exp`."""
 
     account: Account
     access_token: str = field(repr=False)
@@ -56,7 +48,7 @@ class Grant:
 def mint_grant(
     account: Account, refresh_token: str, *, issued_at: int, lifetime_seconds: float
 ) -> Grant:
-    """Return this refresh token with a new access token and id token.
+    """Return this refresh token with a new access token and a new id token.
 
     The claims are those that Codex and other agents read.
     """

@@ -1,6 +1,6 @@
-"""JSON web tokens that prove nothing: the shape clients insist on, unsigned.
+"""Unsigned JSON web tokens, in the shape that clients require.
 
-Knows only the encoding (RFC 7515 section 3.1). All three parts are non-empty,
+Only the encoding (RFC 7515 section 3.1). All three parts are non-empty,
 since clients that split on dots refuse a token with an empty signature.
 """
 
@@ -8,7 +8,7 @@ import base64
 import json
 from collections.abc import Mapping
 
-NO_SIGNATURE = b"sandbox: nobody signed this"
+NO_SIGNATURE = b"sandbox: not signed"
 
 
 def mint_jwt(claims: Mapping[str, object]) -> str:

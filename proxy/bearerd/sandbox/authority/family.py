@@ -1,0 +1,89 @@
+"""A token family, and what becomes of a refresh token that is presented again.
+
+A family is all tokens that descend from one sign-in (RFC 9700 section 4.14.2: reuse of
+a rotated refresh token revokes the tokens that descend from the same grant).
+"""
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Literal, NamedTuple
+
+from bearerd.sandbox.authority.grant import Account, Grant
+
+Reuse = Literal["revoke_family", "refuse", "tolerate_one", "grace_period"]
+AccessState = Literal["live", "expired", "invalidated", "unknown"]
+
+
+@dataclass(slots=True)
+class Family:
+    """All tokens of one sign-in.
+
+    `number` counts rotations; `current` is the refresh token that is live now, and
+    `latest` the grant that was handed out last. `ended` is the error code of an ended
+    family. `rotated_at` is the time of the last rotation, by the authority's clock.
+    """
+
+    account: Account
+    name: str
+    number: int = 0
+    current: str = field(default="", repr=False)
+    latest: Grant | None = None
+    ended: str | None = None
+    rotated_at: float = 0
+    tolerated: int = -1  # the last number whose reuse was tolerated
+
+
+class RefreshToken(NamedTuple):
+    """A refresh token's family, and its number in it; the live one has the highest."""
+
+    family: Family
+    number: int
+
+
+@dataclass(slots=True)
+class AccessToken:
+    """An access token that was issued. `state` does not change when `exp` passes."""
+
+    family: Family
+    expires_at: int
+    state: AccessState = "live"
+
+
+class ReuseVerdict(Enum):
+    """What becomes of a spent refresh token that is presented again."""
+
+    TOLERATE = "the same successor is handed out again"
+    REFUSE = "this call is refused; the family lives on"
+    REVOKE = "this call is refused, and the whole family is revoked"
+
+
+@dataclass(frozen=True, slots=True)
+class ReusePolicy:
+    """How a spent refresh token is treated that is presented again.
+
+    `revoke_family`: the family is revoked (the strict mode). `refuse`: only the call is
+    refused, as a server without reuse detection does. `tolerate_one`: one repeat of the
+    last spent token is tolerated. `grace_period`: so is every repeat within
+    `grace_seconds` of the rotation; later ones revoke the family.
+    """
+
+    mode: Reuse = "revoke_family"
+    grace_seconds: float = 30.0
+
+    def verdict(self, token: RefreshToken, now: float) -> ReuseVerdict:
+        """Return what to do with `token`, which is spent."""
+        family = token.family
+        is_last = token.number == family.number - 1 and family.ended is None
+        match self.mode:
+            case "tolerate_one":
+                is_first_repeat = family.tolerated < token.number
+                tolerable = is_last and is_first_repeat
+                return ReuseVerdict.TOLERATE if tolerable else ReuseVerdict.REFUSE
+            case "grace_period":
+                in_time = now - family.rotated_at <= self.grace_seconds
+                tolerable = is_last and in_time
+                return ReuseVerdict.TOLERATE if tolerable else ReuseVerdict.REVOKE
+            case "refuse":
+                return ReuseVerdict.REFUSE
+            case "revoke_family":
+                return ReuseVerdict.REVOKE
