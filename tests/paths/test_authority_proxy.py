@@ -73,6 +73,7 @@ async def test_a_refresh_goes_through_the_proxy_that_is_set(
     """Codex's scenario 1 in full: by the proxy, in the name of the client that is set,
     with exactly three fields. Better than Codex: the User-Agent is our own.
     """
+    sandbox.authority.clients.register("staging-client")
     daemon = await start(
         token_url=TOKEN_URL,
         upstream_proxy=proxy.url,

@@ -27,15 +27,16 @@ class SourceStatus:
     """The status of one profile. Times are epoch seconds.
 
     *state* is `usable`, `degraded` or `blocked`; *code*, *reason*, *message*, *since*,
-    *needs_person*, *needs_sign_in* and *retry_at* explain it. A person signs in, or runs
-    `bearerd adopt`, where *needs_sign_in* is true. *last_error* is the outcome and the reason
-    of the last refresh, if that failed.
+    *needs_person*, *needs_sign_in* and *retry_at* explain it. *since* is None where no
+    daemon watches the profile. A person signs in, or runs `bearerd adopt`, where
+    *needs_sign_in* is true. *last_error* is the outcome and the reason of the last
+    refresh, if that failed.
     """
 
     profile: str
     store: str
     state: str
-    since: float
+    since: float | None
     code: str | None
     reason: str | None
     message: str | None
