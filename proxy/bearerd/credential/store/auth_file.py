@@ -7,7 +7,6 @@ threads (`files.threads`).
 from __future__ import annotations
 
 import os
-import stat
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from bearerd.errors import LoginRequired, StoreUnavailable
 from bearerd.files import atomic
 from bearerd.files.mounts import is_mount_point
 from bearerd.files.owner import access_remedy, make_private_folder
+from bearerd.files.regular import read_regular
 
 FILE_LIMIT_BYTES = 1 << 20
 """A login is about 5 KiB; a larger file is no login."""
@@ -69,7 +69,7 @@ class AuthFile:
         """Read the file. What is wrong with it is in the snapshot."""
         stamps = self.stamps()
         try:
-            content = _read_regular(self.path)
+            content = read_regular(self.path, FILE_LIMIT_BYTES)
         except FileNotFoundError:
             return Snapshot(stamps, problem=self._missing())
         except OSError as error:
@@ -114,7 +114,7 @@ class AuthFile:
         """
         path = self.beside(STATE_SUFFIX)
         try:
-            return StoreState.from_json(_read_regular(path))
+            return StoreState.from_json(read_regular(path, FILE_LIMIT_BYTES))
         except (FileNotFoundError, NotADirectoryError):
             return StoreState()
         except OSError as error:
@@ -202,23 +202,6 @@ class AuthFile:
             "auth.json there",
             reason="unreadable" if why.is_torn else "no_login",
         )
-
-
-def _read_regular(path: Path) -> bytes:
-    """Return the content of a regular file, up to a byte more than the limit.
-
-    Raises:
-        OSError: it cannot be read, or is something else, such as a folder or a FIFO.
-    """
-    # O_NONBLOCK: the open of a FIFO would wait for a writer.
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
-    try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(None, "it is not a regular file")
-        with os.fdopen(descriptor, "rb", closefd=False) as file:
-            return file.read(FILE_LIMIT_BYTES + 1)
-    finally:
-        os.close(descriptor)
 
 
 def unavailable(path: Path, error: OSError) -> StoreUnavailable:

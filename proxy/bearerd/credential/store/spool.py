@@ -14,6 +14,10 @@ from contextlib import suppress
 from pathlib import Path
 
 from bearerd.files.owner import give_to_folder_owner
+from bearerd.files.regular import read_regular
+
+SPOOL_LIMIT_BYTES = 2 << 20
+"""More than the longest response that is taken."""
 
 
 class ResponseSpool:
@@ -35,7 +39,9 @@ class ResponseSpool:
         who reads it if this process dies.
         """
         self._close()
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+        # Neither over a link, nor into a FIFO, whose open would wait for a reader.
+        flags |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
         for place in self._places:
             with suppress(OSError):
                 self._descriptor = os.open(place, flags, 0o600)
@@ -54,7 +60,8 @@ class ResponseSpool:
         """Return what arrived for that token, or None."""
         for place in self._places:
             with suppress(OSError):
-                name, _, body = place.read_bytes().partition(b"\n")
+                content = read_regular(place, SPOOL_LIMIT_BYTES)
+                name, _, body = content.partition(b"\n")
                 if name == fingerprint.encode() and body:
                     return body
         return None
