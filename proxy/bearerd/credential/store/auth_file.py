@@ -6,6 +6,7 @@ threads (`files.threads`).
 
 from __future__ import annotations
 
+import errno
 import os
 from contextlib import suppress
 from dataclasses import dataclass
@@ -124,10 +125,14 @@ class AuthFile:
         """Replace the state file, not durably: a lost state costs one call.
 
         Raises:
-            OSError: it was not written.
+            OSError: it was not written. A folder that is gone is not made anew.
         """
         path = self.beside(STATE_SUFFIX)
-        return atomic.replace(path, state.to_json(), is_durable=False)
+        if self.is_place_gone:
+            raise FileNotFoundError(errno.ENOENT, "its folder is gone", str(path))
+        return atomic.replace(
+            path, state.to_json(), is_durable=False, makes_folder=False
+        )
 
     def prepare_lock(self) -> Path:
         """Return the path to lock, in a folder that exists.

@@ -68,7 +68,10 @@ class Kept:
 
 
 class Quarantine:
-    """Owns the two files. *places* are tried in order, as the journal's are."""
+    """Owns the two files. *places* are tried in order, as the journal's are.
+
+    The first of them lies in the store's folder, which is not made anew.
+    """
 
     def __init__(
         self, places: Sequence[Path], *, reader: StoreReader | None = None
@@ -105,11 +108,11 @@ class Quarantine:
 
     def _keep(self, kind: Kind, kept: Kept) -> Path:
         reasons = []
-        for path in self._paths(kind):
+        for index, path in enumerate(self._paths(kind)):
             try:
                 if kind == "foreign":
                     _set_aside(path, kept)
-                atomic.replace(path, kept.to_json())
+                atomic.replace(path, kept.to_json(), makes_folder=index > 0)
             except OSError as error:
                 reasons.append(f"{path}: {error.strerror or error}")
             else:
