@@ -82,13 +82,18 @@ async def flock(
 async def _in_thread(
     thread: FileThread, acquire: Callable[[], filelock.BaseFileLock | None]
 ) -> filelock.BaseFileLock | None:
-    """Return the lock, or None if it is held; a lock that comes too late is released."""
+    """Return the lock, or None if it is held; a lock that comes too late is released.
+
+    Raises:
+        OSError: the file system does not respond. Not ETIMEDOUT, which Python turns into
+            the TimeoutError of a lock that is held.
+    """
     try:
         return await thread.run(
             acquire, timeout_seconds=RESPONSE_SECONDS, dispose=_release
         )
     except TimeoutError:
-        raise OSError(errno.ETIMEDOUT, "the file system does not respond") from None
+        raise OSError(errno.EIO, "the file system does not respond") from None
 
 
 def _acquire(
