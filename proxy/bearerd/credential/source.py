@@ -266,10 +266,13 @@ class CredentialSource:
     async def close(self) -> None:
         """Wait until the refresh under way has ended, and try a last save.
 
-        A refresh that only waits for the lock is given up: nothing is presented yet.
+        A refresh that only waits for the lock is given up: nothing is presented yet. The
+        store is looked at once more, since what is held may have to be written over a
+        file that was torn, or went back, a moment ago.
         """
         self._refresher.close()
         await self._single_flight.wait_idle()
+        await self.reload_if_changed()
         self._torn_since = None if self._torn_since is None else float("-inf")
         await self.retry_save()
 
