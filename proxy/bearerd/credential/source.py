@@ -607,6 +607,11 @@ class CredentialSource:
         if result.unsaved is not None:
             self._is_unsaved = False  # announced anew: it is another credential
             self._hold_in_memory(result.unsaved.message)
+        elif self._refresher.has_unsaved:
+            # Its file was gone when it came, and is back.
+            self._hold_in_memory(
+                f"{self._store.name}: holds an older login; it will be replaced"
+            )
         self._observe(
             CredentialRefreshed(
                 self._profile,
