@@ -159,6 +159,9 @@ class CredentialSource:
             return newer
         self._is_forced |= is_forced
         await self._check_final()
+        newer = self.newer_than(rejected)
+        if newer is not None:
+            return newer
         deadline = self._clock.monotonic() + self._patience_seconds
         credential = await self._wait_for_refresh(trigger, deadline)
         if rejected is not None and credential.access_token == rejected.access_token:
@@ -446,14 +449,25 @@ class CredentialSource:
     # Refreshing.
 
     async def _check_final(self) -> None:
-        """Raise a refusal for good again, while nothing has changed that could end it."""
+        """Raise a refusal for good again, while nothing has changed that could end it.
+
+        Raises:
+            LoginRequired, AccountChanged, StoreUnavailable: as before, or what the store
+                has come to since.
+        """
         problem = self._refresh_problem
         if problem is None or not problem.is_final:
             return
-        if self._is_forced or self._is_accepted:
-            return  # the limiter decides whether the authority is asked again
-        if not await self._store.has_changed():
+        if await self._store.has_changed() or self._has_unseen_writes:
+            await self._load()  # another login, or a file that was touched
+        elif not self._is_forced and not self._is_accepted:
             raise problem.error.with_traceback(None)
+        # The limiter decides whether the authority is asked again.
+
+    @property
+    def _has_unseen_writes(self) -> bool:
+        """True if a read of the store found a file that `_take` has not seen."""
+        return self._seen_writes != self._store.foreign_writes
 
     async def _wait_for_refresh(self, trigger: Trigger, deadline: float) -> Credential:
         """Join the refresh under way, or start one, for as long as patience lasts."""
