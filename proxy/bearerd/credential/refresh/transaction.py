@@ -77,11 +77,13 @@ class RecoveryResult:
 
     *is_maybe_spent*: the authority may have acted on a token whose response is lost. The
     same token should be presented once more, soon, while a grace period may still
-    accept it. *unsaved* is a successor that was found and cannot be stored; *error* is
-    the reason.
+    accept it. *presented_at* is when another process presented that token, in epoch
+    seconds: its call may still be at work. *unsaved* is a successor that was found and
+    cannot be stored; *error* is the reason.
     """
 
     is_maybe_spent: bool = False
+    presented_at: float | None = None
     unsaved: Credential | None = None
     error: StoreError | None = None
 
@@ -101,6 +103,7 @@ class RefreshTransaction:
         self._pending: Pending | None = None
         self._unkept: Kept | None = None  # a foreign grant that no file could take
         self._waiting: JournalEntry | None = None  # of case 6
+        self._began_at: float | None = None  # the last record of `begin`
         self._lineage = Lineage()
         self._finder = LeftoverFinder(store=store, clock=clock, lineage=self._lineage)
 
@@ -174,13 +177,13 @@ class RefreshTransaction:
             except StoreError:
                 return False
             self._waiting = None
-        return await self._write(
-            self._entry(
-                attempt.stored,
-                spending=attempt.presented.fingerprint,
-                renewed=attempt.unsaved,
-            )
+        entry = self._entry(
+            attempt.stored,
+            spending=attempt.presented.fingerprint,
+            renewed=attempt.unsaved,
         )
+        self._began_at = entry.since
+        return await self._write(entry)
 
     async def commit(
         self, attempt: RefreshAttempt, successor: Credential
@@ -262,7 +265,7 @@ class RefreshTransaction:
             case Case.SUCCESSOR_FOUND:  # 4
                 return await self._store_successor(leftover)
             case Case.MAYBE_SPENT:  # 5
-                return RecoveryResult(is_maybe_spent=True)
+                return self._maybe_spent(leftover.entry)
             case Case.FOREIGN_GRANT:  # 7
                 return await self._quarantine_leftover(leftover)
 
@@ -425,7 +428,14 @@ class RefreshTransaction:
             return RecoveryResult()
         # 4 and 5: the record is now about the successor's own token.
         await self._write(replace(entry, stored=entry.spending, renewed=None))
-        return RecoveryResult(is_maybe_spent=True)
+        return self._maybe_spent(entry)
+
+    def _maybe_spent(self, entry: JournalEntry | None) -> RecoveryResult:
+        """Return case 5. The pause after an own call is known to the limiter."""
+        assert entry is not None  # noqa: S101 - case 5 has one
+        is_own = entry.since == self._began_at
+        presented_at = None if is_own else entry.since
+        return RecoveryResult(is_maybe_spent=True, presented_at=presented_at)
 
     def _unsaved(self) -> Pending | None:
         return self._pending
