@@ -202,6 +202,11 @@ class CredentialSource:
         return self._single_flight.waiters
 
     @property
+    def is_refreshing(self) -> bool:
+        """True while a refresh is under way."""
+        return self._single_flight.is_under_way
+
+    @property
     def state(self) -> ProfileState:
         """The state of the profile now."""
         return self._tracker.update(self._facts())
