@@ -19,7 +19,7 @@ from bearerd.events import RefreshOutcome
     ("reason", "words"),
     [
         ("expired", "has expired"),
-        ("reused", "already used, by another program"),
+        ("reused", "already used: another program"),
         ("revoked", "revoked"),
         ("other", "refuses this login for good"),
         ("a reason of a later version", "refuses this login for good"),
@@ -79,10 +79,25 @@ def test_a_failure_that_passes_says_when_to_try_again(
     assert error.retry_after_seconds == seconds[1]
 
 
-def test_an_answer_that_cannot_be_read_is_called_unclear() -> None:
-    """The reason is in it."""
-    error = client_error(AuthorityFailure("unclear", "200_without_tokens"), "default")
-    assert "gave no clear answer (200_without_tokens)" in error.message
+@pytest.mark.parametrize(
+    ("outcome", "reason", "words"),
+    [
+        ("unclear", "http_502", "the authority answered 502;"),
+        ("unclear", "200_without_tokens", "gave no clear answer (200_without_tokens);"),
+        ("unclear", "no_access_token", "gave no clear answer (no_access_token);"),
+        ("unclear", "ServerDisconnectedError", "gave no whole response (ServerDis"),
+        ("undelivered", "ConnectionRefusedError", "was not reached (ConnectionRef"),
+        ("undelivered", "no_journal", "was not asked, because no folder takes the rec"),
+        ("undelivered", "too_late", "was not asked, because the connection took too"),
+        ("throttled", "budget", "asked as often as the budget allows, so"),
+        ("throttled", "upstream_refuses_fresh_tokens", "one new token after the other"),
+    ],
+)
+def test_the_message_says_what_happened(
+    outcome: RefreshOutcome, reason: str, words: str
+) -> None:
+    """Something that answered was reached, and something that was not asked was not."""
+    assert words in client_error(AuthorityFailure(outcome, reason), "default").message
 
 
 @pytest.mark.parametrize(

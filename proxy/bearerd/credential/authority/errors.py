@@ -150,13 +150,32 @@ class RevocationFailed(CredentialError):
 
 REASONS: Final[Mapping[str, str]] = {
     "expired": "the refresh token has expired",
-    "reused": "the refresh token was already used, by another program with a copy of "
-    "this login",
+    "reused": "the refresh token was already used: another program has a copy of this "
+    "login, an older file was put back, or the response to a refresh was lost",
     "revoked": "the login was revoked, by a sign-out or a new sign-in elsewhere",
     "other": "the authority refuses this login for good",
     "no_refresh_token": "the stored login has no refresh token",
 }
 """The text for each `RefusalReason`."""
+
+
+_THROTTLED: Final = {
+    "budget": "the authority was asked as often as the budget allows",
+    "upstream_refuses_fresh_tokens": "the upstream rejects one new token after the other",
+}
+"""The facts behind a refresh that is throttled."""
+
+_NOT_SENT: Final = {
+    "no_journal": (
+        "was not asked, because no folder takes the record of a refresh",
+        "; make the store's folder writable for this user",
+    ),
+    "too_late": ("was not asked, because the connection took too long", ""),
+}
+"""Fact and remedy where nothing was sent, and the network is not to blame."""
+
+_ANSWERED: Final = frozenset({"no_access_token", "answer_too_large"})
+"""Reasons of a response that came, and could not be used."""
 
 
 def client_error(failure: AuthorityFailure, profile: str) -> CredentialError:
@@ -169,9 +188,10 @@ def client_error(failure: AuthorityFailure, profile: str) -> CredentialError:
     pause = math.ceil(failure.retry_after_seconds or 1)
     retry_after = max(1, min(CLIENT_RETRY_LIMIT_SECONDS, pause))
     if failure.outcome == "throttled":
+        fact = _THROTTLED.get(failure.reason, _THROTTLED["budget"])
         return RefreshThrottled(
-            "the upstream rejects one token after the other, so no more refreshes are "
-            f"made for now; the next one may run in {pause} s",
+            f"{fact}, so no more refreshes are made for now; the next one may run in "
+            f"{pause} s",
             retry_after_seconds=retry_after,
         )
     fact, remedy = _fact_and_remedy(failure)
@@ -187,12 +207,16 @@ def _fact_and_remedy(failure: AuthorityFailure) -> tuple[str, str]:
     if failure.outcome == "misconfigured":
         remedy = "; correct `client_id` or `token_url`, and restart bearerd"
         return f"rejects this client ({reason})", remedy
+    if reason in _NOT_SENT:
+        return _NOT_SENT[reason]
     if failure.outcome == "undelivered":
         remedy = "; look for the cause with `bearerd doctor --online`"
         return f"was not reached ({reason})", remedy
     if reason.startswith("http_"):
         return f"answered {reason.removeprefix('http_')}", ""
-    return f"gave no clear answer ({reason})", ""
+    if reason in _ANSWERED or reason.endswith("_without_tokens"):
+        return f"gave no clear answer ({reason})", ""
+    return f"gave no whole response ({reason})", ""
 
 
 def _login_required(reason: str, profile: str) -> LoginRequired:
