@@ -21,7 +21,6 @@ def throttled(status: int, retry_after: str) -> Response:
     return Response.of_json(status, {"error": "slow_down"}, retry_after=retry_after)
 
 
-@pytest.mark.chaos
 @pytest.mark.parametrize("form", ["seconds", "date"])
 @pytest.mark.parametrize("status", [429, 503, 403])
 async def test_eight_commands_and_four_restarts_make_one_or_two_calls(
@@ -157,7 +156,6 @@ async def test_nonsense_in_the_journal_ends_nothing(world: World, name: str) -> 
     world.assert_kept(family, calls=1)
 
 
-@pytest.mark.chaos
 async def test_an_account_refused_for_good_does_not_rotate_for_ever(
     world: World,
 ) -> None:

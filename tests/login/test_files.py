@@ -337,7 +337,6 @@ async def test_an_error_of_the_store_ends_nothing(
 
 
 @needs_strace
-@pytest.mark.chaos
 @pytest.mark.parametrize("name", ["ESTALE", "EACCES", "EIO", "ETIMEDOUT"])
 async def test_an_error_of_the_store_while_a_grant_is_unsaved(
     world: World, name: str

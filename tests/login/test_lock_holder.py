@@ -155,7 +155,7 @@ async def test_a_holder_stopped_with_the_grant_in_its_socket(world: World) -> No
 
 
 async def test_a_holder_that_is_killed_after_it_was_stopped(world: World) -> None:
-    """kill -9 of the stopped holder frees the lock; the maybe spent token was not spent."""
+    """Kill -9 of the stopped holder frees the lock; the maybe spent token was not spent."""
     family = world.log_in(ttl=-5)
     async with stopped_holder(world):
         daemon = await world.serve(authority_timeout_seconds=1)
