@@ -127,7 +127,8 @@ async def test_a_journal_that_root_has_left(world: World) -> None:
     world.authority.scenes.append(hangs(spends=False))
     process = await world.launcher().start("token")
     await until(
-        lambda: bool(world.authority.calls) or process.returncode is not None, "the call"
+        lambda: bool(world.authority.calls) or process.returncode is not None,
+        "the call",
     )
     if process.returncode is None:
         process.kill()
