@@ -35,6 +35,10 @@ from bearerd.settings.folders import rescue_path
 USER_AGENT = f"bearerd/{__version__}"
 """How the authority sees us: under our own name."""
 
+LOCK_WAIT_SHARE = 0.8
+"""The wait for the lock ends before the patience of a request does, so that the request
+is answered with the name of the lock's holder."""
+
 StoreFactory: TypeAlias = Callable[[ProfileSettings, Clock], FileStore]
 
 
@@ -82,7 +86,7 @@ def build_source(
             authority=AuthorityName(profile.token_url, profile.client_id),
         ),
         clock=clock,
-        lock_timeout_seconds=profile.authority_timeout_seconds,
+        lock_timeout_seconds=profile.authority_timeout_seconds * LOCK_WAIT_SHARE,
         waited=lambda seconds: observe(LockWaited(profile.name, seconds)),
         presenter=Presenter.this_process(),
     )
