@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import signal
 import socket
 import ssl
 import subprocess
@@ -16,11 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from tests.login.clocks import needs_compiler
 from tests.login.faults import needs_strace
 from tests.login.http1 import Connection
 from tests.login.lab import grants_after
 from tests.login.namespaces import Namespace, needs_namespaces, own_network
-from tests.login.processes import end, passed, reached, until
+from tests.login.processes import Reply, end, passed, reached, until
 from tests.login.world import World
 
 NAIVE = """
@@ -30,6 +32,11 @@ s.sendall(b"POST /oauth/token HTTP/1.1\\r\\nhost: x\\r\\ncontent-length: 90\\r\\
 print("sent", flush=True)
 time.sleep(60)
 """
+
+
+def is_served(reply: Reply) -> bool:
+    """Return True for a good response of the upstream."""
+    return reply.status == 200
 
 
 @asynccontextmanager
@@ -219,44 +226,94 @@ def certificate(folder: Path) -> tuple[Path, ssl.SSLContext]:
     return pem, context
 
 
-async def test_a_tls_handshake_that_ends_after_the_patience(
-    world: World, tmp_path: Path
-) -> None:
-    """TLS is up seconds after the caller's patience: the token is presented once at most."""
-    family = world.log_in()
-    pem, context = certificate(tmp_path)
-    gate = asyncio.Event()
+class SlowTls:
+    """An `https://` front of the authority, whose handshakes wait for `gate`.
 
-    async def slow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    `requests` has the number of requests on each connection, in their order.
+    """
+
+    def __init__(self, world: World, folder: Path) -> None:
+        self.gate = asyncio.Event()
+        self.requests: list[int] = []
+        self._world = world
+        self.ca_file, self._context = certificate(folder)
+        self.url = ""
+
+    @asynccontextmanager
+    async def listening(self) -> AsyncIterator[Self]:
+        """Listen inside the block."""
+        sock = socket.create_server(("127.0.0.1", 0))
+        self.url = f"https://127.0.0.1:{sock.getsockname()[1]}/oauth/token"
+        server = await asyncio.start_server(self._serve, sock=sock)
         try:
-            await gate.wait()
-            await writer.start_tls(context)
+            yield self
+        finally:
+            server.close()
+
+    async def _serve(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        number = len(self.requests)
+        self.requests.append(0)
+        try:
+            await self.gate.wait()
+            await writer.start_tls(self._context)
             connection = Connection(reader, writer)
             if (request := await connection.read_request()) is not None:
-                await world.authority._handle(request, connection)
+                self.requests[number] += 1
+                await self._world.authority._handle(request, connection)
         except (OSError, asyncio.CancelledError):
             pass
         finally:
             writer.transport.abort()
 
-    server = await asyncio.start_server(
-        slow, sock=socket.create_server(("127.0.0.1", 0))
-    )
-    port = server.sockets[0].getsockname()[1]
-    daemon = await world.serve(
-        authority_timeout_seconds=1,
-        refresh_interval_seconds=1,
-        token_url=f"https://127.0.0.1:{port}/oauth/token",
-        ca_file=pem,
-    )
-    world.authority.revoke_access_tokens()
-    began = time.monotonic()
-    while time.monotonic() - began < 4:
-        reply = await daemon.ask()
-        assert reply.status == 503, reply
-        await asyncio.sleep(0.1)
-    gate.set()
-    await reached(daemon.ask, lambda reply: reply.status == 200, "served", seconds=20)
-    await daemon.stop()
-    server.close()
+
+async def test_a_tls_handshake_that_ends_after_the_patience(
+    world: World, tmp_path: Path
+) -> None:
+    """TLS is up seconds after the caller's patience: the token is presented once at most."""
+    family = world.log_in()
+    async with SlowTls(world, tmp_path).listening() as front:
+        daemon = await world.serve(
+            authority_timeout_seconds=1,
+            refresh_interval_seconds=1,
+            token_url=front.url,
+            ca_file=front.ca_file,
+        )
+        world.authority.revoke_access_tokens()
+        for _ in range(3):
+            reply = await daemon.ask()
+            assert (reply.status, reply.code) == (503, "authority_unavailable"), reply
+        front.gate.set()
+        await reached(daemon.ask, is_served, "served", seconds=20)
+        await daemon.stop()
+    world.assert_kept(family, calls=1)
+
+
+@needs_compiler
+async def test_a_process_that_was_stopped_before_it_sent_sends_nothing(
+    world: World, tmp_path: Path
+) -> None:
+    """SIGSTOP between the connect and the send: what it is about is decided anew."""
+    clock = world.live_by(20)
+    family = world.log_in()
+    async with SlowTls(world, tmp_path).listening() as front:
+        daemon = await world.serve(
+            authority_timeout_seconds=100,
+            refresh_interval_seconds=1,
+            token_url=front.url,
+            ca_file=front.ca_file,
+        )
+        world.authority.revoke_access_tokens()
+        asking = asyncio.create_task(daemon.ask())
+        await until(lambda: len(front.requests) == 1, "connected")
+        daemon.signal(signal.SIGSTOP)
+        front.gate.set()
+        end_of_stop = clock.now() + 60
+        await until(lambda: clock.now() > end_of_stop, "a minute")
+        daemon.signal(signal.SIGCONT)
+        await asking
+        await reached(daemon.ask, is_served, "served", seconds=20)
+        await daemon.stop()
+        assert front.requests == [0, 1]
     world.assert_kept(family, calls=1)
