@@ -108,7 +108,7 @@ class Launcher:
         kept = {name: os.environ[name] for name in ("PATH",) if name in os.environ}
         return (
             kept
-            | {"HOME": str(self.home), "PYTHONDONTWRITEBYTECODE": "1"}
+            | {"HOME": str(self.home)}
             | {f"BEARERD_{key.upper()}": str(item) for key, item in settings.items()}
             | dict(self.environ or {})
         )

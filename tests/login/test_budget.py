@@ -59,8 +59,9 @@ async def test_eight_commands_and_four_restarts_make_one_or_two_calls(
     assert family.is_alive
 
 
-@pytest.mark.parametrize("form", ["seconds", "date"])
-@pytest.mark.parametrize("status", [429, 503, 403])
+@pytest.mark.parametrize(
+    ("status", "form"), [(429, "date"), (503, "date"), (403, "seconds")]
+)
 async def test_a_response_that_asks_for_patience_counts(
     world: World, status: int, form: str
 ) -> None:

@@ -63,13 +63,16 @@ async def served_after(
 # Point 1: the incident.
 
 
-@pytest.mark.parametrize("dies", [False, True], ids=["token_lives", "token_dies"])
-@pytest.mark.parametrize("seconds", [60, 600])
+@pytest.mark.parametrize(
+    ("seconds", "dies"),
+    [(60, False), (60, True), (600, False), (600, True)],
+    ids=["60s", "60s_and_token_dies", "600s", "600s_and_token_dies"],
+)
 async def test_an_incident_on_both_sides(
     world: World, seconds: int, dies: bool
 ) -> None:
     """A plain 401 from both sides: served again by itself, calls within the budget."""
-    clock = world.live_by(100 if seconds == 600 else 40)
+    clock = world.live_by(150 if seconds == 600 else 50)
     family = world.log_in(ttl=7200)
     daemon = await world.serve(**PATIENT)
     assert (await daemon.ask()).status == 200
@@ -90,7 +93,7 @@ async def test_an_incident_on_both_sides(
     world.assert_kept(family)
 
 
-async def test_an_hour_of_passing_refusals(world: World) -> None:
+async def test_half_an_hour_of_passing_refusals(world: World) -> None:
     """Few calls, ever more seldom, and served within the longest pause."""
     clock = world.live_by(300)
     family = world.log_in(ttl=-5)
@@ -98,10 +101,10 @@ async def test_an_hour_of_passing_refusals(world: World) -> None:
     world.authority.always = says(Response(403, b"<html>blocked</html>"))
     daemon = await world.serve(authority_timeout_seconds=600)
     began = clock.now()
-    statuses = await ask_for(daemon, clock, 2700, pause=60)
+    statuses = await ask_for(daemon, clock, 1400, pause=60)
     assert set(statuses) == {503}
     calls = times(world, clock, began)
-    assert 4 <= len(calls) <= 8, calls
+    assert 4 <= len(calls) <= 6, calls
     pauses = [later - earlier for earlier, later in pairwise(calls)]
     assert pauses == sorted(pauses), pauses
     (profile,) = json.loads((await daemon.admin("/api/status")).body)["profiles"]
@@ -176,16 +179,16 @@ async def test_a_throttled_call_while_the_clock_is_ahead(
 # Point 11: an account that the upstream refuses.
 
 
-async def test_an_account_refused_for_half_an_hour(world: World) -> None:
+async def test_an_account_refused_for_a_quarter_of_an_hour(world: World) -> None:
     """At the default interval of 30 s `account_deactivated` makes few rotations."""
     clock = world.live_by(200)
     family = world.log_in(ttl=864000)
     daemon = await world.serve(authority_timeout_seconds=600)
     world.upstream.outage = error(401, "account_deactivated")
     began = clock.now()
-    await ask_for(daemon, clock, 1800, pause=20)
+    await ask_for(daemon, clock, 900, pause=20)
     calls = times(world, clock, began)
-    assert 5 <= len(calls) <= 12, calls
+    assert 4 <= len(calls) <= 9, calls
     assert family.is_alive
     assert world.authority.reuses == 0
     world.upstream.outage = None
@@ -197,7 +200,7 @@ async def test_an_account_refused_for_half_an_hour(world: World) -> None:
 
 async def test_a_response_that_is_minutes_late(world: World) -> None:
     """Rotated at once, answered after four minutes: the call is open as long as that."""
-    clock = world.live_by(40)
+    clock = world.live_by(80)
     family, gate = world.log_in(ttl=-5), asyncio.Event()
     world.authority.scenes.append(grants_after(gate))
     daemon = await world.serve()
