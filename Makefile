@@ -19,7 +19,7 @@ RUNTIME_LOCK ?= requirements.lock
 BUILD_LOCK ?= requirements-build.lock
 DEV_LOCK ?= requirements-dev.lock
 # Suites with a target of their own, because they take minutes or need other programs. `make test` runs every other folder of tests/.
-APART := tests/chaos tests/clients tests/differential tests/fuzz tests/packaging tests/wire
+APART := tests/chaos tests/clients tests/differential tests/fuzz tests/login tests/packaging tests/wire
 # As many processes as there are cores. Each imports all the tests, so more than eight cost more than they save.
 WORKERS ?= auto
 PARALLEL := --numprocesses $(WORKERS) --maxprocesses 8 --dist worksteal
@@ -71,6 +71,10 @@ test-clients: $(VENV)/.dev ## real agents and WebSocket stacks through a real be
 .PHONY: test-chaos
 test-chaos: $(VENV)/.dev ## killed processes, failing disks, a foreign authority; CHAOS=full for the long form
 	$(PY) -m pytest $(PYTEST_FLAGS) tests/chaos
+
+.PHONY: test-login
+test-login: $(VENV)/.dev ## attacks on a login, by an authority that shares no code with bearerd; all of them need cc, strace, nft and root
+	$(PY) -m pytest $(PARALLEL) $(PYTEST_FLAGS) tests/login
 
 .PHONY: test-packaging
 test-packaging: $(VENV)/.dev ## the locks, the wheel, compose.yaml, and that CI runs every test
