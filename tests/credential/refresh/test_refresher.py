@@ -27,7 +27,7 @@ from bearerd.errors import (
     StoreUnavailable,
 )
 from bearerd.events import CredentialRefreshed
-from bearerd.sandbox import AuthorityFault, Sandbox
+from bearerd.sandbox import CODEX_CLIENT_ID, AuthorityFault, Sandbox
 from tests.credential.stand_ins import (
     START,
     Home,
@@ -339,7 +339,7 @@ async def authority(sandbox: Sandbox) -> AsyncIterator[RefreshGrant]:
             session,
             issuer_url=sandbox.issuer_url,
             token_url=sandbox.token_url,
-            client_id="app_test",
+            client_id=CODEX_CLIENT_ID,
             timeout_seconds=5.0,
         )
         yield RefreshGrant(client)
