@@ -15,11 +15,8 @@ from bearerd.credential.authority.errors import AuthorityFailure, client_error
 from bearerd.credential.cached import CachedCredential
 from bearerd.credential.conditions import RefreshProblem
 from bearerd.credential.profile_facts import ProfileFacts
-from bearerd.credential.refresh.refresher import (
-    Refresher,
-    RefreshRequest,
-    RefreshResult,
-)
+from bearerd.credential.refresh.refresher import Refresher
+from bearerd.credential.refresh.request import RefreshRequest, RefreshResult
 from bearerd.credential.single_flight import SingleFlight
 from bearerd.credential.store.account_pin import AccountPin
 from bearerd.credential.store_watch import StoreWatch

@@ -17,7 +17,8 @@ from bearerd.clock import Clock
 from bearerd.credential.cached import CachedCredential
 from bearerd.credential.conditions import ProfileState
 from bearerd.credential.profile_facts import ProfileFacts
-from bearerd.credential.refresh.refresher import Refresher, RefreshResult
+from bearerd.credential.refresh.refresher import Refresher
+from bearerd.credential.refresh.request import RefreshResult
 from bearerd.credential.refresh_flight import RefreshFlight
 from bearerd.credential.status import SourceStatus, source_status, state_events
 from bearerd.credential.store.account_pin import AccountPin

@@ -14,9 +14,10 @@ from bearerd.credential.authority.client import AuthorityClient
 from bearerd.credential.authority.errors import AuthorityFailure
 from bearerd.credential.authority.refresh_grant import RefreshGrant
 from bearerd.credential.refresh.backoff import MAYBE_SPENT_SECONDS
-from bearerd.credential.refresh.refresher import Refresher, RefreshRequest
+from bearerd.credential.refresh.crash_recovery import RecoveryResult
+from bearerd.credential.refresh.refresher import Refresher
+from bearerd.credential.refresh.request import RefreshRequest
 from bearerd.credential.refresh.token_bucket import TokenBucket
-from bearerd.credential.refresh.transaction import RecoveryResult
 from bearerd.credential.store.journal import Journal, JournalEntry, Presenter
 from bearerd.credential.store.state import Account
 from bearerd.credential.token import Credential
