@@ -50,7 +50,9 @@ TORN_PATIENCE_SECONDS = 5.0
 
 
 class StoreWatch:
-    """Looks at the store of one profile. Owns since when its file is torn."""
+    """Looks at the store of one profile. Owns the looks under way, and since when its
+    file is torn.
+    """
 
     def __init__(
         self,
@@ -74,17 +76,22 @@ class StoreWatch:
         self._observe = observe
         self._torn_since: float | None = None  # monotonic
         self._seen_writes = 0  # of the store, by others
+        self._loads_under_way = 0
 
     async def look(self) -> Credential:
         """Return what the store allows to be held now, or raise what is wrong with it.
 
-        It is read only if it has changed, or if something was wrong at the last look.
+        It is read only if it has changed, if something was wrong at the last look, or if
+        another look is under way: that one has seen the change, and may not have taken up
+        yet what it has read.
 
         Raises:
             LoginRequired, AccountChanged, StoreUnavailable: nothing may be held.
         """
         held, problem = self._cached.credential, self._facts.store_problem
-        if held is None or problem is not None or await self._store.has_changed():
+        if held is None or problem is not None:
+            return await self.load()
+        if await self._store.has_changed() or self._loads_under_way:
             return await self.load()
         return held
 
@@ -95,6 +102,7 @@ class StoreWatch:
         store as it is now; it is read again then.
         """
         known = self._facts.store_problem
+        self._loads_under_way += 1
         try:
             for _ in range(LOOK_TRIES - 1):
                 generation = self._cached.generation
@@ -104,6 +112,8 @@ class StoreWatch:
             return self._take(await self._read())
         except (LoginRequired, AccountChanged, StoreUnavailable) as problem:
             return self.tolerate(problem, known)
+        finally:
+            self._loads_under_way -= 1
 
     async def check(self) -> StoreProblem | None:
         """Read the store; return what is wrong with it, and hold nothing new."""
