@@ -100,6 +100,7 @@ class CredentialSource:
         self._is_store_blocking = False
         self._torn_since: float | None = None  # monotonic
         self._seen_writes = 0  # of the store, by others
+        self._loads_under_way = 0
         self._refresh_problem: RefreshProblem | None = None
         self._rejected_generation = (
             0  # the upstream rejected it, and accepted none since
@@ -310,10 +311,14 @@ class CredentialSource:
     async def _look(self) -> Credential:
         """Return what the store allows to be held now, or raise what is wrong with it.
 
-        It is read only if it has changed, or if something was wrong at the last look.
+        It is read only if it has changed, if something was wrong at the last look, or if
+        another look is under way: that one has seen the change, and may not have taken up
+        yet what it has read.
         """
         held, problem = self._cached.credential, self._store_problem
-        if held is None or problem is not None or await self._store.has_changed():
+        if held is None or problem is not None:
+            return await self._load()
+        if await self._store.has_changed() or self._loads_under_way:
             return await self._load()
         return held
 
@@ -324,6 +329,7 @@ class CredentialSource:
         store as it is now; it is read again then.
         """
         known = self._store_problem
+        self._loads_under_way += 1
         try:
             for _ in range(LOOK_TRIES - 1):
                 generation = self._cached.generation
@@ -333,6 +339,8 @@ class CredentialSource:
             return self._take(await self._read())
         except (LoginRequired, AccountChanged, StoreUnavailable) as problem:
             return self._tolerate(problem, known)
+        finally:
+            self._loads_under_way -= 1
 
     async def _read(self) -> Credential:
         """Return what the store holds, if it belongs to the account of the profile."""
