@@ -614,7 +614,7 @@ async def test_a_token_that_was_spent_indeed_costs_one_more_call(
 
 
 async def test_two_processes_share_one_budget(home: Home) -> None:
-    """A call by one counts for the other; time gives calls back. A client is asked to try
+    """A call by one counts for the other; time gives calls back. A client is told to try
     again soon: that costs the authority nothing.
     """
     home.write(login())
