@@ -23,6 +23,7 @@ from bearerd.credential.refresh.limiter import AuthorityName, RefreshLimiter
 from bearerd.credential.refresh.refresher import Refresher
 from bearerd.credential.refresh.token_bucket import TokenBucket
 from bearerd.credential.source import CredentialSource
+from bearerd.credential.store.auth_file import AuthFile
 from bearerd.credential.store.file_store import FileStore
 from bearerd.credential.store.journal import Presenter
 from bearerd.credential.store.store import Store
@@ -249,6 +250,15 @@ class Home:
     def events_of(self, kind: type[EventT]) -> list[EventT]:
         """Return the events of one kind, oldest first."""
         return [event for event in self.events if isinstance(event, kind)]
+
+
+class MountedAuthFile(AuthFile):
+    """A file that was mounted by itself, which no rename can replace."""
+
+    @property
+    def is_mount_point(self) -> bool:
+        """Return True."""
+        return True
 
 
 async def sleep_briefly(_seconds: float) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from bearerd.clock import Clock
 from bearerd.credential.authority.errors import AuthorityFailure
 from bearerd.credential.authority.refresh_grant import Grant
 from bearerd.credential.refresh.backoff import MAYBE_SPENT_SECONDS
@@ -40,6 +41,7 @@ from bearerd.events import (
 from tests.credential.stand_ins import (
     HOUR,
     MARK,
+    PATIENCE_SECONDS,
     START,
     Document,
     Home,
@@ -656,7 +658,7 @@ async def test_a_token_that_was_spent_indeed_costs_one_more_call(
 
 
 async def test_two_processes_share_one_budget(home: Home) -> None:
-    """A call by one counts for the other; time gives calls back. A client is asked to try
+    """A call by one counts for the other; time gives calls back. A client is told to try
     again soon: that costs the authority nothing.
     """
     home.write(login())
@@ -664,7 +666,7 @@ async def test_two_processes_share_one_budget(home: Home) -> None:
     one, two = home.source(bucket=bucket), home.source(bucket=bucket)
     for source in (one, two, one):
         await source.reload_if_changed()
-        await refreshed(source)
+        source.note_accepted(await refreshed(source))
     for source in (one, two):
         await source.reload_if_changed()
         why = await error_of(refreshed(source))
@@ -1038,7 +1040,8 @@ async def test_a_caller_that_is_cancelled_at_any_await_leaves_no_trace(
         waited += not is_over
         await soon(source.close())
         assert source.waiters == 0
-        async with home.store().lock(0):
+        # A lock that its caller left as it got it is released by the loop's next turns.
+        async with home.store(Clock()).lock(PATIENCE_SECONDS):
             if is_torn:
                 home.write(login(f"mended-{turn}"))
         await source.reload_if_changed()

@@ -165,9 +165,3 @@ def test_a_missing_file_is_not_written_in_place(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         atomic.write_in_place(tmp_path / "auth.json", b"new")
     assert names_in(tmp_path) == []
-
-
-def test_a_mount_point_is_told_from_an_ordinary_file(tmp_path: Path) -> None:
-    """By the system's own table."""
-    assert atomic.is_mount_point(Path("/proc"))
-    assert not atomic.is_mount_point(tmp_path / "auth.json")

@@ -56,7 +56,7 @@ async def test_any_2xx_means_that_it_is_revoked(content: bytes) -> None:
         await revoke(client, Credential("made-up", "made-up"))
 
 
-async def test_a_revocation_that_is_not_answered_is_a_failure_too() -> None:
+async def test_a_revocation_without_a_response_is_a_failure_too() -> None:
     """It is not known whether it was done."""
     async with scripted_client(None) as client:
         with pytest.raises(CallFailed, match="/oauth/revoke gave no whole response"):

@@ -90,10 +90,10 @@ async def test_each_call_has_a_connection_of_its_own_and_one_write() -> None:
 
 async def test_a_request_that_is_no_longer_wanted_is_not_sent() -> None:
     """Nothing of it leaves, it counts as never delivered, and no socket is left open."""
-    asked = []
+    checks = []
 
     def refuse() -> bool:
-        asked.append(True)
+        checks.append(True)
         return False
 
     async with serving() as server, open_session(tls(), "agent") as session:
@@ -109,7 +109,7 @@ async def test_a_request_that_is_no_longer_wanted_is_not_sent() -> None:
             assert failure.value.reason == "too_late"
         await asyncio.sleep(0)
         assert open_descriptors() <= before + 2
-    assert len(asked) == 20
+    assert len(checks) == 20
     assert b"".join(part for one in server.connections for part in one) == b""
 
 

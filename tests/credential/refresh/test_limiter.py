@@ -1,4 +1,4 @@
-"""Whether the authority may be asked: refusals, pauses, damping, budget, and who shares.
+"""Whether the authority may be called: refusals, pauses, damping, budget, and who shares.
 
 Each `limiter()` is another process on the same store.
 """
@@ -59,7 +59,7 @@ def limiter(home: Home) -> Limiters:
 async def refused_call(
     limiter: RefreshLimiter, token: Credential = TOKEN, *, is_forced: bool = False
 ) -> AuthorityFailure:
-    """Return why the authority may not be asked."""
+    """Return why the authority may not be called."""
     with pytest.raises(AuthorityFailure) as why:
         await limiter.acquire(token, is_forced=is_forced)
     assert not why.value.is_call
@@ -67,7 +67,7 @@ async def refused_call(
 
 
 async def may_call(limiter: RefreshLimiter, token: Credential = TOKEN) -> bool:
-    """Return True if the authority may be asked; the call counts then."""
+    """Return True if the authority may be called; the call counts then."""
     try:
         await limiter.acquire(token)
     except AuthorityFailure:
@@ -127,7 +127,7 @@ async def test_a_refused_token_is_not_presented_again_by_any_process(
 async def test_a_refusal_counts_for_one_client_at_one_endpoint(
     limiter: Limiters, corrected: AuthorityName
 ) -> None:
-    """After a correction of the settings the authority is asked at once."""
+    """After a correction of the settings the authority is called at once."""
     await limiter().record_refusal(TOKEN, "other")
     assert await may_call(limiter(authority=corrected))
     assert (await refused_call(limiter())).outcome == "refused"
@@ -296,9 +296,9 @@ async def test_a_wall_clock_that_jumps_changes_no_pause_of_its_own(
 async def test_no_pause_is_longer_than_an_hour(limiter: Limiters) -> None:
     """Whatever the authority asks for, and however often it fails."""
     one = limiter()
-    asked = {"is_slow": True, "retry_after_seconds": 1e9}
+    given = {"is_slow": True, "retry_after_seconds": 1e9}
     for _ in range(30):
-        assert await fail(one, "rejected", "http_403", **asked) == LONGEST_SECONDS  # type: ignore[arg-type]
+        assert await fail(one, "rejected", "http_403", **given) == LONGEST_SECONDS  # type: ignore[arg-type]
 
 
 async def test_a_rejected_client_is_remembered_in_memory_alone(

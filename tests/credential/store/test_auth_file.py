@@ -15,7 +15,12 @@ from bearerd.credential.store.state import Account, StoreState
 from bearerd.errors import LoginRequired, StoreUnavailable
 from bearerd.files import atomic
 from tests.credential.processes import as_user
-from tests.credential.stand_ins import login, names_in, refresh_token_of
+from tests.credential.stand_ins import (
+    MountedAuthFile,
+    login,
+    names_in,
+    refresh_token_of,
+)
 
 USER = 12_345
 
@@ -277,15 +282,6 @@ def test_the_stamp_of_a_write_is_that_of_what_was_written(path: Path) -> None:
     atomic.replace(path, b"{}")
     assert stamp != file.stamps()[0]
     assert file.write_state(StoreState()) == file.stamps()[1]
-
-
-class MountedAuthFile(AuthFile):
-    """A file that was mounted by itself, which no rename can replace."""
-
-    @property
-    def is_mount_point(self) -> bool:
-        """Return True."""
-        return True
 
 
 def test_a_mounted_file_keeps_its_inode(path: Path) -> None:

@@ -15,6 +15,7 @@ from typing import TypeAlias
 
 from bearerd.credential.store import auth_json
 from bearerd.credential.store.auth_json import Document
+from bearerd.credential.store.reader import RETRY_AFTER_SECONDS
 from bearerd.credential.store.state import StoreState
 from bearerd.credential.token import Credential
 from bearerd.errors import LoginRequired, StoreUnavailable
@@ -163,7 +164,8 @@ class AuthFile:
         if self.is_place_gone:
             raise StoreUnavailable(
                 f"{self.path}: its folder is gone; mount it again, or sign in with "
-                "`bearerd login`"
+                "`bearerd login`",
+                retry_after_seconds=RETRY_AFTER_SECONDS,
             )
 
     @property
@@ -231,7 +233,8 @@ def unavailable(path: Path, error: OSError) -> StoreUnavailable:
         reason = "its folder is a file"
         remedy = "set `store` to another place"
     return StoreUnavailable(
-        f"{path}: cannot be read: {reason}; {remedy}", retry_after_seconds=5
+        f"{path}: cannot be read: {reason}; {remedy}",
+        retry_after_seconds=RETRY_AFTER_SECONDS,
     )
 
 

@@ -14,6 +14,9 @@ READ_TIMEOUT_SECONDS = 5.0
 """The deadline of one file call. A local disk needs microseconds, a network mount that
 works some milliseconds; past this it is taken for dead."""
 
+RETRY_AFTER_SECONDS = 5
+"""What clients are told while the store is unavailable: asking again costs no call."""
+
 
 class StoreReader:
     """Owns the thread of one store's reads. *name* is the store's, for messages."""
@@ -39,5 +42,6 @@ class StoreReader:
         except OSError as error:
             reason, remedy = str(error), "look at the limits of the system"
         raise StoreUnavailable(
-            f"{self._name}: {reason}; {remedy}", retry_after_seconds=5
+            f"{self._name}: {reason}; {remedy}",
+            retry_after_seconds=RETRY_AFTER_SECONDS,
         ) from None
