@@ -83,7 +83,7 @@ def build_source(
         ),
         clock=clock,
         lock_timeout_seconds=profile.authority_timeout_seconds,
-        waited=lambda seconds: observe(LockWaited(profile.name, seconds)),
+        on_lock_acquired=lambda seconds: observe(LockWaited(profile.name, seconds)),
         presenter=Presenter.this_process(),
     )
     return CredentialSource(
@@ -97,7 +97,7 @@ def build_source(
         ),
         clock=clock,
         observe=observe,
-        patience_seconds=profile.authority_timeout_seconds,
+        wait_timeout_seconds=profile.authority_timeout_seconds,
     )
 
 

@@ -204,7 +204,7 @@ async def test_a_folder_that_vanishes_and_returns(
             away()
             assert (await served.client.get()).status == 200
             said = await served.wait_for("store.troubled")
-            assert "its folder is gone" in said["reason"]
+            assert "its folder is missing" in said["reason"]
             assert "mount it again" in (await profile(served))["message"]
             sandbox.revoke_access_tokens()
             reply = await served.client.get()

@@ -124,7 +124,7 @@ class MortalStore(FileStore):
     def __init__(self, path: Path, *, clock: Clock, death: Death) -> None:
         super().__init__(path, clock=clock, rescue=rescue_path(path))
         self._death = death
-        self.journal = MortalJournal(list(self.journal._places), death)
+        self.journal = MortalJournal(list(self.journal._paths), death)
 
     def has_changed(self) -> bool:
         """Compare; a point unless upkeep asks."""

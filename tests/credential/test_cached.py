@@ -246,13 +246,13 @@ def test_a_learned_skew_holds_for_what_others_store(
 ) -> None:
     """Until the authority issues another token."""
     authority_now = START - 7200
-    cached.set_received(issued(authority_now), issued_at=authority_now)
+    cached.set_issued(issued(authority_now), issued_at=authority_now)
     assert cached.skew_seconds == 7200
     assert cached.schedule.expires_at == START + 3600
     cached.set(held("b", expires_at=START - 1800))
     assert cached.schedule.expires_at == START + 5400
     clock.advance(0.0, wall_seconds=-7200)  # corrected
-    cached.set_received(issued(authority_now), issued_at=authority_now)
+    cached.set_issued(issued(authority_now), issued_at=authority_now)
     assert (cached.skew_seconds, cached.schedule.expires_at) == (0, START - 3600)
 
 
@@ -261,5 +261,5 @@ def test_a_live_token_issued_earlier_does_not_shift_its_end(
 ) -> None:
     """It has ten seconds left, and the clocks agree: so it does have ten seconds."""
     credential = issued(START - HOUR + 10)
-    cached.set_received(credential, issued_at=START)
+    cached.set_issued(credential, issued_at=START)
     assert cached.schedule.expires_at == START + 10

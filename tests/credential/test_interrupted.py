@@ -142,7 +142,7 @@ async def test_an_unmounted_volume_is_no_sign_out(home: Home) -> None:
             await store.load()
         with pytest.raises(StoreError, match="mount it again"):
             await store.replace(base, held("second"))
-        with pytest.raises(StoreError, match="its folder is gone"):
+        with pytest.raises(StoreError, match="its folder is missing"):
             await store.journal.write(RESPONSE)
     with pytest.raises(StoreUnavailable, match="mount it again"):
         async with store.lock(0):

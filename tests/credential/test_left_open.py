@@ -210,7 +210,7 @@ async def test_a_source_that_closes_gives_up_the_wait_for_the_lock(
         refreshing = asyncio.create_task(source.refresh(old, "refused"))
         await asyncio.sleep(0)
         await soon(source.close())
-        with pytest.raises(StoreUnavailable, match="holds the lock"):
+        with pytest.raises(StoreUnavailable, match="has held the lock"):
             await refreshing
     assert home.authority.calls == []
     assert clock.monotonic() < 1_000.0 + 60

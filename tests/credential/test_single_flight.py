@@ -118,15 +118,15 @@ async def test_a_new_caller_joins_a_call_that_all_others_have_left() -> None:
     assert await second == "result 1"
 
 
-@pytest.mark.parametrize("patience_seconds", [0.0, 0.01])
+@pytest.mark.parametrize("timeout_seconds", [0.0, 0.01])
 async def test_a_caller_without_patience_leaves_and_the_call_goes_on(
-    patience_seconds: float,
+    timeout_seconds: float,
 ) -> None:
     """Patience is the caller's; the call has no limit here."""
     single_flight, call = SingleFlight[str](), GatedCall()
     (patient,) = await callers(single_flight, call, 1)
     with pytest.raises(TimeoutError):
-        await single_flight.run(call, patience_seconds=patience_seconds)
+        await single_flight.run(call, timeout_seconds=timeout_seconds)
     assert single_flight.waiters == 1
     call.gate.set()
     assert await patient == "result 1"

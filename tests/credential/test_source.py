@@ -666,7 +666,7 @@ async def test_two_processes_share_one_budget(home: Home) -> None:
     one, two = home.source(bucket=bucket), home.source(bucket=bucket)
     for source in (one, two, one):
         await source.reload_if_changed()
-        source.note_accepted(await refreshed(source))
+        source.record_acceptance(await refreshed(source))
     for source in (one, two):
         await source.reload_if_changed()
         why = await error_of(refreshed(source))

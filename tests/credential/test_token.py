@@ -17,9 +17,9 @@ from bearerd.credential.token import (
     Credential,
     account_claim,
     claims,
-    credential_of,
     expiry,
     fingerprint,
+    parse_credential,
     seconds_claim,
     user_claim,
     visible_text,
@@ -274,4 +274,4 @@ def test_a_credential_comes_back_from_its_fields() -> None:
         Credential("access", "", None),
         Credential("a", "r", "acct", "user", "no-jwt", 5, 7.5),
     ):
-        assert credential_of(asdict(credential)) == credential
+        assert parse_credential(asdict(credential)) == credential

@@ -50,11 +50,11 @@ class LockHolder:
 
 @asynccontextmanager
 async def flock(
-    path: Path, clock: Clock, timeout_seconds: float, *, names_holder: bool = False
+    path: Path, clock: Clock, timeout_seconds: float, *, writes_holder: bool = False
 ) -> AsyncIterator[None]:
     """Hold the lock on *path*; the file is created, private, if it does not exist.
 
-    *names_holder* writes this process into the file: only for a file that is a lock and
+    *writes_holder* writes this process into the file: only for a file that is a lock and
     nothing else. No call blocks the event loop, even if the file system hangs.
 
     Raises:
@@ -63,7 +63,7 @@ async def flock(
             file system does not respond.
     """
     deadline = clock.monotonic() + timeout_seconds
-    acquire = partial(_acquire, path, clock, names_holder=names_holder)
+    acquire = partial(_acquire, path, clock, writes_holder=writes_holder)
     thread = FileThread()
     while (lock := await _in_thread(thread, acquire)) is None:
         if clock.monotonic() >= deadline:
@@ -91,7 +91,7 @@ async def _in_thread(
 
 
 def _acquire(
-    path: Path, clock: Clock, *, names_holder: bool
+    path: Path, clock: Clock, *, writes_holder: bool
 ) -> filelock.BaseFileLock | None:
     """Try once to take the lock; return None if another holder has it."""
     is_new = _is_new(path)
@@ -100,7 +100,7 @@ def _acquire(
         lock.acquire(blocking=False)
     except filelock.Timeout:
         return None
-    _prepare(path, is_new=is_new, since=clock.now() if names_holder else None)
+    _prepare(path, is_new=is_new, since=clock.now() if writes_holder else None)
     return lock
 
 

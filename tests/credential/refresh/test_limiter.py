@@ -157,7 +157,7 @@ async def test_an_acceptance_by_the_upstream_ends_a_refusal_at_the_slow_pace(
     one = limiter()
     await one.record_refusal(TOKEN, "revoked")
     for pause in (60.0, 120.0):
-        one.note_accepted()
+        one.record_acceptance()
         assert (await refused_call(one)).retry_after_seconds == pause
         limiter.home.clock.advance(pause - 1)
         assert (await refused_call(one)).retry_after_seconds == 1.0
@@ -369,7 +369,7 @@ async def test_one_acceptance_ends_the_damping(limiter: Limiters) -> None:
     for _ in range(UNACCEPTED_FREE):
         await rotate(one)
     await refused_call(one)
-    one.note_accepted()
+    one.record_acceptance()
     for _ in range(UNACCEPTED_FREE):
         await rotate(one)
     await refused_call(one)

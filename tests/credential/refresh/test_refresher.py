@@ -75,7 +75,9 @@ async def test_the_order_is_lock_journal_call_store(home: Home) -> None:
 
     home.authority.before_response = look
     waits: list[float] = []
-    found = await home.refresher(waited=waits.append).run(RefreshRequest(old, ACCOUNT))
+    found = await home.refresher(on_lock_acquired=waits.append).run(
+        RefreshRequest(old, ACCOUNT)
+    )
     (record,) = seen
     assert (record.stored, record.spending) == (old.fingerprint, old.fingerprint)
     assert record.renewed is None
@@ -113,7 +115,7 @@ async def test_a_waiter_for_the_lock_finds_the_work_done(home: Home) -> None:
     waits: list[float] = []
     clock = home.clock.clock
     second = asyncio.create_task(
-        home.refresher(clock=clock, waited=waits.append).run(
+        home.refresher(clock=clock, on_lock_acquired=waits.append).run(
             RefreshRequest(old, ACCOUNT)
         )
     )
@@ -147,7 +149,7 @@ async def test_a_holder_that_does_not_release_the_lock_costs_one_wait(
             messages.append(why.value.message)
     assert 3.0 <= took[0] < 3.2
     assert took[1:] == [0.0, 0.0]
-    holder = f"process {os.getpid()} on {socket.gethostname()} holds the lock"
+    holder = f"process {os.getpid()} on {socket.gethostname()} has held the lock"
     assert holder in messages[0]
     assert "since 2027-01-15T08:00:00Z" in messages[0]
     renewed = await refresher.run(request)

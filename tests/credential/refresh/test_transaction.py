@@ -17,7 +17,7 @@ from bearerd.credential.refresh.transaction import RefreshAttempt, RefreshTransa
 from bearerd.credential.refresh.unsaved import REPLACE_TRIES
 from bearerd.credential.store.file_store import FileStore
 from bearerd.credential.store.journal import JournalEntry, Presenter
-from bearerd.credential.store.quarantine import Kept
+from bearerd.credential.store.quarantine import QuarantinedCredential
 from bearerd.credential.store.state import StoreState
 from bearerd.credential.token import Credential
 from bearerd.errors import LoginRequired, StoreError
@@ -84,7 +84,7 @@ async def journal(home: Home) -> list[JournalEntry]:
     return await home.store().journal.read()
 
 
-async def kept_foreign(home: Home) -> Kept | None:
+async def kept_foreign(home: Home) -> QuarantinedCredential | None:
     """Return the foreign grant in the quarantine."""
     return await home.store().quarantine.read("foreign")
 
@@ -210,7 +210,7 @@ async def test_a_store_that_changes_all_the_time_is_an_error_and_no_loop(
     store = RestlessStore(home.path, clock=home.clock.skipping)
     one = process(store)
     attempt = await one.attempt()
-    with pytest.raises(StoreError, match="changes it all the time"):
+    with pytest.raises(StoreError, match="keeps replacing it"):
         await one.transaction.commit(attempt, held("second"))
     assert store.backups == REPLACE_TRIES
     assert [record.renewed for record in await journal(home)] == [held("second")]
@@ -289,16 +289,16 @@ async def test_what_is_unsaved_yields_to_a_sign_in_and_not_to_a_backup(
         await one.transaction.commit(attempt, held("second"))
     home.write(BACKUP)
     stored = await one.store.load()
-    one.transaction.settle(stored)
+    one.transaction.compare_with_stored(stored)
     assert one.transaction.newest(stored, None) == held("second")
     home.write(login("new", last_refresh="2027-01-15T08:00:10Z"))
     stored = await one.store.load()
-    one.transaction.settle(stored)
+    one.transaction.compare_with_stored(stored)
     assert not one.transaction.has_unsaved
     assert one.transaction.newest(stored, None) == stored
 
 
-# What a process that died has left: the cases of `refresh.leftover`.
+# What a process that died has left: the cases of `refresh.interrupted`.
 
 
 async def leave(
@@ -700,8 +700,8 @@ async def test_a_store_that_changes_while_it_is_adopted_keeps_the_grant(
 
 async def keep_new_login(home: Home) -> None:
     """Keep a new login, as `bearerd login` does if the store is locked."""
-    kept = Kept(held("new"), presented="", since=home.clock.now())
-    await home.store().quarantine.keep("new_login", kept)
+    kept = QuarantinedCredential(held("new"), presented="", since=home.clock.now())
+    await home.store().quarantine.write("new_login", kept)
 
 
 async def test_a_new_login_is_installed_by_the_next_holder_of_the_lock(

@@ -9,7 +9,7 @@ import pytest
 
 from bearerd.clock import Clock
 from bearerd.credential.store.codex import (
-    LOCK_TIMEOUT_SECONDS,
+    CODEX_LOCK_TIMEOUT_SECONDS,
     codex_file,
     codex_locks,
     sharing,
@@ -32,7 +32,7 @@ async def test_a_codex_that_writes_is_waited_for(
         with pytest.raises(TimeoutError, match=name):
             async with codex_locks(tmp_path / "auth.json", clock.skipping):
                 raise AssertionError("Codex is writing")
-    assert clock.monotonic() - began >= LOCK_TIMEOUT_SECONDS
+    assert clock.monotonic() - began >= CODEX_LOCK_TIMEOUT_SECONDS
 
 
 async def test_codex_waits_while_the_file_is_written(

@@ -443,7 +443,7 @@ async def test_a_place_without_room_for_a_lock_is_an_error(
     """It names the remedy, and is no reason to sign in."""
     (tmp_path / "data").write_bytes(b"no folder")
     store = FileStore(tmp_path / "data" / "auth.json", clock=clock.skipping)
-    assert "another place" in (await unavailable(enter(store))).message
+    assert "another path" in (await unavailable(enter(store))).message
 
 
 async def enter(store: FileStore) -> None:
@@ -516,7 +516,7 @@ async def test_the_holder_of_the_lock_is_known_by_name(home: Home) -> None:
         assert found is not None
         assert (found.pid, found.host) == (holder.pid, socket.gethostname())
         message = await lock_held_message(store)
-    assert f"process {holder.pid} on {socket.gethostname()} holds the lock" in message
+    assert f"process {holder.pid} on {socket.gethostname()} has held the lock" in message
     assert "since 20" in message
 
 

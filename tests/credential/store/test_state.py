@@ -64,7 +64,9 @@ def test_the_file_is_a_json_object_with_a_version_and_no_secret() -> None:
     login = held()
     refused = RefusedToken(login.fingerprint, "reused", "https://a.test", "app", START)
     state = StoreState(
-        account=Account.of(login), refused=refused, spent=(login.fingerprint,)
+        account=Account.from_credential(login),
+        refused=refused,
+        spent=(login.fingerprint,),
     )
     assert json.loads(state.to_json())["version"] == 1
     assert MARK.encode() not in state.to_json()
@@ -227,4 +229,4 @@ def test_an_account_accepts_its_own_logins(
 
 def test_the_account_is_read_from_a_credential() -> None:
     """Id and user, as far as its tokens name them."""
-    assert Account.of(held(account="a", user=None)) == Account("a", None)
+    assert Account.from_credential(held(account="a", user=None)) == Account("a", None)

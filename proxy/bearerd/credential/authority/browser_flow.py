@@ -18,7 +18,7 @@ from bearerd.credential.authority.errors import SignInFailed
 from bearerd.credential.authority.pkce import (
     AuthorizationRequest,
     StateMismatch,
-    query_of,
+    parse_query,
 )
 from bearerd.credential.token import Credential
 
@@ -79,7 +79,7 @@ async def _read(
         if not line.strip():
             continue
         try:
-            callback.receive(query_of(line))
+            callback.receive(parse_query(line))
         except StateMismatch as mismatch:
             on_mismatch(str(mismatch))
         except SignInFailed:

@@ -49,7 +49,7 @@ class Call:
         return CallFailed(self.url, stage, reason=reason, detail=detail)
 
 
-def failure_of(call: Call, error: Exception) -> CallFailed:
+def map_error(call: Call, error: Exception) -> CallFailed:
     """Return what an error of aiohttp means: at which stage the call ended, and why.
 
     1. The proxy answered CONNECT with a status of its own, or was not reached.

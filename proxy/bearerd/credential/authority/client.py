@@ -16,7 +16,7 @@ from typing import Final
 
 import aiohttp
 
-from bearerd.credential.authority.call import Call, failure_of
+from bearerd.credential.authority.call import Call, map_error
 from bearerd.credential.authority.errors import CallStage
 from bearerd.credential.authority.response import AuthorityResponse, is_success
 from bearerd.credential.authority.single_use import SendCheck, bind_check
@@ -135,7 +135,7 @@ class AuthorityClient:
             if check.was_refused:
                 detail = "it took too long to connect, so nothing was sent"
                 raise call.failed(CallStage.CONNECTING, "too_late", detail) from None
-            raise failure_of(call, error) from None
+            raise map_error(call, error) from None
 
 
 async def _read(

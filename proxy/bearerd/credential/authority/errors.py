@@ -124,7 +124,7 @@ class AuthorityFailure(Exception):
         )
 
     @classmethod
-    def remembered(
+    def recorded(
         cls, outcome: str, reason: str, remaining_seconds: float
     ) -> AuthorityFailure:
         """Return a failure that was recorded, whose pause is not over."""

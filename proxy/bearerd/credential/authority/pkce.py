@@ -91,7 +91,7 @@ class AuthorizationRequest:
         return query["code"]
 
 
-def query_of(url: str) -> dict[str, str]:
+def parse_query(url: str) -> dict[str, str]:
     """Return the query of a URL that a person has pasted; an empty one if it has none."""
     try:
         return dict(parse_qsl(urlsplit(url.strip()).query))
