@@ -73,7 +73,7 @@ def build_source(
     """Return the source of one profile, which owns the credential of *store*."""
     refresher = Refresher(
         store=store,
-        authority=RefreshGrant(client, received=store.journal.spool.write),
+        authority=RefreshGrant(client, on_body=store.journal.spool.write),
         limiter=RefreshLimiter(
             store=store,
             bucket=TokenBucket(profile.refresh_burst, profile.refresh_interval_seconds),

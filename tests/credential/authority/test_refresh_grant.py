@@ -293,7 +293,7 @@ def at(
         client_id=CODEX_CLIENT_ID,
         timeout_seconds=timeout_seconds,
     )
-    return RefreshGrant(client, limit_seconds=timeout_seconds)
+    return RefreshGrant(client, timeout_seconds=timeout_seconds)
 
 
 def sign_in(sandbox: Sandbox) -> str:

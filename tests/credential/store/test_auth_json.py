@@ -81,7 +81,10 @@ def test_content_that_is_no_json_object_is_torn(content: bytes, why: str) -> Non
             "a login with auth_mode apikey",
         ),
         (login() | {"auth_mode": "apikey"}, "a login with auth_mode apikey"),
-        (login() | {"auth_mode": "personalAccessToken"}, "auth_mode personalAccessToken"),
+        (
+            login() | {"auth_mode": "personalAccessToken"},
+            "auth_mode personalAccessToken",
+        ),
         (login() | {"auth_mode": 7}, "a login with auth_mode unknown"),
         (login() | {"auth_mode": "a\r\nb"}, "a login with auth_mode unknown"),
         (

@@ -516,7 +516,9 @@ async def test_the_holder_of_the_lock_is_known_by_name(home: Home) -> None:
         assert found is not None
         assert (found.pid, found.host) == (holder.pid, socket.gethostname())
         message = await lock_held_message(store)
-    assert f"process {holder.pid} on {socket.gethostname()} has held the lock" in message
+    assert (
+        f"process {holder.pid} on {socket.gethostname()} has held the lock" in message
+    )
     assert "since 20" in message
 
 

@@ -26,7 +26,10 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from bearerd.clock import Clock
-from bearerd.credential.authority.errors import AuthorityFailure
+from bearerd.credential.authority.errors import (
+    UPSTREAM_REJECTS_NEW_TOKENS,
+    AuthorityFailure,
+)
 from bearerd.credential.refresh.backoff import (
     FAST,
     LONGEST_SECONDS,
@@ -264,7 +267,7 @@ class RefreshLimiter:
         if remaining > 0:
             raise AuthorityFailure(
                 "throttled",
-                "upstream_refuses_fresh_tokens",
+                UPSTREAM_REJECTS_NEW_TOKENS,
                 retry_after_seconds=remaining,
                 is_call=False,
             )

@@ -20,7 +20,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from bearerd.clock import Clock
-from bearerd.credential.authority.errors import AuthorityFailure
+from bearerd.credential.authority.errors import NO_JOURNAL, AuthorityFailure
 from bearerd.credential.authority.refresh_grant import Authority, Grant
 from bearerd.credential.refresh.crash_recovery import RecoveryResult
 from bearerd.credential.refresh.limiter import RefreshLimiter
@@ -202,7 +202,7 @@ class Refresher:
         await self._limiter.acquire(presented, is_forced=request.is_forced)
         if not await self._transaction.begin(attempt) and request.can_wait:
             await self._limiter.refund()
-            raise AuthorityFailure("undelivered", "no_journal", is_call=False)
+            raise AuthorityFailure("undelivered", NO_JOURNAL, is_call=False)
         try:
             grant = await self._authority.refresh(presented.refresh_token)
         except AuthorityFailure as failure:
