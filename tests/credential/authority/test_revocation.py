@@ -45,7 +45,9 @@ async def test_an_authority_that_refuses_to_revoke_is_a_failure(
     sandbox.authority.fault(
         AuthorityFault("answer", status=503, body="{}", path="/oauth/revoke")
     )
-    with pytest.raises(RevocationFailed, match=r"did not revoke the login \(status 503\)"):
+    with pytest.raises(
+        RevocationFailed, match=r"did not revoke the login \(status 503\)"
+    ):
         await revoke(client, login_of(sandbox))
 
 

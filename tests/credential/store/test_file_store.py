@@ -252,7 +252,7 @@ async def test_a_mount_that_hangs_is_unavailable_and_the_loop_runs_on(
     assert await store.has_changed()
     assert file.calls == 1
     file.release.set()
-    await wait_until(store._reader._thread._left.done)  # type: ignore[union-attr]
+    await wait_until(store._reader._thread._abandoned.done)  # type: ignore[union-attr]
     store._file = AuthFile(home.path)
     assert (await store.load()).refresh_token == refresh_token_of("first")
 

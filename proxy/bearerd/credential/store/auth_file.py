@@ -106,7 +106,7 @@ class AuthFile:
         if self.is_mount_point:
             stamp = atomic.write_in_place(target, content)
         else:
-            stamp = atomic.replace(target, content, makes_folder=False)
+            stamp = atomic.replace(target, content, creates_folder=False)
         self.had_login = True
         for temporary in atomic.stale_temporaries(target):  # they contain tokens
             with suppress(OSError):

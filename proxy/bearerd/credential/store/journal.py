@@ -171,7 +171,7 @@ class Journal:
                 reasons.append(f"{path}: its folder is missing")
                 continue
             try:
-                atomic.replace(path, content, makes_folder=index > 0)
+                atomic.replace(path, content, creates_folder=index > 0)
             except OSError as error:
                 reasons.append(f"{path}: {error.strerror or error}")
             else:
