@@ -294,7 +294,7 @@ def full_disk() -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def held(
+def credential_for(
     serial: str = "first",
     *,
     account: str | None = "acct-1",

@@ -157,9 +157,9 @@ async def test_what_could_not_be_saved_is_saved_when_there_is_room(
     """It is tried every few seconds."""
     home.write(login(expires_at=START + 1000))
     async with background(home) as source:
-        held = await source.current()
+        cached = await source.current()
         with full_disk():
-            new = await source.refresh(held, "refused")
+            new = await source.refresh(cached, "refused")
             await ticks(home, 2 * RETRY_SAVE_TICKS)
             assert len(home.events_of(CredentialHeldInMemory)) == 1
             assert home.events_of(CredentialSaved) == []
@@ -175,9 +175,9 @@ async def test_a_sign_out_while_nothing_can_be_saved_does_not_end_the_loops(
     """Their end would be the end of the whole service."""
     home.write(login())
     async with background(home) as source:
-        held = await source.current()
+        cached = await source.current()
         with full_disk():
-            await source.refresh(held, "refused")
+            await source.refresh(cached, "refused")
             home.path.unlink()
         await ticks(home, 3 * RETRY_SAVE_TICKS)
         status = source.status()

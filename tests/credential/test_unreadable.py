@@ -186,7 +186,7 @@ async def test_a_torn_file_is_written_back_when_its_patience_is_over(
     """Not before: a slow writer may still finish it."""
     home.write(login())
     source = home.source()
-    held = await source.current()
+    cached = await source.current()
     tear(home.path)
     torn = home.path.read_bytes()
     await source.reload_if_changed()
@@ -195,11 +195,11 @@ async def test_a_torn_file_is_written_back_when_its_patience_is_over(
     assert home.path.read_bytes() == torn
     home.clock.advance(1.0)
     await source.retry_save()
-    assert home.stored_refresh_token() == held.refresh_token
+    assert home.stored_refresh_token() == cached.refresh_token
     assert len(home.events_of(CredentialHeldInMemory)) == 1
     assert home.events_of(CredentialSaved) == [CredentialSaved("default")]
     assert source.status().state == "usable"
-    assert await source.current() is held
+    assert await source.current() is cached
     assert home.authority.calls == []
 
 
@@ -209,7 +209,7 @@ async def test_a_torn_file_on_a_full_disk_is_written_back_when_there_is_room(
     """Until then the login is in memory only, and is served."""
     home.write(login())
     source = home.source()
-    held = await source.current()
+    cached = await source.current()
     empty(home.path)
     await source.reload_if_changed()
     home.clock.advance(TORN_TIMEOUT_SECONDS)
@@ -217,10 +217,10 @@ async def test_a_torn_file_on_a_full_disk_is_written_back_when_there_is_room(
         for _ in range(3):
             await source.retry_save()
         assert source.status().in_memory_only
-        assert await source.current() is held
+        assert await source.current() is cached
     assert home.events_of(CredentialSaved) == []
     await source.retry_save()
-    assert home.stored_refresh_token() == held.refresh_token
+    assert home.stored_refresh_token() == cached.refresh_token
     assert not source.status().in_memory_only
 
 

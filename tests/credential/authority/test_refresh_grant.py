@@ -22,7 +22,7 @@ from tests.credential.stand_ins import (
     MARK,
     START,
     access_token,
-    held,
+    credential_for,
     identity,
     jwt,
     soon,
@@ -215,7 +215,7 @@ def test_a_grant_shows_no_secret() -> None:
     """Nor does a credential that is made of it."""
     grant = Grant(access_token=MARK, refresh_token=MARK, id_token=MARK)
     assert MARK not in repr(grant)
-    assert MARK not in repr(grant.applied_to(held(), START))
+    assert MARK not in repr(grant.applied_to(credential_for(), START))
 
 
 @pytest.mark.parametrize("absent", ["access_token", "refresh_token", "id_token"])
@@ -227,7 +227,7 @@ def test_a_token_that_the_grant_leaves_out_stays(absent: str) -> None:
         "id_token": jwt({"sub": "new"}),
     }
     given = {name: None if name == absent else fields[name] for name in fields}
-    spent = held()
+    spent = credential_for()
     renewed = Grant(
         given["access_token"], given["refresh_token"], given["id_token"]
     ).applied_to(spent, START)
@@ -243,7 +243,7 @@ def test_an_opaque_token_expires_eight_days_after_the_grant() -> None:
     """Codex's rule. Without it, such a token would not be refreshed before it expires."""
     eight_days = 8 * 24 * 3600
     given = Grant(access_token="opaque", refresh_token="r", id_token=None)
-    renewed = given.applied_to(held(), START + 7)
+    renewed = given.applied_to(credential_for(), START + 7)
     assert renewed.expires_at == START + 7 + eight_days
     kept = Grant(access_token=None, refresh_token="r2", id_token=None)
     assert kept.applied_to(renewed, START + 99).expires_at == renewed.expires_at
@@ -252,7 +252,9 @@ def test_an_opaque_token_expires_eight_days_after_the_grant() -> None:
 def test_an_id_token_that_is_no_jwt_is_left_out() -> None:
     """The old one stays, since Codex would reject the file for the new one."""
     grant = Grant(access_token="a", refresh_token="r", id_token="no jwt")
-    assert grant.applied_to(held(), START).id_token == held().id_token
+    assert (
+        grant.applied_to(credential_for(), START).id_token == credential_for().id_token
+    )
 
 
 @pytest.mark.parametrize(
@@ -276,7 +278,7 @@ def test_a_grant_for_another_account_is_noticed(
         refresh_token="r",
         id_token=jwt(identity(in_id, "u")),
     )
-    assert grant.names_another_account(held(account=stored)) is other
+    assert grant.names_another_account(credential_for(account=stored)) is other
 
 
 # On the wire.

@@ -9,12 +9,16 @@ import pytest
 from bearerd.credential.refresh.interrupted import Case, classify
 from bearerd.credential.store.journal import JournalEntry, Presenter
 from bearerd.credential.token import Credential
-from tests.credential.stand_ins import HOUR, START, held
+from tests.credential.stand_ins import HOUR, START, credential_for
 
 DEAD = Presenter(pid=1, host="gone")
-BASE, SUCCESSOR, NEXT = held("base"), held("successor"), held("next")
-FOREIGN = held("foreign", account="acct-2", user="user-2")
-NAMELESS = held("base", account=None, user=None)
+BASE, SUCCESSOR, NEXT = (
+    credential_for("base"),
+    credential_for("successor"),
+    credential_for("next"),
+)
+FOREIGN = credential_for("foreign", account="acct-2", user="user-2")
+NAMELESS = credential_for("base", account=None, user=None)
 
 
 def entry(
@@ -93,8 +97,10 @@ def test_each_state_of_the_four_places_is_one_case(
     case: Case,
 ) -> None:
     """Store, journal with the spool's response in it, and memory."""
-    here = {held(name).fingerprint for name in spent_here.split()}
-    anywhere = here | {held(name).fingerprint for name in spent_elsewhere.split()}
+    here = {credential_for(name).fingerprint for name in spent_here.split()}
+    anywhere = here | {
+        credential_for(name).fingerprint for name in spent_elsewhere.split()
+    }
 
     def is_spent_locally(token: Credential | str | None) -> bool:
         name = token.fingerprint if isinstance(token, Credential) else token

@@ -20,10 +20,10 @@ from bearerd.credential.refresh.token_bucket import TokenBucket
 from bearerd.credential.store.state import Account, StoreState, Unaccepted
 from bearerd.credential.token import Credential
 from bearerd.events import RefreshOutcome
-from tests.credential.stand_ins import AUTHORITY, HOUR, Home, full_disk, held
+from tests.credential.stand_ins import AUTHORITY, HOUR, Home, credential_for, full_disk
 
-TOKEN = held("first")
-OTHER_TOKEN = held("second")
+TOKEN = credential_for("first")
+OTHER_TOKEN = credential_for("second")
 AMPLE = TokenBucket(1000, 1.0)
 
 

@@ -32,8 +32,8 @@ from bearerd.sandbox import CODEX_CLIENT_ID, AuthorityFault, Sandbox
 from tests.credential.stand_ins import (
     START,
     Home,
+    credential_for,
     full_disk,
-    held,
     login,
     refresh_token_of,
     sleep_briefly,
@@ -245,7 +245,7 @@ async def test_a_response_in_the_journal_is_stored_at_the_next_start(
 ) -> None:
     """Before anything is served; the authority is not called."""
     home.write(login() | {"note": "kept"})
-    await leave_record(home, spending=None, renewed=held("second"))
+    await leave_record(home, spending=None, renewed=credential_for("second"))
     source = home.source()
     await source.start()
     assert (await source.current()).refresh_token == refresh_token_of("second")
@@ -262,7 +262,7 @@ async def test_a_response_in_the_journal_is_found_under_the_lock_too(
     home.write(login())
     source = home.source()
     old = await source.current()
-    await leave_record(home, spending=None, renewed=held("second"))
+    await leave_record(home, spending=None, renewed=credential_for("second"))
     new = await source.refresh(old, "refused")
     assert new.refresh_token == refresh_token_of("second")
     assert home.authority.calls == []
@@ -287,7 +287,7 @@ async def test_a_token_that_may_be_spent_is_presented_once_more_at_the_start(
 async def test_a_record_over_another_login_is_forgotten(home: Home) -> None:
     """A sign-in came since, so the late response is of no use."""
     home.write(login())
-    await leave_record(home, spending=None, renewed=held("late"))
+    await leave_record(home, spending=None, renewed=credential_for("late"))
     home.write(login("new"))
     assert await home.refresher().recover() == RecoveryResult()
     assert home.stored_refresh_token() == refresh_token_of("new")
@@ -297,7 +297,7 @@ async def test_a_record_over_another_login_is_forgotten(home: Home) -> None:
 async def test_a_response_that_still_cannot_be_stored_is_held(home: Home) -> None:
     """And served; it is saved when there is room."""
     home.write(login())
-    await leave_record(home, spending=None, renewed=held("second"))
+    await leave_record(home, spending=None, renewed=credential_for("second"))
     source = home.source()
     with full_disk():
         await source.start()

@@ -13,7 +13,14 @@ import pytest
 
 from bearerd.credential.store import auth_json
 from bearerd.credential.store.auth_json import InvalidDocument
-from tests.credential.stand_ins import START, Document, held, identity, jwt, login
+from tests.credential.stand_ins import (
+    START,
+    Document,
+    credential_for,
+    identity,
+    jwt,
+    login,
+)
 
 EIGHT_DAYS = 8 * 24 * 3600
 
@@ -223,7 +230,7 @@ def test_a_refresh_changes_the_tokens_and_keeps_all_else() -> None:
         "note": "grüße",
     }
     before = json.dumps(document)
-    new = held("second")
+    new = credential_for("second")
     renewed = auth_json.with_tokens(document, new, START + 7.5)
     assert renewed["tokens"]["access_token"] == new.access_token
     assert renewed["tokens"]["refresh_token"] == new.refresh_token
@@ -248,7 +255,7 @@ def test_the_mode_is_written_down(
 ) -> None:
     """Without it, Codex would use an API key that lies beside the tokens."""
     document = {"tokens": login()["tokens"], **fields}
-    renewed = auth_json.with_tokens(document, held("second"), START)
+    renewed = auth_json.with_tokens(document, credential_for("second"), START)
     assert (renewed["auth_mode"], renewed["OPENAI_API_KEY"]) == (mode, api_key)
 
 

@@ -80,16 +80,16 @@ async def test_a_copy_of_codex_login_is_known_by_its_refresh_token(
     document = sandbox.auth_document()
     write_login(codex, document)
     write_login(mine, document)
-    held = await FileStore(mine, clock=Clock()).load()
+    cached = await FileStore(mine, clock=Clock()).load()
     other = tmp_path / "other.json"
     write_login(other, sandbox.auth_document())
     another = await FileStore(other, clock=Clock()).load()
-    assert sharing(mine, held, codex) == "copy"
-    assert sharing(codex, held, codex) == "same_file"
+    assert sharing(mine, cached, codex) == "copy"
+    assert sharing(codex, cached, codex) == "same_file"
     assert sharing(mine, another, codex) == "none"
     assert sharing(mine, None, codex) == "none"
     codex.write_text(json.dumps({"OPENAI_API_KEY": "made-up"}), encoding="utf-8")
-    assert sharing(mine, held, codex) == "none"
+    assert sharing(mine, cached, codex) == "none"
 
 
 @pytest.mark.parametrize(

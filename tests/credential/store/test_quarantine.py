@@ -10,10 +10,10 @@ import pytest
 
 from bearerd.credential.store.quarantine import Kind, Quarantine, QuarantinedCredential
 from bearerd.errors import StoreError
-from tests.credential.stand_ins import MARK, START, full_disk, held, names_in
+from tests.credential.stand_ins import MARK, START, credential_for, full_disk, names_in
 
 KEPT = QuarantinedCredential(
-    held("foreign", account="acct-2"), presented="a" * 16, since=START
+    credential_for("foreign", account="acct-2"), presented="a" * 16, since=START
 )
 KINDS: list[Kind] = ["foreign", "new_login"]
 
@@ -43,7 +43,7 @@ async def test_a_kept_credential_comes_back_until_it_is_cleared(
 
 async def test_the_two_kinds_do_not_touch_each_other(quarantine: Quarantine) -> None:
     """A new login clears none of what was kept of the old account."""
-    new_login = QuarantinedCredential(held("new"), presented="", since=START)
+    new_login = QuarantinedCredential(credential_for("new"), presented="", since=START)
     await quarantine.write("foreign", KEPT)
     await quarantine.write("new_login", new_login)
     await quarantine.clear("new_login")
@@ -54,7 +54,9 @@ async def test_a_later_one_of_its_kind_is_the_one_that_is_read(tmp_path: Path) -
     """Also if the first place could not be written at the time."""
     first, second = tmp_path / "store" / "kept", tmp_path / "rescue" / "kept"
     await Quarantine([second]).write("foreign", KEPT)
-    later = QuarantinedCredential(held("later"), presented="b" * 16, since=START + 1)
+    later = QuarantinedCredential(
+        credential_for("later"), presented="b" * 16, since=START + 1
+    )
     await Quarantine([first]).write("foreign", later)
     both = Quarantine([first, second])
     assert await both.read("foreign") == later
