@@ -87,6 +87,11 @@ class RefreshFlight:
         return self._single_flight.waiters
 
     @property
+    def is_refreshing(self) -> bool:
+        """True while a refresh is under way."""
+        return self._single_flight.is_under_way
+
+    @property
     def last_failure(self) -> tuple[RefreshOutcome, str] | None:
         """The outcome and the reason of the last refresh, if it failed."""
         return self._last_failure
@@ -154,6 +159,11 @@ class RefreshFlight:
         if result.unsaved is not None:
             self._facts.saved(is_unsaved=False)  # announced anew: it is another one
             self._watch.hold_in_memory(result.unsaved.message)
+        elif self._refresher.has_unsaved:
+            # Its file was gone when it came, and is back.
+            self._watch.hold_in_memory(
+                f"{self._watch.store_name}: holds an older login; it will be replaced"
+            )
         self._observe(
             CredentialRefreshed(
                 self._profile,

@@ -126,6 +126,9 @@ class CredentialSource:
         if is_forced:
             self._facts.wish_retry()
         await self._check_final()
+        newer = self.newer_than(rejected)
+        if newer is not None:
+            return newer
         return await self._flight.wait(rejected, trigger)
 
     def newer_than(self, rejected: Credential | None) -> Credential | None:
@@ -151,6 +154,11 @@ class CredentialSource:
     def waiters(self) -> int:
         """How many callers wait for the refresh under way."""
         return self._flight.waiters
+
+    @property
+    def is_refreshing(self) -> bool:
+        """True while a refresh is under way."""
+        return self._flight.is_refreshing
 
     @property
     def state(self) -> ProfileState:
@@ -210,10 +218,13 @@ class CredentialSource:
     async def close(self) -> None:
         """Wait until the refresh under way has ended, and try a last save.
 
-        A refresh that only waits for the lock is given up: nothing is presented yet.
+        A refresh that only waits for the lock is given up: nothing is presented yet. The
+        store is looked at once more, since the cached credential may have to be written
+        over a file that was torn, or went back, a moment ago.
         """
         self._refresher.close()
         await self._flight.wait_idle()
+        await self.reload_if_changed()
         await self._watch.retry_save(is_last=True)
 
     def status(self) -> SourceStatus:
@@ -229,12 +240,20 @@ class CredentialSource:
         )
 
     async def _check_final(self) -> None:
-        """Raise a refusal for good again, while nothing has changed that could end it."""
+        """Raise a refusal for good again, while nothing has changed that could end it.
+
+        Raises:
+            LoginRequired, AccountChanged, StoreUnavailable: as before, or what the store
+                has come to since.
+        """
         problem = self._facts.refresh_problem
-        if problem is None or not problem.is_final or self._flight.may_ask_again:
+        if problem is None or not problem.is_final:
             return
-        if not await self._store.has_changed():
+        if await self._store.has_changed() or self._watch.has_unseen_writes:
+            await self._watch.load()  # another login, or a file that was touched
+        elif not self._flight.may_ask_again:
             raise problem.error.with_traceback(None)
+        # The limiter decides whether the authority is asked again.
 
     def _announce_state(self, before: ProfileState, now: ProfileState) -> None:
         generation = self._cached.generation

@@ -78,6 +78,16 @@ class StoreWatch:
         self._seen_writes = 0  # of the store, by others
         self._loads_under_way = 0
 
+    @property
+    def store_name(self) -> str:
+        """The store's name, for messages."""
+        return self._store.name
+
+    @property
+    def has_unseen_writes(self) -> bool:
+        """True if a read of the store found a file that `load` has not taken up yet."""
+        return self._seen_writes != self._store.foreign_writes
+
     async def look(self) -> Credential:
         """Return what the store allows to be held now, or raise what is wrong with it.
 
