@@ -27,11 +27,13 @@ class RecoveryResult:
 
     *is_maybe_spent*: the authority may have acted on a token whose response is lost. The
     same token should be presented once more, soon, while a grace period may still
-    accept it. *unsaved* is a successor that was found and cannot be stored; *error* is
-    the reason.
+    accept it. *presented_at* is when that token was presented, in epoch seconds: the call
+    may still be at work. *unsaved* is a successor that was found and cannot be stored;
+    *error* is the reason.
     """
 
     is_maybe_spent: bool = False
+    presented_at: float | None = None
     unsaved: Credential | None = None
     error: StoreError | None = None
 
@@ -72,7 +74,7 @@ class CrashRecovery:
             case Case.SUCCESSOR_FOUND:  # 4
                 return await self._store_successor(leftover)
             case Case.MAYBE_SPENT:  # 5
-                return RecoveryResult(is_maybe_spent=True)
+                return _maybe_spent(leftover.entry)
             case Case.FOREIGN_GRANT:  # 7
                 await self._quarantine(leftover)
                 return RecoveryResult()
@@ -159,4 +161,9 @@ class CrashRecovery:
             await self._store.journal.write(
                 replace(entry, stored=entry.spending, renewed=None)
             )
-        return RecoveryResult(is_maybe_spent=True)
+        return _maybe_spent(entry)
+
+
+def _maybe_spent(entry: JournalEntry | None) -> RecoveryResult:
+    assert entry is not None  # noqa: S101 - case 5 has one
+    return RecoveryResult(is_maybe_spent=True, presented_at=entry.since)

@@ -19,7 +19,7 @@ docs/never-lose-a-login.md says which of these steps is proved by which test.
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bearerd.clock import Clock
 from bearerd.credential.refresh.crash_recovery import CrashRecovery, RecoveryResult
@@ -63,6 +63,7 @@ class RefreshTransaction:
         self._store = store
         self._clock = clock
         self._presenter = presenter
+        self._began_at: float | None = None  # the last record of `begin`
         self._unkept: Kept | None = None  # a foreign grant that no file could take
         self._lineage = lineage = Lineage()
         self._unsaved = UnsavedSuccessor(store=store, clock=clock, lineage=lineage)
@@ -122,10 +123,15 @@ class RefreshTransaction:
     async def recover(self, held: Credential | None = None) -> RecoveryResult:
         """Finish what a process that died has left open. See `CrashRecovery.run`.
 
+        `presented_at` is None for a token that this process presented itself: the limiter
+        knows the pause after that.
+
         It is called before each refresh too, while something is unsaved here: another
         process may have read that in the journal, and have gone on from it.
         """
-        return await self._recovery.run(held)
+        result = await self._recovery.run(held)
+        is_own = result.presented_at == self._began_at
+        return replace(result, presented_at=None) if is_own else result
 
     async def begin(self, attempt: RefreshAttempt) -> bool:
         """Record that a token is about to be presented; return False if that failed.
@@ -137,13 +143,13 @@ class RefreshTransaction:
             await self._recovery.release_waiting()
         except StoreError:
             return False
-        return await self._write(
-            self._entry(
-                attempt.stored,
-                spending=attempt.presented.fingerprint,
-                renewed=attempt.unsaved,
-            )
+        entry = self._entry(
+            attempt.stored,
+            spending=attempt.presented.fingerprint,
+            renewed=attempt.unsaved,
         )
+        self._began_at = entry.since
+        return await self._write(entry)
 
     async def commit(
         self, attempt: RefreshAttempt, successor: Credential
