@@ -204,17 +204,22 @@ class AuthFile:
         )
 
 
+class NotRegularError(OSError):
+    """What lies in a file's place is no regular file."""
+
+
 def _read_regular(path: Path) -> bytes:
     """Return the content of a regular file, up to a byte more than the limit.
 
     Raises:
-        OSError: it cannot be read, or is something else, such as a folder or a FIFO.
+        NotRegularError: it is something else, such as a folder or a FIFO.
+        OSError: it cannot be read.
     """
     # O_NONBLOCK: the open of a FIFO would wait for a writer.
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(None, "it is not a regular file")
+            raise NotRegularError(None, "it is not a regular file")
         with os.fdopen(descriptor, "rb", closefd=False) as file:
             return file.read(FILE_LIMIT_BYTES + 1)
     finally:
@@ -230,6 +235,8 @@ def unavailable(path: Path, error: OSError) -> StoreUnavailable:
     elif isinstance(error, FileExistsError | NotADirectoryError):
         reason = "its folder is a file"
         remedy = "set `store` to another place"
+    elif isinstance(error, NotRegularError):
+        remedy = "move it away, or set `store` to another place"
     return StoreUnavailable(
         f"{path}: cannot be read: {reason}; {remedy}", retry_after_seconds=5
     )
