@@ -6,14 +6,12 @@ The path is that of a 401, with an authority, or a store, whose failure is final
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from bearerd.clock import Clock
 from bearerd.events import LoginNeeded, LoginRestored
 from bearerd.sandbox import (
     CODEX_CLIENT_ID,
@@ -53,15 +51,6 @@ def sign_out_elsewhere(sandbox: Sandbox, _: Daemon) -> None:
 def reject_with_invalid_grant(sandbox: Sandbox, _: Daemon) -> None:
     """Let the authority reject it with OAuth's own error code."""
     sandbox.authority.fault(AuthorityFault("refuse", code="invalid_grant"))
-
-
-def patient_clock(hand: ManualClock) -> Clock:
-    """Return the test's clock, on which pauses shorter than a tick take no time."""
-
-    async def sleep(seconds: float) -> None:
-        await (hand.sleep(seconds) if seconds >= 1 else asyncio.sleep(0))
-
-    return Clock(now=hand.now, monotonic=hand.now, sleep=sleep)
 
 
 async def two_seconds(hand: ManualClock) -> None:
@@ -106,7 +95,7 @@ async def test_a_terminal_failure_is_one_clear_401_until_the_file_changes(
     """The reason, the remedy, one call, one event; the file is not changed, and a new
     login in it restores service within 2 s.
     """
-    daemon = await timed_start(clock=patient_clock(hand))
+    daemon = await timed_start(clock=hand.ticking)
     before = daemon.store.read_bytes()
     end(timed_sandbox, daemon)
     timed_sandbox.revoke_access_tokens()
@@ -313,7 +302,7 @@ async def test_a_sign_out_is_noticed_and_not_undone(
     timed_start: Start, timed_sandbox: Sandbox, hand: ManualClock
 ) -> None:
     """A removed file is a sign-out: none of its tokens is used any more."""
-    daemon = await timed_start(clock=patient_clock(hand))
+    daemon = await timed_start(clock=hand.ticking)
     assert (await daemon.client.send()).status == 200
     daemon.store.unlink()
     await two_seconds(
