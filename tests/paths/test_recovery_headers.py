@@ -168,13 +168,14 @@ async def test_the_upstream_cannot_set_our_fields(
     )
     assert (await daemon.client.send()).status == 200
     if status != 200:
-        fault = UpstreamFault("answer", status=status, body='{"detail":"no"}')
-        sandbox.upstream.fault(fault)
+        sandbox.upstream.fault(
+            UpstreamFault(
+                "answer", status=status, body='{"detail":"no"}', path="codex/models"
+            )
+        )
     if status == 401:
         assert marks(await daemon.client.get(MODELS)) == ("refresh", None)
-        sandbox.upstream.clear_faults()
         assert marks(await daemon.client.send()) == (None, None)
-        sandbox.upstream.fault(fault)
     reply = await daemon.client.get(MODELS)
     assert (reply.status, *marks(reply)) == (status, None, None)
 
