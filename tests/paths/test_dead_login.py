@@ -25,7 +25,7 @@ from tests.support import (
     Reply,
     Start,
     read_login,
-    run_command,
+    run_in_process,
     tokens_of,
     write_login,
 )
@@ -264,7 +264,7 @@ async def test_an_adopted_account_is_served(
     await two_seconds(hand)
     settings = {"store": daemon.store, "issuer_url": timed_sandbox.issuer_url}
     home = daemon.store.with_name("home")
-    adopted = await run_command(home, "adopt", settings=settings)
+    adopted = await run_in_process(home, "adopt", settings=settings)
     assert (adopted.code, adopted.stderr) == (0, "")
     assert "acct-somebody-else" in adopted.stdout
     await two_seconds(hand)
