@@ -8,6 +8,7 @@ names what bearerd does better on purpose.
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -525,15 +526,15 @@ async def test_two_owners_of_one_dead_login_call_the_authority_once(
 
 
 async def test_a_dead_login_never_uses_the_login_of_another_profile(
-    start: Start, sandbox: Sandbox
+    start: Start, sandbox: Sandbox, tmp_path: Path
 ) -> None:
     """A fork of Codex falls back to any other account. Here each request uses its own
     account or fails.
     """
-    daemon = await start(profiles="work")
-    work = daemon.settings.profile("work").store
+    work = tmp_path / "profiles" / "work" / "auth.json"
     write_login(work, sandbox.auth_document("acct-work"))
-    await daemon.wait_for(CredentialLoaded, 2)
+    daemon = await start(profiles="work")
+    assert len(daemon.announced(CredentialLoaded)) == 2
     sandbox.tokens.revoke(tokens_of(read_login(daemon.store))["refresh_token"])
     reply = await daemon.client.send()
     assert (reply.status, reply.code) == (401, "login_required")

@@ -226,13 +226,13 @@ async def test_a_path_that_always_rejects_ends_no_valid_login(
 async def test_tokens_that_live_five_seconds_are_served_within_the_budget(
     timed_start: Start, timed_sandbox: Sandbox, hand: ManualClock
 ) -> None:
-    """Five minutes with a request each second. No expired token is sent; a request
+    """Two minutes with a request each second. No expired token is sent; a request
     without a credential gets a 503 at once.
     """
     timed_sandbox.tokens.access_lifetime_seconds = 5
     daemon = await timed_start()
     statuses: Counter[tuple[int, str | None]] = Counter()
-    for elapsed in range(300):
+    for elapsed in range(120):
         reply = await daemon.client.send()
         statuses[reply.status, reply.code] += 1
         allowed = BURST + elapsed // INTERVAL_SECONDS
@@ -240,7 +240,7 @@ async def test_tokens_that_live_five_seconds_are_served_within_the_budget(
         await tick(hand)
     assert set(statuses) == {(200, None), (503, "authority_unavailable")}
     calls = timed_sandbox.authority.calls
-    assert calls >= BURST + 300 // INTERVAL_SECONDS - 1
+    assert calls >= BURST + 120 // INTERVAL_SECONDS - 1
     assert statuses[200, None] >= calls * 4
     assert set(timed_sandbox.upstream.statuses) == {200}
     assert timed_sandbox.authority.reused == 0
@@ -293,10 +293,10 @@ async def test_an_authority_that_is_down_is_called_with_growing_pauses(
         AuthorityFault("answer", status=503, before_spending=True)
     )
     hand.seconds += 3601
-    for _ in range(300):
+    for _ in range(120):
         reply = await daemon.client.send()
         assert (reply.status, reply.code) == (503, "authority_unavailable")
-        hand.seconds += 2
+        hand.seconds += 5
     # 1, 2, 4 ... 60 seconds, less at most a quarter: never below these.
     assert 9 <= timed_sandbox.authority.calls <= 20
     assert timed_sandbox.upstream.requests == 0
