@@ -11,17 +11,22 @@ import stat
 from pathlib import Path
 
 
+class NotRegularError(OSError):
+    """What lies in a file's place is no regular file."""
+
+
 def read_regular(path: Path, limit_bytes: int) -> bytes:
     """Return the content of a regular file, up to a byte more than *limit_bytes*.
 
     Raises:
-        OSError: it cannot be read, or is something else, such as a folder or a FIFO.
+        NotRegularError: it is something else, such as a folder or a FIFO.
+        OSError: it cannot be read.
     """
     # O_NONBLOCK: the open of a FIFO would wait for a writer.
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(None, "it is not a regular file")
+            raise NotRegularError(None, "it is not a regular file")
         with os.fdopen(descriptor, "rb", closefd=False) as file:
             return file.read(limit_bytes + 1)
     finally:

@@ -22,7 +22,7 @@ from bearerd.errors import LoginRequired, StoreUnavailable
 from bearerd.files import atomic
 from bearerd.files.mounts import is_mount_point
 from bearerd.files.owner import access_remedy, make_private_folder
-from bearerd.files.regular import read_regular
+from bearerd.files.regular import NotRegularError, read_regular
 
 FILE_LIMIT_BYTES = 1 << 20
 """A login is about 5 KiB; a larger file is no login."""
@@ -220,6 +220,8 @@ def unavailable(path: Path, error: OSError) -> StoreUnavailable:
     elif isinstance(error, FileExistsError | NotADirectoryError):
         reason = "its folder is a file"
         remedy = "set `store` to another place"
+    elif isinstance(error, NotRegularError):
+        remedy = "move it away, or set `store` to another place"
     return StoreUnavailable(
         f"{path}: cannot be read: {reason}; {remedy}",
         retry_after_seconds=RETRY_AFTER_SECONDS,
