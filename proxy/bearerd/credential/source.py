@@ -224,7 +224,8 @@ class CredentialSource:
         """
         self._refresher.close()
         await self._flight.wait_idle()
-        await self.reload_if_changed()
+        if self._cached.credential is not None:
+            await self.reload_if_changed()
         await self._watch.retry_save(is_last=True)
 
     def status(self) -> SourceStatus:
