@@ -92,6 +92,11 @@ class RefreshFlight:
         return self._single_flight.waiters
 
     @property
+    def is_refreshing(self) -> bool:
+        """True while a refresh is in progress."""
+        return self._single_flight.is_in_progress
+
+    @property
     def last_failure(self) -> tuple[RefreshOutcome, str] | None:
         """The outcome and the reason of the last refresh, or None if it succeeded."""
         return self._last_failure
@@ -165,6 +170,11 @@ class RefreshFlight:
             # Another credential is unsaved now, so the event is emitted again.
             self._facts.set_unsaved(is_unsaved=False)
             self._watch.record_unsaved(result.unsaved.message)
+        elif self._refresher.has_unsaved:
+            # The file was missing when the response arrived, and is there again.
+            self._watch.record_unsaved(
+                f"{self._watch.store_name}: holds an older login; it will be replaced"
+            )
         self._observe(
             CredentialRefreshed(
                 self._profile,

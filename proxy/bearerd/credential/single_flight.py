@@ -30,6 +30,11 @@ class SingleFlight(Generic[T]):
         """The number of callers that wait for the call in progress."""
         return self._waiters
 
+    @property
+    def is_in_progress(self) -> bool:
+        """True from the start of a call until its end."""
+        return self._task is not None
+
     def start(self, call: Callable[[], Coroutine[Any, Any, T]]) -> None:
         """Start *call* unless one is in progress; do not wait for its result."""
         self._join(call)  # type: ignore[unused-awaitable]

@@ -129,6 +129,9 @@ class CredentialSource:
         if is_forced:
             self._facts.request_retry()
         await self._check_final()
+        newer = self.newer_than(rejected)
+        if newer is not None:
+            return newer
         return await self._flight.wait(rejected, trigger)
 
     def newer_than(self, rejected: Credential | None) -> Credential | None:
@@ -154,6 +157,11 @@ class CredentialSource:
     def waiters(self) -> int:
         """The number of callers that wait for the refresh in progress."""
         return self._flight.waiters
+
+    @property
+    def is_refreshing(self) -> bool:
+        """True while a refresh is in progress."""
+        return self._flight.is_refreshing
 
     @property
     def state(self) -> ProfileState:
@@ -213,10 +221,14 @@ class CredentialSource:
     async def close(self) -> None:
         """Wait for the refresh in progress, and try a last time to save the credential.
 
-        A refresh that still waits for the lock is aborted: it has presented no token.
+        A refresh that still waits for the lock is aborted: it has presented no token. The
+        store is read again first: the cached credential may have to replace a file that
+        was torn, or set back, a moment ago.
         """
         self._refresher.close()
         await self._flight.wait_idle()
+        if self._cached.credential is not None:
+            await self.reload_if_changed()
         await self._watch.retry_save(is_last=True)
 
     def status(self) -> SourceStatus:
@@ -232,12 +244,20 @@ class CredentialSource:
         )
 
     async def _check_final(self) -> None:
-        """Raise the recorded permanent refusal, unless something has changed since."""
+        """Raise the recorded permanent refusal, unless something has changed since.
+
+        Raises:
+            LoginRequired, AccountChanged, StoreUnavailable: the recorded refusal, or the
+                new problem of the store.
+        """
         problem = self._facts.refresh_problem
-        if problem is None or not problem.is_final or self._flight.may_retry_refused:
+        if problem is None or not problem.is_final:
             return
-        if not await self._store.has_changed():
+        if await self._store.has_changed() or self._watch.has_unseen_writes:
+            await self._watch.load()  # another login, or a file that was touched
+        elif not self._flight.may_retry_refused:
             raise problem.error.with_traceback(None)
+        # The limiter decides whether the authority is called again.
 
     def _emit_state_events(self, before: ProfileState, now: ProfileState) -> None:
         generation = self._cached.generation

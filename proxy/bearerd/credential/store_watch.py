@@ -79,6 +79,16 @@ class StoreWatch:
         self._foreign_writes_seen = 0
         self._loads_in_progress = 0
 
+    @property
+    def store_name(self) -> str:
+        """The store's name, for messages."""
+        return self._store.name
+
+    @property
+    def has_unseen_writes(self) -> bool:
+        """True if another writer has changed the file since the last `load`."""
+        return self._foreign_writes_seen != self._store.foreign_writes
+
     async def load_if_changed(self) -> Credential:
         """Return the credential to use, after a read of the store if one is needed.
 

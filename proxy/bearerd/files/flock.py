@@ -27,6 +27,7 @@ import filelock
 
 from bearerd.clock import Clock
 from bearerd.files.owner import give_to_folder_owner
+from bearerd.files.regular import read_regular
 from bearerd.files.threads import FileThread, run_to_end
 from bearerd.json_object import json_object
 
@@ -85,13 +86,17 @@ async def _in_thread(
     """Return the lock, or None if it is held.
 
     A lock that is acquired after the timeout is released.
+
+    Raises:
+        OSError: the file system does not respond. Its errno is not ETIMEDOUT, which
+            Python maps to TimeoutError, the error for a lock that is held.
     """
     try:
         return await thread.run(
             acquire, timeout_seconds=ATTEMPT_TIMEOUT_SECONDS, dispose=_release
         )
     except TimeoutError:
-        raise OSError(errno.ETIMEDOUT, "the file system does not respond") from None
+        raise OSError(errno.EIO, "the file system does not respond") from None
 
 
 def _acquire(
@@ -158,8 +163,7 @@ def flock_blocking(path: Path, timeout_seconds: float) -> Iterator[None]:
 def read_holder(path: Path) -> LockHolder | None:
     """Return the process that last wrote itself into the lock file, or None."""
     try:
-        with path.open("rb") as file:
-            document = json_object(file.read(HOLDER_LIMIT_BYTES)) or {}
+        document = json_object(read_regular(path, HOLDER_LIMIT_BYTES)) or {}
         return LockHolder(
             pid=int(document["pid"]),
             host=str(document["host"]),

@@ -95,14 +95,25 @@ class RejectionHistory:
         if self._is_accepted_elsewhere(path, generation, now):
             if path in self._always_rejecting:  # 1
                 return False
-            here = self._accepted.get(path)
-            was_accepted_here = here is not None and here[0] == generation
-            is_doubtful = not blames_token and not was_accepted_here
-            has_history = here is not None
+            is_doubtful = not blames_token and self.is_doubtful(path, generation, now)
+            has_history = path in self._accepted
             if is_doubtful and (has_history or not self._acquire_try(path, generation)):
                 return False  # 2
         self._add_rejection(path, generation)
         return True
+
+    def is_doubtful(self, path: str, generation: int, now: float) -> bool:
+        """Return True if a 401 at *path* may be about the resource, unless it blames the
+        token.
+
+        Another path has recently accepted this credential, and this path has not. Such a
+        401 may cause the one refresh of rule 2; if that fails, the 401 is delivered.
+        """
+        here = self._accepted.get(path)
+        was_accepted_here = here is not None and here[0] == generation
+        return not was_accepted_here and self._is_accepted_elsewhere(
+            path, generation, now
+        )
 
     def is_known_bad(self, path: str, generation: int) -> bool:
         """Return True if *path*, or `DEAD_AFTER_PATHS` paths, rejected this credential."""

@@ -27,10 +27,13 @@ class RecoveryResult:
 
     *is_maybe_spent*: the authority may have rotated a token whose response is lost. The
     same token should be presented again soon, while a grace period may still accept it.
-    *unsaved* is a successor that was found but cannot be stored, and *error* the reason.
+    *presented_at* is when that token was presented, in epoch seconds: the authority may
+    still process the call. *unsaved* is a successor that was found but cannot be stored,
+    and *error* the reason.
     """
 
     is_maybe_spent: bool = False
+    presented_at: float | None = None
     unsaved: Credential | None = None
     error: StoreError | None = None
 
@@ -77,7 +80,7 @@ class CrashRecovery:
             case Case.SUCCESSOR_FOUND:  # 4
                 return await self._store_successor(interrupted)
             case Case.MAYBE_SPENT:  # 5
-                return RecoveryResult(is_maybe_spent=True)
+                return _maybe_spent(interrupted.entry)
             case Case.FOREIGN_GRANT:  # 7
                 await self._quarantine(interrupted)
                 return RecoveryResult()
@@ -170,4 +173,10 @@ class CrashRecovery:
             await self._store.journal.write(
                 replace(entry, stored=entry.spending, renewed=None)
             )
-        return RecoveryResult(is_maybe_spent=True)
+        return _maybe_spent(entry)
+
+
+def _maybe_spent(entry: JournalEntry | None) -> RecoveryResult:
+    """Return the result for case 5."""
+    assert entry is not None  # noqa: S101 - case 5 has one
+    return RecoveryResult(is_maybe_spent=True, presented_at=entry.since)

@@ -22,6 +22,7 @@ from dataclasses import replace
 from bearerd.clock import Clock
 from bearerd.credential.authority.errors import NO_JOURNAL, AuthorityFailure
 from bearerd.credential.authority.refresh_grant import Authority, Grant
+from bearerd.credential.refresh.backoff import MAYBE_SPENT_SECONDS
 from bearerd.credential.refresh.crash_recovery import RecoveryResult
 from bearerd.credential.refresh.limiter import RefreshLimiter
 from bearerd.credential.refresh.lock_wait import LockWait
@@ -172,7 +173,17 @@ class Refresher:
         newest = self._newest(stored, request)
         if self._is_usable(newest, request):
             return RefreshResult(newest, "adopted")
+        await self._wait_for_lost_call(recovered.presented_at)
         return await self._present(RefreshAttempt(stored, newest), request)
+
+    async def _wait_for_lost_call(self, presented_at: float | None) -> None:
+        """Wait until the authority has processed the call of a process that died.
+
+        An authority that tolerates one reuse may not tolerate it during the first call.
+        """
+        if presented_at is not None:
+            elapsed = max(0.0, self._clock.now() - presented_at)
+            await self._clock.sleep(max(0.0, MAYBE_SPENT_SECONDS - elapsed))
 
     def _newest(self, stored: Credential, request: RefreshRequest) -> Credential:
         return self._transaction.newest(

@@ -19,7 +19,7 @@ docs/never-lose-a-login.md lists the test that proves each step.
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bearerd.clock import Clock
 from bearerd.credential.refresh.crash_recovery import CrashRecovery, RecoveryResult
@@ -63,6 +63,7 @@ class RefreshTransaction:
         self._store = store
         self._clock = clock
         self._presenter = presenter
+        self._began_at: float | None = None  # the time of the last record of `begin`
         # A foreign grant that could not be written to the quarantine.
         self._unsaved_grant: QuarantinedCredential | None = None
         self._lineage = lineage = Lineage()
@@ -123,10 +124,15 @@ class RefreshTransaction:
     async def recover(self, cached: Credential | None = None) -> RecoveryResult:
         """Recover from an interrupted refresh. See `CrashRecovery.run`.
 
+        `presented_at` is None for a token that this process has presented: the limiter
+        has recorded the pause after that call.
+
         It also runs before each refresh of a process with an unsaved credential: another
         process may have found that credential in the journal and refreshed it.
         """
-        return await self._recovery.run(cached)
+        result = await self._recovery.run(cached)
+        is_own = result.presented_at == self._began_at
+        return replace(result, presented_at=None) if is_own else result
 
     async def begin(self, attempt: RefreshAttempt) -> bool:
         """Record that a token is about to be presented; return False if that failed.
@@ -138,13 +144,13 @@ class RefreshTransaction:
             await self._recovery.quarantine_waiting()
         except StoreError:
             return False
-        return await self._write(
-            self._entry(
-                attempt.stored,
-                spending=attempt.presented.fingerprint,
-                renewed=attempt.unsaved,
-            )
+        entry = self._entry(
+            attempt.stored,
+            spending=attempt.presented.fingerprint,
+            renewed=attempt.unsaved,
         )
+        self._began_at = entry.since
+        return await self._write(entry)
 
     async def commit(
         self, attempt: RefreshAttempt, successor: Credential

@@ -6,8 +6,8 @@ threads (`files.threads`).
 
 from __future__ import annotations
 
+import errno
 import os
-import stat
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,7 @@ from bearerd.errors import LoginRequired, StoreUnavailable
 from bearerd.files import atomic
 from bearerd.files.mounts import is_mount_point
 from bearerd.files.owner import access_remedy, make_private_folder
+from bearerd.files.regular import NotRegularError, read_regular
 
 FILE_LIMIT_BYTES = 1 << 20
 """A login has about 5 KiB; a file above the limit is not a login."""
@@ -80,7 +81,7 @@ class AuthFile:
         """Read the file; return an error in the snapshot instead of raising it."""
         stamps = self.stamps()
         try:
-            content = _read_regular(self.path)
+            content = read_regular(self.path, FILE_LIMIT_BYTES)
         except FileNotFoundError:
             return Snapshot(stamps, problem=self._missing_error())
         except OSError as error:
@@ -126,7 +127,7 @@ class AuthFile:
         """
         path = self.beside(STATE_SUFFIX)
         try:
-            return StoreState.from_json(_read_regular(path))
+            return StoreState.from_json(read_regular(path, FILE_LIMIT_BYTES))
         except (FileNotFoundError, NotADirectoryError):
             return StoreState()
         except OSError as error:
@@ -136,10 +137,14 @@ class AuthFile:
         """Replace the state file, without fsync: a lost state costs one call.
 
         Raises:
-            OSError: it was not written.
+            OSError: it was not written. A missing folder is not created.
         """
         path = self.beside(STATE_SUFFIX)
-        return atomic.replace(path, state.to_json(), is_durable=False)
+        if self.is_folder_missing:
+            raise FileNotFoundError(errno.ENOENT, "its folder is missing", str(path))
+        return atomic.replace(
+            path, state.to_json(), is_durable=False, creates_folder=False
+        )
 
     def prepare_lock(self) -> Path:
         """Return the path of the lock; create its folder if necessary.
@@ -217,23 +222,6 @@ class AuthFile:
         )
 
 
-def _read_regular(path: Path) -> bytes:
-    """Return the content of a regular file, at most one byte more than the limit.
-
-    Raises:
-        OSError: it cannot be read, or is not a regular file, but a folder or a FIFO.
-    """
-    # O_NONBLOCK: without it, opening a FIFO waits for a writer.
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
-    try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(None, "it is not a regular file")
-        with os.fdopen(descriptor, "rb", closefd=False) as file:
-            return file.read(FILE_LIMIT_BYTES + 1)
-    finally:
-        os.close(descriptor)
-
-
 def unavailable_error(path: Path, error: OSError) -> StoreUnavailable:
     """Return the error for a store that cannot be read or locked."""
     reason = error.strerror or str(error)
@@ -243,6 +231,8 @@ def unavailable_error(path: Path, error: OSError) -> StoreUnavailable:
     elif isinstance(error, FileExistsError | NotADirectoryError):
         reason = "its folder is a file"
         remedy = "set `store` to another path"
+    elif isinstance(error, NotRegularError):
+        remedy = "move it away, or set `store` to another path"
     return StoreUnavailable(
         f"{path}: cannot be read: {reason}; {remedy}",
         retry_after_seconds=RETRY_AFTER_SECONDS,

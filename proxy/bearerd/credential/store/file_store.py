@@ -128,6 +128,8 @@ class FileStore:
                     return stored
                 await self._write(successor)
         except TimeoutError as error:
+            if error.errno is not None:  # ETIMEDOUT, from a network mount
+                raise write_error(self._file.path, error) from error
             raise StoreError(
                 f"{error}: another program has held this lock for more than "
                 f"{CODEX_LOCK_TIMEOUT_SECONDS:g} s; end that program"
@@ -194,6 +196,8 @@ class FileStore:
             async with codex_locks(target, self._clock):
                 await run_to_end(change)
         except TimeoutError as error:
+            if error.errno is not None:  # ETIMEDOUT, from a network mount
+                raise write_error(self._file.path, error) from error
             raise StoreError(
                 f"{self.name}: another program holds {error}; end that program, and try "
                 "again"

@@ -24,10 +24,14 @@ from bearerd.credential.store.reader import StoreReader
 from bearerd.credential.token import Credential, parse_credential
 from bearerd.errors import StoreError
 from bearerd.files import atomic
+from bearerd.files.regular import read_regular
 from bearerd.files.threads import run_to_end
 from bearerd.json_object import json_object
 
 Kind: TypeAlias = Literal["foreign", "new_login"]
+
+FILE_LIMIT_BYTES = 1 << 20
+"""A credential has about 5 KiB; a larger file is not one."""
 
 SUFFIXES: dict[Kind, str] = {"foreign": "-foreign", "new_login": "-new-login"}
 
@@ -65,7 +69,10 @@ class QuarantinedCredential:
 
 
 class Quarantine:
-    """Owns the two files. *paths* are tried in order, like those of the journal."""
+    """Owns the two files. *paths* are tried in order, like those of the journal.
+
+    The first path is in the store's folder, which is never created here.
+    """
 
     def __init__(
         self, paths: Sequence[Path], *, reader: StoreReader | None = None
@@ -104,11 +111,11 @@ class Quarantine:
 
     def _write(self, kind: Kind, quarantined: QuarantinedCredential) -> Path:
         reasons = []
-        for path in self._files(kind):
+        for index, path in enumerate(self._files(kind)):
             try:
                 if kind == "foreign":
                     _rename_earlier(path, quarantined)
-                atomic.replace(path, quarantined.to_json())
+                atomic.replace(path, quarantined.to_json(), creates_folder=index > 0)
             except OSError as error:
                 reasons.append(f"{path}: {error.strerror or error}")
             else:
@@ -141,7 +148,12 @@ class Quarantine:
 
 
 def _read_file(path: Path) -> QuarantinedCredential | None:
-    return QuarantinedCredential.from_json(path.read_bytes())
+    """Return the credential in the file at *path*, or None if it is torn or invalid.
+
+    Raises:
+        OSError: the file does not exist, or cannot be read.
+    """
+    return QuarantinedCredential.from_json(read_regular(path, FILE_LIMIT_BYTES))
 
 
 def _rename_earlier(path: Path, quarantined: QuarantinedCredential) -> None:

@@ -13,6 +13,12 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from bearerd.files.owner import give_to_folder_owner
+from bearerd.files.regular import read_regular
+
+SPOOL_LIMIT_BYTES = 2 << 20
+"""More than the longest response that is accepted."""
+
 
 class ResponseSpool:
     """Owns one open file. *paths* are tried in order, like those of the journal.
@@ -29,13 +35,18 @@ class ResponseSpool:
         """Create the file for the response to the token with this *fingerprint*.
 
         If no file can be created, the call is made without one: the journal still records
-        that the token is maybe spent.
+        that the token is maybe spent. A process run by root gives the file to the owner of
+        the folder, who reads it if this process dies.
         """
         self._close()
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+        # Do not follow a link, and do not wait for the reader of a FIFO.
+        flags |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
         for path in self._paths:
             with suppress(OSError):
                 self._descriptor = os.open(path, flags, 0o600)
+                with suppress(OSError):
+                    give_to_folder_owner(self._descriptor, path.parent)
                 os.write(self._descriptor, fingerprint.encode() + b"\n")
                 return
 
@@ -49,7 +60,8 @@ class ResponseSpool:
         """Return the received part of the response to that token, or None."""
         for path in self._paths:
             with suppress(OSError):
-                name, _, body = path.read_bytes().partition(b"\n")
+                content = read_regular(path, SPOOL_LIMIT_BYTES)
+                name, _, body = content.partition(b"\n")
                 if name == fingerprint.encode() and body:
                     return body
         return None

@@ -26,9 +26,9 @@ from bearerd.json_object import json_object
 LARGEST = 1e15
 """The limit for numbers and times in the file; a larger value is invalid."""
 
-SPENT_LIMIT = 64
-"""The number of fingerprints that are kept. With one refresh a day, a backup of the file
-is recognised for two months."""
+SPENT_LIMIT = 1024
+"""The number of fingerprints that are kept, in 20 KiB. With tokens that live an hour they
+cover six weeks. The token of an older backup would be presented, which may end the login."""
 
 
 @dataclass(frozen=True, slots=True)
