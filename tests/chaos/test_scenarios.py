@@ -50,7 +50,7 @@ SCENARIOS: dict[int, tuple[str, str]] = {
     ),
     9: (
         "a late response replaces a new login",
-        "credential/test_source::test_a_login_during_the_call_wins_if_it_is_of_the_same_account",
+        "credential/test_source::test_a_login_stored_during_the_call_is_adopted_if_its_account_is_the_same",
     ),
     10: (
         "a token is spent that could not be recorded first",
@@ -78,7 +78,7 @@ SCENARIOS: dict[int, tuple[str, str]] = {
     ),
     16: (
         "a token that is refused for good is presented again and again",
-        "credential/test_source::test_a_refusal_for_good_is_remembered_and_announced_once",
+        "credential/test_source::test_a_permanent_refusal_is_recorded_and_announced_once",
     ),
     17: (
         "a login of another program is used",
@@ -86,7 +86,7 @@ SCENARIOS: dict[int, tuple[str, str]] = {
     ),
     18: (
         "the deadline of a caller ends the refresh",
-        "credential/test_single_flight::test_a_caller_without_patience_leaves_and_the_call_goes_on",
+        "credential/test_single_flight::test_a_caller_that_times_out_leaves_and_the_call_continues",
     ),
     19: (
         "a process dies after the call, and nothing says that a token was spent",
@@ -102,7 +102,7 @@ SCENARIOS: dict[int, tuple[str, str]] = {
     ),
     22: (
         "a refusal for good cannot be recorded",
-        "credential/test_source::test_a_token_in_memory_that_is_refused_for_good_costs_one_call",
+        "credential/test_source::test_a_token_in_memory_that_is_refused_permanently_costs_one_call",
     ),
     23: (
         "two late responses replace each other",
@@ -114,7 +114,7 @@ SCENARIOS: dict[int, tuple[str, str]] = {
     ),
     25: (
         "after a failure the rejected access token is sent again",
-        "credential/test_left_open::test_a_winner_with_the_rejected_access_token_is_refreshed",
+        "credential/test_left_open::test_a_newer_login_with_the_rejected_access_token_is_refreshed",
     ),
     26: (
         "a late 401 for an older token starts a refresh",
@@ -142,7 +142,7 @@ SCENARIOS: dict[int, tuple[str, str]] = {
     ),
     32: (
         "a dead login is reported without a remedy",
-        "credential/authority/test_errors::test_a_refusal_for_good_requires_a_sign_in",
+        "credential/authority/test_errors::test_a_permanent_refusal_requires_a_sign_in",
     ),
     33: (
         "a failure is judged by its status alone",
@@ -187,7 +187,7 @@ SCENARIOS: dict[int, tuple[str, str]] = {
     ),
     44: (
         "the first program stored another refresh token and no new access token",
-        "credential/test_left_open::test_a_winner_with_the_rejected_access_token_is_refreshed",
+        "credential/test_left_open::test_a_newer_login_with_the_rejected_access_token_is_refreshed",
     ),
     45: (
         "a dead login is replaced by that of another profile",

@@ -106,7 +106,7 @@ async def test_a_store_that_changed_is_noticed_within_two_seconds(
 
 
 async def test_a_sign_out_is_noticed_and_announced_once(home: Home) -> None:
-    """By the second look; the ones after it add nothing."""
+    """By the second read; later reads add nothing."""
     home.write(login())
     async with background(home):
         home.path.unlink()
@@ -186,7 +186,7 @@ async def test_a_sign_out_while_nothing_can_be_saved_does_not_end_the_loops(
 
 
 async def test_a_dead_login_is_not_tried_again_and_again(home: Home) -> None:
-    """One call and one announcement; a new login is taken up and kept fresh."""
+    """One call and one event; a new login is loaded and kept fresh."""
     home.write(login(expires_at=START + 100))
     home.authority.script.append(AuthorityFailure("refused", "revoked"))
     async with background(home) as source:
@@ -212,11 +212,11 @@ async def test_an_authority_that_is_away_is_called_less_and_less(home: Home) -> 
             await ticks(home, 1)
             await soon(source.wait_idle())
         assert 5 <= len(home.authority.calls) <= 12
-        assert (await source.current()).generation == 1, "served meanwhile"
+        assert (await source.current()).generation == 1, "served during the refresh"
 
 
-async def test_a_torn_file_is_written_back_after_some_patience(home: Home) -> None:
-    """A writer has time to finish; then what is held replaces what it left."""
+async def test_a_file_that_stays_torn_is_overwritten(home: Home) -> None:
+    """A writer has time to finish; after that the cached credential is written over it."""
     home.write(login())
     async with background(home) as source:
         await ticks(home, 1)
@@ -238,8 +238,8 @@ async def test_a_torn_file_is_written_back_after_some_patience(home: Home) -> No
     assert home.authority.calls == []
 
 
-async def test_a_torn_file_that_is_finished_in_time_is_taken_up(home: Home) -> None:
-    """It is the file of a slow writer, and wins over what is held."""
+async def test_a_torn_file_that_is_completed_in_time_is_loaded(home: Home) -> None:
+    """It is the file of a slow writer, and replaces the cached credential."""
     home.write(login())
     async with background(home) as source:
         await ticks(home, 1)
@@ -255,7 +255,7 @@ async def test_a_torn_file_that_is_finished_in_time_is_taken_up(home: Home) -> N
 async def test_a_torn_file_is_written_back_at_the_latest_at_the_end(
     home: Home,
 ) -> None:
-    """The process that held the only copy of the login ends before its patience."""
+    """The process with the only copy of the login ends before the timeout."""
     home.write(login())
     async with background(home):
         await ticks(home, 1)
@@ -266,7 +266,7 @@ async def test_a_torn_file_is_written_back_at_the_latest_at_the_end(
 
 
 class FaultyStore(FileStore):
-    """A store with a defect: while `fault` is set, each look at it raises that."""
+    """A store with a defect: while `fault` is set, each read raises it."""
 
     fault: Exception | None = None
 
@@ -277,7 +277,7 @@ class FaultyStore(FileStore):
         return await super().load()
 
     async def has_changed(self) -> bool:
-        """Return True, so that each round looks."""
+        """Return True, so that each tick reads the store."""
         return True
 
 
@@ -290,10 +290,10 @@ class FaultyStore(FileStore):
     ],
     ids=lambda fault: type(fault).__name__,
 )
-async def test_a_round_that_fails_is_logged_once_and_the_loop_goes_on(
+async def test_a_failing_task_is_logged_once_and_the_loop_continues(
     home: Home, caplog: pytest.LogCaptureFixture, fault: Exception
 ) -> None:
-    """Whatever it raises; the first round that goes well does what was due."""
+    """With any exception; the first run without one does what was due."""
     home.write(login())
     store = FaultyStore(home.path, clock=home.clock.skipping)
     async with background(home, home.source(store=store)) as source:
@@ -313,7 +313,7 @@ async def test_a_round_that_fails_is_logged_once_and_the_loop_goes_on(
 async def test_each_fault_of_a_round_is_logged_once_until_it_is_over(
     caplog: pytest.LogCaptureFixture, count: int
 ) -> None:
-    """Another fault is news, and so is the same one after a round that went well."""
+    """Another error is logged, and so is the same one after a successful run."""
     faults: list[Exception | None] = []
 
     async def work() -> None:

@@ -1,4 +1,4 @@
-"""The credential held: its generation, its schedule, and a local clock that is wrong."""
+"""The cached credential: its generation, its schedule, and a local clock that is wrong."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_due_and_expired_begin_at_their_second(
 
 @pytest.mark.parametrize("skew", [-7200.0, 0.0, 7200.0])
 def test_a_wrong_local_clock_does_not_move_the_moment(skew: float) -> None:
-    """An hour of the authority is an hour here, whatever the local clock shows."""
+    """An hour at the authority is an hour here, with any local clock."""
     ends = START - skew + 3600.0  # as the authority writes it
     found = schedule(
         credential_for(expires_at=ends),
@@ -183,12 +183,12 @@ def issued(at: float) -> Credential:
 def test_a_skew_is_believed_only_if_date_and_iat_agree(
     claimed_at: float | None, date: float | None, expected: float
 ) -> None:
-    """An `iat` in the past alone is that of a token issued earlier."""
+    """Only an `iat` in the past means a token that was issued earlier."""
     credential = credential_for() if claimed_at is None else issued(claimed_at)
     assert clock_skew(credential, now=START, issued_at=date) == expected
 
 
-# What is held.
+# The cached credential.
 
 
 @pytest.fixture
@@ -199,7 +199,7 @@ def cached(clock: ManualClock) -> CachedCredential:
     )
 
 
-def test_nothing_is_held_at_first(cached: CachedCredential) -> None:
+def test_no_credential_is_cached_at_first(cached: CachedCredential) -> None:
     """And nothing is due."""
     assert cached.credential is None
     assert (cached.is_due, cached.is_expired) == (False, False)
@@ -263,7 +263,7 @@ def test_a_learned_skew_holds_for_what_others_store(
 def test_a_live_token_issued_earlier_does_not_shift_its_end(
     cached: CachedCredential,
 ) -> None:
-    """It has ten seconds left, and the clocks agree: so it does have ten seconds."""
+    """It expires in ten seconds, and the clocks agree: so it is valid for ten seconds."""
     credential = issued(START - HOUR + 10)
     cached.set_issued(credential, issued_at=START)
     assert cached.schedule.expires_at == START + 10

@@ -32,7 +32,7 @@ MISSING = LoginRequired("there is no file", reason="missing")
 NO_LOGIN = LoginRequired("an API key", reason="no_login")
 TORN = LoginRequired("it is torn", reason="unreadable")
 OTHER = AccountChanged("another account")
-AWAY = StoreUnavailable("the mount is gone", retry_after_seconds=5)
+AWAY = StoreUnavailable("the mount is missing", retry_after_seconds=5)
 REVOKED = RefreshProblem(LoginRequired("revoked", reason="revoked"), is_final=True)
 FOREIGN_GRANT = RefreshProblem(OTHER, is_final=True)
 FAILING = RefreshProblem(AuthorityUnavailable("the authority answered 502"))
@@ -168,7 +168,7 @@ def test_each_row_of_the_table(row: str, facts: Facts, expected: list[str]) -> N
                 "upstream_rejects",
             ],
         ),
-        # A rejection says nothing more where requests are refused anyway.
+        # A rejection adds nothing if requests are refused anyway.
         (replace(REJECTED, refresh_problem=REVOKED), ["login_required"]),
         # An expired token is no condition of its own beside its cause.
         (replace(EXPIRED, refresh_problem=FAILING), ["authority_unavailable"]),
@@ -255,7 +255,7 @@ def test_since_stays_while_kind_and_code_do() -> None:
     ids=["9", "5", "10", "11"],
 )
 def test_what_should_pass_and_lasts_needs_a_person(facts: Facts) -> None:
-    """After ten minutes, and not before; a change of the state starts anew."""
+    """After ten minutes, and not before; a change of the state resets the time."""
     almost = PERSON_AFTER_SECONDS - 0.1
     found = states(
         (0, facts),
@@ -354,7 +354,7 @@ def test_a_login_that_ends_while_it_is_served_is_not_announced_again() -> None:
 def test_the_end_of_a_needed_sign_in_is_announced_when_the_profile_works(
     between: tuple[Facts, ...],
 ) -> None:
-    """A store that cannot be read meanwhile is no end: no login is back yet."""
+    """A store that becomes unreadable does not end it: there is still no login."""
     listener = Listener()
     listener.after(Facts(store_problem=MISSING))
     assert LoginRestored("work", 3) not in listener.after(*between)
@@ -375,7 +375,7 @@ def test_passing_failures_change_the_state_and_announce_nothing() -> None:
     failing = replace(HELD, refresh_problem=FAILING)
     paused = replace(HELD, refresh_problem=PAUSED)
     assert listener.after(failing, paused, HELD) == []
-    assert listener.changes == 2, "the next attempt alone is no change"
+    assert listener.changes == 2, "another retry_at is not a change"
 
 
 def test_a_usable_profile_is_in_that_state_from_the_start() -> None:

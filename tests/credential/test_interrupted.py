@@ -53,7 +53,7 @@ async def test_a_response_that_had_not_got_its_name_is_found(tmp_path: Path) -> 
 
 
 async def test_what_a_killed_writer_left_is_removed_by_the_next(home: Home) -> None:
-    """Temporary files hold tokens; those of other programs are left alone."""
+    """Temporary files contain tokens; those of other programs are not removed."""
     home.write(login())
     for name in (".auth.json.k3_x9qzz", ".auth-k3x9qz", ".auth.json.notes.1234567"):
         (home.path.parent / name).write_text("{}")
@@ -132,7 +132,7 @@ def test_half_a_write_in_place_is_never_a_mixture(tmp_path: Path) -> None:
 
 
 async def test_an_unmounted_volume_is_no_sign_out(home: Home) -> None:
-    """The mount point is left, empty: nothing is made there, and nothing forgotten."""
+    """The mount point stays, empty: nothing is created there, and nothing is dropped."""
     home.write(login())
     folder, away = home.path.parent, home.path.parent.with_name("away")
     store = home.store()
@@ -156,7 +156,7 @@ async def test_an_unmounted_volume_is_no_sign_out(home: Home) -> None:
         assert await store.replace(await store.load(), credential_for("second")) is None
 
 
-async def test_a_lock_file_that_was_removed_is_made_anew(home: Home) -> None:
+async def test_a_removed_lock_file_is_created_again(home: Home) -> None:
     """While the credential file is there, its folder is."""
     home.write(login())
     store, lock = home.store(), home.path.with_name("auth.json.bearerd-lock")

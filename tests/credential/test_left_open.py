@@ -173,7 +173,7 @@ async def test_a_backup_of_a_spent_token_is_written_over(home: Home) -> None:
 async def test_the_record_of_an_unsaved_login_survives_a_failed_call(
     home: Home,
 ) -> None:
-    """A backup is in the file, and the network is down: the next process goes on."""
+    """A backup is in the file, and the network is down: the next process continues."""
     home.write(login())
     source = home.source()
     backup = home.read()
@@ -189,7 +189,7 @@ async def test_the_record_of_an_unsaved_login_survives_a_failed_call(
     assert home.stored_refresh_token() != refresh_token_of("first")
 
 
-async def test_a_winner_with_the_rejected_access_token_is_refreshed(
+async def test_a_newer_login_with_the_rejected_access_token_is_refreshed(
     home: Home,
 ) -> None:
     """After a reuse the file has another refresh token, and the same access token."""
@@ -263,7 +263,7 @@ class FullStore(FileStore):
         raise StoreError("no space left on this device")
 
 
-async def test_a_process_that_cannot_save_goes_on_from_anothers_record(
+async def test_a_process_that_cannot_save_continues_from_anothers_record(
     home: Home,
 ) -> None:
     """Two processes have a full disk, and one of them has refreshed once more."""

@@ -147,7 +147,7 @@ def test_a_credential_ends_at_its_second_and_not_before(
     ],
 )
 def test_garbage_has_no_claims_and_breaks_nothing(token: str | None) -> None:
-    """A token that is no JWT is an opaque one, whatever it contains."""
+    """A token that is not a JWT is opaque, with any content."""
     assert claims(token) == {}
     assert account_claim(token) is None
     assert user_claim(token) is None

@@ -1,4 +1,4 @@
-"""A store that cannot be read is no reason to sign in: what is held is used meanwhile."""
+"""A store that cannot be read is no reason to sign in: the cached credential is used."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def move_folder_away(path: Path) -> None:
 
 
 def away(path: Path) -> Path:
-    """Return where the folder of the file is meanwhile."""
+    """Return the path to which the folder of the file was moved."""
     return path.parent.with_name(f"{path.parent.name}-away")
 
 
@@ -85,7 +85,7 @@ UNAVAILABLE: list[Break] = [make_folder, make_fifo, make_circle, move_folder_awa
 async def test_an_unreadable_store_is_degraded_and_announced_once(
     home: Home, break_store: Break
 ) -> None:
-    """What is held is served, and a person can see what is wrong; then it is over."""
+    """The cached credential is served, and the status shows the problem until it ends."""
     home.write(login())
     source = home.source()
     before = await source.current()
@@ -113,10 +113,10 @@ async def test_an_unreadable_store_is_degraded_and_announced_once(
 
 
 @pytest.mark.parametrize("break_store", TORN, ids=lambda it: it.__name__)
-async def test_a_refresh_goes_on_from_memory_and_writes_over_a_torn_file(
+async def test_a_refresh_from_memory_overwrites_a_torn_file(
     home: Home, break_store: Break
 ) -> None:
-    """A torn file holds nothing that could win over what is held."""
+    """A torn file contains nothing that could replace the cached credential."""
     home.write(login(expires_at=START + HOUR))
     source = home.source()
     await source.current()
@@ -165,7 +165,7 @@ async def test_a_refresh_without_a_readable_store_waits_for_it(
 async def test_an_unavailable_store_at_the_start_is_no_reason_to_sign_in(
     home: Home, break_store: Break
 ) -> None:
-    """Nothing is held: requests get a 503 until the store can be read."""
+    """No credential is cached: requests get a 503 until the store can be read."""
     home.write(login())
     break_store(home.path)
     source = home.source()
@@ -180,7 +180,7 @@ async def test_an_unavailable_store_at_the_start_is_no_reason_to_sign_in(
     assert (await source.current()).refresh_token == refresh_token_of("first")
 
 
-async def test_a_torn_file_is_written_back_when_its_patience_is_over(
+async def test_a_torn_file_is_overwritten_after_the_timeout(
     home: Home,
 ) -> None:
     """Not before: a slow writer may still finish it."""
@@ -225,7 +225,7 @@ async def test_a_torn_file_on_a_full_disk_is_written_back_when_there_is_room(
 
 
 async def test_a_torn_file_of_another_account_is_left_as_it_is(home: Home) -> None:
-    """The file held another account's login before; what is held does not belong there."""
+    """The file held another account's login before; the cached credential is not written."""
     home.write(login())
     source = home.source()
     await source.current()
@@ -241,7 +241,7 @@ async def test_a_torn_file_of_another_account_is_left_as_it_is(home: Home) -> No
 
 
 async def test_a_sign_out_after_a_torn_file_is_a_sign_out(home: Home) -> None:
-    """The file that was torn is gone: nothing is written back."""
+    """The torn file was removed: nothing is written."""
     home.write(login())
     source = home.source()
     await source.current()

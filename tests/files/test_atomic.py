@@ -1,4 +1,4 @@
-"""A file that is replaced whole and durably, or left as it was."""
+"""Atomic and durable replacement of a file."""
 
 from __future__ import annotations
 
@@ -166,7 +166,7 @@ def test_a_stamp_tells_two_states_of_a_file_apart(tmp_path: Path) -> None:
 
 
 def test_a_file_written_in_place_keeps_its_inode(tmp_path: Path) -> None:
-    """And nothing of a longer content is left."""
+    """And nothing of a longer content remains."""
     path = tmp_path / "auth.json"
     path.write_bytes(b"a longer content from before")
     inode = path.stat().st_ino

@@ -49,7 +49,7 @@ async def test_two_holders_in_one_process_exclude_each_other(
 async def test_a_waiter_gets_the_lock_as_soon_as_it_is_free(
     tmp_path: Path, clock: ManualClock
 ) -> None:
-    """At its next look."""
+    """At its next attempt."""
     path = tmp_path / "lock"
     acquired = asyncio.Event()
 
@@ -214,7 +214,7 @@ async def test_the_holder_is_named_in_the_file(
 async def test_a_new_holder_replaces_the_name(
     tmp_path: Path, clock: ManualClock
 ) -> None:
-    """Nothing of a longer name is left behind it."""
+    """Nothing of a longer name remains after it."""
     path = tmp_path / "lock"
     longer = {"pid": 4_194_304, "host": "a-host-with-a-long-name" * 4, "since": 1.5}
     path.write_text(json.dumps(longer))
@@ -254,7 +254,7 @@ async def test_a_file_that_is_more_than_a_lock_is_not_written_to(
 async def test_a_name_that_cannot_be_written_costs_no_lock(
     tmp_path: Path, clock: ManualClock
 ) -> None:
-    """The name is for people alone."""
+    """The name is for messages only."""
     path = tmp_path / "lock"
     path.touch()
     with full_disk():

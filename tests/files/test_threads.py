@@ -185,7 +185,7 @@ async def test_a_result_in_time_is_not_disposed_of() -> None:
 async def test_an_error_that_comes_too_late_is_not_logged_by_asyncio(
     complaints: list[dict[str, Any]], is_cancelled: bool
 ) -> None:
-    """Its caller has left; nothing else could see it."""
+    """Its caller was cancelled; no other code could see it."""
     collect_complaints(complaints)
     call = HangingCall(OSError(5, "Input/output error"))
 

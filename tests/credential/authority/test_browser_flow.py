@@ -21,7 +21,7 @@ from tests.credential.stand_ins import soon
 
 
 class Person:
-    """The person at the terminal, who does what a test says.
+    """The person at the terminal, controlled by a test.
 
     `pages` fills with the pages that are shown; what is put into `typed` is typed in.
     """
@@ -69,7 +69,7 @@ async def test_a_browser_signs_in_and_comes_back(
 async def test_the_url_of_another_machines_browser_can_be_pasted(
     client: AuthorityClient, session: aiohttp.ClientSession
 ) -> None:
-    """Lines that are not that URL are reported, and the wait goes on."""
+    """Lines that are not that URL are reported, and the wait continues."""
     person = Person()
     signing_in = person.sign_in(client)
     page = await person.pages.get()

@@ -95,14 +95,14 @@ async def test_https_goes_through_the_proxy(proxy: ConnectProxy) -> None:
 async def test_loopback_goes_beside_the_proxy(
     sandbox: Sandbox, proxy: ConnectProxy
 ) -> None:
-    """`http://` is for loopback alone."""
+    """`http://` is allowed for loopback only."""
     async with client_of(sandbox.issuer_url, proxy_url=proxy.url) as client:
         response = await soon(client.request("HEAD", sandbox.issuer_url))
     assert (response.status, proxy.connects) == (404, [])
 
 
 async def test_a_redirect_is_not_followed() -> None:
-    """What a call carries is for the authority alone."""
+    """The content of a call is sent to the authority only."""
     async with scripted_client((302, b"")) as client:
         response = await client.request("POST", client.token_url, json={"a": SECRET})
     assert response.status == 302
@@ -209,7 +209,7 @@ async def test_a_server_without_tls_is_named(sandbox: Sandbox) -> None:
 
 
 async def test_a_refused_connection_has_sent_nothing() -> None:
-    """The message says where to look."""
+    """The message names the command that finds the cause."""
     with socket.socket() as reserved:
         reserved.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{reserved.getsockname()[1]}"
@@ -241,7 +241,7 @@ async def test_a_connection_that_breaks_off_may_have_sent_it() -> None:
 
 
 class Silence:
-    """A server that receives and never answers. Owns what it received."""
+    """A server that never responds. Owns the received bytes."""
 
     def __init__(self) -> None:
         self.received = bytearray()
@@ -283,7 +283,7 @@ async def test_a_server_that_is_silent_ends_with_the_time(silence: Silence) -> N
 async def test_the_limit_of_a_call_takes_the_place_of_the_clients(
     silence: Silence,
 ) -> None:
-    """A refresh goes on for longer than any caller waits."""
+    """The call of a refresh may take longer than any caller waits."""
     async with client_of(silence.url, timeout_seconds=60.0) as client:
         with pytest.raises(CallFailed, match=r"the timeout of 0\.2 s has passed"):
             await soon(client.request("POST", silence.url, timeout_seconds=0.2))

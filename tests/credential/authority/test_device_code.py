@@ -123,7 +123,7 @@ async def test_any_other_response_to_a_poll_ends_the_sign_in(
 
 @pytest.mark.parametrize("status", [403, 404])
 async def test_403_and_404_mean_that_the_code_is_not_typed_in(status: int) -> None:
-    """Whatever is in the body."""
+    """With any body."""
     device = DeviceAuthorization("d", "U", 1.0, "http://page")
     async with scripted_client((status, b"[" * 200_000)) as client:
         assert await poll(client, device) is None

@@ -27,7 +27,7 @@ from bearerd.events import RefreshOutcome
         ("a reason of a later version", "refuses this login permanently"),
     ],
 )
-def test_a_refusal_for_good_requires_a_sign_in(reason: str, words: str) -> None:
+def test_a_permanent_refusal_requires_a_sign_in(reason: str, words: str) -> None:
     """It names the reason and the command, on the right machine."""
     error = client_error(AuthorityFailure("refused", reason), "default")
     assert isinstance(error, LoginRequired)

@@ -314,8 +314,8 @@ async def failed(authority: RefreshGrant, refresh_token: str) -> tuple[str, str]
 
 
 @asynccontextmanager
-async def answering(response: bytes) -> AsyncIterator[tuple[str, list[bytes]]]:
-    """Give the URL of a server that answers every request with the same bytes, and
+async def responding(response: bytes) -> AsyncIterator[tuple[str, list[bytes]]]:
+    """Yield the URL of a server that sends the same bytes to every request, and
     the requests as they came.
     """
     requests = []
@@ -343,7 +343,7 @@ async def test_a_refresh_on_the_wire_is_what_codex_sends(
     """Exactly three keys as JSON, our own User-Agent, and no credential in the head."""
     response = body(access_token="a", refresh_token="r")
     head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(response)
-    async with answering(head + response) as (url, requests):
+    async with responding(head + response) as (url, requests):
         await soon(at(session, url).refresh(f"{MARK}-r"))
     (request,) = requests
     head, content = request.split(b"\r\n\r\n", 1)
@@ -515,12 +515,12 @@ async def test_a_tls_that_cannot_be_agreed_leaves_the_token_unspent(
 async def test_a_redirect_is_not_followed(
     session: aiohttp.ClientSession, sandbox: Sandbox, status: int
 ) -> None:
-    """A refresh token goes to the authority alone."""
+    """A refresh token is sent to the authority only."""
     response = (
         f"HTTP/1.1 {status} Moved\r\nLocation: {sandbox.token_url}\r\n"
         "Content-Length: 0\r\n\r\n"
     )
-    async with answering(response.encode()) as (url, requests):
+    async with responding(response.encode()) as (url, requests):
         found = await failed(at(session, url), sign_in(sandbox))
     assert found == ("rejected", f"http_{status}")
     assert len(requests) == 1
@@ -542,7 +542,7 @@ async def test_a_response_that_breaks_http_is_unclear(
     session: aiohttp.ClientSession, response: bytes
 ) -> None:
     """A server received the request, and it is not known what it did."""
-    async with answering(response) as (url, requests):
+    async with responding(response) as (url, requests):
         outcome, _ = await failed(at(session, url), "r-made-up")
     assert outcome == "unclear"
     assert len(requests) == 1

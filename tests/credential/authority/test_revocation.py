@@ -53,7 +53,7 @@ async def test_an_authority_that_refuses_to_revoke_is_a_failure(
 
 @pytest.mark.parametrize("content", [b"", b"{}", b"[" * 200_000])
 async def test_any_2xx_means_that_it_is_revoked(content: bytes) -> None:
-    """RFC 7009 section 2.2: the status alone counts."""
+    """RFC 7009 section 2.2: only the status counts."""
     async with scripted_client((200, content)) as client:
         await revoke(client, Credential("made-up", "made-up"))
 

@@ -1,4 +1,4 @@
-"""What a broken-off refresh has left: the seven cases as a table."""
+"""The seven cases of an interrupted refresh, as a table."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ PRESENTED_UNSAVED = entry(BASE, spending=SUCCESSOR, renewed=SUCCESSOR)
         (FOREIGN, [RESPONSE], "", "", Case.WAITING),
         (FOREIGN, [PRESENTED], "", "", Case.SUPERSEDED),
         (FOREIGN, [PRESENTED, RESPONSE], "", "", Case.WAITING),
-        # It went back to a login that is known to be spent.
+        # The store was set back to a login that is known to be spent.
         (NEXT, [RESPONSE], "", "next", Case.SUCCESSOR_FOUND),
         (NEXT, [RESPONSE], "next", "", Case.SUCCESSOR_FOUND),
         (NEXT, [RESPONSE], "", "next successor", Case.SUPERSEDED),

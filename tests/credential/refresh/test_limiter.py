@@ -162,7 +162,7 @@ async def test_an_acceptance_by_the_upstream_ends_a_refusal_at_the_slow_pace(
         limiter.home.clock.advance(pause - 1)
         assert (await refused_call(one)).retry_after_seconds == 1.0
         limiter.home.clock.advance(1.0)
-        await one.acquire(TOKEN)  # the acceptance was not forgotten meanwhile
+        await one.acquire(TOKEN)  # the acceptance is still recorded
         assert (await refused_call(one)).outcome == "refused"
         await one.record_refusal(TOKEN, "revoked")
 
@@ -181,7 +181,7 @@ async def test_a_person_may_ask_again_at_once(limiter: Limiters) -> None:
 
 
 async def test_a_pause_is_the_same_for_all_processes(limiter: Limiters) -> None:
-    """Each gets the failure as it was, with the seconds that are left."""
+    """Each gets the recorded failure, with the remaining seconds."""
     first = limiter()
     assert await fail(first, "unclear", "http_502", retry_after_seconds=8) == 8
     limiter.home.clock.advance(7.0)
@@ -294,7 +294,7 @@ async def test_a_wall_clock_that_jumps_changes_no_pause_of_its_own(
 
 
 async def test_no_pause_is_longer_than_an_hour(limiter: Limiters) -> None:
-    """Whatever the authority asks for, and however often it fails."""
+    """For any Retry-After, and after any number of failures."""
     one = limiter()
     given = {"is_slow": True, "retry_after_seconds": 1e9}
     for _ in range(30):
@@ -304,7 +304,7 @@ async def test_no_pause_is_longer_than_an_hour(limiter: Limiters) -> None:
 async def test_a_rejected_client_is_remembered_in_memory_alone(
     limiter: Limiters,
 ) -> None:
-    """A restart with better settings asks at once; until then the pauses grow."""
+    """After a restart with other settings the call is made at once; before, the pauses grow."""
     one = limiter()
     for pause in (60.0, 120.0, 240.0):
         assert await may_call(one)
@@ -364,7 +364,7 @@ async def test_a_dead_account_costs_about_a_rotation_an_hour(
 
 
 async def test_one_acceptance_ends_the_damping(limiter: Limiters) -> None:
-    """The count begins anew."""
+    """The count starts again."""
     one = limiter()
     for _ in range(UNACCEPTED_FREE):
         await rotate(one)
@@ -409,7 +409,7 @@ async def test_a_clock_that_went_back_does_not_block_for_its_difference(
 
 
 async def test_the_budget_is_one_for_all_processes(limiter: Limiters) -> None:
-    """What one takes is gone for the others; time gives it back."""
+    """A call of one process counts for all; the budget refills with time."""
     bucket = TokenBucket(3, 30.0)
     granted = [await may_call(limiter(bucket=bucket)) for _ in range(5)]
     assert granted == [True] * 3 + [False] * 2

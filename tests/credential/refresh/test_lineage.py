@@ -23,7 +23,7 @@ CACHED = at("cached", START)
 
 
 @pytest.mark.parametrize(
-    ("stored", "spent", "displaced", "is_refused", "is_newer"),
+    ("stored", "spent", "replaced", "is_refused", "is_newer"),
     [
         # a: spent tokens.
         (at("x", None), {"x"}, (), False, True),
@@ -50,13 +50,13 @@ CACHED = at("cached", START)
 def test_the_first_rule_that_can_tell_decides(
     stored: Credential,
     spent: set[str],
-    displaced: tuple[str, ...],
+    replaced: tuple[str, ...],
     is_refused: bool,
     is_newer: bool,
 ) -> None:
     """What is held is kept over *stored*, or yields to it."""
     lineage = Lineage()
-    for serial in displaced:
+    for serial in replaced:
         lineage.record_replacement(credential_for(serial), CACHED)
     lineage.sync(
         StoreState(spent=tuple(credential_for(name).fingerprint for name in spent))
@@ -76,7 +76,7 @@ def test_what_this_process_spent_counts_as_what_others_spent() -> None:
 
 
 def test_what_others_spent_was_not_spent_here() -> None:
-    """A process that died may have left its successor in the journal."""
+    """The journal may contain the successor of a process that died."""
     lineage = Lineage()
     lineage.sync(StoreState(spent=(credential_for("x").fingerprint,)))
     assert lineage.is_spent(credential_for("x"))
@@ -89,7 +89,7 @@ def test_what_others_spent_was_not_spent_here() -> None:
     ids=["account", "user"],
 )
 def test_another_accounts_login_is_never_older(other: Credential) -> None:
-    """Whether it may be taken up is the pin's question, and an adopted one stays."""
+    """The pin decides whether it may be used, and an adopted one stays."""
     lineage = Lineage()
     lineage.record_spent(other.fingerprint)
     lineage.record_replacement(other, CACHED)
@@ -122,7 +122,7 @@ def test_the_time_of_the_base_decides_where_it_is_given() -> None:
     )
 
 
-def test_a_login_that_comes_back_and_is_taken_up_is_not_replaced_any_more() -> None:
+def test_a_restored_login_does_not_count_as_replaced() -> None:
     """Else the next refresh of it would be undone."""
     lineage = Lineage()
     one, two = at("one", None), at("two", None)
@@ -132,7 +132,7 @@ def test_a_login_that_comes_back_and_is_taken_up_is_not_replaced_any_more() -> N
     assert not lineage.is_newer(two, one, now=NOW)
 
 
-def test_a_new_access_token_for_the_same_refresh_token_is_no_replacement() -> None:
+def test_a_new_access_token_for_the_same_refresh_token_is_not_a_replacement() -> None:
     """An authority that does not rotate leaves the login as it was."""
     lineage = Lineage()
     same = replace(CACHED, access_token="other")

@@ -59,21 +59,21 @@ async def stored(home: Home) -> Credential:
 
 
 async def test_the_order_is_lock_journal_call_store(home: Home) -> None:
-    """Looked at during the call, and after it."""
+    """Checked during the call and after it."""
     home.write(login())
     old = await stored(home)
     seen: list[JournalEntry] = []
     locked: list[bool] = []
     lock_path = home.path.with_name("auth.json.bearerd-lock")
 
-    async def look() -> None:
+    async def inspect() -> None:
         seen.extend(await journal_of(home).read())
         locked.append(lock_path.exists())
         level = (await home.store().read_state()).level
         assert level is not None
         assert level.calls == 4.0, "the call counts before it is made"
 
-    home.authority.before_response = look
+    home.authority.before_response = inspect
     waits: list[float] = []
     found = await home.refresher(on_lock_acquired=waits.append).run(
         RefreshRequest(old, ACCOUNT)
@@ -89,7 +89,7 @@ async def test_the_order_is_lock_journal_call_store(home: Home) -> None:
 
 
 async def test_the_lock_is_held_while_the_authority_is_called(home: Home) -> None:
-    """No other process can present the token meanwhile."""
+    """No other process can present the token during the call."""
     home.write(login())
     home.authority.gate.clear()
     running = asyncio.create_task(
@@ -133,7 +133,7 @@ async def test_a_waiter_for_the_lock_finds_the_work_done(home: Home) -> None:
 async def test_a_holder_that_does_not_release_the_lock_costs_one_wait(
     home: Home,
 ) -> None:
-    """Later callers get the answer at once, until the lock was free. The message names
+    """Later callers get the error at once, until the lock is free. The message names
     the holder.
     """
     home.write(login())
@@ -294,7 +294,9 @@ async def test_a_record_over_another_login_is_forgotten(home: Home) -> None:
     assert await journal_of(home).read() == []
 
 
-async def test_a_response_that_still_cannot_be_stored_is_held(home: Home) -> None:
+async def test_a_response_that_still_cannot_be_stored_stays_in_memory(
+    home: Home,
+) -> None:
     """And served; it is saved when there is room."""
     home.write(login())
     await leave_record(home, spending=None, renewed=credential_for("second"))
@@ -387,7 +389,7 @@ async def test_a_token_whose_response_was_lost_is_presented_once_more(
     assert sandbox.authority.reused == 0
 
 
-async def test_a_response_that_is_lost_for_good_needs_a_sign_in(
+async def test_a_response_that_is_lost_permanently_needs_a_sign_in(
     home: Home, sandbox: Sandbox, authority: RefreshGrant
 ) -> None:
     """Known after the second call, and no third is made."""

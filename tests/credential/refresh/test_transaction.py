@@ -1,4 +1,4 @@
-"""A token that was presented, and its successor: begin, commit, recover, and what wins.
+"""The transaction around a call: begin, commit, recover, and conflicts.
 
 Each `Process` has a transaction and a store of its own, on the same files.
 """
@@ -159,19 +159,21 @@ async def test_what_cannot_be_stored_is_in_memory_until_it_can(
     assert not one.transaction.has_unsaved
 
 
-# What wins over a late response.
+# Conflicts between a late response and the store.
 
 
-async def test_a_sign_in_during_the_call_wins(home: Home, process: Make) -> None:
+async def test_a_sign_in_during_the_call_is_not_overwritten(
+    home: Home, process: Make
+) -> None:
     """It is a little older than the response, and newer than what was presented."""
     one = process()
     attempt = await one.attempt()
     home.write(login("new", last_refresh="2027-01-15T08:00:10Z"))
     home.clock.advance(30.0)
     late = replace(credential_for("second"), refreshed_at=home.clock.now())
-    winner = await one.transaction.commit(attempt, late)
-    assert winner is not None
-    assert winner.refresh_token == refresh_token_of("new")
+    conflicting = await one.transaction.commit(attempt, late)
+    assert conflicting is not None
+    assert conflicting.refresh_token == refresh_token_of("new")
     assert home.stored_refresh_token() == refresh_token_of("new")
     assert (await journal(home), one.transaction.has_unsaved) == ([], False)
 
@@ -210,7 +212,7 @@ class RestlessStore(FileStore):
         )
 
 
-async def test_a_store_that_changes_all_the_time_is_an_error_and_no_loop(
+async def test_a_store_that_keeps_changing_is_an_error_and_no_loop(
     home: Home, process: Make
 ) -> None:
     """The successor stays in the journal and in memory, and is saved later."""
@@ -244,9 +246,9 @@ async def test_a_response_waits_for_its_file_to_be_put_back(
     attempt = await one.attempt()
     home.write(other)
     with suppress(LoginRequired):  # of another kind
-        winner = await one.transaction.commit(attempt, credential_for("second"))
-        assert winner is not None
-        assert winner.account_id == "acct-2"
+        conflicting = await one.transaction.commit(attempt, credential_for("second"))
+        assert conflicting is not None
+        assert conflicting.account_id == "acct-2"
     assert is_unsaved(one)
     assert await one.transaction.retry_save() is False
     assert home.read() == other
@@ -309,7 +311,7 @@ async def test_what_is_unsaved_yields_to_a_sign_in_and_not_to_a_backup(
     assert one.transaction.newest(stored, None) == stored
 
 
-# What a process that died has left: the cases of `refresh.interrupted`.
+# Recovery: the cases of `refresh.interrupted`.
 
 
 async def leave(
@@ -358,7 +360,7 @@ async def test_2_a_record_over_another_login_is_cleared(
     assert tokens_on_disk(home) == {"auth.json": ["new"]}
 
 
-async def test_3_a_process_that_has_gone_on_leaves_the_record(
+async def test_3_a_process_with_a_newer_credential_leaves_the_record(
     home: Home, process: Make
 ) -> None:
     """Its memory is ahead of the record."""
@@ -388,7 +390,7 @@ async def test_4_a_successor_is_stored_and_its_predecessor_known_as_spent(
     )
 
 
-async def test_4_a_successor_that_cannot_be_stored_is_held(
+async def test_4_a_successor_that_cannot_be_stored_stays_in_memory(
     home: Home, process: Make
 ) -> None:
     """And saved later, by the same process or by another."""
@@ -636,7 +638,7 @@ async def test_adopting_takes_up_a_grant_for_an_unsaved_token_too(
     assert await process().transaction.adopt() == FOREIGN
 
 
-async def test_a_grant_for_another_token_is_not_taken_up(
+async def test_a_grant_for_another_token_is_not_adopted(
     home: Home, process: Make
 ) -> None:
     """A sign-in came since; the grant stays where it is."""
@@ -731,7 +733,7 @@ async def keep_new_login(home: Home) -> None:
 async def test_a_new_login_is_installed_by_the_next_holder_of_the_lock(
     home: Home, process: Make
 ) -> None:
-    """It wins over all that was left of the old one."""
+    """It replaces everything that was recorded of the old one."""
     await keep_new_login(home)
     await leave(home, renewed=credential_for("second"))
     one = process()
@@ -767,7 +769,7 @@ async def test_a_new_login_that_was_used_since_is_not_installed_again(
 async def test_the_shared_state_is_read_before_anything_is_decided(
     home: Home, process: Make
 ) -> None:
-    """`logout` calls `recover` alone."""
+    """`logout` calls `recover` only."""
     await mark_spent(home, "backup")
     home.write(login("backup"))
     await leave(home, stored="elsewhere", renewed=credential_for("second"))

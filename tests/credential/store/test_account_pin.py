@@ -139,7 +139,7 @@ async def test_a_pin_that_cannot_be_written_holds_in_memory(home: Home) -> None:
     assert await recorded(home) == Account("acct-1", "user-1")
 
 
-async def test_a_sign_in_meanwhile_is_not_written_over(home: Home) -> None:
+async def test_a_concurrent_sign_in_is_not_overwritten(home: Home) -> None:
     """It chose another account, before this process could record the first."""
     pin = pin_of(home)
     async with home.store().lock(0):

@@ -94,7 +94,7 @@ def test_a_file_without_a_login_is_torn_or_holds_another_kind(
 
 
 def test_a_login_is_read_with_the_stamps_of_its_file(path: Path) -> None:
-    """Taken before the content, so that a change meanwhile is seen as one."""
+    """Taken before the content, so that a change in between is detected."""
     path.write_text(json.dumps(login()))
     file = AuthFile(path)
     snapshot = file.read()
@@ -207,7 +207,7 @@ def test_an_error_of_the_system_names_file_reason_and_remedy(
 def test_a_problem_that_is_met_often_leaks_no_descriptor(
     path: Path, make: Callable[[Path], None]
 ) -> None:
-    """The background looks each second, for as long as the problem lasts."""
+    """The background reads it each second while the problem persists."""
     make(path)
     file = AuthFile(path)
     before = len(list(Path("/proc/self/fd").iterdir()))
@@ -219,10 +219,10 @@ def test_a_problem_that_is_met_often_leaks_no_descriptor(
 # A folder that vanishes.
 
 
-def test_a_folder_that_vanished_is_unavailable_and_not_made_anew(
+def test_a_missing_folder_is_unavailable_and_not_created(
     tmp_path: Path,
 ) -> None:
-    """An unmounted volume must not come back empty, which looks like a sign-out."""
+    """An empty folder in place of an unmounted volume would look like a sign-out."""
     folder = tmp_path / "volume"
     folder.mkdir()
     path = folder / "auth.json"
@@ -303,7 +303,7 @@ def test_a_mounted_file_keeps_its_inode(path: Path) -> None:
 
 
 def test_what_a_killed_writer_left_is_removed_by_the_next(path: Path) -> None:
-    """Temporary files hold tokens; those of other programs are left alone."""
+    """Temporary files contain tokens; those of other programs are not removed."""
     for name in (".auth.json.k3_x9qzz", ".auth-k3x9qz", ".auth.json.notes.1234567"):
         (path.parent / name).write_text("{}")
     AuthFile(path).write(login())
@@ -312,7 +312,7 @@ def test_what_a_killed_writer_left_is_removed_by_the_next(path: Path) -> None:
 
 
 def test_removing_a_link_removes_what_it_leads_to(path: Path) -> None:
-    """A link alone would only hide where the login is."""
+    """Removing only the link would leave the login in the target."""
     target = path.with_name("login")
     target.write_text("{}")
     path.symlink_to(target)

@@ -292,7 +292,7 @@ def test_codex_can_go_on_with_what_we_write() -> None:
 
 
 def test_an_account_that_only_the_tokens_named_is_written_down() -> None:
-    """Codex reads the account from this field alone."""
+    """Codex reads the account from this field only."""
     document = login()
     del document["tokens"]["account_id"]
     new = auth_json.credential(document)

@@ -52,7 +52,7 @@ async def test_codex_waits_while_the_file_is_written(
 async def test_the_first_lock_is_released_if_the_second_is_held(
     tmp_path: Path, clock: ManualClock
 ) -> None:
-    """With the first alone Codex would wait for ever."""
+    """If the first one stayed locked, Codex would wait for ever."""
     async with flock(tmp_path / "auth.json.lock", clock.skipping, 0):
         with pytest.raises(TimeoutError):
             async with codex_locks(tmp_path / "auth.json", clock.skipping):

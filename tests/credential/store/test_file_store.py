@@ -186,7 +186,7 @@ async def test_a_file_that_never_held_a_login_is_not_waited_for(home: Home) -> N
 
 
 async def test_an_unavailable_file_is_not_waited_for(home: Home) -> None:
-    """A folder in its place is no writer at work; service goes on when it is gone."""
+    """A folder with its name is not a write in progress; after its removal the store works."""
     home.write(login())
     store = home.store()
     await store.load()
@@ -294,7 +294,7 @@ async def test_a_torn_file_is_written_over(home: Home) -> None:
     ],
     ids=["newer-login", "other-account", "other-user"],
 )
-async def test_a_login_that_was_stored_meanwhile_wins(
+async def test_a_login_that_another_writer_has_stored_is_not_overwritten(
     home: Home, other: Document
 ) -> None:
     """A late response overwrites no login."""
@@ -303,10 +303,10 @@ async def test_a_login_that_was_stored_meanwhile_wins(
     base = await store.load()
     home.write(other)
     before = home.path.read_bytes()
-    winner = await store.replace(base, credential_for("second"))
-    assert winner is not None
-    assert winner.account_id == other["tokens"]["account_id"]
-    assert winner.access_token == other["tokens"]["access_token"]
+    conflicting = await store.replace(base, credential_for("second"))
+    assert conflicting is not None
+    assert conflicting.account_id == other["tokens"]["account_id"]
+    assert conflicting.access_token == other["tokens"]["access_token"]
     assert home.path.read_bytes() == before
 
 
@@ -403,7 +403,7 @@ async def test_a_state_that_cannot_be_written_is_an_error(home: Home) -> None:
 
 
 async def test_the_lock_lies_beside_the_target_and_stays(home: Home) -> None:
-    """One inode for ever, held or free, whatever happens to the file."""
+    """Its inode never changes, held or free, even if the credential file does."""
     home.write(login())
     store, path = home.store(), home.path.with_name("auth.json.bearerd-lock")
     async with store.lock(0):
@@ -455,7 +455,7 @@ async def enter(store: FileStore) -> None:
 
 
 async def test_processes_never_overlap_under_the_lock(home: Home) -> None:
-    """Each writes down when it enters and leaves: none enters before another has left."""
+    """Each logs when it enters and leaves: none enters before another has left."""
     record = home.path.with_name("record")
     async with (
         process(ENTER_AND_LEAVE, home.path, record, "40") as one,
@@ -494,7 +494,7 @@ async def test_the_lock_of_a_process_that_was_killed_is_free_at_once(
 async def test_a_waiter_gets_the_lock_that_another_process_releases(
     home: Home,
 ) -> None:
-    """At its next look."""
+    """At its next attempt."""
     store = home.store(Clock())
     async with process(HOLD_THE_LOCK, home.path) as holder:
         assert await read_line(holder) == "held"
@@ -531,9 +531,9 @@ async def test_two_late_responses_do_not_overwrite_each_other(home: Home) -> Non
     base = await one.load()
     assert await two.load() == base
     assert await one.replace(base, credential_for("second")) is None
-    winner = await two.replace(base, credential_for("third"))
-    assert winner == credential_for("second")
-    assert isinstance(winner, Credential)
+    conflicting = await two.replace(base, credential_for("third"))
+    assert conflicting == credential_for("second")
+    assert isinstance(conflicting, Credential)
 
 
 @pytest.mark.parametrize("is_read_only", [False, True], ids=["folder", "read-only"])

@@ -108,7 +108,7 @@ async def test_a_broken_file_is_replaced(sandbox: Sandbox, tmp_path: Path) -> No
     assert (await FileStore(path, clock=Clock()).load()).account_id == CHOSEN
 
 
-async def test_a_login_that_cannot_be_stored_is_kept_and_taken_up_later(
+async def test_a_login_that_cannot_be_stored_is_quarantined_and_stored_later(
     sandbox: Sandbox, tmp_path: Path
 ) -> None:
     """The lock is held for too long: the person has not signed in for nothing."""
@@ -132,7 +132,7 @@ async def test_a_login_that_cannot_be_stored_is_kept_and_taken_up_later(
 async def test_the_holder_of_the_lock_is_named_before_the_sign_in(
     tmp_path: Path,
 ) -> None:
-    """A person is not asked for a login that cannot be stored."""
+    """A sign-in does not start if its login could not be stored."""
     path = tmp_path / "data" / "auth.json"
     async with store_at(path).lock(0):
         with pytest.raises(StoreError, match=f"process {os.getpid()} on "):

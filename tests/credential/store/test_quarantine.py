@@ -78,7 +78,7 @@ async def test_the_second_place_is_used_if_the_first_cannot_be_written(
 
 
 async def test_the_folder_of_the_store_is_not_made_anew(tmp_path: Path) -> None:
-    """A volume that is gone for a while must not find an impostor when it comes back."""
+    """An unmounted volume must not be replaced by a new folder."""
     places = [tmp_path / "store" / "kept", tmp_path / "state" / "kept"]
     path = await Quarantine(places).write("foreign", KEPT)
     assert path.parent == tmp_path / "state"
@@ -88,7 +88,7 @@ async def test_the_folder_of_the_store_is_not_made_anew(tmp_path: Path) -> None:
 async def test_the_error_names_all_places_if_none_can_be_written(
     tmp_path: Path,
 ) -> None:
-    """And nothing is left behind."""
+    """And no file is left."""
     quarantine = Quarantine([tmp_path / "one", tmp_path / "two"])
     with full_disk(), pytest.raises(StoreError, match="writable") as why:
         await quarantine.write("foreign", KEPT)

@@ -60,7 +60,7 @@ def test_a_state_comes_back_as_it_was_written(state: StoreState) -> None:
 
 
 def test_the_file_is_a_json_object_with_a_version_and_no_secret() -> None:
-    """Tokens are named by fingerprint alone."""
+    """Tokens are named by fingerprint only."""
     login = credential_for()
     refused = RefusedToken(login.fingerprint, "reused", "https://a.test", "app", START)
     state = StoreState(

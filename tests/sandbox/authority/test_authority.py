@@ -252,7 +252,7 @@ async def test_the_authority_has_a_clock_of_its_own(
 async def test_overlapping_calls_are_counted(
     sandbox: Sandbox, refresh: Refresh
 ) -> None:
-    """Three calls wait at the gate; the strict mode answers one of them with 200."""
+    """Three calls wait at the gate; in the strict mode one of them gets a 200."""
     refresh_token = login(sandbox)["refresh_token"]
     sandbox.authority.gate.close()
     async with asyncio.TaskGroup() as group:

@@ -84,7 +84,7 @@ def test_a_call_that_does_not_reach_the_authority_spends_nothing(
         - {"delay", "omit_refresh_token", "without_rotation"}
     ),
 )
-def test_a_spoiled_grant_always_spends(kind: AuthorityFaultKind) -> None:
+def test_an_altered_grant_always_spends(kind: AuthorityFaultKind) -> None:
     """A grant cannot come before its token is spent."""
     with pytest.raises(ValueError, match="always rotates"):
         AuthorityFault(kind, before_spending=True)
@@ -93,7 +93,7 @@ def test_a_spoiled_grant_always_spends(kind: AuthorityFaultKind) -> None:
 
 
 def test_contradicting_names_are_refused() -> None:
-    """Both of them say whether the token is spent."""
+    """Both of them define whether the token is spent."""
     with pytest.raises(ValueError, match="does not reach"):
         AuthorityFault("answer", rotates=True, before_spending=True)
 

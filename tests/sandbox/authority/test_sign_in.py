@@ -148,7 +148,7 @@ class Device:
     def __init__(self, sandbox: Sandbox, http: aiohttp.ClientSession) -> None:
         self.sandbox = sandbox
         self.http = http
-        self.asked: dict[str, str] = {}
+        self.issued: dict[str, str] = {}
 
     async def call(self, path: str, body: object) -> tuple[int, dict[str, str]]:
         url = f"{self.sandbox.issuer_url}/api/accounts/deviceauth/{path}"
@@ -156,12 +156,14 @@ class Device:
             return response.status, await response.json()
 
     async def start(self) -> int:
-        status, self.asked = await self.call("usercode", {"client_id": CODEX_CLIENT_ID})
+        status, self.issued = await self.call(
+            "usercode", {"client_id": CODEX_CLIENT_ID}
+        )
         return status
 
     async def poll(self) -> tuple[int, dict[str, str]]:
-        asked = {key: self.asked[key] for key in ("device_auth_id", "user_code")}
-        return await self.call("token", asked)
+        fields = {key: self.issued[key] for key in ("device_auth_id", "user_code")}
+        return await self.call("token", fields)
 
 
 @pytest.fixture
@@ -175,9 +177,9 @@ async def test_a_device_waits_until_its_code_is_approved(
 ) -> None:
     """403 until then, afterwards a code with the verifier of the server."""
     assert await device.start() == 200
-    assert device.asked["interval"] == "1"
+    assert device.issued["interval"] == "1"
     assert (await device.poll())[0] == 403
-    user_code = device.asked["user_code"]
+    user_code = device.issued["user_code"]
     assert sandbox.authority.sign_in.waiting_user_codes == [user_code]
     page = f"{sandbox.issuer_url}/codex/device"
     async with http.get(page) as response:
