@@ -46,7 +46,7 @@ def login_of(sandbox: Sandbox, account: str = CHOSEN) -> Credential:
 
 
 def store_at(path: Path) -> FileStore:
-    """Return the store of *path*, with a rescue place beside its folder."""
+    """Return the store of *path*, with a rescue file beside its folder."""
     rescue = path.parent.parent / "rescue.json"
     return FileStore(path, clock=Clock(), rescue=rescue)
 
