@@ -63,8 +63,9 @@ async def sign_in(
         )
         if installed.quarantine_path is not None:
             print_stderr(
-                f"warning: the store cannot take the new login now; it is kept in "
-                f"{installed.quarantine_path}, and taken up as soon as the store can be written"
+                "warning: the new login cannot be stored now; it is kept in "
+                f"{installed.quarantine_path}, and stored as soon as the store can be "
+                "locked and written"
             )
         previous = installed.previous
         if previous is None or previous.fingerprint == credential.fingerprint:

@@ -8,9 +8,9 @@ the record was written.
 |---|---|---|---|---|
 | 1 `NO_RECORD` | any | no record | any | none |
 | 2 `SUPERSEDED` | a newer login | a record | any | clear the record |
-| 3 `CONTINUED_LOCALLY` | the base | a record | newer than the record | none |
-| 4 `SUCCESSOR_FOUND` | the base | a successor | older than the record | store it |
-| 5 `MAYBE_SPENT` | the base | a token, no response | older than the record | report it |
+| 3 `CONTINUED_LOCALLY` | the base | a record | a newer credential | none |
+| 4 `SUCCESSOR_FOUND` | the base | a successor | no newer one | store it |
+| 5 `MAYBE_SPENT` | the base | a token, no response | no newer one | report it |
 | 6 `WAITING` | another account's login | a successor | any | keep the record |
 | 7 `FOREIGN_GRANT` | the base | a grant for another account | any | quarantine it |
 
