@@ -106,6 +106,7 @@ class Quarantine:
                 if kind == "foreign":
                     _set_aside(path, kept)
                 atomic.replace(path, kept.to_json())
+                _remove_leftovers(kind, path)
             except OSError as error:
                 reasons.append(f"{path}: {error.strerror or error}")
             else:
@@ -128,6 +129,7 @@ class Quarantine:
 
     def _clear(self, kind: Kind, kept: Kept | None) -> None:
         for path in self._paths(kind):
+            _remove_leftovers(kind, path)
             with suppress(OSError):
                 if kept is None or Kept.from_json(path.read_bytes()) == kept:
                     path.unlink()
@@ -135,6 +137,15 @@ class Quarantine:
     def _paths(self, kind: Kind) -> list[Path]:
         suffix = SUFFIXES[kind]
         return [place.with_name(place.name + suffix) for place in self._places]
+
+
+def _remove_leftovers(kind: Kind, path: Path) -> None:
+    """Remove what a killed writer left at *path*: its temporary files hold tokens.
+
+    A new login is written without the lock too, so a temporary file may be in use.
+    """
+    if kind == "foreign":
+        atomic.remove_stale_temporaries(path)
 
 
 def _set_aside(path: Path, kept: Kept) -> None:
