@@ -35,9 +35,14 @@ def source(**changes: Any) -> SourceStatus:
     valid = SourceStatus(
         profile="default",
         store="/data/auth.json",
-        state="ready",
+        state="usable",
+        since=NOW - 7200,
+        code=None,
         reason=None,
         message=None,
+        needs_person=False,
+        needs_sign_in=False,
+        retry_at=None,
         account_id="acct-made-up",
         generation=3,
         expires_at=NOW + 3600,
@@ -52,9 +57,13 @@ def source(**changes: Any) -> SourceStatus:
 def missing(**changes: Any) -> SourceStatus:
     """Return the status of a profile without a login, but for *changes*."""
     empty = source(
-        state="login_required",
+        state="blocked",
+        since=NOW - 60,
+        code="login_required",
         reason="missing",
         message="/data/auth.json: there is no credential file; sign in",
+        needs_person=True,
+        needs_sign_in=True,
         account_id=None,
         generation=0,
         expires_at=None,
@@ -62,6 +71,19 @@ def missing(**changes: Any) -> SourceStatus:
         last_refreshed_at=None,
     )
     return dataclasses.replace(empty, **changes)
+
+
+def degraded(**changes: Any) -> SourceStatus:
+    """Return the status of a profile whose refresh fails, but for *changes*."""
+    failing = source(
+        state="degraded",
+        since=NOW - 90,
+        code="authority_unavailable",
+        message="the authority answered 500; the next try is soon",
+        retry_at=NOW + 30,
+        last_error="undelivered: 500",
+    )
+    return dataclasses.replace(failing, **changes)
 
 
 def service(*sources: SourceStatus, **changes: Any) -> ServiceStatus:

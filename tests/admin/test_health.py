@@ -2,47 +2,55 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from bearerd.admin.health import check_health, check_readiness, remedy
-from tests.admin.conftest import missing, service, source
+from bearerd.admin.status import ServiceStatus
+from bearerd.credential.status import SourceStatus
+from tests.admin.conftest import degraded, missing, service, source
 
-EXPIRED = source(state="expired", last_error="undelivered: connection refused")
-CHANGED = source(state="account_changed", message="run `bearerd adopt`")
+CHANGED = source(
+    state="blocked",
+    code="account_changed",
+    message="run `bearerd adopt`",
+    needs_person=True,
+)
+EXPIRED = degraded(state="blocked")
+UNSAVED = degraded(code="unsaved", needs_person=True, in_memory_only=True)
 
 
 @pytest.mark.parametrize(
-    ("sources", "ready"),
+    ("sources", "reason"),
     [
-        ([source()], True),
-        # The authority is not reached: taking the daemon out of service does not help.
-        ([EXPIRED], True),
-        ([source(last_error="unclear: timeout")], True),
-        ([source(in_memory_only=True)], True),
+        ([source()], None),
+        # A degraded profile is served.
+        ([degraded()], None),
+        ([UNSAVED], None),
         # Some agents are served.
-        ([source(), missing(profile="work")], True),
-        ([missing()], False),
-        ([CHANGED], False),
-        ([missing(), CHANGED], False),
+        ([source(), missing(profile="work")], None),
+        ([degraded(), missing(profile="work")], None),
+        # Every request is refused.
+        ([EXPIRED], "authority_unavailable"),
+        ([missing()], "login_required"),
+        ([CHANGED], "account_changed"),
+        ([missing(), CHANGED], "login_required"),
     ],
 )
-def test_a_daemon_with_one_usable_profile_is_ready(
-    sources: list[Any], ready: bool
+def test_a_daemon_is_ready_if_one_profile_is_served(
+    sources: list[SourceStatus], reason: str | None
 ) -> None:
-    """Temporary failures change nothing."""
+    """Otherwise the reason is the code of the first profile."""
     readiness = check_readiness(service(*sources))
-    assert readiness.is_ready is ready
-    assert readiness.reason == (None if ready else "login_required")
+    assert readiness.is_ready is (reason is None)
+    assert readiness.reason == reason
 
 
-def test_readiness_lists_the_profiles_that_are_not_usable() -> None:
+def test_readiness_lists_the_blocked_profiles() -> None:
     """Whether the daemon as a whole is ready or not."""
-    assert check_readiness(service(missing())).unusable == (missing(),)
+    assert check_readiness(service(missing())).blocked == (missing(),)
     beside = check_readiness(service(source(profile="work"), missing()))
     assert beside.is_ready
-    assert beside.unusable == (missing(),)
+    assert beside.blocked == (missing(),)
 
 
 def test_a_draining_daemon_is_not_ready() -> None:
@@ -54,25 +62,30 @@ def test_a_draining_daemon_is_not_ready() -> None:
     ("status", "ok"),
     [
         (service(), True),
+        # An error of the past, after which the profile is well again.
+        (service(source(last_error="unclear: timeout")), True),
         (service(missing()), False),
-        (service(source(message="sign in soon", reason="reused")), False),
-        (service(source(last_error="unclear: timeout")), False),
-        (service(source(in_memory_only=True)), False),
+        (service(degraded()), False),
+        (service(UNSAVED), False),
+        (service(source(), EXPIRED), False),
         (service(is_draining=True), False),
     ],
 )
-def test_health_is_ok_if_there_is_nothing_to_look_at(status: Any, ok: bool) -> None:
-    """It reports more than readiness does."""
+def test_health_is_ok_if_there_is_nothing_to_look_at(
+    status: ServiceStatus, ok: bool
+) -> None:
+    """Every state but usable is something to look at."""
     assert check_health(status).is_ok is ok
 
 
 def test_health_lists_profiles_by_what_is_wrong() -> None:
     """A profile may be in several lists."""
-    failing = source(profile="work", last_error="x", in_memory_only=True)
-    health = check_health(service(missing(), failing))
-    assert health.needing_person == (missing(),)
-    assert health.failing == (failing,)
-    assert health.unsaved == (failing,)
+    failing = degraded(profile="work")
+    health = check_health(service(missing(), failing, UNSAVED))
+    assert health.needing_person == (missing(), UNSAVED)
+    assert health.degraded == (failing,)
+    assert health.failing == (failing, UNSAVED)
+    assert health.unsaved == (UNSAVED,)
 
 
 def test_a_profile_without_a_message_has_a_remedy() -> None:

@@ -16,7 +16,7 @@ from bearerd.events import (
     ReplayAbandoned,
     RequestFinished,
 )
-from tests.admin.conftest import NOW, example, missing, source
+from tests.admin.conftest import NOW, degraded, example, missing, source
 
 # As published: sample names, types and labels.
 PUBLISHED = {
@@ -29,6 +29,9 @@ PUBLISHED = {
     "bearerd_lock_wait_seconds": ("histogram", set()),
     "bearerd_credential_expires_at_seconds": ("gauge", {"profile"}),
     "bearerd_login_required": ("gauge", {"profile"}),
+    "bearerd_profile_state": ("gauge", {"profile", "state"}),
+    "bearerd_profile_state_since_seconds": ("gauge", {"profile"}),
+    "bearerd_credential_unsaved": ("gauge", {"profile"}),
     "bearerd_refused_total": ("counter", {"code"}),
     "bearerd_replay_abandoned_total": ("counter", set()),
 }
@@ -156,9 +159,35 @@ def test_the_gauges_are_read_at_each_scrape(metrics: Metrics) -> None:
     assert found["bearerd_login_required", "work"] == 1
 
 
+def test_each_profile_is_in_one_state(metrics: Metrics) -> None:
+    """The others are 0, so that an alert needs no `absent()`."""
+    found = samples(metrics)
+    states = {
+        (profile, state): found["bearerd_profile_state", profile, state]
+        for profile in ("default", "work")
+        for state in ("usable", "degraded", "blocked")
+    }
+    assert [key for key, value in states.items() if value] == [
+        ("default", "usable"),
+        ("work", "blocked"),
+    ]
+    assert found["bearerd_profile_state_since_seconds", "work"] == NOW - 60
+
+
+def test_an_unsaved_login_is_seen(metrics: Metrics) -> None:
+    """It is lost if the daemon is killed now."""
+    assert samples(metrics)["bearerd_credential_unsaved", "default"] == 0
+    unsaved = Metrics(
+        streams_active=lambda: 0,
+        refresh_waiters=lambda: 0,
+        sources=lambda: [degraded(code="unsaved", in_memory_only=True)],
+    )
+    assert samples(unsaved)["bearerd_credential_unsaved", "default"] == 1
+
+
 def test_a_sign_in_is_required_before_the_access_token_expires() -> None:
     """From the moment on that the refresh token is refused."""
-    dying = source(reason="reused", message="sign in before the access token ends")
+    dying = degraded(code="login_required", reason="reused", needs_sign_in=True)
     metrics = Metrics(
         streams_active=lambda: 0, refresh_waiters=lambda: 0, sources=lambda: [dying]
     )

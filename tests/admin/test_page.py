@@ -8,7 +8,7 @@ import re
 from html.parser import HTMLParser
 
 from bearerd.admin import page
-from tests.admin.conftest import NOW, missing, service, source
+from tests.admin.conftest import NOW, degraded, missing, service, source
 
 
 class Reader(HTMLParser):
@@ -46,7 +46,7 @@ def test_the_page_shows_the_daemon_and_each_profile() -> None:
     for text in (
         "bearerd 1.2.3",
         "state ready",
-        "default:  ready",
+        "default:  usable",
         "account acct-made-up",
         "2027-01-15 09:00:00 UTC (in 1 h)",
         "2027-01-15 07:59:00 UTC (1 min ago)",
@@ -64,15 +64,19 @@ def test_a_profile_that_needs_a_person_is_shown_with_its_remedy() -> None:
     status = service(source(), missing(profile="work"))
     reader = Reader(page.render(status, NOW))
     assert "state action required" in reader.text
-    assert "work:  login required (missing)" in reader.text
+    assert "work:  blocked (login_required: missing)" in reader.text
     assert "there is no credential file; sign in" in reader.text
 
 
 def test_a_failure_and_a_drain_are_shown() -> None:
-    """An authority that is not reached, and a store that cannot be written."""
-    failing = source(last_error="undelivered: refused", in_memory_only=True)
+    """An authority that fails, and a store that cannot be written."""
+    failing = degraded(in_memory_only=True)
     reader = Reader(page.render(service(failing, is_draining=True), NOW))
-    assert "last error undelivered: refused" in reader.text
+    assert "default:  degraded (authority_unavailable)" in reader.text
+    assert "the authority answered 500" in reader.text
+    assert "since 2027-01-15 07:58:30 UTC (1 min 30 s ago)" in reader.text
+    assert "next attempt 2027-01-15 08:00:30 UTC (in 30 s)" in reader.text
+    assert "last error undelivered: 500" in reader.text
     assert "the store could not be written" in reader.text
     assert "state stopping" in reader.text
 

@@ -15,12 +15,15 @@ from bearerd.admin.responses import (
     readyz_response,
 )
 from bearerd.errors import MethodNotAllowed, Overloaded
-from tests.admin.conftest import missing, service, source
+from tests.admin.conftest import NOW, degraded, missing, service, source
 
 MISSING = {
     "profile": "default",
-    "state": "login_required",
+    "state": "blocked",
+    "code": "login_required",
     "reason": "missing",
+    "since": NOW - 60,
+    "needs_person": True,
     "store": "/data/auth.json",
     "remedy": "/data/auth.json: there is no credential file; sign in",
 }
@@ -39,7 +42,7 @@ def test_livez_is_always_ok() -> None:
 
 
 def test_readyz_is_200_while_it_is_ready() -> None:
-    """The profiles that cannot be used are listed all the same."""
+    """The blocked profiles are listed all the same."""
     status = service(source(profile="work"), missing())
     response = readyz_response(check_readiness(status))
     assert response.status == 200
@@ -61,14 +64,26 @@ def test_readyz_is_503_with_the_reason() -> None:
 
 def test_healthz_is_200_and_lists_what_is_wrong() -> None:
     """A restart would repair nothing of it."""
-    failing = source(profile="work", last_error="unclear: x", in_memory_only=True)
+    failing = degraded(profile="work", in_memory_only=True)
     response = healthz_response(check_health(service(missing(), failing)))
     assert response.status == 200
     assert document(response) == {
         "status": "degraded",
         "draining": False,
         "missing": [MISSING],
-        "last_errors": {"work": "unclear: x"},
+        "degraded": [
+            {
+                "profile": "work",
+                "state": "degraded",
+                "code": "authority_unavailable",
+                "reason": None,
+                "since": NOW - 90,
+                "needs_person": False,
+                "store": "/data/auth.json",
+                "remedy": "the authority answered 500; the next try is soon",
+            }
+        ],
+        "last_errors": {"work": "undelivered: 500"},
         "in_memory_only": ["work"],
     }
     assert document(healthz_response(check_health(service())))["status"] == "ok"

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 
 from bearerd.admin.status import parse_status, source_document, status_document
-from tests.admin.conftest import missing, service, source
+from tests.admin.conftest import degraded, missing, service, source
 
 
 def test_the_document_has_the_public_names() -> None:
@@ -23,7 +22,7 @@ def test_the_document_has_the_public_names() -> None:
         "streams_active",
     }
     first, second = json.loads(json.dumps(document))["profiles"]
-    assert (first["profile"], first["state"]) == ("default", "ready")
+    assert (first["profile"], first["state"]) == ("default", "usable")
     assert (second["profile"], second["reason"]) == ("work", "missing")
 
 
@@ -33,8 +32,13 @@ def test_a_profile_has_the_public_names() -> None:
         "profile",
         "store",
         "state",
+        "since",
+        "code",
         "reason",
         "message",
+        "needs_person",
+        "needs_sign_in",
+        "retry_at",
         "account_id",
         "generation",
         "expires_at",
@@ -65,5 +69,6 @@ def test_a_status_needs_a_person_if_one_profile_does() -> None:
     """A token that cannot be refreshed any more is reason enough."""
     assert not service().needs_person
     assert service(source(), missing(profile="work")).needs_person
-    dying = dataclasses.replace(source(), message="sign in soon")
+    dying = degraded(code="login_required", reason="reused", needs_person=True)
     assert service(dying).needs_person
+    assert not service(degraded()).needs_person

@@ -13,7 +13,7 @@ from bearerd.admin.status_text import (
     source_state,
     time_text,
 )
-from tests.admin.conftest import NOW, missing, service, source
+from tests.admin.conftest import NOW, degraded, missing, service, source
 
 
 @pytest.mark.parametrize(
@@ -21,6 +21,8 @@ from tests.admin.conftest import NOW, missing, service, source
     [
         (service(), "ready"),
         (service(source(), missing(profile="work")), "action required"),
+        (service(source(), degraded(profile="work")), "degraded"),
+        (service(degraded(), degraded(profile="work", state="blocked")), "blocked"),
         (service(source(last_error="unclear: timeout")), "ready"),
         (service(missing(), is_draining=True), "stopping"),
     ],
@@ -28,7 +30,7 @@ from tests.admin.conftest import NOW, missing, service, source
 def test_the_headline_is_the_state_of_the_daemon(
     status: ServiceStatus, expected: str
 ) -> None:
-    """A temporary failure needs no action."""
+    """That of the profile that is worst."""
     assert headline(status) == expected
 
 
@@ -56,6 +58,7 @@ def test_the_rows_of_a_profile_have_what_is_known() -> None:
         ("store", "/data/auth.json"),
     ]
     assert source_rows(missing(), NOW) == [
+        ("since", "2027-01-15 07:59:00 UTC (1 min ago)"),
         ("generation", "0"),
         ("store", "/data/auth.json"),
     ]
@@ -69,9 +72,10 @@ def test_the_rows_of_a_profile_have_its_failures() -> None:
 
 
 def test_the_state_of_a_profile_has_its_reason() -> None:
-    """In words, without underscores."""
-    assert source_state(source()) == "ready"
-    assert source_state(missing()) == "login required (missing)"
+    """Its code, and the detail of the code where there is one."""
+    assert source_state(source()) == "usable"
+    assert source_state(degraded()) == "degraded (authority_unavailable)"
+    assert source_state(missing()) == "blocked (login_required: missing)"
 
 
 @pytest.mark.parametrize(

@@ -17,15 +17,16 @@ def test_a_running_daemon_has_its_rows_and_those_of_each_profile() -> None:
         "  streams              2",
         "  relay                127.0.0.1:8787",
         "  admin                127.0.0.1:8788",
-        "default: ready",
+        "default: usable",
         "  account              acct-made-up",
         "  token expires        2027-01-15 09:00:00 UTC (in 1 h)",
         "  next refresh         2027-01-15 08:55:00 UTC (in 55 min)",
         "  last refresh         2027-01-15 07:59:00 UTC (1 min ago)",
         "  generation           3",
         "  store                /data/auth.json",
-        "work: login required (missing)",
+        "work: blocked (login_required: missing)",
         "  to do                /data/auth.json: there is no credential file; sign in",
+        "  since                2027-01-15 07:59:00 UTC (1 min ago)",
         "  generation           0",
         "  store                /data/auth.json",
     ]
@@ -35,4 +36,4 @@ def test_without_a_daemon_there_are_only_the_profiles() -> None:
     """From their stores."""
     first, second, *_ = status_lines(None, [source()], NOW)
     assert first.startswith("bearerd is not running")
-    assert second == "default: ready"
+    assert second == "default: usable"

@@ -16,8 +16,9 @@ from bearerd.credential.background import (
     BackgroundRefresh,
     Round,
 )
-from bearerd.credential.source import TORN_PATIENCE_SECONDS, CredentialSource
+from bearerd.credential.source import CredentialSource
 from bearerd.credential.store.file_store import FileStore
+from bearerd.credential.store_watch import TORN_PATIENCE_SECONDS
 from bearerd.credential.token import Credential
 from bearerd.errors import StoreError
 from bearerd.events import (
@@ -209,7 +210,7 @@ async def test_an_authority_that_is_away_is_called_less_and_less(home: Home) -> 
     async with background(home) as source:
         for _ in range(200):
             await ticks(home, 1)
-            await soon(source._single_flight.wait_idle())
+            await soon(source.wait_idle())
         assert 5 <= len(home.authority.calls) <= 12
         assert (await source.current()).generation == 1, "served meanwhile"
 

@@ -137,7 +137,7 @@ async def test_a_refresh_that_cannot_be_recorded_costs_nothing(home: Home) -> No
     with full_disk():
         for _ in range(5):
             source.refresh_if_due()
-            await soon(source._single_flight.wait_idle())
+            await soon(source.wait_idle())
         assert home.authority.calls == []
         home.clock.advance(101.0)
         new = await source.current()
@@ -178,7 +178,7 @@ async def test_the_record_of_an_unsaved_login_survives_a_failed_call(
         await source.refresh(new, "refused")
     again = home.source()
     await again.start()
-    await soon(again._single_flight.wait_idle())
+    await soon(again.wait_idle())
     assert home.authority.reused == 0
     assert home.stored_refresh_token() != refresh_token_of("first")
 

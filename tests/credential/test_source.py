@@ -18,6 +18,8 @@ from bearerd.credential.refresh.backoff import MAYBE_SPENT_SECONDS
 from bearerd.credential.refresh.limiter import UNACCEPTED_FREE
 from bearerd.credential.refresh.token_bucket import TokenBucket
 from bearerd.credential.source import CredentialSource
+from bearerd.credential.store.file_store import FileStore
+from bearerd.credential.store.state import StoreState
 from bearerd.credential.token import Credential
 from bearerd.errors import (
     AccountChanged,
@@ -286,6 +288,48 @@ async def test_a_reload_finds_nothing_if_nothing_has_changed(
     home.write(login())
     assert await ready.reload(old) is None
     assert await ready.current() is old
+
+
+class HeldState(FileStore):
+    """A store whose state, which is read after the login, comes when `gate` is set."""
+
+    def __init__(self, home: Home) -> None:
+        super().__init__(home.path, clock=home.clock.skipping)
+        self.gate, self.reached = asyncio.Event(), asyncio.Event()
+        self.gate.set()
+
+    async def read_state(self) -> StoreState:
+        """Wait, and return the state."""
+        self.reached.set()
+        await self.gate.wait()
+        return await super().read_state()
+
+
+async def test_a_reload_finds_what_the_background_has_read_and_not_taken_up(
+    home: Home,
+) -> None:
+    """Otherwise the request would be sent with it as if it were fresh, and its 401 would
+    be the end.
+    """
+    home.write(login())
+    store = HeldState(home)
+    source = home.source(store=store)
+    held = await source.current()
+    store.gate.clear()
+    store.reached.clear()
+    home.write(login("second"))
+    looking = asyncio.create_task(source.reload_if_changed())
+    await soon(store.reached.wait())
+    store.reached.clear()
+    reloading = asyncio.create_task(source.reload(held))
+    reading = asyncio.create_task(store.reached.wait())
+    await soon(asyncio.wait({reloading, reading}, return_when=asyncio.FIRST_COMPLETED))
+    store.gate.set()
+    found = await soon(reloading)
+    await soon(looking)
+    await soon(reading)
+    assert found is not None
+    assert found.refresh_token == refresh_token_of("second")
 
 
 async def test_a_stored_credential_that_has_expired_is_refreshed_and_not_adopted(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bearerd.credential.source import TORN_PATIENCE_SECONDS
+from bearerd.credential.store_watch import TORN_PATIENCE_SECONDS
 from bearerd.errors import LoginRequired, StoreUnavailable
 from bearerd.events import (
     CredentialHeldInMemory,

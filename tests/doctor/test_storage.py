@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path, PurePosixPath
 
 import filelock
+import pytest
 
 from bearerd.clock import Clock
 from bearerd.doctor.findings import Finding, exit_code
@@ -78,6 +80,46 @@ def test_a_lock_held_by_another_process_is_ok(store: Path) -> None:
         findings = findings_at(store)
     assert verdicts(findings, "lock") == ["ok"]
     assert "another process" in messages(findings, "lock")[0]
+
+
+def hold_since(store: Path, seconds: float) -> filelock.BaseFileLock:
+    """Take the lock of *store*, in the name of a process that began so long ago."""
+    lock = filelock.FileLock(f"{store}.bearerd-lock", preserve_lock_file=True)
+    lock.acquire()
+    holder = {"pid": 4711, "host": "db-1", "since": Clock().now() - seconds}
+    Path(f"{store}.bearerd-lock").write_text(json.dumps(holder), encoding="utf-8")
+    return lock
+
+
+@pytest.mark.parametrize(
+    ("seconds", "verdict"), [(-3600, "ok"), (5, "ok"), (600, "warning")]
+)
+def test_a_lock_that_is_held_for_long_is_a_warning(
+    store: Path, seconds: float, verdict: str
+) -> None:
+    """Process, host and time are named either way; a wrong clock is no reason to warn."""
+    with hold_since(store, seconds):
+        (finding,) = [one for one in findings_at(store) if one.topic == "lock"]
+    assert finding.verdict == verdict
+    assert finding.message.startswith("process 4711 on db-1 holds it since 20")
+    assert ("4711" in finding.remedy) == (verdict == "warning")
+
+
+def test_a_lock_that_cannot_be_a_file_is_a_failure(store: Path) -> None:
+    """The message names what is in its place."""
+    Path(f"{store}.bearerd-lock").mkdir()
+    (finding,) = [one for one in findings_at(store) if one.topic == "lock"]
+    assert finding.verdict == "failed"
+    assert ".bearerd-lock" in finding.message
+
+
+def test_a_circle_of_links_is_a_failure_and_no_defect(store: Path) -> None:
+    """Its folder and its lock are as well as ever."""
+    store.unlink()
+    store.symlink_to(store.name)
+    findings = findings_at(store)
+    assert verdicts(findings, "file") == ["failed"]
+    assert verdicts(findings, "lock") == ["ok"]
 
 
 def test_a_rescue_file_that_could_be_written_is_ok(tmp_path: Path) -> None:

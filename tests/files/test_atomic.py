@@ -89,6 +89,20 @@ def test_a_rename_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
     assert names_in(tmp_path) == ["auth.json"]
 
 
+@pytest.mark.parametrize("is_link", [True, False], ids=["by-a-link", "itself"])
+def test_what_is_no_file_is_not_replaced(tmp_path: Path, is_link: bool) -> None:
+    """A link in the place may lead to a device, which root could replace."""
+    path = tmp_path / "auth.json"
+    special = tmp_path / "fifo" if is_link else path
+    os.mkfifo(special)
+    if is_link:
+        path.symlink_to(special)
+    with pytest.raises(OSError, match="not a regular file"):
+        atomic.replace(path, b"new")
+    assert stat.S_ISFIFO(special.stat().st_mode)
+    assert len(names_in(tmp_path)) == 1 + is_link
+
+
 def test_a_folder_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
     """A file stands in the place of the folder."""
     (tmp_path / "data").write_bytes(b"no folder")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import os
 import socket
@@ -138,6 +139,22 @@ def hanging(tmp_path: Path) -> Iterator[HangingPath]:
     HangingPath.release.clear()
     yield HangingPath(tmp_path / "lock")
     HangingPath.release.set()
+
+
+class TimedOutPath(type(Path())):  # type: ignore[misc]
+    """A path on a network mount whose server does not respond."""
+
+    def stat(self, *, follow_symlinks: bool = True) -> os.stat_result:  # noqa: ARG002
+        """Fail as the system call does."""
+        raise OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
+
+
+async def test_a_mount_that_times_out_is_no_lock_that_is_held(tmp_path: Path) -> None:
+    """Python raises the same type for both; a wait for a holder would be in vain."""
+    with pytest.raises(OSError, match="does not respond") as refused:
+        async with flock(TimedOutPath(tmp_path / "lock"), Clock(), 10):
+            raise AssertionError("there is no lock to hold")
+    assert not isinstance(refused.value, TimeoutError)
 
 
 async def test_a_file_system_that_hangs_does_not_hold_up_the_loop(

@@ -17,6 +17,7 @@ from bearerd.errors import (
     LoginRequired,
     RefreshThrottled,
     StoreError,
+    StoreUnavailable,
     UpstreamUnreachable,
 )
 from bearerd.events import Event, RecoveryFinished, RequestFinished, Trigger
@@ -28,6 +29,7 @@ from bearerd.relay.client.response import Response
 from bearerd.relay.context import RequestContext, RequestRecord, Route
 from bearerd.relay.exchange import Downstream, Exchange
 from bearerd.relay.flow_control import FlowControl
+from bearerd.relay.rejections import RejectionHistory
 from bearerd.relay.target import Target
 from bearerd.relay.upstream.connection import UpstreamConnection
 from bearerd.relay.upstream.origin import Origin
@@ -42,6 +44,7 @@ CLIENT = Client("laptop", "default", frozenset({"relay"}))
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 REFUSED = b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 13\r\n\r\ntoken_expired"
+WORDLESS = b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 7\r\n\r\nno seat"
 
 
 @dataclass
@@ -51,7 +54,6 @@ class ScriptedSource:
     reloads: list[Credential | BearerdError | None] = field(default_factory=list)
     refreshes: list[Credential | BearerdError] = field(default_factory=list)
     newer: Credential | None = None
-    is_about_token: bool = True
     calls: list[str] = field(default_factory=list)
 
     def copy(self) -> ScriptedSource:
@@ -59,8 +61,7 @@ class ScriptedSource:
             self, reloads=[*self.reloads], refreshes=[*self.refreshes], calls=[]
         )
 
-    async def current(self, path: str) -> Credential:
-        assert path == "/x"
+    async def current(self) -> Credential:
         return OLD
 
     async def reload(self, refused: Credential) -> Credential | None:
@@ -82,15 +83,11 @@ class ScriptedSource:
         assert refused is not self.newer
         return self.newer
 
-    def record_success(self, path: str, credential: Credential) -> None:
-        self.calls.append(f"success {credential.access_token} at {path}")
+    def note_accepted(self, credential: Credential) -> None:
+        self.calls.append(f"accepted {credential.access_token}")
 
-    def record_rejection(
-        self, path: str, credential: Credential, *, blames_token: bool, is_fresh: bool
-    ) -> bool:
-        fresh = "fresh " if is_fresh else ""
-        self.calls.append(f"rejection {fresh}{credential.access_token} at {path}")
-        return self.is_about_token and blames_token
+    def note_rejected(self, credential: Credential) -> None:
+        self.calls.append(f"rejected {credential.access_token}")
 
 
 class CompleteBody:
@@ -141,6 +138,7 @@ class Bench:
         self.events: list[Event] = []
         self.flow = RecordedFlow()
         self.sent: list[tuple[bytes, bytes]] = []
+        self.history = RejectionHistory()
         self.upstream = UpstreamPool(
             Origin.from_url(f"http://127.0.0.1:{server.port}/base"),
             connect_timeout_seconds=5,
@@ -179,7 +177,7 @@ class Bench:
             request,
             CLIENT,
             Target(None, b"/x", "/x"),
-            Route("default", source, self.upstream),
+            Route("default", source, self.upstream, self.history),
             body,
         )
         downstream = Downstream(self.response, self.flow, self.no_tunnel)
@@ -248,9 +246,6 @@ THROTTLED = RefreshThrottled("spent", retry_after_seconds=1)
 
 TABLE = {
     "accepted": Case(ScriptedSource(), [OK], [OLD], 200),
-    "a 401 of the resource": Case(
-        ScriptedSource(is_about_token=False), [REFUSED], [OLD], 401
-    ),
     "a newer one was cached": Case(
         ScriptedSource(newer=NEW), [REFUSED, OK], [OLD, NEW], 200, b"reload"
     ),
@@ -337,22 +332,145 @@ async def test_a_recovery_that_fails_raises_its_error(
     assert recovery.outcome.value == error
 
 
-async def test_the_source_hears_of_each_verdict_of_the_upstream(
+def now() -> float:
+    """Return the time of the exchange's clock."""
+    return asyncio.get_running_loop().time()
+
+
+async def test_a_401_of_the_resource_is_delivered(ends: tuple[Bench, Peer]) -> None:
+    """Here the path rejects each fresh credential, and another path accepts this one."""
+    bench, client = ends
+    bench.history.record_rejection("/x", 1, now(), blames_token=True, is_fresh=True)
+    bench.history.record_success("/other", 1, now())
+    source = ScriptedSource()
+    serving = asyncio.create_task(bench.serve(REFUSED))
+    await bench.exchange(source).run()
+    await serving
+    head, _ = await client.response()
+    assert status(head) == 401
+    assert values(head, b"x-bearerd-error") == []
+    assert source.calls == []
+
+
+@pytest.mark.parametrize(
+    ("response", "failure", "error"),
+    [
+        (WORDLESS, AuthorityUnavailable("away"), None),
+        (WORDLESS, StoreUnavailable("no permission"), None),
+        (WORDLESS, LoginRequired("dead", reason="reused"), "login_required"),
+        (WORDLESS, AccountChanged("another"), "account_changed"),
+        (REFUSED, AuthorityUnavailable("away"), "authority_unavailable"),
+    ],
+)
+async def test_a_401_that_may_be_the_resources_is_delivered_if_no_refresh_can_be_had(
+    ends: tuple[Bench, Peer], response: bytes, failure: BearerdError, error: str | None
+) -> None:
+    """The path is new, another one accepts the credential, and the body blames no token.
+    So it is tried once, and a failure that passes is no reason to hide the challenge.
+    """
+    bench, client = ends
+    bench.history.record_success("/other", OLD.generation, now())
+    serving = asyncio.create_task(bench.serve(response))
+    exchange = bench.exchange(ScriptedSource([None], [failure]))
+    if error is not None:
+        with pytest.raises(BearerdError) as raised:
+            await exchange.run()
+        assert raised.value.code == error
+    else:
+        await exchange.run()
+        head, body = await client.response()
+        assert (status(head), body) == (401, b"no seat")
+        assert values(head, b"x-bearerd-error") == []
+    await serving
+    assert len(bench.sent) == 1
+
+
+async def test_the_source_is_told_how_the_upstream_responded(
     ends: tuple[Bench, Peer],
 ) -> None:
-    """Which credential was rejected where, whether it was fresh, which was accepted."""
+    """Which credential was accepted, and which was rejected."""
     bench, _ = ends
     source = ScriptedSource([NEW], [NEWER])
-    serving = asyncio.create_task(bench.serve(REFUSED, REFUSED, REFUSED))
+    serving = asyncio.create_task(bench.serve(REFUSED, REFUSED, OK))
     await bench.exchange(source).run()
     await serving
     assert source.calls == [
-        "rejection old-access at /x",
+        "rejected old-access",
         "reload old-access",
-        "rejection new-access at /x",
+        "rejected new-access",
         "refresh new-access",
-        "rejection fresh newer-access at /x",
+        "accepted newer-access",
     ]
+
+
+async def test_the_history_is_told_which_rejected_credential_was_fresh(
+    ends: tuple[Bench, Peer],
+) -> None:
+    """A path that rejects a fresh one does not condemn it for the others."""
+    bench, _ = ends
+    serving = asyncio.create_task(bench.serve(REFUSED, REFUSED))
+    await bench.exchange(ScriptedSource([None], [NEW])).run()
+    await serving
+    assert bench.history.is_known_bad("/x", NEW.generation)
+    bench.history.record_success("/other", NEW.generation, now())
+    assert not bench.history.record_rejection(
+        "/x", NEW.generation, now(), blames_token=True
+    )
+
+
+class KnownBad(NamedTuple):
+    """What a refresh gives, and what is expected of the request."""
+
+    refresh: Credential | BearerdError
+    sent: list[str]
+    error: str | None = None
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        KnownBad(NEW, ["new-access"]),
+        KnownBad(AuthorityUnavailable("away"), ["old-access"]),
+        KnownBad(StoreUnavailable("no permission"), ["old-access"]),
+        KnownBad(THROTTLED, ["old-access"]),
+        KnownBad(LoginRequired("dead", reason="reused"), ["old-access"]),
+        KnownBad(AccountChanged("another"), ["old-access"]),
+        KnownBad(StoreError("full"), [], "store_error"),
+    ],
+    ids=lambda case: getattr(case.refresh, "code", "refreshed"),
+)
+async def test_a_credential_known_to_be_rejected_is_refreshed_first(
+    ends: tuple[Bench, Peer], case: KnownBad
+) -> None:
+    """If that fails it is sent all the same: the upstream may have been wrong."""
+    bench, _ = ends
+    bench.history.record_rejection("/x", OLD.generation, now(), blames_token=True)
+    source = ScriptedSource(refreshes=[case.refresh])
+    serving = asyncio.create_task(bench.serve(*[OK] * len(case.sent)))
+    if case.error is None:
+        await bench.exchange(source).run()
+    else:
+        with pytest.raises(BearerdError) as raised:
+            await bench.exchange(source).run()
+        assert raised.value.code == case.error
+    await serving
+    assert [bearer.decode() for bearer, _ in bench.sent] == case.sent
+
+
+async def test_a_login_that_ended_is_tried_once_in_a_while(
+    ends: tuple[Bench, Peer],
+) -> None:
+    """One request in 30 s goes out; the others get the remedy at once."""
+    bench, _ = ends
+    bench.history.record_rejection("/x", OLD.generation, now(), blames_token=True)
+    dead = LoginRequired("dead", reason="reused")
+    serving = asyncio.create_task(bench.serve(REFUSED))
+    with pytest.raises(LoginRequired):
+        await bench.exchange(ScriptedSource([None], [dead, dead])).run()
+    await serving
+    with pytest.raises(LoginRequired):
+        await bench.exchange(ScriptedSource([None], [dead])).run()
+    assert len(bench.sent) == 1
 
 
 @pytest.mark.parametrize("code", [400, 403, 429, 500, 503])

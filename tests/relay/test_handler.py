@@ -53,8 +53,7 @@ class FixedSource:
     def __init__(self) -> None:
         self.error: Exception | None = None
 
-    async def current(self, path: str) -> Credential:
-        del path
+    async def current(self) -> Credential:
         if self.error is not None:
             raise self.error
         return CREDENTIAL
@@ -69,12 +68,10 @@ class FixedSource:
     async def refresh(self, refused: Credential, trigger: Trigger) -> Credential:
         raise NotImplementedError
 
-    def record_success(self, path: str, credential: Credential) -> None:
+    def note_accepted(self, credential: Credential) -> None:
         """Nothing depends on it here."""
 
-    def record_rejection(
-        self, path: str, credential: Credential, *, blames_token: bool, is_fresh: bool
-    ) -> bool:
+    def note_rejected(self, credential: Credential) -> None:
         raise NotImplementedError
 
 

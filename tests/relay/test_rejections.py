@@ -75,6 +75,29 @@ def test_a_401_is_about_the_token_or_about_the_resource(
     assert history.is_known_bad(HERE, 2) is is_token
 
 
+@pytest.mark.parametrize(
+    ("elsewhere", "here", "is_doubtful"),
+    [
+        (2, None, True),
+        (2, 1, True),
+        (2, 2, False),
+        (1, None, False),
+        (1, 1, False),
+        (None, None, False),
+    ],
+)
+def test_a_401_without_blame_is_doubtful_if_only_another_path_accepts(
+    elsewhere: int | None, here: int | None, is_doubtful: bool
+) -> None:
+    """The generations that were accepted when such a 401 comes for generation 2."""
+    history = RejectionHistory()
+    for path, generation in ((THERE, elsewhere), (HERE, here)):
+        if generation is not None:
+            history.record_success(path, generation, NOW)
+    assert history.is_doubtful(HERE, 2, NOW) is is_doubtful
+    assert not history.is_doubtful(HERE, 2, NOW + RECENT_SECONDS)
+
+
 def test_a_path_without_a_history_has_one_try_with_each_credential() -> None:
     """A token that was dead at the start is refreshed; the path costs no second one."""
     history = RejectionHistory()

@@ -38,6 +38,15 @@ def test_two_listeners_can_both_have_port_0(load: Load) -> None:
     assert load({"listen": free, "admin_listen": free}).listen[0].port == 0
 
 
+def test_a_store_that_is_a_circle_of_links_is_no_wrong_setting(
+    load: Load, tmp_path: Path
+) -> None:
+    """The daemon starts, and takes up the login that is put there."""
+    store = tmp_path / "auth.json"
+    store.symlink_to(store.name)
+    assert load({"store": str(store)}).profiles["default"].store == store
+
+
 def test_two_profiles_cannot_share_a_store(
     error_line: ErrorLine, tmp_path: Path
 ) -> None:

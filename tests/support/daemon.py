@@ -29,6 +29,10 @@ E = TypeVar("E", bound=Event)
 A_LOGIN: Mapping[str, object] = {}
 """Stands for a new login of the sandbox."""
 
+CA_FILE = Path(__file__).with_name("of_no_server.pem")
+"""A certificate that no server has. To read the system's certificates would take as long
+as all the rest of a start, and few tests call a server by TLS."""
+
 ADMIN_PAGES = ("/", "/metrics", "/api/status", "/readyz", "/healthz", "/nowhere")
 
 
@@ -144,17 +148,20 @@ async def running_daemon(
 ) -> AsyncIterator[Daemon]:
     """Give a daemon that listens, over *login* in a file; None is no file.
 
-    *given* are settings. The key of the daemon's client is made beside the store.
+    *given* are settings; None is the default. The key of the daemon's client is made
+    beside the store.
     """
-    flags = {
-        "store": str(folder / "auth.json"),
+    chosen = {
+        "store": folder / "auth.json",
         "issuer_url": sandbox.issuer_url,
         "upstream_url": sandbox.upstream_url,
         "listen": "127.0.0.1:0",
         "admin_listen": "127.0.0.1:0",
-        "drain_seconds": "5",
-        **{name: str(value) for name, value in given.items()},
+        "drain_seconds": 5,
+        "ca_file": CA_FILE,
+        **given,
     }
+    flags = {name: str(value) for name, value in chosen.items() if value is not None}
     settings = load_settings(flags, environ={}, config=empty_config(folder))
     daemon = Daemon(sandbox, settings, canary)
     if login is not None:

@@ -219,7 +219,8 @@ class Metrics(Collector):
             for kind in StateKind:
                 is_it = source.state == kind.value
                 state.add_metric((source.profile, kind.value), float(is_it))
-            since.add_metric((source.profile,), source.since)
+            if source.since is not None:
+                since.add_metric((source.profile,), source.since)
             unsaved.add_metric((source.profile,), float(source.in_memory_only))
         yield state
         yield since

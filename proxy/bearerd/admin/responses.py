@@ -60,7 +60,7 @@ def livez_response() -> web.Response:
 
 def readyz_response(readiness: Readiness) -> web.Response:
     """Return *readiness*, with 503 if the daemon is not ready."""
-    missing = [_missing(source) for source in readiness.unusable]
+    missing = [_profile(source) for source in readiness.blocked]
     if readiness.is_ready:
         return json_response(HTTPStatus.OK, {"status": "ready", "missing": missing})
     return json_response(
@@ -76,7 +76,8 @@ def healthz_response(health: Health) -> web.Response:
         {
             "status": "ok" if health.is_ok else "degraded",
             "draining": health.is_draining,
-            "missing": [_missing(source) for source in health.needing_person],
+            "missing": [_profile(source) for source in health.needing_person],
+            "degraded": [_profile(source) for source in health.degraded],
             "last_errors": {one.profile: one.last_error for one in health.failing},
             "in_memory_only": [one.profile for one in health.unsaved],
         },
@@ -107,7 +108,7 @@ def error_response(error: BearerdError) -> web.Response:
     return json_response(error.status, error_document(error), headers)
 
 
-def _missing(source: SourceStatus) -> dict[str, object]:
+def _profile(source: SourceStatus) -> dict[str, object]:
     return {
         "profile": source.profile,
         "state": source.state,

@@ -48,7 +48,7 @@ def source_state(source: SourceStatus) -> str:
 def source_rows(source: SourceStatus, now: float) -> Rows:
     """Return the rows about a profile; what is not known has no row."""
     rows = [
-        ("since", None if source.is_well else time_text(source.since, now)),
+        ("since", None if source.is_well else _optional_time(source.since, now)),
         ("next attempt", _optional_time(source.retry_at, now)),
         ("account", source.account_id),
         ("token expires", _optional_time(source.expires_at, now)),

@@ -44,17 +44,27 @@ def run_with_source(
 ) -> T:
     """Open the credential source of *profile*, and return the result of *use*.
 
-    A refresh that *use* starts is stored before this returns.
+    A refresh that *use* starts is stored before this returns, and after a first signal
+    too: the old token may be spent. A second signal ends the command at once.
 
     Raises:
         BearerdError: as *use* does; ConfigurationError if there is no such profile.
+        KeyboardInterrupt: a signal ended it.
     """
 
     async def opened() -> T:
         async with open_source(settings, profile, _print_event) as source:
-            return await use(source)
+            try:
+                return await use(source)
+            except asyncio.CancelledError:
+                if source.is_refreshing:
+                    print_stderr(
+                        "a refresh is under way, and its response is waited for, so that "
+                        "the login is not lost; a second signal ends this at once"
+                    )
+                raise
 
-    return asyncio.run(opened())
+    return run_async(opened())
 
 
 def _print_event(event: Event) -> None:

@@ -117,7 +117,7 @@ class ProfileState:
     """The state of a profile. Times are epoch seconds.
 
     *code*, *message* and *needs_person* are those of the most severe condition; *since*
-    is when the profile came into this state with this code. *wants_sign_in* is true from
+    is when the profile came into this state with this code. *needs_sign_in* is true from
     a condition that a sign-in, or `bearerd adopt`, ends until the profile works again:
     a store that cannot be read meanwhile is no end of it.
     """
@@ -128,7 +128,7 @@ class ProfileState:
     reason: str | None = None
     message: str | None = None
     needs_person: bool = False
-    wants_sign_in: bool = False
+    needs_sign_in: bool = False
     retry_at: float | None = None
     conditions: tuple[Condition, ...] = ()
 
@@ -188,7 +188,7 @@ def state_of(
     is_same = before is not None and (before.kind, before.code) == (kind, code)
     since = before.since if before is not None and is_same else now
     has_lasted = first is not None and now - since >= PERSON_AFTER_SECONDS
-    wanted_sign_in = before is not None and before.wants_sign_in
+    needed_sign_in = before is not None and before.needs_sign_in
     is_blocked = kind is StateKind.BLOCKED
     return ProfileState(
         kind=kind,
@@ -197,7 +197,7 @@ def state_of(
         reason=first.reason if first else None,
         message=first.message if first else None,
         needs_person=first is not None and (first.needs_person or has_lasted),
-        wants_sign_in=code in SIGN_IN_CODES or (wanted_sign_in and is_blocked),
+        needs_sign_in=code in SIGN_IN_CODES or (needed_sign_in and is_blocked),
         retry_at=first.retry_at if first else None,
         conditions=conditions,
     )

@@ -37,6 +37,11 @@ class SingleFlight(Generic[T]):
         """How many callers wait for the call under way."""
         return self._waiters
 
+    @property
+    def is_under_way(self) -> bool:
+        """True from the start of a call until its end."""
+        return self._task is not None
+
     def start(self, call: Callable[[], Coroutine[Any, Any, T]]) -> None:
         """Start *call* unless one is under way; its result is not waited for."""
         self._join(call)  # type: ignore[unused-awaitable]

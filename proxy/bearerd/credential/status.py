@@ -27,18 +27,21 @@ class SourceStatus:
     """The status of one profile. Times are epoch seconds.
 
     *state* is `usable`, `degraded` or `blocked`; *code*, *reason*, *message*, *since*,
-    *needs_person* and *retry_at* explain it. *last_error* is the outcome and the reason
-    of the last refresh, if that failed.
+    *needs_person*, *needs_sign_in* and *retry_at* explain it. *since* is None where no
+    daemon watches the profile. A person signs in, or runs `bearerd adopt`, where
+    *needs_sign_in* is true. *last_error* is the outcome and the reason of the last
+    refresh, if that failed.
     """
 
     profile: str
     store: str
     state: str
-    since: float
+    since: float | None
     code: str | None
     reason: str | None
     message: str | None
     needs_person: bool
+    needs_sign_in: bool
     retry_at: float | None
     account_id: str | None
     generation: int
@@ -57,11 +60,6 @@ class SourceStatus:
     def is_well(self) -> bool:
         """True if nothing is wrong with the profile."""
         return self.state == StateKind.USABLE.value
-
-    @property
-    def needs_sign_in(self) -> bool:
-        """True if a sign-in, or `bearerd adopt`, is what helps, now or soon."""
-        return self.code in SIGN_IN_CODES
 
 
 def source_status(
@@ -85,6 +83,7 @@ def source_status(
         reason=state.reason,
         message=state.message,
         needs_person=state.needs_person,
+        needs_sign_in=state.needs_sign_in,
         retry_at=state.retry_at,
         account_id=held.account_id if held else None,
         generation=cached.generation,
@@ -108,7 +107,7 @@ def state_events(
     if now.code in SIGN_IN_CODES and is_news:
         code, message = now.code or "", now.message or ""
         yield LoginNeeded(profile, code, now.reason or code, message)
-    elif before.wants_sign_in and not now.wants_sign_in:
+    elif before.needs_sign_in and not now.needs_sign_in:
         yield LoginRestored(profile, generation)
     if now.code in STORE_CODES and is_news:
         yield StoreTroubled(profile, now.message or "")

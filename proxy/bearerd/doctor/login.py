@@ -15,7 +15,7 @@ from bearerd.credential.store.state import Account, StoreState
 from bearerd.credential.token import Credential
 from bearerd.doctor.codex import FIRST_WITH_LOCKS, Version
 from bearerd.doctor.findings import Finding, failed, ok, sign_in_needed, warning
-from bearerd.errors import LoginRequired
+from bearerd.errors import LoginRequired, StoreUnavailable
 
 
 async def check_login(
@@ -33,6 +33,9 @@ async def check_login(
             sign_in_needed("login", absence.message, "bearerd login"),
             *_check_sharing(path, None, codex, version),
         ]
+    except StoreUnavailable as trouble:
+        problem, _, remedy = trouble.message.rpartition("; ")
+        return [failed("login", problem, remedy)]
     return [
         *_check_credential(credential, clock.now()),
         *_check_last_refresh(path),

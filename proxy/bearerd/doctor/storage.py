@@ -5,16 +5,24 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Final
 
 from bearerd.clock import Clock
+from bearerd.credential.store.auth_json import utc_text
 from bearerd.credential.store.file_store import FileStore
 from bearerd.doctor.findings import Finding, failed, ok, warning
-from bearerd.errors import StoreError
+from bearerd.errors import StoreError, StoreUnavailable
+from bearerd.files.atomic import real_path
+from bearerd.files.flock import LockHolder
 from bearerd.files.mounts import Mount, file_system_of, is_mount_point, is_network
 
 GROUP_AND_OTHERS: Final = 0o077
+
+HELD_LONG_SECONDS: Final = 60.0
+"""A refresh takes seconds. One that the authority does not answer holds the lock for some
+minutes; then it is worth a look too."""
 
 
 async def check_storage(
@@ -67,7 +75,7 @@ def _check_file(store: Path, *, is_in_place: bool) -> Iterator[Finding]:
 
 
 def _check_folder(store: Path, *, is_in_place: bool) -> Finding:
-    target = store.resolve()
+    target = real_path(store)
     folder = _existing_folder(target.parent)
     if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
         if is_in_place:
@@ -100,11 +108,32 @@ async def _check_lock(store: Path, clock: Clock) -> Finding:
                     "process use it",
                 )
     except TimeoutError:
-        return ok("lock", "another process holds it at this moment")
-    except StoreError as error:
+        return await _held(store, clock)
+    except (StoreError, StoreUnavailable) as error:
         remedy = "give the folder to the user that runs bearerd"
         return failed("lock", error.message, remedy)
     return ok("lock", "it can be taken, and excludes others")
+
+
+async def _held(store: Path, clock: Clock) -> Finding:
+    """Return what a lock that is held amounts to: a refresh, or a process that hangs."""
+    holder: LockHolder | None = None
+    with suppress(StoreUnavailable):
+        holder = await FileStore(store, clock=clock).lock_holder()
+    if holder is None:
+        return ok("lock", "another process holds it at this moment")
+    fact = (
+        f"process {holder.pid} on {holder.host} holds it since {utc_text(holder.since)}"
+    )
+    if clock.now() - holder.since < HELD_LONG_SECONDS:
+        return ok("lock", fact)
+    return warning(
+        "lock",
+        f"{fact}, which is longer than a refresh that goes well; no other process can "
+        "refresh this login",
+        f"if process {holder.pid} is stopped or hangs, end it; what it has begun is "
+        "finished by the next process",
+    )
 
 
 async def _is_locked(store: Path, clock: Clock) -> bool:
@@ -116,7 +145,7 @@ async def _is_locked(store: Path, clock: Clock) -> bool:
 
 
 def _check_file_system(store: Path, mounts: Sequence[Mount]) -> Iterator[Finding]:
-    target = store.resolve()
+    target = real_path(store)
     file_system = file_system_of(PurePosixPath(target), mounts)
     if file_system is None:
         return

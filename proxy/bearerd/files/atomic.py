@@ -7,8 +7,10 @@ power failure.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
+import stat
 import tempfile
 from contextlib import suppress
 from pathlib import Path
@@ -18,6 +20,9 @@ from bearerd.files.owner import give_to_folder_owner, make_private_folder
 
 FileStamp: TypeAlias = tuple[int, int, int]
 """Inode, size in bytes, and modification time in nanoseconds."""
+
+
+SPECIAL_KINDS = (stat.S_ISCHR, stat.S_ISBLK, stat.S_ISFIFO, stat.S_ISSOCK)
 
 
 def file_stamp(path: Path) -> FileStamp | None:
@@ -50,9 +55,11 @@ def replace(
     undo the replacement. A process run by root gives the file to the folder's owner.
 
     Raises:
-        OSError: nothing was replaced, and no temporary file is left.
+        OSError: nothing was replaced, and no temporary file is left. One reason is that
+            something else than a file is in the place, such as a device.
     """
     target = real_path(path)
+    _require_replaceable(target)
     if makes_folder:
         make_private_folder(target.parent)
     # mkstemp creates with O_EXCL and mode 0600.
@@ -75,6 +82,20 @@ def replace(
     if is_durable:
         _sync_folder(target.parent)
     return stamp
+
+
+def _require_replaceable(target: Path) -> None:
+    """Raise if a device, a FIFO or a socket would be lost by the rename.
+
+    The rename itself refuses a folder.
+
+    Raises:
+        OSError: see above.
+    """
+    with suppress(FileNotFoundError):
+        mode = target.lstat().st_mode
+        if any(is_kind(mode) for is_kind in SPECIAL_KINDS):
+            raise OSError(errno.EINVAL, "it is not a regular file", str(target))
 
 
 def write_in_place(path: Path, content: bytes) -> FileStamp:

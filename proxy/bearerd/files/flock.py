@@ -26,6 +26,7 @@ import filelock
 
 from bearerd.clock import Clock
 from bearerd.files.owner import give_to_folder_owner
+from bearerd.files.regular import read_regular
 from bearerd.files.threads import FileThread, run_to_end
 from bearerd.json_object import json_object
 
@@ -81,13 +82,18 @@ async def flock(
 async def _in_thread(
     thread: FileThread, acquire: Callable[[], filelock.BaseFileLock | None]
 ) -> filelock.BaseFileLock | None:
-    """Return the lock, or None if it is held; a lock that comes too late is released."""
+    """Return the lock, or None if it is held; a lock that comes too late is released.
+
+    Raises:
+        OSError: the file system does not respond. Not ETIMEDOUT, which Python turns into
+            the TimeoutError of a lock that is held.
+    """
     try:
         return await thread.run(
             acquire, timeout_seconds=RESPONSE_SECONDS, dispose=_release
         )
     except TimeoutError:
-        raise OSError(errno.ETIMEDOUT, "the file system does not respond") from None
+        raise OSError(errno.EIO, "the file system does not respond") from None
 
 
 def _acquire(
@@ -153,8 +159,7 @@ def flock_blocking(path: Path, timeout_seconds: float) -> Iterator[None]:
 def read_holder(path: Path) -> LockHolder | None:
     """Return the last process that wrote its name into the lock file, or None."""
     try:
-        with path.open("rb") as file:
-            document = json_object(file.read(HOLDER_LIMIT_BYTES)) or {}
+        document = json_object(read_regular(path, HOLDER_LIMIT_BYTES)) or {}
         return LockHolder(
             pid=int(document["pid"]),
             host=str(document["host"]),

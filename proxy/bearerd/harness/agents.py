@@ -15,6 +15,7 @@ from typing import Any, Final, Protocol
 import aiohttp
 
 from bearerd.harness.result import TurnResult
+from bearerd.sandbox import CODEX_CLIENT_ID
 
 TURN: Final = {
     "model": "gpt-5.5",
@@ -27,7 +28,6 @@ TURN_TIMEOUT_SECONDS: Final = 15.0
 
 LAST_EVENT: Final = b"event: response.completed"
 SIGN_IN_CODES: Final = frozenset({"login_required", "account_changed"})
-CLIENT_ID: Final = "app_harness"
 
 
 def open_session() -> aiohttp.ClientSession:
@@ -106,7 +106,7 @@ class CopyAgent:
     async def _refresh(self, document: dict[str, Any]) -> str | None:
         """Spend the refresh token of this copy; return None if it was refused."""
         body = {
-            "client_id": CLIENT_ID,
+            "client_id": CODEX_CLIENT_ID,
             "grant_type": "refresh_token",
             "refresh_token": document["tokens"]["refresh_token"],
         }

@@ -90,13 +90,24 @@ class RejectionHistory:
         if self._is_accepted_elsewhere(path, generation, now):
             if path in self._always_rejecting:  # 1
                 return False
-            here = self._accepted.get(path)
-            was_accepted_here = here is not None and here[0] == generation
-            is_doubtful = not blames_token and not was_accepted_here
-            if is_doubtful and not (here is None and self._may_try(path, generation)):
+            is_doubtful = not blames_token and self.is_doubtful(path, generation, now)
+            is_new = path not in self._accepted
+            if is_doubtful and not (is_new and self._may_try(path, generation)):
                 return False  # 2
         self._add_rejection(path, generation)
         return True
+
+    def is_doubtful(self, path: str, generation: int, now: float) -> bool:
+        """Return True if a 401 at *path* that blames no token may be the resource's.
+
+        Another path has just accepted this credential, and this path has not. The one try
+        of rule 2 is for such a 401; if it gives no credential, the 401 is delivered.
+        """
+        here = self._accepted.get(path)
+        was_accepted_here = here is not None and here[0] == generation
+        return not was_accepted_here and self._is_accepted_elsewhere(
+            path, generation, now
+        )
 
     def is_known_bad(self, path: str, generation: int) -> bool:
         """Return True if *path*, or so many others, have rejected this credential."""

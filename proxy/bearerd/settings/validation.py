@@ -10,6 +10,7 @@ from pydantic.fields import FieldInfo
 
 from bearerd.address import Address
 from bearerd.errors import ConfigurationError
+from bearerd.files.atomic import real_path
 from bearerd.settings.diagnostics import invalid_value
 from bearerd.settings.metadata import setting_info
 from bearerd.settings.profile import ProfileSettings
@@ -72,7 +73,7 @@ def check_distinct_stores(
     """Raise if two profiles have the same store: each would spend the other's token."""
     owners: dict[Path, str] = {}
     for profile in profiles:
-        owner = owners.setdefault(profile.store.resolve(), profile.name)
+        owner = owners.setdefault(real_path(profile.store), profile.name)
         if owner != profile.name:
             name = f"profiles.{profile.name}.store"
             expected = f"a store of its own; profile {owner} has this one"

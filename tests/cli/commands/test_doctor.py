@@ -27,7 +27,7 @@ async def test_the_findings_can_be_printed_as_json(shell: Shell) -> None:
         "verdict",
         "said",
         "remedy",
-        "wants_sign_in",
+        "needs_sign_in",
         "profile",
     }
 

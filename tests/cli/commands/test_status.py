@@ -27,11 +27,12 @@ async def test_without_a_daemon_the_store_is_read(
     done = await shell.run("status", **signed_in)
     assert done.code == 0
     assert done.stdout.startswith("bearerd is not running")
-    assert "default: ready" in done.stdout
+    assert "default: usable" in done.stdout
     assert "acct-sandbox-1" in done.stdout
     document = json.loads((await shell.run("status", "--json", **signed_in)).stdout)
     assert document["running"] is False
-    assert [one["state"] for one in document["profiles"]] == ["ready"]
+    assert [one["since"] for one in document["profiles"]] == [None]
+    assert [one["state"] for one in document["profiles"]] == ["usable"]
     assert (await shell.run("status", "--check", **signed_in)).code == 1
     assert sandbox.authority.calls == 0
 
@@ -40,7 +41,7 @@ async def test_without_a_login_the_remedy_is_printed(shell: Shell) -> None:
     """`--check` is 3. Without it the exit code is 0, because the status was printed."""
     done = await shell.run("status")
     assert (done.code, done.stderr) == (0, "")
-    assert "default: login required (missing)" in done.stdout
+    assert "default: blocked (login_required: missing)" in done.stdout
     assert "bearerd login" in done.stdout
     checked = await shell.run("status", "--check")
     assert (checked.code, checked.stdout) == (3, done.stdout)
@@ -60,7 +61,7 @@ async def test_a_running_daemon_is_asked(
     assert document["running"] is True
     assert document["admin"] == [admin_of(daemon)]
     (profile,) = document["profiles"]
-    assert (profile["state"], profile["generation"]) == ("ready", 1)
+    assert (profile["state"], profile["generation"]) == ("usable", 1)
 
 
 async def test_check_is_3_for_a_daemon_without_a_login(

@@ -8,10 +8,9 @@ import aiohttp
 import pytest
 
 from bearerd.credential.authority.client import AuthorityClient
-from bearerd.sandbox import Account, Sandbox
+from bearerd.sandbox import CODEX_CLIENT_ID, Account, Sandbox
 
 AGENT = "bearerd/test (made up)"
-CLIENT_ID = "app_sandbox"
 CHOSEN = "acct-chosen"
 
 
@@ -45,6 +44,6 @@ def client_of(session: aiohttp.ClientSession, sandbox: Sandbox) -> AuthorityClie
         session,
         issuer_url=sandbox.issuer_url,
         token_url=sandbox.token_url,
-        client_id=CLIENT_ID,
+        client_id=CODEX_CLIENT_ID,
         timeout_seconds=5.0,
     )

@@ -17,7 +17,7 @@ from bearerd.credential.authority.client import AuthorityClient
 from bearerd.credential.authority.errors import AuthorityFailure
 from bearerd.credential.authority.refresh_grant import Grant, RefreshGrant, interpret
 from bearerd.credential.token import account_claim
-from bearerd.sandbox import AuthorityFault, Sandbox, fingerprint
+from bearerd.sandbox import CODEX_CLIENT_ID, AuthorityFault, Sandbox, fingerprint
 from tests.credential.authority.conftest import AGENT
 from tests.credential.stand_ins import (
     MARK,
@@ -319,7 +319,7 @@ def at(
         session,
         issuer_url="http://issuer.invalid",
         token_url=url,
-        client_id="app_test",
+        client_id=CODEX_CLIENT_ID,
         timeout_seconds=timeout_seconds,
     )
     return RefreshGrant(client, limit_seconds=timeout_seconds)
@@ -375,7 +375,7 @@ async def test_a_refresh_on_the_wire_is_what_codex_sends(
     (request,) = requests
     head, content = request.split(b"\r\n\r\n", 1)
     assert json.loads(content) == {
-        "client_id": "app_test",
+        "client_id": CODEX_CLIENT_ID,
         "grant_type": "refresh_token",
         "refresh_token": f"{MARK}-r",
     }

@@ -14,9 +14,10 @@ from bearerd.credential.authority.client import AuthorityClient
 from bearerd.credential.authority.errors import AuthorityFailure
 from bearerd.credential.authority.refresh_grant import RefreshGrant
 from bearerd.credential.refresh.backoff import MAYBE_SPENT_SECONDS
-from bearerd.credential.refresh.refresher import Refresher, RefreshRequest
+from bearerd.credential.refresh.crash_recovery import RecoveryResult
+from bearerd.credential.refresh.refresher import Refresher
+from bearerd.credential.refresh.request import RefreshRequest
 from bearerd.credential.refresh.token_bucket import TokenBucket
-from bearerd.credential.refresh.transaction import RecoveryResult
 from bearerd.credential.store.journal import Journal, JournalEntry, Presenter
 from bearerd.credential.store.quarantine import Kept
 from bearerd.credential.store.state import Account
@@ -28,7 +29,7 @@ from bearerd.errors import (
     StoreUnavailable,
 )
 from bearerd.events import CredentialRefreshed
-from bearerd.sandbox import AuthorityFault, Sandbox
+from bearerd.sandbox import CODEX_CLIENT_ID, AuthorityFault, Sandbox
 from tests.credential.stand_ins import (
     START,
     Home,
@@ -340,7 +341,7 @@ async def authority(sandbox: Sandbox) -> AsyncIterator[RefreshGrant]:
             session,
             issuer_url=sandbox.issuer_url,
             token_url=sandbox.token_url,
-            client_id="app_test",
+            client_id=CODEX_CLIENT_ID,
             timeout_seconds=5.0,
         )
         yield RefreshGrant(client)

@@ -12,12 +12,9 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from bearerd.credential.refresh.transaction import (
-    REPLACE_TRIES,
-    RecoveryResult,
-    RefreshAttempt,
-    RefreshTransaction,
-)
+from bearerd.credential.refresh.crash_recovery import RecoveryResult
+from bearerd.credential.refresh.transaction import RefreshAttempt, RefreshTransaction
+from bearerd.credential.refresh.unsaved import REPLACE_TRIES
 from bearerd.credential.store.file_store import FileStore
 from bearerd.credential.store.journal import JournalEntry, Presenter
 from bearerd.credential.store.quarantine import Kept

@@ -230,6 +230,8 @@ def test_a_folder_that_vanished_is_unavailable_and_not_made_anew(
     for refused in (file.prepare_lock, file.require_place):
         with pytest.raises(StoreUnavailable, match="mount it again"):
             refused()
+    with pytest.raises(FileNotFoundError):
+        file.write_state(StoreState())
     assert not folder.exists()
     (tmp_path / "away").rename(folder)
     assert file.read().problem is None
@@ -248,6 +250,8 @@ def test_an_empty_mount_point_is_no_sign_out(tmp_path: Path) -> None:
     folder.rename(tmp_path / "away")
     folder.mkdir()
     assert isinstance(file.read().problem, StoreUnavailable)
+    with pytest.raises(FileNotFoundError):
+        file.write_state(StoreState())
     assert names_in(folder) == []
 
 

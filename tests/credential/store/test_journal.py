@@ -122,6 +122,17 @@ async def test_content_that_is_torn_or_of_another_kind_is_no_record(
     assert await journal.read() == []
 
 
+async def test_a_fifo_in_the_place_of_the_record_holds_up_nothing(
+    tmp_path: Path,
+) -> None:
+    """It is no record, and the second place takes the next one."""
+    os.mkfifo(tmp_path / "fifo")
+    journal = Journal([tmp_path / "fifo", tmp_path / "rescue"])
+    assert await journal.read() == []
+    assert await journal.write(PRESENTED) == tmp_path / "rescue"
+    assert await journal.read() == [PRESENTED]
+
+
 async def test_the_second_place_is_used_if_the_first_cannot_be_written(
     tmp_path: Path,
 ) -> None:

@@ -51,6 +51,8 @@ async def test_the_two_kinds_do_not_touch_each_other(quarantine: Quarantine) -> 
 async def test_a_later_one_of_its_kind_is_the_one_that_is_read(tmp_path: Path) -> None:
     """Also if the first place could not be written at the time."""
     first, second = tmp_path / "store" / "kept", tmp_path / "rescue" / "kept"
+    first.parent.mkdir()
+    second.parent.mkdir()
     await Quarantine([second]).keep("foreign", KEPT)
     later = Kept(held("later"), presented="b" * 16, since=START + 1)
     await Quarantine([first]).keep("foreign", later)
@@ -81,6 +83,14 @@ async def test_the_second_place_is_used_if_the_first_cannot_be_written(
     path = await Quarantine(places).keep("new_login", KEPT)
     assert path.parent == tmp_path / "state"
     assert await Quarantine(places).read("new_login") == KEPT
+
+
+async def test_the_folder_of_the_store_is_not_made_anew(tmp_path: Path) -> None:
+    """A volume that is gone for a while must not find an impostor when it comes back."""
+    places = [tmp_path / "store" / "kept", tmp_path / "state" / "kept"]
+    path = await Quarantine(places).keep("foreign", KEPT)
+    assert path.parent == tmp_path / "state"
+    assert not (tmp_path / "store").exists()
 
 
 async def test_the_error_names_all_places_if_none_can_be_written(

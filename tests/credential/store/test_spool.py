@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -103,6 +104,26 @@ def test_the_descriptor_is_closed_with_each_response(tmp_path: Path) -> None:
     assert len(list(Path("/proc/self/fd").iterdir())) == before + 1
     spool.clear()
     assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+def test_a_fifo_in_its_place_is_passed_over(tmp_path: Path) -> None:
+    """Neither its open nor its read waits for the other end."""
+    os.mkfifo(tmp_path / "a")
+    spool = ResponseSpool([tmp_path / "a", tmp_path / "b"])
+    spool.open("ab")
+    spool.write(b"c")
+    assert spool.read("ab") == b"c"
+    spool.clear()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can act for another user")
+def test_a_spool_of_root_belongs_to_the_owner_of_its_folder(tmp_path: Path) -> None:
+    """He reads it if root's process dies."""
+    os.chown(tmp_path, 12_345, 12_345)
+    spool = ResponseSpool([tmp_path / "receipt"])
+    spool.open("ab")
+    assert (tmp_path / "receipt").stat().st_uid == 12_345
+    spool.clear()
 
 
 def test_without_a_place_the_call_goes_on(tmp_path: Path) -> None:

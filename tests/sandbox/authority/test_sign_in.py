@@ -4,7 +4,7 @@ import aiohttp
 import pytest
 from yarl import URL
 
-from bearerd.sandbox import Account, AuthorityFault, Sandbox
+from bearerd.sandbox import CODEX_CLIENT_ID, Account, AuthorityFault, Sandbox
 from bearerd.sandbox.authority.grant import AUTH_CLAIM
 from bearerd.sandbox.authority.jwt import read_claims
 from bearerd.sandbox.authority.sign_in import challenge_of
@@ -13,7 +13,7 @@ VERIFIER = "v" * 43
 CALLBACK = "http://localhost:1455/auth/callback"
 AUTHORIZE = {
     "response_type": "code",
-    "client_id": "app_sandbox",
+    "client_id": CODEX_CLIENT_ID,
     "redirect_uri": CALLBACK,
     "code_challenge": challenge_of(VERIFIER),
     "code_challenge_method": "S256",
@@ -21,7 +21,7 @@ AUTHORIZE = {
 }
 EXCHANGE = {
     "grant_type": "authorization_code",
-    "client_id": "app_sandbox",
+    "client_id": CODEX_CLIENT_ID,
     "redirect_uri": CALLBACK,
     "code_verifier": VERIFIER,
 }
@@ -73,7 +73,7 @@ async def test_a_browser_is_redirected_with_a_code_that_can_be_used_once(
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("client_id", "app_test"),
+        ("client_id", "app_other"),
         ("redirect_uri", "http://localhost:1455/wrong"),
         ("code_verifier", "wrong"),
         ("code", "wrong"),
@@ -83,6 +83,7 @@ async def test_a_code_is_bound_to_its_client_redirect_uri_and_verifier(
     sandbox: Sandbox, http: aiohttp.ClientSession, name: str, value: str
 ) -> None:
     """A registered client cannot redeem the code of another one."""
+    sandbox.authority.clients.register("app_other")
     _, location = await authorize(sandbox, http)
     fields = {"code": location.query["code"], name: value}
     status, body = await exchange(sandbox, http, **fields)
@@ -155,7 +156,7 @@ class Device:
             return response.status, await response.json()
 
     async def start(self) -> int:
-        status, self.asked = await self.call("usercode", {"client_id": "app_sandbox"})
+        status, self.asked = await self.call("usercode", {"client_id": CODEX_CLIENT_ID})
         return status
 
     async def poll(self) -> tuple[int, dict[str, str]]:

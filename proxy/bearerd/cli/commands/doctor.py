@@ -90,7 +90,7 @@ def _document(finding: Finding) -> dict[str, object]:
         "verdict": finding.verdict,
         "said": finding.message,
         "remedy": finding.remedy,
-        "wants_sign_in": finding.needs_sign_in,
+        "needs_sign_in": finding.needs_sign_in,
         "profile": finding.profile,
     }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json as json_text
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Annotated, Any
 
 import typer
@@ -81,7 +82,8 @@ def _read_stores(settings: Settings, names: Sequence[str]) -> tuple[SourceStatus
 
     async def read(source: CredentialSource) -> SourceStatus:
         await source.reload_if_changed()
-        return source.status()
+        # This process has just begun to look, so it does not know since when.
+        return replace(source.status(), since=None)
 
     return tuple(run_with_source(settings, name, read) for name in names)
 

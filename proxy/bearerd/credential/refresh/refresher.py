@@ -15,19 +15,19 @@ authority's response is stored or the connection is dead.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
 
 from bearerd.clock import Clock
 from bearerd.credential.authority.errors import AuthorityFailure
 from bearerd.credential.authority.refresh_grant import Authority, Grant
+from bearerd.credential.refresh.backoff import MAYBE_SPENT_SECONDS
+from bearerd.credential.refresh.crash_recovery import RecoveryResult
 from bearerd.credential.refresh.limiter import RefreshLimiter
-from bearerd.credential.refresh.transaction import (
-    RecoveryResult,
-    RefreshAttempt,
-    RefreshTransaction,
-)
+from bearerd.credential.refresh.lock_wait import LockWait
+from bearerd.credential.refresh.request import RefreshRequest, RefreshResult
+from bearerd.credential.refresh.transaction import RefreshAttempt, RefreshTransaction
 from bearerd.credential.store.account_pin import require_same_account
 from bearerd.credential.store.install import lock_held_message
 from bearerd.credential.store.journal import Presenter
@@ -40,51 +40,11 @@ from bearerd.errors import (
     StoreError,
     StoreUnavailable,
 )
-from bearerd.events import RefreshOutcome
 
 WINNER_WAIT_SECONDS = 0.1
 WINNER_READS = 10
 """After `refresh_token_reused` another program has a newer login, and may still be
 writing it. The store is read for one second."""
-
-LOCK_STEP_SECONDS = 1.0
-"""How soon a wait for the lock notices `close`."""
-
-
-@dataclass(frozen=True, slots=True)
-class RefreshRequest:
-    """What a refresh starts from.
-
-    *held* is the credential in this process, *account* the pin of the profile.
-    *can_wait* is true while *held* is still valid: then no token is presented that could
-    not be recorded first. *is_rejected*: the upstream has rejected *held*. *is_refused*:
-    the authority has refused its refresh token for good. *is_forced* overrides a
-    remembered refusal or pause.
-    *skew_seconds* is how far the local clock is ahead of the authority's.
-    """
-
-    held: Credential | None
-    account: Account | None
-    can_wait: bool = False
-    is_rejected: bool = False
-    is_refused: bool = False
-    is_forced: bool = False
-    skew_seconds: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class RefreshResult:
-    """A credential that replaces *held*.
-
-    *outcome* is `renewed` if the authority issued it and `adopted` if the store had it.
-    *unsaved* is the reason why the store does not hold it, or None. *issued_at* is the
-    authority's clock in its response, in epoch seconds, if it told.
-    """
-
-    credential: Credential
-    outcome: RefreshOutcome
-    unsaved: StoreError | None = None
-    issued_at: float | None = None
 
 
 class Refresher:
@@ -108,10 +68,12 @@ class Refresher:
         self._authority = authority
         self._limiter = limiter
         self._clock = clock
-        self._lock_timeout_seconds = lock_timeout_seconds
-        self._waited = waited
-        self._is_closing = False
-        self._is_lock_blocked = False  # the last wait for the lock was in vain
+        self._lock = LockWait(
+            store=store,
+            clock=clock,
+            timeout_seconds=lock_timeout_seconds,
+            waited=waited,
+        )
         self._transaction = RefreshTransaction(
             store=store, clock=clock, presenter=presenter
         )
@@ -137,7 +99,7 @@ class Refresher:
                 process that holds the lock.
         """
         try:
-            async with self._lock(gives_up_on_close=True):
+            async with self._lock.hold(gives_up_on_close=True):
                 return await self._run_locked(request)
         except TimeoutError:
             # The holder may have stored a new credential without releasing the lock yet.
@@ -159,13 +121,13 @@ class Refresher:
     async def retry_save(self) -> bool:
         """Try again to store what lives in memory only; return True if it is stored."""
         with suppress(StoreError, StoreUnavailable, TimeoutError):
-            async with self._lock(gives_up_on_close=False):
+            async with self._lock.hold(gives_up_on_close=False):
                 return await self._transaction.retry_save()
         return False
 
     async def adopt(self) -> Credential:
         """Return the login that a person chose; see `RefreshTransaction.adopt`."""
-        async with self._lock(gives_up_on_close=False):
+        async with self._lock.hold(gives_up_on_close=False):
             return await self._transaction.adopt()
 
     def sync(self, state: StoreState) -> None:
@@ -192,7 +154,7 @@ class Refresher:
 
     def close(self) -> None:
         """Stop waiting for the lock. A refresh that holds the lock goes on."""
-        self._is_closing = True
+        self._lock.close()
 
     async def _run_locked(self, request: RefreshRequest) -> RefreshResult:
         recovered = await self._transaction.recover(request.held)
@@ -211,7 +173,18 @@ class Refresher:
         newest = self._newest(stored, request)
         if self._is_usable(newest, request):
             return RefreshResult(newest, "adopted")
+        await self._wait_for_lost_call(recovered.presented_at)
         return await self._present(RefreshAttempt(stored, newest), request)
+
+    async def _wait_for_lost_call(self, presented_at: float | None) -> None:
+        """Let the call of a process that died come to its end at the authority.
+
+        To present its token meanwhile would be a reuse even where one is tolerated after
+        the first call has ended.
+        """
+        if presented_at is not None:
+            past = max(0.0, self._clock.now() - presented_at)
+            await self._clock.sleep(max(0.0, MAYBE_SPENT_SECONDS - past))
 
     def _newest(self, stored: Credential, request: RefreshRequest) -> Credential:
         return self._transaction.newest(
@@ -343,36 +316,6 @@ class Refresher:
             if absence.reason != "unreadable" or request.held is None:
                 raise
             return request.held
-
-    @asynccontextmanager
-    async def _lock(self, *, gives_up_on_close: bool) -> AsyncIterator[None]:
-        """Hold the store's lock. *gives_up_on_close* ends the wait when `close` is called.
-
-        The first wait in vain is a long one; until the lock was free once, later callers
-        do not wait at all: a stopped holder costs one wait, not one for each request.
-
-        Raises:
-            TimeoutError: another holder did not release it in time.
-        """
-        began = self._clock.monotonic()
-        limit = 0.0 if self._is_lock_blocked else self._lock_timeout_seconds
-        remaining = limit
-        async with AsyncExitStack() as stack:
-            while True:
-                step = max(0.0, min(LOCK_STEP_SECONDS, remaining))
-                try:
-                    await stack.enter_async_context(self._store.lock(step))
-                    break
-                except TimeoutError:
-                    remaining = limit - (self._clock.monotonic() - began)
-                    if remaining <= 0:
-                        self._is_lock_blocked = True
-                        raise
-                    if self._is_closing and gives_up_on_close:
-                        raise
-            self._is_lock_blocked = False
-            self._waited(self._clock.monotonic() - began)
-            yield
 
 
 def foreign_grant(granted: Credential, presented: Credential) -> AccountChanged:

@@ -10,7 +10,8 @@ are lost in that interval, so each step is recorded before it is taken:
     abort    nothing came of the call, and nothing will
 
 A process can die between any two steps. The next holder of the lock calls `recover`,
-which finds out what was left and finishes it; `refresh.leftover` has the seven cases.
+which finds out what was left and finishes it; `refresh.leftover` has the seven cases and
+`refresh.crash_recovery` what follows from each.
 
 docs/never-lose-a-login.md says which of these steps is proved by which test.
 """
@@ -19,22 +20,18 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Final
 
 from bearerd.clock import Clock
-from bearerd.credential.refresh.leftover import Case, Leftover, may_become
-from bearerd.credential.refresh.leftover_finder import LeftoverFinder
+from bearerd.credential.refresh.crash_recovery import CrashRecovery, RecoveryResult
+from bearerd.credential.refresh.leftover import may_become
 from bearerd.credential.refresh.lineage import Lineage
-from bearerd.credential.store.install import replace_whole
+from bearerd.credential.refresh.unsaved import Pending, UnsavedSuccessor
 from bearerd.credential.store.journal import JournalEntry, Presenter
 from bearerd.credential.store.quarantine import Kept
 from bearerd.credential.store.state import StoreState
 from bearerd.credential.store.store import Store
 from bearerd.credential.token import Credential
-from bearerd.errors import LoginRequired, StoreError, StoreUnavailable
-
-REPLACE_TRIES: Final = 3
-"""How often a backup that comes back during a write is written over."""
+from bearerd.errors import LoginRequired, StoreError
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,40 +51,8 @@ class RefreshAttempt:
         return None if self.presented == self.stored else self.presented
 
 
-@dataclass(frozen=True, slots=True)
-class Pending:
-    """A successor that lives in memory only. *base* is what the store holds.
-
-    *since* is the time of the last refresh before it, if that is known: a file that is
-    older came before both.
-    """
-
-    base: Credential
-    successor: Credential
-    since: float | None
-
-    def over(self, stored: Credential) -> Pending:
-        """Return the same successor, over another file."""
-        return replace(self, base=stored)
-
-
-@dataclass(frozen=True, slots=True)
-class RecoveryResult:
-    """What `RefreshTransaction.recover` found.
-
-    *is_maybe_spent*: the authority may have acted on a token whose response is lost. The
-    same token should be presented once more, soon, while a grace period may still
-    accept it. *unsaved* is a successor that was found and cannot be stored; *error* is
-    the reason.
-    """
-
-    is_maybe_spent: bool = False
-    unsaved: Credential | None = None
-    error: StoreError | None = None
-
-
 class RefreshTransaction:
-    """Owns what is not stored yet, and which tokens were rotated away.
+    """Records each step of a refresh. Owns which tokens were rotated away.
 
     The fingerprints of spent tokens are shared by the store's state: `sync` takes them
     over, and the limiter writes them. Every method but the predicates and `sync` is
@@ -98,16 +63,18 @@ class RefreshTransaction:
         self._store = store
         self._clock = clock
         self._presenter = presenter
-        self._pending: Pending | None = None
+        self._began_at: float | None = None  # the last record of `begin`
         self._unkept: Kept | None = None  # a foreign grant that no file could take
-        self._waiting: JournalEntry | None = None  # of case 6
-        self._lineage = Lineage()
-        self._finder = LeftoverFinder(store=store, clock=clock, lineage=self._lineage)
+        self._lineage = lineage = Lineage()
+        self._unsaved = UnsavedSuccessor(store=store, clock=clock, lineage=lineage)
+        self._recovery = CrashRecovery(
+            store=store, clock=clock, lineage=lineage, unsaved=self._unsaved
+        )
 
     @property
     def has_unsaved(self) -> bool:
         """True while something lives in memory only."""
-        return self._pending is not None or self._unkept is not None
+        return self._unsaved.pending is not None or self._unkept is not None
 
     def is_spent(self, credential: Credential) -> bool:
         """Return True if any process is known to have rotated *credential* away."""
@@ -120,7 +87,7 @@ class RefreshTransaction:
 
         *is_refused*: the token of *held* is refused for good.
         """
-        return self._successor_of(stored) == held or self._lineage.is_newer(
+        return self._unsaved.successor_of(stored) == held or self._lineage.is_newer(
             held, stored, now=self._clock.now(), is_refused=is_refused
         )
 
@@ -128,7 +95,7 @@ class RefreshTransaction:
         self, stored: Credential, held: Credential | None, *, is_refused: bool = False
     ) -> Credential:
         """Return the credential to go on from: *stored*, unless memory is ahead of it."""
-        successor = self._successor_of(stored)
+        successor = self._unsaved.successor_of(stored)
         if successor is not None:
             return successor
         if held is None or held == stored:
@@ -145,21 +112,26 @@ class RefreshTransaction:
         self._lineage.note_displaced(before, after)
 
     def settle(self, stored: Credential) -> None:
-        """Compare what is unsaved with *stored*, which may have been replaced.
-
-        A newer login wins, and what is unsaved is forgotten. An older file that came back
-        is what the unsaved credential follows from now on.
-        """
-        pending = self._pending
-        if pending is None or pending.base == stored:
-            return
-        is_ahead = self._is_ahead(pending, stored)
-        self._pending = pending.over(stored) if is_ahead else None
+        """Compare what is unsaved with *stored*, which may have been replaced."""
+        self._unsaved.settle(stored)
 
     def keep_over_stale(self, stored: Credential, held: Credential) -> None:
         """Record that the store went back to *stored*, and that *held* follows it."""
-        if self._pending is None:
-            self._pending = Pending(stored, held, held.refreshed_at)
+        if self._unsaved.pending is None:
+            self._unsaved.hold(Pending(stored, held, held.refreshed_at))
+
+    async def recover(self, held: Credential | None = None) -> RecoveryResult:
+        """Finish what a process that died has left open. See `CrashRecovery.run`.
+
+        `presented_at` is None for a token that this process presented itself: the limiter
+        knows the pause after that.
+
+        It is called before each refresh too, while something is unsaved here: another
+        process may have read that in the journal, and have gone on from it.
+        """
+        result = await self._recovery.run(held)
+        is_own = result.presented_at == self._began_at
+        return replace(result, presented_at=None) if is_own else result
 
     async def begin(self, attempt: RefreshAttempt) -> bool:
         """Record that a token is about to be presented; return False if that failed.
@@ -167,20 +139,17 @@ class RefreshTransaction:
         A response that waits in the journal for another account's file (case 6) goes
         into the quarantine first.
         """
-        waiting = self._waiting
-        if waiting is not None and waiting.renewed is not None:
-            try:
-                await self._keep(waiting.stored, waiting.renewed)
-            except StoreError:
-                return False
-            self._waiting = None
-        return await self._write(
-            self._entry(
-                attempt.stored,
-                spending=attempt.presented.fingerprint,
-                renewed=attempt.unsaved,
-            )
+        try:
+            await self._recovery.release_waiting()
+        except StoreError:
+            return False
+        entry = self._entry(
+            attempt.stored,
+            spending=attempt.presented.fingerprint,
+            renewed=attempt.unsaved,
         )
+        self._began_at = entry.since
+        return await self._write(entry)
 
     async def commit(
         self, attempt: RefreshAttempt, successor: Credential
@@ -198,9 +167,9 @@ class RefreshTransaction:
             self._lineage.note_spent(attempt.presented.fingerprint)
         await self._write(self._entry(attempt.stored, spending=None, renewed=successor))
         since = attempt.presented.refreshed_at
-        self._pending = Pending(attempt.stored, successor, since)
+        self._unsaved.hold(Pending(attempt.stored, successor, since))
         try:
-            winner = await self._replace()
+            winner = await self._unsaved.write()
         except LoginRequired as absence:
             if absence.reason == "missing":
                 # It stays in memory: the same file may come back.
@@ -208,7 +177,7 @@ class RefreshTransaction:
             raise  # 6: over a login of another kind the journal keeps it
         if winner is not None and not may_become(winner, successor):
             return winner  # 6: journal and memory keep the successor
-        self._pending = None
+        self._unsaved.drop()
         await self._store.journal.clear()
         return winner
 
@@ -223,10 +192,11 @@ class RefreshTransaction:
             self._entry(attempt.stored, spending=None, renewed=grant)
         )
         try:
-            await self._keep(attempt.stored.fingerprint, grant)
+            await self._recovery.keep(attempt.stored.fingerprint, grant)
         except StoreError:
             if not is_recorded:
-                self._unkept = self._kept(attempt.stored.fingerprint, grant)
+                stored = attempt.stored.fingerprint
+                self._unkept = Kept(grant, presented=stored, since=self._clock.now())
             raise
         await self._store.journal.clear()
 
@@ -237,34 +207,6 @@ class RefreshTransaction:
         """
         if attempt.unsaved is None:
             await self._store.journal.clear()
-
-    async def recover(self, held: Credential | None = None) -> RecoveryResult:
-        """Finish what a process that died has left open.
-
-        It is called before each refresh too, while something is unsaved here: another
-        process may have read that in the journal, and have gone on from it. *held* stands
-        for what the store holds while its file is torn.
-
-        Raises:
-            LoginRequired: there is a record, and the store holds nothing.
-            StoreUnavailable: the store cannot be read.
-        """
-        self.sync(await self._store.read_state())
-        await self._install_new_login()
-        leftover = await self._finder.find(held)
-        self._waiting = leftover.entry if leftover.case is Case.WAITING else None
-        match leftover.case:
-            case Case.NOTHING_OPEN | Case.CONTINUED_HERE | Case.WAITING:  # 1, 3, 6
-                return RecoveryResult()
-            case Case.SUPERSEDED:  # 2
-                await self._store.journal.clear()
-                return RecoveryResult()
-            case Case.SUCCESSOR_FOUND:  # 4
-                return await self._store_successor(leftover)
-            case Case.MAYBE_SPENT:  # 5
-                return RecoveryResult(is_maybe_spent=True)
-            case Case.FOREIGN_GRANT:  # 7
-                return await self._quarantine_leftover(leftover)
 
     async def adopt(self) -> Credential:
         """Return the credential that a person chose by `bearerd adopt`, stored.
@@ -280,9 +222,7 @@ class RefreshTransaction:
         self.sync(await self._store.read_state())
         stored = await self._store.load()
         kept = await self._store.quarantine.read("foreign")
-        leftover = await self._finder.find(None)
-        if leftover.case is Case.WAITING:
-            await self._quarantine_leftover(leftover)
+        await self._recovery.set_aside()
         await self._quarantine_pending(stored)
         if kept is None or kept.presented != stored.fingerprint:
             return stored
@@ -307,15 +247,15 @@ class RefreshTransaction:
             with suppress(StoreError):
                 await self._store.quarantine.keep("foreign", self._unkept)
                 self._unkept = None
-        pending = self._pending
+        pending = self._unsaved.pending
         if pending is None:
             return True
         try:
             await self.recover(pending.base)
-            pending = self._unsaved()
+            pending = self._unsaved.pending
             if pending is None:
                 return True  # another process has gone on from it, and stored that
-            winner = await self._replace()
+            winner = await self._unsaved.write()
         except LoginRequired as absence:
             if absence.reason != "missing":
                 return False  # 6
@@ -323,118 +263,17 @@ class RefreshTransaction:
         if winner and pending and not may_become(winner, pending.successor):
             return False  # 6
         await self._store.journal.clear()
-        self._pending = None
+        self._unsaved.drop()
         return winner is None and pending is not None
-
-    async def _replace(self) -> Credential | None:
-        """Store what is pending; return None, or the credential that won over it.
-
-        An older login that came back meanwhile, such as a backup, is no winner.
-
-        Raises:
-            StoreError, LoginRequired: see `Store.replace`.
-        """
-        for _ in range(REPLACE_TRIES):
-            pending = self._pending
-            assert pending is not None  # noqa: S101 - the caller's condition
-            winner = await self._store.replace(pending.base, pending.successor)
-            if winner is None or not self._is_ahead(pending, winner):
-                return winner
-            self._pending = pending.over(winner)
-        raise StoreError(f"{self._store.name}: another program changes it all the time")
-
-    def _is_ahead(self, pending: Pending, stored: Credential) -> bool:
-        """Return True if *stored*, found in the place of the base, is an older login.
-
-        A sign-in during the call may be older than the response, and still wins; hence
-        the time of the refresh before decides.
-        """
-        return self._lineage.is_newer(
-            pending.successor,
-            stored,
-            now=self._clock.now(),
-            since=pending.since,
-        )
-
-    async def _install_new_login(self) -> None:
-        """Store the login of a person that found the store locked or not writable."""
-        kept = await self._store.quarantine.read("new_login")
-        if kept is None:
-            return
-        if self.is_spent(kept.credential):
-            # It was stored, and used since; only its file could not be removed.
-            await self._store.quarantine.clear("new_login", kept)
-            return
-        with suppress(StoreError):  # it stays in quarantine
-            await replace_whole(self._store, kept.credential, self._clock.now())
-            self._pending = None
-
-    async def _quarantine_leftover(self, leftover: Leftover) -> RecoveryResult:
-        """Keep the grant of case 7, or the response of case 6, in the quarantine."""
-        entry = leftover.entry
-        assert entry is not None  # noqa: S101 - both cases have one
-        assert entry.renewed is not None  # noqa: S101
-        if leftover.case is Case.FOREIGN_GRANT:
-            await self._record_spent(entry.stored)
-        with suppress(StoreError):  # then the journal keeps it
-            await self._keep(entry.stored, entry.renewed)
-            await self._store.journal.clear()
-        return RecoveryResult()
 
     async def _quarantine_pending(self, stored: Credential) -> None:
         """Keep what is unsaved of another login than *stored* in the quarantine."""
-        pending = self._pending
+        pending = self._unsaved.pending
         if pending is None or pending.base == stored:
             return
         with suppress(StoreError):
-            await self._keep(pending.base.fingerprint, pending.successor)
-            self._pending = None
-
-    async def _keep(self, presented: str, grant: Credential) -> None:
-        await self._store.quarantine.keep("foreign", self._kept(presented, grant))
-
-    def _kept(self, presented: str, grant: Credential) -> Kept:
-        return Kept(grant, presented=presented, since=self._clock.now())
-
-    async def _record_spent(self, fingerprint: str) -> None:
-        """Share the fingerprint of a token whose presenter died before it could."""
-        self._lineage.note_spent(fingerprint)
-        with suppress(StoreError, StoreUnavailable):
-            state = await self._store.read_state()
-            spent = state.with_spent(fingerprint)
-            await self._store.write_state(replace(state, spent=spent))
-
-    async def _store_successor(self, leftover: Leftover) -> RecoveryResult:
-        """Store the successor of case 4, or hold it in memory."""
-        stored, entry = leftover.stored, leftover.entry
-        assert stored is not None  # noqa: S101 - case 4 has both
-        assert entry is not None  # noqa: S101
-        assert entry.renewed is not None  # noqa: S101
-        self._pending = Pending(stored, entry.renewed, stored.refreshed_at)
-        if stored.fingerprint != entry.renewed.fingerprint:
-            await self._record_spent(stored.fingerprint)
-        try:
-            winner = await self._replace()
-        except StoreError as error:
-            return RecoveryResult(unsaved=entry.renewed, error=error)
-        if winner is not None and not may_become(winner, entry.renewed):
-            return RecoveryResult()  # 6
-        self._pending = None
-        if winner is not None or entry.spending is None:
-            await self._store.journal.clear()
-            return RecoveryResult()
-        # 4 and 5: the record is now about the successor's own token.
-        await self._write(replace(entry, stored=entry.spending, renewed=None))
-        return RecoveryResult(is_maybe_spent=True)
-
-    def _unsaved(self) -> Pending | None:
-        return self._pending
-
-    def _successor_of(self, stored: Credential) -> Credential | None:
-        pending = self._pending
-        if pending is None or pending.base != stored:
-            return None
-        return pending.successor
+            await self._recovery.keep(pending.base.fingerprint, pending.successor)
+            self._unsaved.drop()
 
     def _entry(
         self, stored: Credential, *, spending: str | None, renewed: Credential | None

@@ -6,8 +6,8 @@ threads (`files.threads`).
 
 from __future__ import annotations
 
+import errno
 import os
-import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -21,6 +21,7 @@ from bearerd.errors import LoginRequired, StoreUnavailable
 from bearerd.files import atomic
 from bearerd.files.mounts import is_mount_point
 from bearerd.files.owner import access_remedy, make_private_folder
+from bearerd.files.regular import NotRegularError, read_regular
 
 FILE_LIMIT_BYTES = 1 << 20
 """A login is about 5 KiB; a larger file is no login."""
@@ -69,7 +70,7 @@ class AuthFile:
         """Read the file. What is wrong with it is in the snapshot."""
         stamps = self.stamps()
         try:
-            content = _read_regular(self.path)
+            content = read_regular(self.path, FILE_LIMIT_BYTES)
         except FileNotFoundError:
             return Snapshot(stamps, problem=self._missing())
         except OSError as error:
@@ -113,7 +114,7 @@ class AuthFile:
         """
         path = self.beside(STATE_SUFFIX)
         try:
-            return StoreState.from_json(_read_regular(path))
+            return StoreState.from_json(read_regular(path, FILE_LIMIT_BYTES))
         except (FileNotFoundError, NotADirectoryError):
             return StoreState()
         except OSError as error:
@@ -123,10 +124,14 @@ class AuthFile:
         """Replace the state file, not durably: a lost state costs one call.
 
         Raises:
-            OSError: it was not written.
+            OSError: it was not written. A folder that is gone is not made anew.
         """
         path = self.beside(STATE_SUFFIX)
-        return atomic.replace(path, state.to_json(), is_durable=False)
+        if self.is_place_gone:
+            raise FileNotFoundError(errno.ENOENT, "its folder is gone", str(path))
+        return atomic.replace(
+            path, state.to_json(), is_durable=False, makes_folder=False
+        )
 
     def prepare_lock(self) -> Path:
         """Return the path to lock, in a folder that exists.
@@ -204,23 +209,6 @@ class AuthFile:
         )
 
 
-def _read_regular(path: Path) -> bytes:
-    """Return the content of a regular file, up to a byte more than the limit.
-
-    Raises:
-        OSError: it cannot be read, or is something else, such as a folder or a FIFO.
-    """
-    # O_NONBLOCK: the open of a FIFO would wait for a writer.
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
-    try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(None, "it is not a regular file")
-        with os.fdopen(descriptor, "rb", closefd=False) as file:
-            return file.read(FILE_LIMIT_BYTES + 1)
-    finally:
-        os.close(descriptor)
-
-
 def unavailable(path: Path, error: OSError) -> StoreUnavailable:
     """Return the error for a store that cannot be read or locked."""
     reason = error.strerror or str(error)
@@ -230,6 +218,8 @@ def unavailable(path: Path, error: OSError) -> StoreUnavailable:
     elif isinstance(error, FileExistsError | NotADirectoryError):
         reason = "its folder is a file"
         remedy = "set `store` to another place"
+    elif isinstance(error, NotRegularError):
+        remedy = "move it away, or set `store` to another place"
     return StoreUnavailable(
         f"{path}: cannot be read: {reason}; {remedy}",
         retry_after_seconds=RETRY_AFTER_SECONDS,

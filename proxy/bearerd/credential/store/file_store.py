@@ -124,6 +124,8 @@ class FileStore:
                     return stored
                 await self._write(successor)
         except TimeoutError as error:
+            if error.errno is not None:  # ETIMEDOUT, from a network mount
+                raise write_error(self._file.path, error) from error
             raise StoreError(
                 f"{error}: locked by another program for too long"
             ) from None
@@ -187,6 +189,8 @@ class FileStore:
             async with codex_locks(target, self._clock):
                 await run_to_end(change)
         except TimeoutError as error:
+            if error.errno is not None:  # ETIMEDOUT, from a network mount
+                raise write_error(self._file.path, error) from error
             raise StoreError(
                 f"{self.name}: {error} is held by another program; end it, and try again"
             ) from None

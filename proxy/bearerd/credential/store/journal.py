@@ -27,11 +27,15 @@ from bearerd.credential.store.spool import ResponseSpool
 from bearerd.credential.token import Credential, credential_of
 from bearerd.errors import StoreError
 from bearerd.files import atomic
+from bearerd.files.regular import read_regular
 from bearerd.files.threads import run_to_end
 from bearerd.json_object import json_object
 
 SPOOL_SUFFIX = "-receipt"
 """The suffix of the spool's file."""
+
+RECORD_LIMIT_BYTES = 1 << 20
+"""A record is about as long as the tokens in it; a larger file is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +159,8 @@ class Journal:
         entries = []
         for file in self._files():
             with suppress(OSError):
-                entries.append(JournalEntry.from_json(file.read_bytes()))
+                content = read_regular(file, RECORD_LIMIT_BYTES)
+                entries.append(JournalEntry.from_json(content))
         return [entry for entry in entries if entry is not None]
 
     def _write_entry(self, entry: JournalEntry) -> Path:

@@ -23,10 +23,14 @@ from bearerd.credential.store.reader import StoreReader
 from bearerd.credential.token import Credential, credential_of
 from bearerd.errors import StoreError
 from bearerd.files import atomic
+from bearerd.files.regular import read_regular
 from bearerd.files.threads import run_to_end
 from bearerd.json_object import json_object
 
 Kind: TypeAlias = Literal["foreign", "new_login"]
+
+KEPT_LIMIT_BYTES = 1 << 20
+"""A login is about 5 KiB; a larger file is none."""
 
 SUFFIXES: dict[Kind, str] = {"foreign": "-foreign", "new_login": "-new-login"}
 
@@ -64,7 +68,10 @@ class Kept:
 
 
 class Quarantine:
-    """Owns the two files. *places* are tried in order, as the journal's are."""
+    """Owns the two files. *places* are tried in order, as the journal's are.
+
+    The first of them lies in the store's folder, which is not made anew.
+    """
 
     def __init__(
         self, places: Sequence[Path], *, reader: StoreReader | None = None
@@ -101,11 +108,11 @@ class Quarantine:
 
     def _keep(self, kind: Kind, kept: Kept) -> Path:
         reasons = []
-        for path in self._paths(kind):
+        for index, path in enumerate(self._paths(kind)):
             try:
                 if kind == "foreign":
                     _set_aside(path, kept)
-                atomic.replace(path, kept.to_json())
+                atomic.replace(path, kept.to_json(), makes_folder=index > 0)
                 _remove_leftovers(kind, path)
             except OSError as error:
                 reasons.append(f"{path}: {error.strerror or error}")
@@ -120,7 +127,7 @@ class Quarantine:
         found = []
         for path in self._paths(kind):
             with suppress(OSError):
-                found.append(Kept.from_json(path.read_bytes()))
+                found.append(_read_kept(path))
         return max(
             (one for one in found if one is not None),
             key=lambda one: one.since,
@@ -131,7 +138,7 @@ class Quarantine:
         for path in self._paths(kind):
             _remove_leftovers(kind, path)
             with suppress(OSError):
-                if kept is None or Kept.from_json(path.read_bytes()) == kept:
+                if kept is None or _read_kept(path) == kept:
                     path.unlink()
 
     def _paths(self, kind: Kind) -> list[Path]:
@@ -148,6 +155,15 @@ def _remove_leftovers(kind: Kind, path: Path) -> None:
         atomic.remove_stale_temporaries(path)
 
 
+def _read_kept(path: Path) -> Kept | None:
+    """Return what the file at *path* holds, or None if it is torn or of another kind.
+
+    Raises:
+        OSError: there is no such file, or it cannot be read.
+    """
+    return Kept.from_json(read_regular(path, KEPT_LIMIT_BYTES))
+
+
 def _set_aside(path: Path, kept: Kept) -> None:
     """Rename another credential than that of *kept* at *path*, if there is one.
 
@@ -155,7 +171,7 @@ def _set_aside(path: Path, kept: Kept) -> None:
         OSError: it could not be renamed.
     """
     try:
-        before = Kept.from_json(path.read_bytes())
+        before = _read_kept(path)
     except FileNotFoundError:
         return
     if before is not None and before.credential != kept.credential:

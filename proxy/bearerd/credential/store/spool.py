@@ -13,6 +13,12 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from bearerd.files.owner import give_to_folder_owner
+from bearerd.files.regular import read_regular
+
+SPOOL_LIMIT_BYTES = 2 << 20
+"""More than the longest response that is taken."""
+
 
 class ResponseSpool:
     """Owns one open file. *places* are tried in order, as the journal's are.
@@ -29,13 +35,18 @@ class ResponseSpool:
         """Begin a file for the response to the token of that *fingerprint*.
 
         If none can be opened, the call goes on without: the journal still says that the
-        token may be spent.
+        token may be spent. A process run by root gives the file to the folder's owner,
+        who reads it if this process dies.
         """
         self._close()
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+        # Neither over a link, nor into a FIFO, whose open would wait for a reader.
+        flags |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
         for place in self._places:
             with suppress(OSError):
                 self._descriptor = os.open(place, flags, 0o600)
+                with suppress(OSError):
+                    give_to_folder_owner(self._descriptor, place.parent)
                 os.write(self._descriptor, fingerprint.encode() + b"\n")
                 return
 
@@ -49,7 +60,8 @@ class ResponseSpool:
         """Return what arrived for that token, or None."""
         for place in self._places:
             with suppress(OSError):
-                name, _, body = place.read_bytes().partition(b"\n")
+                content = read_regular(place, SPOOL_LIMIT_BYTES)
+                name, _, body = content.partition(b"\n")
                 if name == fingerprint.encode() and body:
                     return body
         return None

@@ -26,8 +26,9 @@ from bearerd.json_object import json_object
 LARGEST = 1e15
 """No amount and no time in the file is as large; a larger one was written wrongly."""
 
-SPENT_LIMIT = 64
-"""Fingerprints that are remembered: a backup of two months of weekly refreshes."""
+SPENT_LIMIT = 1024
+"""Fingerprints that are remembered. Of tokens that live an hour these are six weeks: a
+backup from before them would be presented, which may end the login. They cost 20 KiB."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,14 +10,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 CODEX_CLIENT_ID = "app_EMoamEEZ73f0CkXaXp7hrann"  # public, in every copy of Codex
-DEFAULT_CLIENT_IDS = (
-    CODEX_CLIENT_ID,
-    # Clients of this project's tests and of its demonstration.
-    "app_exercise",
-    "app_sandbox",
-    "app_test",
-    "staging-client",
-)
+DEFAULT_CLIENT_IDS = (CODEX_CLIENT_ID,)
 
 RejectionCode = Literal["invalid_client", "unauthorized_client"]
 RejectionForm = Literal["string", "object", "page"]
