@@ -445,7 +445,7 @@ class Owners(RuleBasedStateMachine):
 
     async def _start(self, owner: Owner) -> None:
         await owner.source.start()
-        await owner.source._single_flight.wait_idle()
+        await owner.source.wait_idle()
         self._check_served(owner)
 
     async def _recover(self, owner: Owner) -> None:
