@@ -4,7 +4,8 @@ The idea is that of golang.org/x/sync/singleflight, with three differences:
 
 1. A caller that is cancelled stops waiting, and the call goes on: its result may be the
    only copy of the next refresh token.
-2. A caller waits as long as it chooses; the call is not limited by that.
+2. A caller waits as long as it chooses; the call is not limited by that. Time in which
+   this process was stopped is no wait: the result may lie in a socket, unread.
 3. There is one key, so there is no map.
 """
 
@@ -13,9 +14,15 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections.abc import Callable, Coroutine
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 T = TypeVar("T")
+
+LATE_SECONDS: Final = 0.25
+"""A timer that is so late was not late by load: the process was stopped meanwhile."""
+
+AFTER_STOP_SECONDS: Final = 5.0
+"""How long a caller waits on after that, for a result that only has to be read."""
 
 
 class SingleFlight(Generic[T]):
@@ -56,10 +63,10 @@ class SingleFlight(Generic[T]):
         self._waiters += 1
         try:
             # Not `shield`: newer Pythons log the error of a task that its caller left.
-            done, _ = await asyncio.wait({task}, timeout=patience_seconds)
+            is_over = await _wait(task, patience_seconds)
         finally:
             self._waiters -= 1
-        if not done:
+        if not is_over:
             raise TimeoutError
         return task.result()
 
@@ -82,3 +89,15 @@ class SingleFlight(Generic[T]):
         self._task = None
         if not task.cancelled():
             task.exception()  # retrieved: asyncio complains if every caller has left
+
+
+async def _wait(task: asyncio.Task[Any], patience_seconds: float | None) -> bool:
+    """Return True if *task* ends within the time, not counting a stop of the process."""
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    await asyncio.wait({task}, timeout=patience_seconds)
+    if patience_seconds is not None and not task.done():
+        late_seconds = loop.time() - began - patience_seconds
+        if late_seconds > LATE_SECONDS:
+            await asyncio.wait({task}, timeout=AFTER_STOP_SECONDS)
+    return task.done()

@@ -130,6 +130,13 @@ def stale_temporaries(path: Path) -> list[Path]:
         return []
 
 
+def remove_stale_temporaries(path: Path) -> None:
+    """Remove what processes left that died while they replaced *path*."""
+    for leftover in stale_temporaries(path):
+        with suppress(OSError):
+            leftover.unlink()
+
+
 def replace_in_folder(path: Path, content: bytes) -> None:
     """Do what `replace` does in a folder that exists; make none."""
     replace(path, content, makes_folder=False)

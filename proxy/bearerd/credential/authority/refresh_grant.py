@@ -31,6 +31,7 @@ from bearerd.credential.token import (
     account_claim,
     claims,
     expiry,
+    is_of_one_account,
     user_claim,
     visible_text,
 )
@@ -98,23 +99,27 @@ class Grant:
 
         RFC 6749 section 6: without a new refresh token the old one remains valid. An id
         token that cannot be decoded, or that names another account than the access
-        token, does not replace the old one.
+        token, does not replace the old one. Of another account's login nothing stays but
+        the tokens that the grant left out, so that no name of one account goes with the
+        tokens of the other.
         """
         expires_at = presented.expires_at
         if self.access_token is not None:
             expires_at = expiry(self.access_token, datetime.fromtimestamp(now, UTC))
-        account_id = self._account_id() or presented.account_id
-        if not self.names_another_account(presented):
-            # It may be a workspace that a person chose, and differ from the claims.
-            account_id = presented.account_id or account_id
+        known = presented
+        if self.names_another_account(presented):
+            known = replace(presented, account_id=None, user_id=None, id_token=None)
         id_token = self.id_token if self._has_fitting_id_token() else None
         return replace(
-            presented,
+            known,
             access_token=self.access_token or presented.access_token,
             refresh_token=self.refresh_token or presented.refresh_token,
-            id_token=id_token or presented.id_token,
-            account_id=account_id,
-            user_id=presented.user_id or user_claim(id_token),
+            id_token=id_token or known.id_token,
+            # It may be a workspace that a person chose, and differ from the claims.
+            account_id=known.account_id or self._account_id(),
+            user_id=known.user_id
+            or user_claim(id_token)
+            or user_claim(self.access_token),
             expires_at=expires_at,
             refreshed_at=now,
         )
@@ -126,11 +131,10 @@ class Grant:
         account, the id token does. Tokens are compared with tokens: `account_id` may be
         a workspace that a person chose, and then differs from the claim in both.
         """
-        known = {
-            presented.account_id,
-            account_claim(presented.access_token),
-            account_claim(presented.id_token),
-        } - {None}
+        known = {presented.account_id, account_claim(presented.access_token)}
+        if is_of_one_account(presented.access_token, presented.id_token):
+            known.add(account_claim(presented.id_token))
+        known.discard(None)
         named = self._account_id()
         return bool(known) and named is not None and named not in known
 
@@ -138,13 +142,9 @@ class Grant:
         return account_claim(self.access_token) or account_claim(self.id_token)
 
     def _has_fitting_id_token(self) -> bool:
-        if not claims(self.id_token):
-            return False
-        of_access, of_id = (
-            account_claim(self.access_token),
-            account_claim(self.id_token),
+        return bool(claims(self.id_token)) and is_of_one_account(
+            self.access_token, self.id_token
         )
-        return None in (of_access, of_id) or of_access == of_id
 
 
 class Authority(Protocol):

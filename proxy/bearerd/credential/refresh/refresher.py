@@ -205,11 +205,12 @@ class Refresher:
         presented = attempt.presented
         if not presented.refresh_token:
             raise AuthorityFailure("refused", "no_refresh_token", is_call=False)
+        # What the authority would answer to a spent token is known, and to ask may end the
+        # login's family. The quarantine alone may tell: its writer may have died since.
+        kept = await self._store.quarantine.read("foreign")
+        if kept is not None and kept.presented == attempt.stored.fingerprint:
+            raise foreign_grant(kept.credential, presented)
         if self._transaction.is_spent(presented):
-            # What the authority would answer is known; to ask may end the login's family.
-            kept = await self._store.quarantine.read("foreign")
-            if kept is not None and kept.presented == attempt.stored.fingerprint:
-                raise foreign_grant(kept.credential, presented)
             raise AuthorityFailure("refused", "reused", is_call=False)
         await self._limiter.acquire(presented, is_forced=request.is_forced)
         if not await self._transaction.begin(attempt) and request.can_wait:

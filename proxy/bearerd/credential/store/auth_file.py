@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import os
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -98,9 +97,8 @@ class AuthFile:
         else:
             stamp = atomic.replace(target, content, makes_folder=False)
         self.had_login = True
-        for leftover in atomic.stale_temporaries(target):  # they hold tokens
-            with suppress(OSError):
-                leftover.unlink()
+        atomic.remove_stale_temporaries(target)  # they hold tokens
+        atomic.remove_stale_temporaries(self.beside(STATE_SUFFIX))
         return stamp
 
     def remove(self) -> None:

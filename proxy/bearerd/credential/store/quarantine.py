@@ -113,6 +113,7 @@ class Quarantine:
                 if kind == "foreign":
                     _set_aside(path, kept)
                 atomic.replace(path, kept.to_json(), makes_folder=index > 0)
+                _remove_leftovers(kind, path)
             except OSError as error:
                 reasons.append(f"{path}: {error.strerror or error}")
             else:
@@ -135,6 +136,7 @@ class Quarantine:
 
     def _clear(self, kind: Kind, kept: Kept | None) -> None:
         for path in self._paths(kind):
+            _remove_leftovers(kind, path)
             with suppress(OSError):
                 if kept is None or _read_kept(path) == kept:
                     path.unlink()
@@ -142,6 +144,15 @@ class Quarantine:
     def _paths(self, kind: Kind) -> list[Path]:
         suffix = SUFFIXES[kind]
         return [place.with_name(place.name + suffix) for place in self._places]
+
+
+def _remove_leftovers(kind: Kind, path: Path) -> None:
+    """Remove what a killed writer left at *path*: its temporary files hold tokens.
+
+    A new login is written without the lock too, so a temporary file may be in use.
+    """
+    if kind == "foreign":
+        atomic.remove_stale_temporaries(path)
 
 
 def _read_kept(path: Path) -> Kept | None:
