@@ -116,7 +116,7 @@ async def _use(
             held = await source.reload(held) or await source.refresh(held, "refused")
             if await _status(session, url, held.access_token, tally) == 401:
                 return
-        source.note_accepted(held)
+        source.record_acceptance(held)
     except CredentialError as error:
         tally.refreshes[error.code] += 1
 

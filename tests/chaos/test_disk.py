@@ -261,7 +261,7 @@ async def test_a_folder_that_vanishes_and_returns(
             away()
             assert (await served.client.get()).status == 200
             troubled = await served.wait_for("store.troubled")
-            assert "its folder is gone" in troubled["reason"]
+            assert "its folder is missing" in troubled["reason"]
             assert "mount it again" in (await profile(served))["message"]
             sandbox.revoke_access_tokens()
             reply = await served.client.get()

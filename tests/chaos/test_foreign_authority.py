@@ -83,7 +83,7 @@ class Owners:
     async def refresh(self, source: CredentialSource) -> None:
         """Refresh until that has worked, or another owner has done it."""
         held = await source.current()
-        source.note_accepted(held)  # by the upstream, which there is none of here
+        source.record_acceptance(held)  # by the upstream, which there is none of here
         while True:
             try:
                 await source.refresh(held, "refused")

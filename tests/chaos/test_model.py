@@ -40,7 +40,11 @@ from bearerd.credential.source import CredentialSource
 from bearerd.credential.store.file_store import FileStore
 from bearerd.credential.store.install import install_login
 from bearerd.credential.store.journal import Journal, JournalEntry
-from bearerd.credential.store.quarantine import Kept, Kind, Quarantine
+from bearerd.credential.store.quarantine import (
+    Kind,
+    Quarantine,
+    QuarantinedCredential,
+)
 from bearerd.credential.store.state import StoreState
 from bearerd.credential.token import Credential
 from bearerd.errors import AccountChanged, BearerdError, LoginRequired, StoreError
@@ -224,17 +228,19 @@ class MortalQuarantine(Quarantine):
         super().__init__([place])
         self._fate = fate
 
-    async def keep(self, kind: Kind, kept: Kept) -> Path:
-        """Keep, between two steps."""
+    async def write(self, kind: Kind, quarantined: QuarantinedCredential) -> Path:
+        """Write, between two steps."""
         self._fate.step()
-        place = await super().keep(kind, kept)
+        place = await super().write(kind, quarantined)
         self._fate.step()
         return place
 
-    async def clear(self, kind: Kind, kept: Kept | None = None) -> None:
+    async def clear(
+        self, kind: Kind, quarantined: QuarantinedCredential | None = None
+    ) -> None:
         """Clear, between two steps."""
         self._fate.step()
-        await super().clear(kind, kept)
+        await super().clear(kind, quarantined)
         self._fate.step()
 
 
@@ -425,7 +431,7 @@ class Owners(RuleBasedStateMachine):
             clock=self.world.clock.skipping,
             lock_timeout_seconds=1.0,
         )
-        assert self.loop.run_until_complete(installing).kept_at is None
+        assert self.loop.run_until_complete(installing).quarantine_path is None
 
     def _store(self, fate: Fate) -> MortalStore:
         clock = self.world.clock.skipping
@@ -454,7 +460,7 @@ class Owners(RuleBasedStateMachine):
         try:
             held = await source.current()
             found = await source.reload(held) or await source.refresh(held, "refused")
-            source.note_accepted(found)
+            source.record_acceptance(found)
         except LoginRequired:
             raise
         except AccountChanged:

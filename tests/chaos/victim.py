@@ -111,7 +111,9 @@ class MortalJournal(Journal):
 
     def __init__(self, journal: Journal, death: Death) -> None:
         super().__init__(
-            journal._places, is_gone=journal._is_gone, reader=journal._reader
+            journal._paths,
+            is_folder_missing=journal._is_folder_missing,
+            reader=journal._reader,
         )
         self._death = death
 

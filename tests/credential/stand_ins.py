@@ -194,7 +194,7 @@ class Home:
         clock: Clock | None = None,
         bucket: TokenBucket | None = None,
         lock_timeout_seconds: float = 45.0,
-        waited: Callable[[float], None] = lambda _: None,
+        on_lock_acquired: Callable[[float], None] = lambda _: None,
     ) -> Refresher:
         """Return what refreshes the login in the file."""
         clock = clock or self.clock.skipping
@@ -211,7 +211,7 @@ class Home:
             ),
             clock=clock,
             lock_timeout_seconds=lock_timeout_seconds,
-            waited=waited,
+            on_lock_acquired=on_lock_acquired,
             presenter=Presenter.this_process(),
         )
 
@@ -223,7 +223,7 @@ class Home:
         clock: Clock | None = None,
         bucket: TokenBucket | None = None,
         lock_timeout_seconds: float = 45.0,
-        patience_seconds: float = 30.0,
+        wait_timeout_seconds: float = 30.0,
         observe: Observer | None = None,
     ) -> CredentialSource:
         """Return a source on the file, with parts of its own, as another process has it."""
@@ -244,7 +244,7 @@ class Home:
             ),
             clock=clock,
             observe=observe or self.events.append,
-            patience_seconds=patience_seconds,
+            wait_timeout_seconds=wait_timeout_seconds,
         )
 
     def events_of(self, kind: type[EventT]) -> list[EventT]:
@@ -294,7 +294,7 @@ def full_disk() -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def held(
+def credential_for(
     serial: str = "first",
     *,
     account: str | None = "acct-1",

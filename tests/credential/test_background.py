@@ -14,11 +14,11 @@ from bearerd.credential.authority.errors import AuthorityFailure
 from bearerd.credential.background import (
     RETRY_SAVE_TICKS,
     BackgroundRefresh,
-    Round,
+    PeriodicTask,
 )
 from bearerd.credential.source import CredentialSource
 from bearerd.credential.store.file_store import FileStore
-from bearerd.credential.store_watch import TORN_PATIENCE_SECONDS
+from bearerd.credential.store_watch import TORN_TIMEOUT_SECONDS
 from bearerd.credential.token import Credential
 from bearerd.errors import StoreError
 from bearerd.events import (
@@ -157,9 +157,9 @@ async def test_what_could_not_be_saved_is_saved_when_there_is_room(
     """It is tried every few seconds."""
     home.write(login(expires_at=START + 1000))
     async with background(home) as source:
-        held = await source.current()
+        cached = await source.current()
         with full_disk():
-            new = await source.refresh(held, "refused")
+            new = await source.refresh(cached, "refused")
             await ticks(home, 2 * RETRY_SAVE_TICKS)
             assert len(home.events_of(CredentialHeldInMemory)) == 1
             assert home.events_of(CredentialSaved) == []
@@ -175,9 +175,9 @@ async def test_a_sign_out_while_nothing_can_be_saved_does_not_end_the_loops(
     """Their end would be the end of the whole service."""
     home.write(login())
     async with background(home) as source:
-        held = await source.current()
+        cached = await source.current()
         with full_disk():
-            await source.refresh(held, "refused")
+            await source.refresh(cached, "refused")
             home.path.unlink()
         await ticks(home, 3 * RETRY_SAVE_TICKS)
         status = source.status()
@@ -221,7 +221,7 @@ async def test_a_torn_file_is_written_back_after_some_patience(home: Home) -> No
     async with background(home) as source:
         await ticks(home, 1)
         home.path.write_bytes(b"{")
-        await ticks(home, int(TORN_PATIENCE_SECONDS) - 1)
+        await ticks(home, int(TORN_TIMEOUT_SECONDS) - 1)
         assert home.path.read_bytes() == b"{"
         status = source.status()
         assert (status.state, status.code) == ("degraded", "store_unreadable")
@@ -244,7 +244,7 @@ async def test_a_torn_file_that_is_finished_in_time_is_taken_up(home: Home) -> N
     async with background(home) as source:
         await ticks(home, 1)
         home.path.write_bytes(b"{")
-        await ticks(home, int(TORN_PATIENCE_SECONDS) - 1)
+        await ticks(home, int(TORN_TIMEOUT_SECONDS) - 1)
         home.path.write_text(json.dumps(login("new")))
         await ticks(home, 2 * RETRY_SAVE_TICKS)
         assert (await source.current()).refresh_token == refresh_token_of("new")
@@ -321,7 +321,7 @@ async def test_each_fault_of_a_round_is_logged_once_until_it_is_over(
         if fault is not None:
             raise fault
 
-    one = Round(work)
+    one = PeriodicTask(work)
     for fault in (OSError("one"), OSError("two"), None, OSError("two")):
         faults[:] = [fault] * count
         for _ in range(count):
@@ -337,4 +337,4 @@ async def test_a_round_that_is_cancelled_ends() -> None:
         raise asyncio.CancelledError
 
     with pytest.raises(asyncio.CancelledError):
-        await Round(work).run()
+        await PeriodicTask(work).run()

@@ -15,7 +15,7 @@ from bearerd.credential.conditions import (
     StateKind,
     StateTracker,
     assess,
-    state_of,
+    derive_state,
 )
 from bearerd.credential.status import state_events
 from bearerd.errors import (
@@ -38,7 +38,7 @@ FOREIGN_GRANT = RefreshProblem(OTHER, is_final=True)
 FAILING = RefreshProblem(AuthorityUnavailable("the authority answered 502"))
 PAUSED = replace(FAILING, retry_at=START + 60)
 THROTTLED = RefreshProblem(RefreshThrottled("the budget is spent"))
-LOCKED = RefreshProblem(StoreUnavailable("process 7 holds the lock"))
+LOCKED = RefreshProblem(StoreUnavailable("process 7 has held the lock"))
 MISCONFIGURED = RefreshProblem(
     AuthorityUnavailable("correct client_id"), is_misconfigured=True
 )
@@ -178,7 +178,7 @@ def test_the_most_severe_condition_is_first(facts: Facts, expected: list[str]) -
     """It names the state."""
     conditions = assess(facts)
     assert [condition.code for condition in conditions] == expected
-    state = state_of(conditions, now=START, before=None)
+    state = derive_state(conditions, now=START, before=None)
     assert state.code == expected[0]
     assert state.conditions == conditions
 
@@ -189,7 +189,7 @@ def test_a_state_is_that_of_its_first_condition(
 ) -> None:
     """Blocked is what refuses requests, with the error that they get."""
     assert row
-    state = state_of(assess(facts), now=START, before=None)
+    state = derive_state(assess(facts), now=START, before=None)
     first = expected[0].split() if expected else [None, "usable"]
     assert (state.code, state.kind.value) == tuple(first[:2])
     assert (state.error is not None) == (state.kind is StateKind.BLOCKED)
@@ -204,15 +204,17 @@ def test_requests_get_the_very_error() -> None:
         (replace(EXPIRED, refresh_problem=REVOKED), REVOKED.error),
         (replace(EXPIRED, refresh_problem=THROTTLED), THROTTLED.error),
     ):
-        assert state_of(assess(facts), now=START, before=None).error is error
+        assert derive_state(assess(facts), now=START, before=None).error is error
 
 
 def test_reason_and_next_attempt_are_part_of_the_state() -> None:
     """As far as the condition has them."""
-    revoked = state_of(assess(Facts(store_problem=NO_LOGIN)), now=START, before=None)
+    revoked = derive_state(
+        assess(Facts(store_problem=NO_LOGIN)), now=START, before=None
+    )
     assert (revoked.reason, revoked.retry_at) == ("no_login", None)
     failing = replace(HELD, refresh_problem=PAUSED)
-    state = state_of(assess(failing), now=START, before=None)
+    state = derive_state(assess(failing), now=START, before=None)
     assert (state.reason, state.retry_at) == (None, START + 60)
 
 
@@ -224,7 +226,7 @@ def states(*steps: tuple[float, Facts]) -> list[ProfileState]:
     found: list[ProfileState] = []
     for now, facts in steps:
         before = found[-1] if found else None
-        found.append(state_of(assess(facts), now=START + now, before=before))
+        found.append(derive_state(assess(facts), now=START + now, before=before))
     return found
 
 

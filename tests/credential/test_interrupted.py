@@ -29,7 +29,7 @@ from tests.credential.stand_ins import (
     PATIENCE_SECONDS,
     START,
     Home,
-    held,
+    credential_for,
     login,
     names_in,
     refresh_token_of,
@@ -37,7 +37,9 @@ from tests.credential.stand_ins import (
 )
 
 PRESENTER = Presenter.this_process()
-RESPONSE = JournalEntry("a" * 16, None, START, PRESENTER, renewed=held("second"))
+RESPONSE = JournalEntry(
+    "a" * 16, None, START, PRESENTER, renewed=credential_for("second")
+)
 
 
 async def test_a_response_that_had_not_got_its_name_is_found(tmp_path: Path) -> None:
@@ -56,7 +58,7 @@ async def test_what_a_killed_writer_left_is_removed_by_the_next(home: Home) -> N
     for name in (".auth.json.k3_x9qzz", ".auth-k3x9qz", ".auth.json.notes.1234567"):
         (home.path.parent / name).write_text("{}")
     store = home.store()
-    assert await store.replace(await store.load(), held("second")) is None
+    assert await store.replace(await store.load(), credential_for("second")) is None
     left = names_in(home.path.parent)
     assert ".auth.json.k3_x9qzz" not in left
     assert {".auth-k3x9qz", ".auth.json.notes.1234567"} <= set(left)
@@ -92,7 +94,7 @@ async def test_a_cancelled_writer_keeps_the_lock_until_its_write_has_ended(
 
     async def replace() -> None:
         async with store.lock(0):
-            await store.replace(await store.load(), held("second"))
+            await store.replace(await store.load(), credential_for("second"))
 
     task = asyncio.create_task(replace())
     assert await asyncio.to_thread(file.began.wait, PATIENCE_SECONDS)
@@ -141,8 +143,8 @@ async def test_an_unmounted_volume_is_no_sign_out(home: Home) -> None:
         with pytest.raises(StoreUnavailable, match="mount it again"):
             await store.load()
         with pytest.raises(StoreError, match="mount it again"):
-            await store.replace(base, held("second"))
-        with pytest.raises(StoreError, match="its folder is gone"):
+            await store.replace(base, credential_for("second"))
+        with pytest.raises(StoreError, match="its folder is missing"):
             await store.journal.write(RESPONSE)
     with pytest.raises(StoreUnavailable, match="mount it again"):
         async with store.lock(0):
@@ -151,7 +153,7 @@ async def test_an_unmounted_volume_is_no_sign_out(home: Home) -> None:
     folder.rmdir()
     away.rename(folder)
     async with store.lock(0):
-        assert await store.replace(await store.load(), held("second")) is None
+        assert await store.replace(await store.load(), credential_for("second")) is None
 
 
 async def test_a_lock_file_that_was_removed_is_made_anew(home: Home) -> None:

@@ -25,8 +25,8 @@ from tests.credential.stand_ins import (
     Home,
     MountedAuthFile,
     access_token,
+    credential_for,
     full_disk,
-    held,
     login,
     names_in,
     refresh_token_of,
@@ -48,10 +48,14 @@ async def record_response(
     store: FileStore, serial: str, *, account: str = "acct-1"
 ) -> None:
     """Leave the record of a response that was being stored."""
-    successor = held(serial, account=account)
+    successor = credential_for(serial, account=account)
     await store.journal.write(
         JournalEntry(
-            held("first").fingerprint, None, START, PRESENTER, renewed=successor
+            credential_for("first").fingerprint,
+            None,
+            START,
+            PRESENTER,
+            renewed=successor,
         )
     )
 
@@ -117,7 +121,9 @@ async def test_of_two_responses_for_one_refresh_token_the_one_that_lasts_stays(
     stored = await store.load()
     renewed = replace(
         stored,
-        access_token=held("x", expires_at=START + 1000 - earlier).access_token,
+        access_token=credential_for(
+            "x", expires_at=START + 1000 - earlier
+        ).access_token,
         expires_at=START + 1000 - earlier,
     )
     await store.journal.write(
@@ -210,7 +216,7 @@ async def test_a_source_that_closes_gives_up_the_wait_for_the_lock(
         refreshing = asyncio.create_task(source.refresh(old, "refused"))
         await asyncio.sleep(0)
         await soon(source.close())
-        with pytest.raises(StoreUnavailable, match="holds the lock"):
+        with pytest.raises(StoreUnavailable, match="has held the lock"):
             await refreshing
     assert home.authority.calls == []
     assert clock.monotonic() < 1_000.0 + 60

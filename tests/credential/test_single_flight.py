@@ -119,15 +119,15 @@ async def test_a_new_caller_joins_a_call_that_all_others_have_left() -> None:
     assert await second == "result 1"
 
 
-@pytest.mark.parametrize("patience_seconds", [0.0, 0.01])
+@pytest.mark.parametrize("timeout_seconds", [0.0, 0.01])
 async def test_a_caller_without_patience_leaves_and_the_call_goes_on(
-    patience_seconds: float,
+    timeout_seconds: float,
 ) -> None:
     """Patience is the caller's; the call has no limit here."""
     single_flight, call = SingleFlight[str](), GatedCall()
     (patient,) = await callers(single_flight, call, 1)
     with pytest.raises(TimeoutError):
-        await single_flight.run(call, patience_seconds=patience_seconds)
+        await single_flight.run(call, timeout_seconds=timeout_seconds)
     assert single_flight.waiters == 1
     call.gate.set()
     assert await patient == "result 1"
@@ -140,7 +140,7 @@ async def test_a_caller_of_a_stopped_process_gets_a_result_that_was_on_its_way()
     single_flight, call = SingleFlight[str](), GatedCall()
     patience_seconds = 0.05
     caller = asyncio.create_task(
-        single_flight.run(call, patience_seconds=patience_seconds)
+        single_flight.run(call, timeout_seconds=patience_seconds)
     )
     await wait_until(lambda: single_flight.waiters == 1)
     asyncio.get_running_loop().call_later(2 * patience_seconds, call.gate.set)

@@ -72,8 +72,8 @@ async def login_reason(awaitable: Awaitable[object]) -> str:
 
 async def refreshed(source: CredentialSource) -> Credential:
     """Refresh what is held, as after a 401, and return the new credential."""
-    held = await source.current()
-    return await soon(source.refresh(held, "refused"))
+    cached = await source.current()
+    return await soon(source.refresh(cached, "refused"))
 
 
 def lost_response() -> AuthorityFailure:
@@ -314,14 +314,14 @@ async def test_a_reload_finds_what_the_background_has_read_and_not_taken_up(
     home.write(login())
     store = HeldState(home)
     source = home.source(store=store)
-    held = await source.current()
+    cached = await source.current()
     store.gate.clear()
     store.reached.clear()
     home.write(login("second"))
     looking = asyncio.create_task(source.reload_if_changed())
     await soon(store.reached.wait())
     store.reached.clear()
-    reloading = asyncio.create_task(source.reload(held))
+    reloading = asyncio.create_task(source.reload(cached))
     reading = asyncio.create_task(store.reached.wait())
     await soon(asyncio.wait({reloading, reading}, return_when=asyncio.FIRST_COMPLETED))
     store.gate.set()
@@ -666,7 +666,7 @@ async def test_two_processes_share_one_budget(home: Home) -> None:
     one, two = home.source(bucket=bucket), home.source(bucket=bucket)
     for source in (one, two, one):
         await source.reload_if_changed()
-        source.note_accepted(await refreshed(source))
+        source.record_acceptance(await refreshed(source))
     for source in (one, two):
         await source.reload_if_changed()
         why = await error_of(refreshed(source))
@@ -713,9 +713,9 @@ async def test_an_upstream_that_rejects_everything_costs_few_calls(
 ) -> None:
     """Each new token is rejected as well: after three the interval grows."""
     for _ in range(100):
-        held = await ready.current()
+        cached = await ready.current()
         try:
-            await ready.refresh(held, "refused")
+            await ready.refresh(cached, "refused")
         except RefreshThrottled:
             continue
     assert len(home.authority.calls) == UNACCEPTED_FREE
@@ -767,10 +767,10 @@ async def test_a_token_in_memory_that_is_refused_for_good_costs_one_call(
     """The older token in the store is no winner over it."""
     await ready.current()
     with full_disk():
-        held = await refreshed(ready)
+        cached = await refreshed(ready)
         home.authority.script.append(AuthorityFailure("refused", "revoked"))
         for _ in range(3):
-            assert await login_reason(ready.refresh(held, "refused")) == "revoked"
+            assert await login_reason(ready.refresh(cached, "refused")) == "revoked"
     assert len(home.authority.calls) == 2
 
 
@@ -1025,13 +1025,13 @@ async def test_a_caller_that_is_cancelled_at_any_await_leaves_no_trace(
         home.write(login(f"first-{turn}", expires_at=START - 1))
         source = home.source(bucket=TokenBucket(10_000, 1.0))
         await source.reload_if_changed()
-        held = source._cached.credential
-        assert held is not None
+        cached = source._cached.credential
+        assert cached is not None
         if is_torn:
             home.path.write_bytes(b"{")
         works: dict[str, Callable[[], Coroutine[Any, Any, object]]] = {
-            "refresh": partial(source.refresh, held, "asked"),
-            "reload": partial(source.reload, held),
+            "refresh": partial(source.refresh, cached, "asked"),
+            "reload": partial(source.reload, cached),
             "current": source.current,
             "reload_if_changed": source.reload_if_changed,
             "adopt": source.adopt,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bearerd.credential.store_watch import TORN_PATIENCE_SECONDS
+from bearerd.credential.store_watch import TORN_TIMEOUT_SECONDS
 from bearerd.errors import LoginRequired, StoreUnavailable
 from bearerd.events import (
     CredentialHeldInMemory,
@@ -186,20 +186,20 @@ async def test_a_torn_file_is_written_back_when_its_patience_is_over(
     """Not before: a slow writer may still finish it."""
     home.write(login())
     source = home.source()
-    held = await source.current()
+    cached = await source.current()
     tear(home.path)
     torn = home.path.read_bytes()
     await source.reload_if_changed()
-    home.clock.advance(TORN_PATIENCE_SECONDS - 1.0)
+    home.clock.advance(TORN_TIMEOUT_SECONDS - 1.0)
     await source.retry_save()
     assert home.path.read_bytes() == torn
     home.clock.advance(1.0)
     await source.retry_save()
-    assert home.stored_refresh_token() == held.refresh_token
+    assert home.stored_refresh_token() == cached.refresh_token
     assert len(home.events_of(CredentialHeldInMemory)) == 1
     assert home.events_of(CredentialSaved) == [CredentialSaved("default")]
     assert source.status().state == "usable"
-    assert await source.current() is held
+    assert await source.current() is cached
     assert home.authority.calls == []
 
 
@@ -209,18 +209,18 @@ async def test_a_torn_file_on_a_full_disk_is_written_back_when_there_is_room(
     """Until then the login is in memory only, and is served."""
     home.write(login())
     source = home.source()
-    held = await source.current()
+    cached = await source.current()
     empty(home.path)
     await source.reload_if_changed()
-    home.clock.advance(TORN_PATIENCE_SECONDS)
+    home.clock.advance(TORN_TIMEOUT_SECONDS)
     with full_disk():
         for _ in range(3):
             await source.retry_save()
         assert source.status().in_memory_only
-        assert await source.current() is held
+        assert await source.current() is cached
     assert home.events_of(CredentialSaved) == []
     await source.retry_save()
-    assert home.stored_refresh_token() == held.refresh_token
+    assert home.stored_refresh_token() == cached.refresh_token
     assert not source.status().in_memory_only
 
 
@@ -233,7 +233,7 @@ async def test_a_torn_file_of_another_account_is_left_as_it_is(home: Home) -> No
     await source.reload_if_changed()
     empty(home.path)
     await source.reload_if_changed()
-    home.clock.advance(TORN_PATIENCE_SECONDS)
+    home.clock.advance(TORN_TIMEOUT_SECONDS)
     await source.retry_save()
     await source.close()
     assert home.path.read_bytes() == b""
@@ -248,7 +248,7 @@ async def test_a_sign_out_after_a_torn_file_is_a_sign_out(home: Home) -> None:
     empty(home.path)
     await source.reload_if_changed()
     home.path.unlink()
-    home.clock.advance(TORN_PATIENCE_SECONDS)
+    home.clock.advance(TORN_TIMEOUT_SECONDS)
     for _ in range(2):
         await source.reload_if_changed()
         await source.retry_save()

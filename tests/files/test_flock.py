@@ -206,7 +206,7 @@ async def test_the_holder_is_named_in_the_file(
     """Process, host and since when; the name stays when the lock is free."""
     path = tmp_path / "lock"
     expected = LockHolder(os.getpid(), socket.gethostname(), clock.now())
-    async with flock(path, clock.skipping, 0, names_holder=True):
+    async with flock(path, clock.skipping, 0, writes_holder=True):
         assert read_holder(path) == expected
     assert read_holder(path) == expected
 
@@ -219,7 +219,7 @@ async def test_a_new_holder_replaces_the_name(
     longer = {"pid": 4_194_304, "host": "a-host-with-a-long-name" * 4, "since": 1.5}
     path.write_text(json.dumps(longer))
     clock.advance(7.0)
-    async with flock(path, clock.skipping, 0, names_holder=True):
+    async with flock(path, clock.skipping, 0, writes_holder=True):
         assert read_holder(path) == LockHolder(
             os.getpid(), socket.gethostname(), clock.now()
         )
@@ -231,11 +231,11 @@ async def test_a_waiter_does_not_change_the_holders_name(
 ) -> None:
     """Only the process that got the lock writes."""
     path = tmp_path / "lock"
-    async with flock(path, clock.skipping, 0, names_holder=True):
+    async with flock(path, clock.skipping, 0, writes_holder=True):
         before = path.read_bytes()
         clock.advance(60.0)
         with pytest.raises(TimeoutError):
-            async with flock(path, clock.skipping, 1.0, names_holder=True):
+            async with flock(path, clock.skipping, 1.0, writes_holder=True):
                 raise AssertionError("both hold it")
         assert path.read_bytes() == before
 
@@ -258,7 +258,7 @@ async def test_a_name_that_cannot_be_written_costs_no_lock(
     path = tmp_path / "lock"
     path.touch()
     with full_disk():
-        async with flock(path, clock.skipping, 0, names_holder=True):
+        async with flock(path, clock.skipping, 0, writes_holder=True):
             assert read_holder(path) is None
 
 

@@ -80,7 +80,7 @@ def is_clear(reply: Reply, code: str) -> bool:
         (expire, "expired", "has expired"),
         (spend_elsewhere, "reused", "already used"),
         (sign_out_elsewhere, "revoked", "was revoked"),
-        (reject_with_invalid_grant, "other", "refuses this login for good"),
+        (reject_with_invalid_grant, "other", "refuses this login permanently"),
     ],
 )
 async def test_a_terminal_failure_is_one_clear_401_until_the_file_changes(

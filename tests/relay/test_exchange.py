@@ -83,10 +83,10 @@ class ScriptedSource:
         assert refused is not self.newer
         return self.newer
 
-    def note_accepted(self, credential: Credential) -> None:
+    def record_acceptance(self, credential: Credential) -> None:
         self.calls.append(f"accepted {credential.access_token}")
 
-    def note_rejected(self, credential: Credential) -> None:
+    def record_rejection(self, credential: Credential) -> None:
         self.calls.append(f"rejected {credential.access_token}")
 
 

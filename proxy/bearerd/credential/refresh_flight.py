@@ -1,7 +1,8 @@
-"""The refresh under way: at most one, whoever waits for it, and its result published.
+"""The refresh in progress of one profile, and the publication of its result.
 
-Callers may leave it or lose patience; it goes on, and its result is stored. How it failed
-is kept as the profile's refresh problem, which `conditions` assesses and requests get.
+At most one refresh runs at a time, and all callers share it. A caller can be cancelled
+or time out; the refresh continues and its result is stored. A failure is recorded as the
+refresh problem of the profile, from which `conditions` derives what requests get.
 """
 
 from __future__ import annotations
@@ -40,19 +41,23 @@ from bearerd.events import (
 LOG = logging.getLogger(__name__)
 
 RETRY_AFTER_SECONDS = 2
-"""What clients are told while a refresh is waited for: asking again costs no call."""
+"""Retry-After for clients while a refresh is in progress. Their retry joins it."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Begun:
-    """What a refresh began from; *at* is monotonic."""
+class _RunStart:
+    """The trigger of a refresh, and when it started on the monotonic clock."""
 
     trigger: Trigger
     at: float
 
 
 class RefreshFlight:
-    """Runs the refreshes of one profile. Owns the one under way, and how the last ended."""
+    """Runs the refreshes of one profile.
+
+    Owns the refresh in progress and the outcome of the last one. *wait_timeout_seconds*
+    is how long a caller waits; the refresh itself may take longer.
+    """
 
     def __init__(
         self,
@@ -65,7 +70,7 @@ class RefreshFlight:
         watch: StoreWatch,
         clock: Clock,
         observe: Observer,
-        patience_seconds: float,
+        wait_timeout_seconds: float,
     ) -> None:
         self._profile = profile
         self._refresher = refresher
@@ -75,7 +80,7 @@ class RefreshFlight:
         self._watch = watch
         self._clock = clock
         self._observe = observe
-        self._patience_seconds = patience_seconds
+        self._wait_timeout_seconds = wait_timeout_seconds
         self._single_flight: SingleFlight[Credential] = SingleFlight()
         self._is_accepted = False  # by the upstream, since the last refresh
         self._last_failure: tuple[RefreshOutcome, str] | None = None
@@ -83,85 +88,91 @@ class RefreshFlight:
 
     @property
     def waiters(self) -> int:
-        """How many callers wait for the refresh under way."""
+        """The number of callers that wait for the refresh in progress."""
         return self._single_flight.waiters
 
     @property
     def is_refreshing(self) -> bool:
-        """True while a refresh is under way."""
-        return self._single_flight.is_under_way
+        """True while a refresh is in progress."""
+        return self._single_flight.is_in_progress
 
     @property
     def last_failure(self) -> tuple[RefreshOutcome, str] | None:
-        """The outcome and the reason of the last refresh, if it failed."""
+        """The outcome and the reason of the last refresh, or None if it succeeded."""
         return self._last_failure
 
     @property
     def last_refreshed_at(self) -> float | None:
-        """When the authority issued a credential last, in epoch seconds."""
+        """When the authority last issued a credential, in epoch seconds."""
         return self._last_refreshed_at
 
     @property
-    def may_ask_again(self) -> bool:
-        """True if something speaks for a call although this token was refused for good.
+    def may_retry_refused(self) -> bool:
+        """True if a refresh may be tried although this token was refused permanently.
 
-        The limiter decides whether it is made.
+        That is after an explicit retry, or after the upstream has accepted the
+        credential. The limiter decides whether the authority is called.
         """
-        return self._facts.is_retry_wished or self._is_accepted
+        return self._facts.is_retry_requested or self._is_accepted
 
-    def note_accepted(self) -> None:
-        """Note that the upstream has accepted the credential held."""
-        self._refresher.note_accepted()
+    def record_acceptance(self) -> None:
+        """Record that the upstream has accepted the cached credential."""
+        self._refresher.record_acceptance()
         self._is_accepted = True
 
     def start(self, trigger: Trigger) -> None:
-        """Start a refresh unless one is under way; its result is not waited for."""
+        """Start a refresh unless one is in progress; do not wait for its result."""
         self._single_flight.start(lambda: self._run(trigger))
 
     async def wait(self, rejected: Credential | None, trigger: Trigger) -> Credential:
-        """Return the result of a refresh, joining the one under way.
+        """Return the result of a refresh; join the one in progress if there is one.
+
+        *rejected* is the credential that the upstream has rejected, or None.
 
         Raises:
             LoginRequired, AccountChanged: a person must act.
-            RefreshThrottled: the budget is spent.
-            AuthorityUnavailable, StoreUnavailable: worth another try soon.
+            RefreshThrottled: the budget is used up.
+            AuthorityUnavailable, StoreUnavailable: a retry may succeed.
         """
-        deadline = self._clock.monotonic() + self._patience_seconds
+        deadline = self._clock.monotonic() + self._wait_timeout_seconds
         credential = await self._join(trigger, deadline)
         if rejected is not None and credential.access_token == rejected.access_token:
-            # It began before *rejected* was, and brought what has been rejected since.
+            # The joined refresh had started earlier, and its result is the credential
+            # that the upstream has rejected in the meantime.
             credential = await self._join(trigger, deadline)
         return credential
 
     async def wait_idle(self) -> None:
-        """Wait until no refresh is under way."""
+        """Wait until no refresh is in progress."""
         await self._single_flight.wait_idle()
 
     async def publish(
         self, result: RefreshResult, trigger: Trigger, duration_seconds: float
     ) -> Credential:
-        """Hold what a refresh gave, and announce it."""
+        """Cache the result of a refresh and emit its event."""
         self._last_failure = None
         if result.outcome == "renewed":
-            credential = self._cached.set_received(
+            credential = self._cached.set_issued(
                 result.credential, issued_at=result.issued_at
             )
-            self._facts.refresh_ended()
+            self._facts.clear_refresh_problem()
             self._last_refreshed_at = self._clock.now()
             await self._pin.learn(credential)
         else:
-            # Decided under the lock: after a refusal for good an older file may win.
-            held = self._cached.credential
-            if held is not None:
-                self._refresher.note_displaced(held, result.credential)
-            credential = self._watch.hold(result.credential)
-        self._watch.note_saved()
+            # The refresher chose it under the lock. After a permanent refusal it may be
+            # an older login, so the two are not compared again.
+            cached = self._cached.credential
+            if cached is not None:
+                self._refresher.record_replacement(cached, result.credential)
+            credential = self._watch.set_cached(result.credential)
+        self._watch.record_store_written()
         if result.unsaved is not None:
-            self._facts.saved(is_unsaved=False)  # announced anew: it is another one
-            self._watch.hold_in_memory(result.unsaved.message)
+            # Another credential is unsaved now, so the event is emitted again.
+            self._facts.set_unsaved(is_unsaved=False)
+            self._watch.record_unsaved(result.unsaved.message)
         elif self._refresher.has_unsaved:
-            # Its file was gone when it came, and is back.
-            self._watch.hold_in_memory(
+            # The file was missing when the response arrived, and is there again.
+            self._watch.record_unsaved(
                 f"{self._watch.store_name}: holds an older login; it will be replaced"
             )
         self._observe(
@@ -178,78 +189,76 @@ class RefreshFlight:
         return credential
 
     async def _join(self, trigger: Trigger, deadline: float) -> Credential:
-        """Join the refresh under way, or start one, for as long as patience lasts."""
-        patience = max(0.0, deadline - self._clock.monotonic())
+        """Join the refresh in progress, or start one, and wait until *deadline*."""
+        remaining_seconds = max(0.0, deadline - self._clock.monotonic())
         try:
             return await self._single_flight.run(
-                lambda: self._run(trigger), patience_seconds=patience
+                lambda: self._run(trigger), timeout_seconds=remaining_seconds
             )
         except TimeoutError:
             raise AuthorityUnavailable(
-                f"a refresh of the access token has been under way for "
-                f"{self._patience_seconds:.0f} s and has not ended; it goes on, try "
-                "again soon",
+                "the refresh of the access token did not complete within "
+                f"{self._wait_timeout_seconds:.0f} s; it continues in the background, "
+                "try again",
                 retry_after_seconds=RETRY_AFTER_SECONDS,
             ) from None
 
     async def _run(self, trigger: Trigger) -> Credential:
-        """Run one refresh and publish its result. This is the call of the flight."""
-        begun, known = (
-            _Begun(trigger, self._clock.monotonic()),
-            self._facts.store_problem,
-        )
-        request = self._request(trigger)
+        """Run one refresh and publish its result. The single flight calls it."""
+        start = _RunStart(trigger, self._clock.monotonic())
+        problem_at_start = self._facts.store_problem
+        request = self._take_request(trigger)
         try:
             result = await self._refresher.run(request)
             return await self.publish(
-                result, trigger, self._clock.monotonic() - begun.at
+                result, trigger, self._clock.monotonic() - start.at
             )
         except AuthorityFailure as failure:
-            self._announce(
-                begun, failure.outcome, failure.reason, is_call=failure.is_call
+            self._emit_failed(
+                start, failure.outcome, failure.reason, is_call=failure.is_call
             )
-            raise self._end_with(failure) from failure
+            raise self._record_failure(failure) from failure
         except StoreUnavailable as problem:
-            self._announce(begun, "undelivered", problem.code)
-            self._facts.refresh_failed(RefreshProblem(problem))
+            self._emit_failed(start, "undelivered", problem.code)
+            self._facts.record_refresh_problem(RefreshProblem(problem))
             self._facts.assess()
             raise
         except LoginRequired as problem:
-            self._announce(begun, "blocked", problem.code)
+            self._emit_failed(start, "blocked", problem.code)
             with suppress(BearerdError):
-                self._watch.tolerate(problem, known)
+                self._watch.handle_problem(problem, problem_at_start)
             raise
         except AccountChanged as problem:
-            self._announce(begun, "blocked", problem.code)
-            await self._end_with_another_account(problem)
+            self._emit_failed(start, "blocked", problem.code)
+            await self._record_account_changed(problem)
             raise
         except Exception as error:
-            # A defect, or a failure of the system that no room foresaw. The flight must
-            # end with a response that clients understand, and the daemon goes on.
-            LOG.exception("a refresh failed for a reason that was not foreseen")
-            self._announce(begun, "undelivered", type(error).__name__)
-            raise self._end_unforeseen(error) from error
+            # A defect, or an unexpected failure of the system. Clients must get a
+            # response that they understand, and the daemon must continue.
+            LOG.exception("a refresh failed with an unexpected error")
+            self._emit_failed(start, "undelivered", type(error).__name__)
+            raise self._record_unexpected(error) from error
 
-    def _request(self, trigger: Trigger) -> RefreshRequest:
-        """Return what a refresh that begins now starts from."""
+    def _take_request(self, trigger: Trigger) -> RefreshRequest:
+        """Return the input of a refresh that starts now; reset what asked for it."""
         self._is_accepted = False
         return RefreshRequest(
-            held=self._cached.credential,
+            cached=self._cached.credential,
             account=self._pin.account,
             can_wait=trigger == "expiring",
             is_rejected=trigger == "refused",
             is_refused=self._facts.is_refused,
-            is_forced=self._facts.take_retry_wish(),
+            is_forced=self._facts.take_retry_request(),
             skew_seconds=self._cached.skew_seconds,
         )
 
-    def _end_with(self, failure: AuthorityFailure) -> CredentialError:
-        """Keep *failure* as the profile's refresh problem; return it for clients."""
+    def _record_failure(self, failure: AuthorityFailure) -> CredentialError:
+        """Record *failure* as the refresh problem; return the error for clients."""
         error = client_error(failure, self._profile)
         retry_at = None
         if failure.retry_after_seconds is not None:
             retry_at = self._clock.now() + failure.retry_after_seconds
-        self._facts.refresh_failed(
+        self._facts.record_refresh_problem(
             RefreshProblem(
                 error,
                 is_final=isinstance(error, LoginRequired),
@@ -260,47 +269,48 @@ class RefreshFlight:
         self._facts.assess()
         return error
 
-    async def _end_with_another_account(self, problem: AccountChanged) -> None:
-        """Tell a file of another account from a grant for one.
+    async def _record_account_changed(self, problem: AccountChanged) -> None:
+        """Record where the other account came from: the store or the authority.
 
-        The first is the store's condition. After the second the store is as it was, and
-        the refresh token in it is spent: the access token may live on.
+        1. The store holds another account: `check` records that as a store problem.
+        2. The authority issued a grant for another account. The store is unchanged, and
+           its refresh token is spent; the access token may still be valid.
         """
         if await self._watch.check() is None:
-            self._facts.refresh_failed(RefreshProblem(problem, is_final=True))
-        self._facts.saved(is_unsaved=self._refresher.has_unsaved)
+            self._facts.record_refresh_problem(RefreshProblem(problem, is_final=True))
+        self._facts.set_unsaved(is_unsaved=self._refresher.has_unsaved)
         self._facts.assess()
 
-    def _end_unforeseen(self, error: Exception) -> AuthorityUnavailable:
-        """Keep *error* as the profile's refresh problem; return it for clients."""
-        unforeseen = AuthorityUnavailable(
+    def _record_unexpected(self, error: Exception) -> AuthorityUnavailable:
+        """Record *error* as the refresh problem; return the error for clients."""
+        unexpected = AuthorityUnavailable(
             "the refresh of the access token failed inside bearerd "
-            f"({type(error).__name__}); try again soon",
+            f"({type(error).__name__}); try again, and see the log",
             retry_after_seconds=RETRY_AFTER_SECONDS,
         )
-        self._facts.refresh_failed(RefreshProblem(unforeseen))
+        self._facts.record_refresh_problem(RefreshProblem(unexpected))
         self._facts.assess()
-        return unforeseen
+        return unexpected
 
-    def _announce(
+    def _emit_failed(
         self,
-        begun: _Begun,
+        start: _RunStart,
         outcome: RefreshOutcome,
         reason: str,
         *,
         is_call: bool = False,
     ) -> None:
-        """Announce a refresh that failed."""
+        """Emit `RefreshFailed`."""
         is_repeated = self._last_failure == (outcome, reason)
         self._last_failure = (outcome, reason)
         self._observe(
             RefreshFailed(
                 self._profile,
-                begun.trigger,
+                start.trigger,
                 outcome,
                 reason,
                 self._cached.generation,
-                self._clock.monotonic() - begun.at,
+                self._clock.monotonic() - start.at,
                 is_call=is_call,
                 is_repeated=is_repeated,
             )

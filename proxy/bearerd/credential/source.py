@@ -1,12 +1,13 @@
-"""The sole owner of the credential that is held, and the only way to get one.
+"""The owner of a profile's cached credential, and the only way to get a credential.
 
-Three questions: `current` (which credential may be sent?), `reload` (this one was
-rejected: has the store another?) and `refresh` (this one was rejected: get a new one).
-The last two take the rejected credential, so a 401 that comes late finds the work done.
+Three methods serve requests: `current` returns the credential to send; after a 401,
+`reload` returns a different one from the store, and `refresh` returns a new one. The last
+two take the rejected credential as an argument. So a late 401, for a credential that has
+been replaced since, causes no work.
 
-Three parts do the work: `store_watch` decides what the store allows to be held,
-`refresh_flight` gets a new credential from the authority, and `profile_facts` keeps what
-both learn, from which `conditions` computes the one state of the profile.
+Three parts do the work: `store_watch` decides which stored credential is cached,
+`refresh_flight` gets a new credential from the authority, and `profile_facts` records
+the facts from which `conditions` computes the state of the profile.
 """
 
 from __future__ import annotations
@@ -30,9 +31,10 @@ from bearerd.events import Observer, Trigger
 
 
 class CredentialSource:
-    """The credential of one profile. Owns what is held; others get frozen values.
+    """The credential of one profile. Owns the cached credential; returns frozen values.
 
-    *patience_seconds* is how long a caller waits for a refresh, which may take longer.
+    *wait_timeout_seconds* is how long a caller waits for a refresh; the refresh itself
+    may take longer.
     """
 
     def __init__(
@@ -44,7 +46,7 @@ class CredentialSource:
         cached: CachedCredential,
         clock: Clock,
         observe: Observer,
-        patience_seconds: float,
+        wait_timeout_seconds: float,
     ) -> None:
         self._profile = profile
         self._store = store
@@ -53,7 +55,7 @@ class CredentialSource:
         self._clock = clock
         self._observe = observe
         self._pin = pin = AccountPin(store)
-        self._facts = facts = ProfileFacts(cached, clock, self._announce_state)
+        self._facts = facts = ProfileFacts(cached, clock, self._emit_state_events)
         self._watch = StoreWatch(
             profile=profile,
             store=store,
@@ -73,7 +75,7 @@ class CredentialSource:
             watch=self._watch,
             clock=clock,
             observe=observe,
-            patience_seconds=patience_seconds,
+            wait_timeout_seconds=wait_timeout_seconds,
         )
 
     # For the exchange.
@@ -81,50 +83,51 @@ class CredentialSource:
     async def current(self) -> Credential:
         """Return the credential to send with a request.
 
-        Inside the refresh window the one held is returned while a refresh runs behind it.
+        Within the refresh window, this starts a refresh in the background and returns
+        the cached credential.
 
         Raises:
             LoginRequired, AccountChanged: a person must act.
-            StoreUnavailable: no credential is known, and the store cannot be read.
-            AuthorityUnavailable: it has expired, and no new one can be had now.
+            StoreUnavailable: no credential is cached, and the store cannot be read.
+            AuthorityUnavailable: the credential has expired, and the refresh failed.
         """
-        held = self._cached.credential
-        if held is None or self._facts.is_store_blocking:
-            held = await self._watch.look()
+        cached = self._cached.credential
+        if cached is None or self._facts.is_store_blocking:
+            cached = await self._watch.load_if_changed()
         if self._cached.is_due:
             if self._cached.is_expired:
-                return await self.refresh(held, "expired")
+                return await self.refresh(cached, "expired")
             self.refresh_if_due()
-        return held
+        return cached
 
     async def reload(self, rejected: Credential) -> Credential | None:
-        """Return the store's credential, or None if *rejected* is what it holds.
+        """Return a credential from the store, or None if it still holds *rejected*.
 
         Raises:
-            LoginRequired, AccountChanged: it holds nothing, or another account.
+            LoginRequired, AccountChanged: the store holds no login, or another account.
         """
         if self._facts.is_store_blocking or self._cached.credential == rejected:
-            await self._watch.look()
-        held = self._cached.credential
-        return held if held != rejected else None
+            await self._watch.load_if_changed()
+        cached = self._cached.credential
+        return cached if cached != rejected else None
 
     async def refresh(
         self, rejected: Credential | None, trigger: Trigger, *, is_forced: bool = False
     ) -> Credential:
-        """Return a credential that is not *rejected*, from the authority if need be.
+        """Return a credential other than *rejected*, from the authority if necessary.
 
-        *is_forced* asks the authority even if it has refused this token before.
+        *is_forced* calls the authority even if it has refused this token before.
 
         Raises:
             LoginRequired, AccountChanged: a person must act.
-            RefreshThrottled: the budget is spent.
-            AuthorityUnavailable, StoreUnavailable: worth another try soon.
+            RefreshThrottled: the budget is used up.
+            AuthorityUnavailable, StoreUnavailable: a retry may succeed.
         """
         newer = self.newer_than(rejected)
         if newer is not None:
             return newer
         if is_forced:
-            self._facts.wish_retry()
+            self._facts.request_retry()
         await self._check_final()
         newer = self.newer_than(rejected)
         if newer is not None:
@@ -132,32 +135,32 @@ class CredentialSource:
         return await self._flight.wait(rejected, trigger)
 
     def newer_than(self, rejected: Credential | None) -> Credential | None:
-        """Return what is held, if it is not *rejected* and may be sent."""
-        held = self._cached.credential
-        if rejected is None or held == rejected or self._cached.is_expired:
+        """Return the cached credential if it is not *rejected* and may be sent."""
+        cached = self._cached.credential
+        if rejected is None or cached == rejected or self._cached.is_expired:
             return None
-        return None if self._facts.is_store_blocking else held
+        return None if self._facts.is_store_blocking else cached
 
-    def note_accepted(self, credential: Credential) -> None:
-        """Note that the upstream has accepted *credential*."""
+    def record_acceptance(self, credential: Credential) -> None:
+        """Record that the upstream has accepted *credential*."""
         if credential.generation == self._cached.generation:
-            self._flight.note_accepted()
-            self._facts.accepted()
+            self._flight.record_acceptance()
+            self._facts.record_acceptance()
 
-    def note_rejected(self, credential: Credential) -> None:
-        """Note that the upstream's last word on *credential* was a rejection."""
-        self._facts.rejected(credential)
+    def record_rejection(self, credential: Credential) -> None:
+        """Record that the upstream has rejected *credential*."""
+        self._facts.record_rejection(credential)
 
-    # For the background and the commands.
+    # For the background refresh and the commands.
 
     @property
     def waiters(self) -> int:
-        """How many callers wait for the refresh under way."""
+        """The number of callers that wait for the refresh in progress."""
         return self._flight.waiters
 
     @property
     def is_refreshing(self) -> bool:
-        """True while a refresh is under way."""
+        """True while a refresh is in progress."""
         return self._flight.is_refreshing
 
     @property
@@ -166,7 +169,7 @@ class CredentialSource:
         return self._facts.assess()
 
     async def start(self) -> None:
-        """Finish what a process that died has left, and take up what is stored."""
+        """Recover from an interrupted refresh, and load the store's credential."""
         recovered = await self._refresher.recover()
         await self.reload_if_changed()
         is_foreign = isinstance(self._facts.store_problem, AccountChanged)
@@ -177,9 +180,9 @@ class CredentialSource:
             self._flight.start("interrupted")
 
     async def reload_if_changed(self) -> None:
-        """Look at the store if it may have changed; what is wrong is announced."""
+        """Load the store if it may have changed; record an error instead of raising it."""
         with suppress(BearerdError):
-            await self._watch.look()
+            await self._watch.load_if_changed()
             await self._pin.record()
         with suppress(BearerdError):
             if await self._store.quarantine.read("new_login") is not None:
@@ -188,7 +191,7 @@ class CredentialSource:
         self._facts.assess()
 
     def refresh_if_due(self) -> None:
-        """Start a refresh if one is due, unless it is known to be in vain."""
+        """Start a refresh if one is due, unless it is known to fail."""
         problem = self._facts.refresh_problem
         if not self._cached.is_due or self._facts.is_store_blocking:
             return
@@ -199,28 +202,28 @@ class CredentialSource:
         self._flight.start("expired" if self._cached.is_expired else "expiring")
 
     async def retry_save(self) -> None:
-        """Store what lives in memory only, if that can be done by now."""
+        """Try again to store a credential that is in memory only."""
         await self._watch.retry_save()
 
     async def adopt(self) -> Credential:
-        """Pin the profile to the store's account, whatever it was before.
+        """Pin the profile to the account in the store, and return its credential.
 
         Raises:
             LoginRequired: the store holds no login.
-            StoreError, StoreUnavailable, TimeoutError: it could not be recorded.
+            StoreError, StoreUnavailable, TimeoutError: the pin could not be recorded.
         """
         return await self._watch.adopt()
 
     async def wait_idle(self) -> None:
-        """Wait until no refresh is under way."""
+        """Wait until no refresh is in progress."""
         await self._flight.wait_idle()
 
     async def close(self) -> None:
-        """Wait until the refresh under way has ended, and try a last save.
+        """Wait for the refresh in progress, and try a last time to save the credential.
 
-        A refresh that only waits for the lock is given up: nothing is presented yet. The
-        store is looked at once more, since the cached credential may have to be written
-        over a file that was torn, or went back, a moment ago.
+        A refresh that still waits for the lock is aborted: it has presented no token. The
+        store is read again first: the cached credential may have to replace a file that
+        was torn, or set back, a moment ago.
         """
         self._refresher.close()
         await self._flight.wait_idle()
@@ -229,7 +232,7 @@ class CredentialSource:
         await self._watch.retry_save(is_last=True)
 
     def status(self) -> SourceStatus:
-        """Return what operators see."""
+        """Return the status of the profile for operators."""
         return source_status(
             self._profile,
             self._store.name,
@@ -241,22 +244,22 @@ class CredentialSource:
         )
 
     async def _check_final(self) -> None:
-        """Raise a refusal for good again, while nothing has changed that could end it.
+        """Raise the recorded permanent refusal, unless something has changed since.
 
         Raises:
-            LoginRequired, AccountChanged, StoreUnavailable: as before, or what the store
-                has come to since.
+            LoginRequired, AccountChanged, StoreUnavailable: the recorded refusal, or the
+                new problem of the store.
         """
         problem = self._facts.refresh_problem
         if problem is None or not problem.is_final:
             return
         if await self._store.has_changed() or self._watch.has_unseen_writes:
             await self._watch.load()  # another login, or a file that was touched
-        elif not self._flight.may_ask_again:
+        elif not self._flight.may_retry_refused:
             raise problem.error.with_traceback(None)
-        # The limiter decides whether the authority is asked again.
+        # The limiter decides whether the authority is called again.
 
-    def _announce_state(self, before: ProfileState, now: ProfileState) -> None:
+    def _emit_state_events(self, before: ProfileState, now: ProfileState) -> None:
         generation = self._cached.generation
         for event in state_events(self._profile, before, now, generation):
             self._observe(event)

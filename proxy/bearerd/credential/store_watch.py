@@ -1,20 +1,20 @@
-"""What the store allows this process to hold.
+"""Which credential of the store a process may cache.
 
-The store may be torn, unreadable, behind, signed out or somebody else's at any look, and
-most of that passes by itself. The watch decides which of it to sit out, and takes up what
-belongs to the profile.
+A file can be torn, unreadable, older than the cached credential, removed, or of another
+account at any read. Most of these are temporary. The watch decides which of them to
+tolerate, and caches what belongs to the profile.
 
 Rules:
 
-1. A torn file, or one that cannot be read, is a writer or a disk in trouble. What is held
-   is served meanwhile; a file that stays torn is written over.
-2. A file that is gone, or holds no login, for one look is a writer at work. At the next
-   look too it is a sign-out.
-3. What is held and blocked, because the store held another account or a login of another
-   kind, stays blocked for that reason while the file is in trouble: it may hold the same
-   as before.
-4. An older login never replaces a newer one: neither a token that any process is known to
-   have spent, nor a file whose last refresh is older than that of what is held.
+1. A file that is torn or cannot be read means that a write is in progress or that a disk
+   fails. The cached credential stays in use; a file that stays torn is overwritten.
+2. A file that is missing, or holds no login, may be between two writes at the first read.
+   At the next read it is a sign-out.
+3. A cached credential can be blocked, because the store held another account or another
+   kind of login. It stays blocked for that reason while the file cannot be read: the file
+   may still hold the same.
+4. An older login never replaces a newer one. A login is older if its refresh token is
+   known to be spent, by any process, or if its last refresh was earlier.
 """
 
 from __future__ import annotations
@@ -42,16 +42,17 @@ from bearerd.events import (
     Observer,
 )
 
-LOOK_TRIES = 3
-"""How often the store is read again because what is held has changed meanwhile."""
+LOAD_TRIES = 3
+"""How often the store is read when the cached credential changes during the read."""
 
-TORN_PATIENCE_SECONDS = 5.0
-"""How long a torn file may stay torn before what is held is written over it."""
+TORN_TIMEOUT_SECONDS = 5.0
+"""How long a file may stay torn before the cached credential is written over it."""
 
 
 class StoreWatch:
-    """Looks at the store of one profile. Owns the looks under way, and since when its
-    file is torn.
+    """Reads the store of one profile and caches what it allows.
+
+    Owns the number of reads in progress, and since when the file is torn.
     """
 
     def __init__(
@@ -75,8 +76,8 @@ class StoreWatch:
         self._clock = clock
         self._observe = observe
         self._torn_since: float | None = None  # monotonic
-        self._seen_writes = 0  # of the store, by others
-        self._loads_under_way = 0
+        self._foreign_writes_seen = 0
+        self._loads_in_progress = 0
 
     @property
     def store_name(self) -> str:
@@ -85,182 +86,197 @@ class StoreWatch:
 
     @property
     def has_unseen_writes(self) -> bool:
-        """True if a read of the store found a file that `load` has not taken up yet."""
-        return self._seen_writes != self._store.foreign_writes
+        """True if another writer has changed the file since the last `load`."""
+        return self._foreign_writes_seen != self._store.foreign_writes
 
-    async def look(self) -> Credential:
-        """Return what the store allows to be held now, or raise what is wrong with it.
+    async def load_if_changed(self) -> Credential:
+        """Return the credential to use, after a read of the store if one is needed.
 
-        It is read only if it has changed, if something was wrong at the last look, or if
-        another look is under way: that one has seen the change, and may not have taken up
-        yet what it has read.
+        The store is read if it has changed, if the last read failed, or if another read
+        is in progress: that one has reset `has_changed`, and may not have cached its
+        result yet.
 
         Raises:
-            LoginRequired, AccountChanged, StoreUnavailable: nothing may be held.
+            LoginRequired, AccountChanged, StoreUnavailable: there is no credential that
+                may be used.
         """
-        held, problem = self._cached.credential, self._facts.store_problem
-        if held is None or problem is not None:
+        cached, problem = self._cached.credential, self._facts.store_problem
+        if cached is None or problem is not None:
             return await self.load()
-        if await self._store.has_changed() or self._loads_under_way:
+        if await self._store.has_changed() or self._loads_in_progress:
             return await self.load()
-        return held
+        return cached
 
     async def load(self) -> Credential:
-        """Read the store, and take up what it holds. See `look`.
+        """Read the store and cache its credential. See `load_if_changed`.
 
-        What was read before another look, or a refresh, has ended says nothing about the
-        store as it is now; it is read again then.
+        If another load, or a refresh, changes the cached credential during the read, the
+        result may be outdated, and the store is read again.
         """
-        known = self._facts.store_problem
-        self._loads_under_way += 1
+        problem_at_start = self._facts.store_problem
+        self._loads_in_progress += 1
         try:
-            for _ in range(LOOK_TRIES - 1):
+            for _ in range(LOAD_TRIES - 1):
                 generation = self._cached.generation
                 stored = await self._read()
                 if generation == self._cached.generation:
-                    return self._take(stored)
-            return self._take(await self._read())
+                    return self._set_stored(stored)
+            return self._set_stored(await self._read())
         except (LoginRequired, AccountChanged, StoreUnavailable) as problem:
-            return self.tolerate(problem, known)
+            return self.handle_problem(problem, problem_at_start)
         finally:
-            self._loads_under_way -= 1
+            self._loads_in_progress -= 1
 
     async def check(self) -> StoreProblem | None:
-        """Read the store; return what is wrong with it, and hold nothing new."""
+        """Read the store and return what is wrong with it; cache nothing."""
         try:
             await self._pin.check(await self._store.load())
         except (LoginRequired, AccountChanged, StoreUnavailable) as problem:
             with suppress(BearerdError):
-                self.tolerate(problem, self._facts.store_problem)
+                self.handle_problem(problem, self._facts.store_problem)
             return problem
         return None
 
-    def tolerate(self, problem: StoreProblem, known: StoreProblem | None) -> Credential:
-        """Return what is held if *problem* may pass by itself; else block, and raise it.
+    def handle_problem(
+        self, problem: StoreProblem, problem_at_start: StoreProblem | None
+    ) -> Credential:
+        """Return the cached credential if *problem* is tolerated; else raise *problem*.
 
-        *known* is what was wrong when the look began: of two looks at the same time,
-        neither is the next.
+        *problem_at_start* was recorded when the read started. It decides whether a
+        sign-out is seen for the first time (rule 2): of two concurrent reads, neither is
+        the next one.
         """
-        held, before = self._cached.credential, self._facts.store_problem
+        cached, recorded = self._cached.credential, self._facts.store_problem
         is_blocked = self._facts.is_store_blocking
         reason = problem.reason if isinstance(problem, LoginRequired) else None
-        is_trouble = isinstance(problem, StoreUnavailable) or reason == "unreadable"
+        is_unreadable = isinstance(problem, StoreUnavailable) or reason == "unreadable"
         is_sign_out = reason in ("missing", "no_login")
-        is_first = not (isinstance(known, LoginRequired) and known.reason == reason)
+        is_first = not (
+            isinstance(problem_at_start, LoginRequired)
+            and problem_at_start.reason == reason
+        )
         if reason == "unreadable" and self._torn_since is None:
             self._torn_since = self._clock.monotonic()
-        if held is not None and not is_blocked:
-            if is_trouble or (is_sign_out and is_first):  # 1, 2
-                self._facts.store_failed(problem, is_blocking=False)
+        if cached is not None and not is_blocked:
+            if is_unreadable or (is_sign_out and is_first):  # 1, 2
+                self._facts.record_store_problem(problem, is_blocking=False)
                 self._facts.assess()
-                return held
-        elif held is not None and is_trouble and before is not None:  # 3
-            raise before.with_traceback(None)
+                return cached
+        elif cached is not None and is_unreadable and recorded is not None:  # 3
+            raise recorded.with_traceback(None)
         if reason == "missing":
             self._cached.clear()
-        self._facts.store_failed(problem, is_blocking=True)
+        self._facts.record_store_problem(problem, is_blocking=True)
         self._facts.assess()
-        raise problem.with_traceback(None) from None  # or it grows with each raise
+        # Each raise of one exception object would add to its traceback.
+        raise problem.with_traceback(None) from None
 
-    def hold(self, credential: Credential, *, is_touched: bool = False) -> Credential:
-        """Hold *credential*, and forget what was wrong with the store.
+    def set_cached(
+        self, credential: Credential, *, is_touched: bool = False
+    ) -> Credential:
+        """Cache *credential* and clear the store problem; return it with its generation.
 
-        *is_touched*: the file has been written since the last look.
+        *is_touched*: the file has been written since the last read.
         """
-        held = self._cached.credential
+        cached = self._cached.credential
         self._torn_since = None
-        if held is None or held != credential:
-            held = self._cached.set(credential)
-            self._facts.refresh_ended()
+        if cached is None or cached != credential:
+            cached = self._cached.set(credential)
+            self._facts.clear_refresh_problem()
             self._observe(
                 CredentialLoaded(
                     self._profile,
                     self._cached.generation,
-                    held.account_id,
+                    cached.account_id,
                     self._cached.schedule.expires_at,
                 )
             )
         elif is_touched and self._facts.refresh_problem is not None:
-            # The file was touched, or written again as it was: a wish for another try.
-            self._facts.wish_retry()
-        self._facts.store_read()
+            # Touching the file, or writing the same content again, requests a retry.
+            self._facts.request_retry()
+        self._facts.record_store_read()
         self._facts.assess()
-        return held
+        return cached
 
     async def adopt(self) -> Credential:
-        """Pin the profile to the store's account, whatever it was before.
+        """Pin the profile to the account in the store, and cache its credential.
 
         Raises:
             LoginRequired: the store holds no login.
-            StoreError, StoreUnavailable, TimeoutError: it could not be recorded.
+            StoreError, StoreUnavailable, TimeoutError: the pin could not be recorded.
         """
         await self._refresher.adopt()
-        adopted = self._take(await self._pin.adopt())
-        self._facts.saved(is_unsaved=self._refresher.has_unsaved)
+        adopted = self._set_stored(await self._pin.adopt())
+        self._facts.set_unsaved(is_unsaved=self._refresher.has_unsaved)
         return adopted
 
-    def note_saved(self) -> None:
-        """Note that a refresh has just written the store, or keeps what it could not."""
+    def record_store_written(self) -> None:
+        """Record that a refresh has written the store, or holds the result in memory."""
         is_unavailable = isinstance(self._facts.store_problem, StoreUnavailable)
         if self._torn_since is not None or is_unavailable:
             self._torn_since = None
-            self._facts.store_written()
+            self._facts.record_store_written()
 
-    def hold_in_memory(self, reason: str) -> None:
-        """Note that the store cannot take what is held; *reason* is announced once."""
+    def record_unsaved(self, reason: str) -> None:
+        """Record that the cached credential is in memory only; emit the event once."""
         if not self._facts.is_unsaved:
-            self._facts.saved(is_unsaved=True)
+            self._facts.set_unsaved(is_unsaved=True)
             self._observe(CredentialHeldInMemory(self._profile, reason))
 
     async def retry_save(self, *, is_last: bool = False) -> None:
-        """Store what lives in memory only, if that can be done by now.
+        """Try again to store a credential that is in memory only.
 
-        *is_last*: there will be no other try, so a torn file is given no more time.
+        *is_last*: no other attempt follows, so a torn file is overwritten at once.
         """
-        self._write_over_torn(is_last=is_last)
+        self._replace_torn(is_last=is_last)
         if not self._facts.is_unsaved:
             return
         is_saved = await self._refresher.retry_save()
-        self._facts.saved(is_unsaved=self._refresher.has_unsaved)
+        self._facts.set_unsaved(is_unsaved=self._refresher.has_unsaved)
         if is_saved:
             self._observe(CredentialSaved(self._profile))
         if not self._refresher.has_unsaved:
+            # The store may hold a newer login, or none after a sign-out.
             with suppress(BearerdError):
-                await self.load()  # perhaps another login: a newer one, or a sign-in
+                await self.load()
         self._facts.assess()
 
     async def _read(self) -> Credential:
-        """Return what the store holds, if it belongs to the account of the profile."""
+        """Return the stored credential if it belongs to the pinned account."""
         stored = await self._store.load()
         self._refresher.sync(await self._store.read_state())
         await self._pin.check(stored)
         return stored
 
-    def _take(self, stored: Credential) -> Credential:
-        """Hold *stored*, unless it is what is held, or an older file of that login."""
-        held = self._cached.credential
-        is_touched = self._seen_writes != self._store.foreign_writes
-        self._seen_writes = self._store.foreign_writes
-        if held is None or held == stored:
-            return self.hold(stored, is_touched=is_touched)
+    def _set_stored(self, stored: Credential) -> Credential:
+        """Cache *stored*, unless the cached credential is newer; return the result."""
+        cached = self._cached.credential
+        is_touched = self._foreign_writes_seen != self._store.foreign_writes
+        self._foreign_writes_seen = self._store.foreign_writes
+        if cached is None or cached == stored:
+            return self.set_cached(stored, is_touched=is_touched)
         is_refused = self._facts.is_refused
-        if self._refresher.supersedes(held, stored, is_refused=is_refused):  # 4
-            self._refresher.keep_over_stale(stored, held)
-            self.hold_in_memory(
-                f"{self._store.name}: holds an older login again, whose refresh token is "
-                "spent; it will be replaced"
+        if self._refresher.supersedes(cached, stored, is_refused=is_refused):  # 4
+            self._refresher.record_stale_store(stored, cached)
+            self.record_unsaved(
+                f"{self._store.name}: holds an older login than the cached one; it will "
+                "be replaced"
             )
-            return self.hold(held, is_touched=is_touched)
-        self._refresher.note_displaced(held, stored)
-        return self.hold(stored)
+            return self.set_cached(cached, is_touched=is_touched)
+        self._refresher.record_replacement(cached, stored)
+        return self.set_cached(stored)
 
-    def _write_over_torn(self, *, is_last: bool) -> None:
-        """Have what is held saved over a file that has been torn for too long."""
-        held, since = self._cached.credential, self._torn_since
-        if held is None or since is None or self._facts.is_store_blocking:
+    def _replace_torn(self, *, is_last: bool) -> None:
+        """Mark the cached credential as unsaved if the file has been torn too long.
+
+        `retry_save` then writes it over the file.
+        """
+        cached, since = self._cached.credential, self._torn_since
+        if cached is None or since is None or self._facts.is_store_blocking:
             return
-        if is_last or self._clock.monotonic() - since >= TORN_PATIENCE_SECONDS:
-            self._refresher.keep_over_stale(held, held)
-            self.hold_in_memory(
-                f"{self._store.name}: holds no whole login; it will be replaced"
+        if is_last or self._clock.monotonic() - since >= TORN_TIMEOUT_SECONDS:
+            self._refresher.record_stale_store(cached, cached)
+            self.record_unsaved(
+                f"{self._store.name}: does not contain a complete login; it will be "
+                "replaced"
             )

@@ -166,7 +166,7 @@ class Exchange:
             self._history.record_success(
                 self._path, credential.generation, self._record.now()
             )
-            self._source.note_accepted(credential)
+            self._source.record_acceptance(credential)
         if head.status != HTTPStatus.UNAUTHORIZED:
             return Outcome.ANSWERED
         return await self._judge_rejection(self._received, state, credential)
@@ -188,7 +188,7 @@ class Exchange:
         )
         if not is_about_token:
             return Outcome.ANSWERED
-        self._source.note_rejected(credential)
+        self._source.record_rejection(credential)
         self._record.recovery_started()
         body = self._request.body
         if body is not None and not body.is_replayable and state is not State.RENEWED:

@@ -125,7 +125,7 @@ async def test_the_body_of_a_success_is_handed_on_as_it_arrives(status: int) -> 
     content = b"x" * 300_000
     async with scripted_client((status, content)) as client:
         response = await client.request(
-            "POST", client.token_url, received=received.append
+            "POST", client.token_url, on_body=received.append
         )
     assert b"".join(received) == content == response.content
     assert len(received) > 1
@@ -136,7 +136,7 @@ async def test_the_body_of_another_status_is_not(status: int) -> None:
     """It holds no tokens."""
     received: list[bytes] = []
     async with scripted_client((status, b"{}")) as client:
-        await client.request("POST", client.token_url, received=received.append)
+        await client.request("POST", client.token_url, on_body=received.append)
     assert received == []
 
 
@@ -205,7 +205,7 @@ async def test_a_server_without_tls_is_named(sandbox: Sandbox) -> None:
     async with client_of(url) as client:
         failure = await failed(client)
     assert failure.stage is CallStage.TLS
-    assert "TLS cannot be agreed on" in failure.detail
+    assert "the TLS handshake failed" in failure.detail
 
 
 async def test_a_refused_connection_has_sent_nothing() -> None:
@@ -237,7 +237,7 @@ async def test_a_connection_that_breaks_off_may_have_sent_it() -> None:
     async with scripted_client(None) as client:
         failure = await failed(client)
     assert failure.stage is CallStage.SENT
-    assert "gave no whole response" in failure.message
+    assert "sent no complete response" in failure.message
 
 
 class Silence:
@@ -285,10 +285,10 @@ async def test_the_limit_of_a_call_takes_the_place_of_the_clients(
 ) -> None:
     """A refresh goes on for longer than any caller waits."""
     async with client_of(silence.url, timeout_seconds=60.0) as client:
-        with pytest.raises(CallFailed, match=r"the time of 0\.2 s is over"):
+        with pytest.raises(CallFailed, match=r"the timeout of 0\.2 s has passed"):
             await soon(client.request("POST", silence.url, timeout_seconds=0.2))
     async with client_of(silence.url, timeout_seconds=0.1) as client:
-        with pytest.raises(CallFailed, match=r"the time of 0\.3 s is over"):
+        with pytest.raises(CallFailed, match=r"the timeout of 0\.3 s has passed"):
             await soon(client.request("POST", silence.url, timeout_seconds=0.3))
 
 

@@ -94,7 +94,9 @@ async def test_a_response_without_a_user_code_is_a_failure(
 ) -> None:
     """With the status, and the command to run again."""
     async with scripted_client((status, content)) as client:
-        with pytest.raises(SignInFailed, match=f"gave no device code .status {status}"):
+        with pytest.raises(
+            SignInFailed, match=f"issued no device code .status {status}"
+        ):
             await request_user_code(client)
 
 

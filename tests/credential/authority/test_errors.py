@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from bearerd.credential.authority.errors import (
+    NO_JOURNAL,
+    UPSTREAM_REJECTS_NEW_TOKENS,
     AuthorityFailure,
     CallFailed,
     CallStage,
@@ -21,8 +23,8 @@ from bearerd.events import RefreshOutcome
         ("expired", "has expired"),
         ("reused", "already used, by another program"),
         ("revoked", "revoked"),
-        ("other", "refuses this login for good"),
-        ("a reason of a later version", "refuses this login for good"),
+        ("other", "refuses this login permanently"),
+        ("a reason of a later version", "refuses this login permanently"),
     ],
 )
 def test_a_refusal_for_good_requires_a_sign_in(reason: str, words: str) -> None:
@@ -49,7 +51,7 @@ def test_the_command_names_the_profile() -> None:
         ("rejected", AuthorityUnavailable, "the authority answered 429"),
         ("unclear", AuthorityUnavailable, "the authority answered 429"),
         ("misconfigured", AuthorityUnavailable, "correct `client_id` or `token_url`"),
-        ("throttled", RefreshThrottled, "no more refreshes are made for now"),
+        ("throttled", RefreshThrottled, "the limit on refreshes is reached"),
     ],
 )
 @pytest.mark.parametrize(
@@ -79,10 +81,25 @@ def test_a_failure_that_passes_says_when_to_try_again(
     assert error.retry_after_seconds == seconds[1]
 
 
-def test_an_answer_that_cannot_be_read_is_called_unclear() -> None:
-    """The reason is in it."""
-    error = client_error(AuthorityFailure("unclear", "200_without_tokens"), "default")
-    assert "gave no clear answer (200_without_tokens)" in error.message
+@pytest.mark.parametrize(
+    ("outcome", "reason", "fact"),
+    [
+        (
+            "unclear",
+            "200_without_tokens",
+            "sent no usable response (200_without_tokens)",
+        ),
+        ("undelivered", NO_JOURNAL, "no journal can be written"),
+        ("throttled", UPSTREAM_REJECTS_NEW_TOKENS, "rejects each new access token"),
+    ],
+)
+def test_the_message_states_what_happened(
+    outcome: RefreshOutcome, reason: str, fact: str
+) -> None:
+    """It blames the authority only if the authority failed."""
+    error = client_error(AuthorityFailure(outcome, reason), "default")
+    assert fact in error.message
+    assert "was not reached" not in error.message
 
 
 @pytest.mark.parametrize(
@@ -91,7 +108,7 @@ def test_an_answer_that_cannot_be_read_is_called_unclear() -> None:
         (CallStage.CONNECTING, "was not reached", "`bearerd doctor --online`"),
         (CallStage.PROXY, "was not reached", "check `upstream_proxy`"),
         (CallStage.TLS, "was not reached", "set `ca_file`"),
-        (CallStage.SENT, "gave no whole response", "try again"),
+        (CallStage.SENT, "sent no complete response", "try again"),
     ],
 )
 def test_a_call_that_fails_names_the_url_the_reason_and_the_remedy(

@@ -10,7 +10,7 @@ from bearerd.credential.authority.errors import SignInFailed
 from bearerd.credential.authority.pkce import (
     AuthorizationRequest,
     StateMismatch,
-    query_of,
+    parse_query,
 )
 
 
@@ -110,4 +110,4 @@ def test_an_authority_that_declines_is_quoted_in_one_short_line() -> None:
 )
 def test_the_query_of_a_pasted_line_is_read(text: str, query: dict[str, str]) -> None:
     """A line that is no URL has none."""
-    assert query_of(text) == query
+    assert parse_query(text) == query

@@ -23,7 +23,7 @@ from tests.credential.stand_ins import (
     MARK,
     START,
     access_token,
-    held,
+    credential_for,
     identity,
     jwt,
     soon,
@@ -216,7 +216,7 @@ def test_a_grant_shows_no_secret() -> None:
     """Nor does a credential that is made of it."""
     grant = Grant(access_token=MARK, refresh_token=MARK, id_token=MARK)
     assert MARK not in repr(grant)
-    assert MARK not in repr(grant.applied_to(held(), START))
+    assert MARK not in repr(grant.applied_to(credential_for(), START))
 
 
 @pytest.mark.parametrize("absent", ["access_token", "refresh_token", "id_token"])
@@ -228,7 +228,7 @@ def test_a_token_that_the_grant_leaves_out_stays(absent: str) -> None:
         "id_token": jwt({"sub": "new"}),
     }
     given = {name: None if name == absent else fields[name] for name in fields}
-    spent = held()
+    spent = credential_for()
     renewed = Grant(
         given["access_token"], given["refresh_token"], given["id_token"]
     ).applied_to(spent, START)
@@ -244,7 +244,7 @@ def test_an_opaque_token_expires_eight_days_after_the_grant() -> None:
     """Codex's rule. Without it, such a token would not be refreshed before it expires."""
     eight_days = 8 * 24 * 3600
     given = Grant(access_token="opaque", refresh_token="r", id_token=None)
-    renewed = given.applied_to(held(), START + 7)
+    renewed = given.applied_to(credential_for(), START + 7)
     assert renewed.expires_at == START + 7 + eight_days
     kept = Grant(access_token=None, refresh_token="r2", id_token=None)
     assert kept.applied_to(renewed, START + 99).expires_at == renewed.expires_at
@@ -253,7 +253,9 @@ def test_an_opaque_token_expires_eight_days_after_the_grant() -> None:
 def test_an_id_token_that_is_no_jwt_is_left_out() -> None:
     """The old one stays, since Codex would reject the file for the new one."""
     grant = Grant(access_token="a", refresh_token="r", id_token="no jwt")
-    assert grant.applied_to(held(), START).id_token == held().id_token
+    assert (
+        grant.applied_to(credential_for(), START).id_token == credential_for().id_token
+    )
 
 
 @pytest.mark.parametrize(
@@ -277,7 +279,7 @@ def test_a_grant_for_another_account_is_noticed(
         refresh_token="r",
         id_token=jwt(identity(in_id, "u")),
     )
-    assert grant.names_another_account(held(account=stored)) is other
+    assert grant.names_another_account(credential_for(account=stored)) is other
 
 
 @pytest.mark.parametrize("names_id", [True, False], ids=["id-token", "no-id-token"])
@@ -285,7 +287,7 @@ def test_a_grant_for_another_account_takes_no_name_over(names_id: bool) -> None:
     """Else the tokens of one account would bear the id token and the user of the other."""
     of_other = identity("acct-2", "user-2")
     id_token = jwt(of_other) if names_id else None
-    presented = replace(held(), id_token=jwt(identity("acct-1", "user-1")))
+    presented = replace(credential_for(), id_token=jwt(identity("acct-1", "user-1")))
     foreign = Grant(
         access_token=access_token("x", expires_at=START + 9, **of_other),
         refresh_token="r",
@@ -298,7 +300,7 @@ def test_a_grant_for_another_account_takes_no_name_over(names_id: bool) -> None:
 def test_an_id_token_of_another_account_decides_nothing_later() -> None:
     """It stays in the file, since Codex demands one, beside the tokens that were adopted."""
     adopted = replace(
-        held(account="acct-2", user="user-2"),
+        credential_for(account="acct-2", user="user-2"),
         access_token=jwt(identity("acct-2", "user-2")),
         id_token=jwt(identity("acct-1", "user-1")),
     )
@@ -322,7 +324,7 @@ def at(
         client_id=CODEX_CLIENT_ID,
         timeout_seconds=timeout_seconds,
     )
-    return RefreshGrant(client, limit_seconds=timeout_seconds)
+    return RefreshGrant(client, timeout_seconds=timeout_seconds)
 
 
 def sign_in(sandbox: Sandbox) -> str:

@@ -45,7 +45,9 @@ async def test_an_authority_that_refuses_to_revoke_is_a_failure(
     sandbox.authority.fault(
         AuthorityFault("answer", status=503, body="{}", path="/oauth/revoke")
     )
-    with pytest.raises(RevocationFailed, match=r"did not revoke it \(status 503\)"):
+    with pytest.raises(
+        RevocationFailed, match=r"did not revoke the login \(status 503\)"
+    ):
         await revoke(client, login_of(sandbox))
 
 
@@ -59,5 +61,5 @@ async def test_any_2xx_means_that_it_is_revoked(content: bytes) -> None:
 async def test_a_revocation_without_a_response_is_a_failure_too() -> None:
     """It is not known whether it was done."""
     async with scripted_client(None) as client:
-        with pytest.raises(CallFailed, match="/oauth/revoke gave no whole response"):
+        with pytest.raises(CallFailed, match="/oauth/revoke sent no complete response"):
             await revoke(client, Credential("made-up", "made-up"))

@@ -20,10 +20,10 @@ from bearerd.credential.refresh.token_bucket import TokenBucket
 from bearerd.credential.store.state import Account, StoreState, Unaccepted
 from bearerd.credential.token import Credential
 from bearerd.events import RefreshOutcome
-from tests.credential.stand_ins import AUTHORITY, HOUR, Home, full_disk, held
+from tests.credential.stand_ins import AUTHORITY, HOUR, Home, credential_for, full_disk
 
-TOKEN = held("first")
-OTHER_TOKEN = held("second")
+TOKEN = credential_for("first")
+OTHER_TOKEN = credential_for("second")
 AMPLE = TokenBucket(1000, 1.0)
 
 
@@ -157,7 +157,7 @@ async def test_an_acceptance_by_the_upstream_ends_a_refusal_at_the_slow_pace(
     one = limiter()
     await one.record_refusal(TOKEN, "revoked")
     for pause in (60.0, 120.0):
-        one.note_accepted()
+        one.record_acceptance()
         assert (await refused_call(one)).retry_after_seconds == pause
         limiter.home.clock.advance(pause - 1)
         assert (await refused_call(one)).retry_after_seconds == 1.0
@@ -369,7 +369,7 @@ async def test_one_acceptance_ends_the_damping(limiter: Limiters) -> None:
     for _ in range(UNACCEPTED_FREE):
         await rotate(one)
     await refused_call(one)
-    one.note_accepted()
+    one.record_acceptance()
     for _ in range(UNACCEPTED_FREE):
         await rotate(one)
     await refused_call(one)

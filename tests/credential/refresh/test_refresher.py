@@ -19,7 +19,7 @@ from bearerd.credential.refresh.refresher import Refresher
 from bearerd.credential.refresh.request import RefreshRequest
 from bearerd.credential.refresh.token_bucket import TokenBucket
 from bearerd.credential.store.journal import Journal, JournalEntry, Presenter
-from bearerd.credential.store.quarantine import Kept
+from bearerd.credential.store.quarantine import QuarantinedCredential
 from bearerd.credential.store.state import Account
 from bearerd.credential.token import Credential
 from bearerd.errors import (
@@ -33,8 +33,8 @@ from bearerd.sandbox import CODEX_CLIENT_ID, AuthorityFault, Sandbox
 from tests.credential.stand_ins import (
     START,
     Home,
+    credential_for,
     full_disk,
-    held,
     login,
     refresh_token_of,
     sleep_briefly,
@@ -76,7 +76,9 @@ async def test_the_order_is_lock_journal_call_store(home: Home) -> None:
 
     home.authority.before_response = look
     waits: list[float] = []
-    found = await home.refresher(waited=waits.append).run(RefreshRequest(old, ACCOUNT))
+    found = await home.refresher(on_lock_acquired=waits.append).run(
+        RefreshRequest(old, ACCOUNT)
+    )
     (record,) = seen
     assert (record.stored, record.spending) == (old.fingerprint, old.fingerprint)
     assert record.renewed is None
@@ -114,7 +116,7 @@ async def test_a_waiter_for_the_lock_finds_the_work_done(home: Home) -> None:
     waits: list[float] = []
     clock = home.clock.clock
     second = asyncio.create_task(
-        home.refresher(clock=clock, waited=waits.append).run(
+        home.refresher(clock=clock, on_lock_acquired=waits.append).run(
             RefreshRequest(old, ACCOUNT)
         )
     )
@@ -148,7 +150,7 @@ async def test_a_holder_that_does_not_release_the_lock_costs_one_wait(
             messages.append(why.value.message)
     assert 3.0 <= took[0] < 3.2
     assert took[1:] == [0.0, 0.0]
-    holder = f"process {os.getpid()} on {socket.gethostname()} holds the lock"
+    holder = f"process {os.getpid()} on {socket.gethostname()} has held the lock"
     assert holder in messages[0]
     assert "since 2027-01-15T08:00:00Z" in messages[0]
     renewed = await refresher.run(request)
@@ -244,7 +246,7 @@ async def test_a_response_in_the_journal_is_stored_at_the_next_start(
 ) -> None:
     """Before anything is served; the authority is not called."""
     home.write(login() | {"note": "kept"})
-    await leave_record(home, spending=None, renewed=held("second"))
+    await leave_record(home, spending=None, renewed=credential_for("second"))
     source = home.source()
     await source.start()
     assert (await source.current()).refresh_token == refresh_token_of("second")
@@ -261,7 +263,7 @@ async def test_a_response_in_the_journal_is_found_under_the_lock_too(
     home.write(login())
     source = home.source()
     old = await source.current()
-    await leave_record(home, spending=None, renewed=held("second"))
+    await leave_record(home, spending=None, renewed=credential_for("second"))
     new = await source.refresh(old, "refused")
     assert new.refresh_token == refresh_token_of("second")
     assert home.authority.calls == []
@@ -286,7 +288,7 @@ async def test_a_token_that_may_be_spent_is_presented_once_more_at_the_start(
 async def test_a_record_over_another_login_is_forgotten(home: Home) -> None:
     """A sign-in came since, so the late response is of no use."""
     home.write(login())
-    await leave_record(home, spending=None, renewed=held("late"))
+    await leave_record(home, spending=None, renewed=credential_for("late"))
     home.write(login("new"))
     assert await home.refresher().recover() == RecoveryResult()
     assert home.stored_refresh_token() == refresh_token_of("new")
@@ -296,7 +298,7 @@ async def test_a_record_over_another_login_is_forgotten(home: Home) -> None:
 async def test_a_response_that_still_cannot_be_stored_is_held(home: Home) -> None:
     """And served; it is saved when there is room."""
     home.write(login())
-    await leave_record(home, spending=None, renewed=held("second"))
+    await leave_record(home, spending=None, renewed=credential_for("second"))
     source = home.source()
     with full_disk():
         await source.start()
@@ -447,9 +449,11 @@ async def test_a_grant_for_another_account_is_known_by_the_quarantine_alone(
     again would end the family of the grant.
     """
     home.write(login())
-    foreign = held("foreign", account="acct-2", user="user-2")
-    kept = Kept(foreign, presented=held("first").fingerprint, since=START)
-    await home.store().quarantine.keep("foreign", kept)
+    foreign = credential_for("foreign", account="acct-2", user="user-2")
+    kept = QuarantinedCredential(
+        foreign, presented=credential_for("first").fingerprint, since=START
+    )
+    await home.store().quarantine.write("foreign", kept)
     source = home.source()
     for _ in range(2):
         with pytest.raises(AccountChanged, match="bearerd adopt"):

@@ -10,7 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from bearerd.credential.store.auth_file import FILE_LIMIT_BYTES, AuthFile, unavailable
+from bearerd.credential.store.auth_file import (
+    FILE_LIMIT_BYTES,
+    AuthFile,
+    unavailable_error,
+)
 from bearerd.credential.store.state import Account, StoreState
 from bearerd.errors import LoginRequired, StoreUnavailable
 from bearerd.files import atomic
@@ -63,7 +67,7 @@ def unavailable_at(path: Path) -> StoreUnavailable:
         (
             json.dumps(login() | {"auth_mode": "apikey"}).encode(),
             "no_login",
-            "a login of the kind apikey",
+            "a login with auth_mode apikey",
         ),
         (b'{"tokens": {"access_token": "a\\r\\nb"}}', "no_login", "visible ASCII"),
     ],
@@ -138,7 +142,7 @@ def test_a_file_in_the_place_of_the_folder_is_unavailable(tmp_path: Path) -> Non
     """It is a fault of the settings."""
     (tmp_path / "data").write_bytes(b"no folder")
     message = unavailable_at(tmp_path / "data" / "auth.json").message
-    assert "set `store` to another place" in message
+    assert "set `store` to another path" in message
 
 
 READ_AS_USER = """
@@ -192,7 +196,7 @@ def test_an_error_of_the_system_names_file_reason_and_remedy(
     path: Path, error: OSError, words: list[str]
 ) -> None:
     """It passes, so a client may ask again."""
-    problem = unavailable(path, error)
+    problem = unavailable_error(path, error)
     for word in (str(path), *words):
         assert word in problem.message
     assert problem.retry_after_seconds
@@ -227,7 +231,7 @@ def test_a_folder_that_vanished_is_unavailable_and_not_made_anew(
     file.read()
     folder.rename(tmp_path / "away")
     assert "mount it again" in str(file.read().problem)
-    for refused in (file.prepare_lock, file.require_place):
+    for refused in (file.prepare_lock, file.require_folder):
         with pytest.raises(StoreUnavailable, match="mount it again"):
             refused()
     with pytest.raises(FileNotFoundError):
@@ -235,7 +239,7 @@ def test_a_folder_that_vanished_is_unavailable_and_not_made_anew(
     assert not folder.exists()
     (tmp_path / "away").rename(folder)
     assert file.read().problem is None
-    file.require_place()
+    file.require_folder()
 
 
 def test_an_empty_mount_point_is_no_sign_out(tmp_path: Path) -> None:

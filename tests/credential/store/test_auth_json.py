@@ -13,7 +13,14 @@ import pytest
 
 from bearerd.credential.store import auth_json
 from bearerd.credential.store.auth_json import InvalidDocument
-from tests.credential.stand_ins import START, Document, held, identity, jwt, login
+from tests.credential.stand_ins import (
+    START,
+    Document,
+    credential_for,
+    identity,
+    jwt,
+    login,
+)
 
 EIGHT_DAYS = 8 * 24 * 3600
 
@@ -78,26 +85,29 @@ def test_content_that_is_no_json_object_is_torn(content: bytes, why: str) -> Non
         ({}, "it holds no ChatGPT tokens"),
         (
             {"auth_mode": "apikey", "OPENAI_API_KEY": "sk-made-up"},
-            "a login of the kind apikey",
+            "a login with auth_mode apikey",
         ),
-        (login() | {"auth_mode": "apikey"}, "a login of the kind apikey"),
-        (login() | {"auth_mode": "personalAccessToken"}, "kind personalAccessToken"),
-        (login() | {"auth_mode": 7}, "a login of the kind unknown"),
-        (login() | {"auth_mode": "a\r\nb"}, "a login of the kind unknown"),
+        (login() | {"auth_mode": "apikey"}, "a login with auth_mode apikey"),
+        (
+            login() | {"auth_mode": "personalAccessToken"},
+            "auth_mode personalAccessToken",
+        ),
+        (login() | {"auth_mode": 7}, "a login with auth_mode unknown"),
+        (login() | {"auth_mode": "a\r\nb"}, "a login with auth_mode unknown"),
         (
             {"OPENAI_API_KEY": "sk-made-up", "tokens": None},
             "it holds an API key and no ChatGPT tokens",
         ),
         ({"tokens": []}, "it holds no ChatGPT tokens"),
-        ({"tokens": {}}, "it holds no access token"),
-        ({"tokens": {"access_token": ""}}, "it holds no access token"),
-        ({"tokens": {"access_token": 7}}, "it holds no access token"),
-        ({"tokens": {"access_token": None}}, "it holds no access token"),
-        ({"tokens": {"access_token": "a\r\nx: y"}}, "no access token of visible ASCII"),
-        ({"tokens": {"access_token": "a\n"}}, "no access token of visible ASCII"),
-        ({"tokens": {"access_token": "a b"}}, "no access token of visible ASCII"),
-        ({"tokens": {"access_token": "ü"}}, "no access token of visible ASCII"),
-        ({"tokens": {"access_token": "\ud800"}}, "no access token of visible ASCII"),
+        ({"tokens": {}}, "its access token is missing"),
+        ({"tokens": {"access_token": ""}}, "its access token is missing"),
+        ({"tokens": {"access_token": 7}}, "its access token is missing"),
+        ({"tokens": {"access_token": None}}, "its access token is missing"),
+        ({"tokens": {"access_token": "a\r\nx: y"}}, "not visible ASCII"),
+        ({"tokens": {"access_token": "a\n"}}, "not visible ASCII"),
+        ({"tokens": {"access_token": "a b"}}, "not visible ASCII"),
+        ({"tokens": {"access_token": "ü"}}, "not visible ASCII"),
+        ({"tokens": {"access_token": "\ud800"}}, "not visible ASCII"),
     ],
     ids=[
         "empty",
@@ -244,7 +254,7 @@ def test_a_refresh_changes_the_tokens_and_keeps_all_else() -> None:
         "note": "grüße",
     }
     before = json.dumps(document)
-    new = held("second")
+    new = credential_for("second")
     renewed = auth_json.with_tokens(document, new, START + 7.5)
     assert renewed["tokens"]["access_token"] == new.access_token
     assert renewed["tokens"]["refresh_token"] == new.refresh_token
@@ -269,7 +279,7 @@ def test_the_mode_is_written_down(
 ) -> None:
     """Without it, Codex would use an API key that lies beside the tokens."""
     document = {"tokens": login()["tokens"], **fields}
-    renewed = auth_json.with_tokens(document, held("second"), START)
+    renewed = auth_json.with_tokens(document, credential_for("second"), START)
     assert (renewed["auth_mode"], renewed["OPENAI_API_KEY"]) == (mode, api_key)
 
 

@@ -194,7 +194,7 @@ async def test_an_unregistered_client_is_rejected_in_the_chosen_form(
 def test_an_impossible_rejection_is_refused(wrong: dict[str, object]) -> None:
     """The message names the field and its choices."""
     (name,) = wrong
-    with pytest.raises(ValueError, match=f"{name} is one of"):
+    with pytest.raises(ValueError, match=f"{name} must be one of"):
         ClientRejection(**wrong)  # type: ignore[arg-type]
 
 

@@ -101,12 +101,20 @@ def test_contradicting_names_are_refused() -> None:
 @pytest.mark.parametrize(
     ("kind", "fields", "part"),
     [
-        ("nope", {}, "a fault's kind is one of .*delay"),
-        ("other_account", {"foreign_tokens": "nope"}, "foreign_tokens is one of all"),
-        ("malformed_token", {"token": "nope"}, "token is one of access_token"),
-        ("malformed_token", {"defect": "nope"}, "defect is one of crlf"),
-        ("answer", {"retry_after_form": "nope"}, "retry_after_form is one of seconds"),
-        ("edge_error", {"status": 418}, "status is one of 502"),
+        ("nope", {}, "a fault's kind must be one of .*delay"),
+        (
+            "other_account",
+            {"foreign_tokens": "nope"},
+            "foreign_tokens must be one of all",
+        ),
+        ("malformed_token", {"token": "nope"}, "token must be one of access_token"),
+        ("malformed_token", {"defect": "nope"}, "defect must be one of crlf"),
+        (
+            "answer",
+            {"retry_after_form": "nope"},
+            "retry_after_form must be one of seconds",
+        ),
+        ("edge_error", {"status": 418}, "status must be one of 502"),
     ],
 )
 def test_a_wrong_field_is_refused_with_its_choices(

@@ -7,7 +7,7 @@ from yarl import URL
 from bearerd.sandbox import CODEX_CLIENT_ID, Account, AuthorityFault, Sandbox
 from bearerd.sandbox.authority.grant import AUTH_CLAIM
 from bearerd.sandbox.authority.jwt import read_claims
-from bearerd.sandbox.authority.sign_in import challenge_of
+from bearerd.sandbox.authority.sign_in import s256_challenge
 
 VERIFIER = "v" * 43
 CALLBACK = "http://localhost:1455/auth/callback"
@@ -15,7 +15,7 @@ AUTHORIZE = {
     "response_type": "code",
     "client_id": CODEX_CLIENT_ID,
     "redirect_uri": CALLBACK,
-    "code_challenge": challenge_of(VERIFIER),
+    "code_challenge": s256_challenge(VERIFIER),
     "code_challenge_method": "S256",
     "state": "some-state",
 }
@@ -47,7 +47,7 @@ async def exchange(
 def test_the_challenge_is_that_of_the_standard() -> None:
     """The example of RFC 7636, appendix B."""
     verifier = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"
-    assert challenge_of(verifier) == "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"
+    assert s256_challenge(verifier) == "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"
 
 
 async def test_a_browser_is_redirected_with_a_code_that_can_be_used_once(
@@ -188,7 +188,7 @@ async def test_a_device_waits_until_its_code_is_approved(
         assert response.status == 200
     status, given = await device.poll()
     assert status == 200
-    assert given["code_challenge"] == challenge_of(given["code_verifier"])
+    assert given["code_challenge"] == s256_challenge(given["code_verifier"])
     status, body = await exchange(
         sandbox,
         http,

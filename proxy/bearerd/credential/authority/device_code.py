@@ -1,8 +1,8 @@
-"""The device code calls: get a code for a person to type in, and poll for its result.
+"""The calls of a sign-in by device code: request a user code, poll for the result.
 
-Source: codex-rs login/src/device_code_auth.rs. They follow the idea of RFC 8628 with
-names of their own: the result is an authorization code and not tokens, and the server
-makes the PKCE verifier. `device_flow` makes the calls in order.
+Source: codex-rs login/src/device_code_auth.rs. They follow RFC 8628 in principle, with
+other names: the result is an authorization code instead of tokens, and the server
+creates the PKCE verifier. `device_flow` makes the calls in order.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from bearerd.credential.authority.errors import SignInFailed
 from bearerd.credential.authority.response import AuthorityResponse
 
 PENDING: Final = frozenset({HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND})
-"""The statuses of a poll while the code has not been typed in."""
+"""The statuses of a poll before the person has entered the code."""
 
 MIN_INTERVAL_SECONDS: Final = 1.0
 MAX_INTERVAL_SECONDS: Final = 60.0
 DEFAULT_INTERVAL_SECONDS: Final = 5.0
-"""RFC 8628 section 3.2, where the response names no interval."""
+"""RFC 8628 section 3.2: the interval if the response contains none."""
 
 
 @dataclass(frozen=True, slots=True)
 class DeviceAuthorization:
-    """A sign-in that waits for a person to type `user_code` in on `page`.
+    """A started sign-in: a person has to enter `user_code` on `page`.
 
-    `device_auth_id` is a secret: with it the result can be polled.
+    `device_auth_id` is a secret: it is what the poll is authorized by.
     """
 
     device_auth_id: str = field(repr=False)
@@ -42,8 +42,8 @@ async def request_user_code(client: AuthorityClient) -> DeviceAuthorization:
     """Start a sign-in by device code.
 
     Raises:
-        SignInFailed: the authority gave no code.
-        CallFailed: no whole response arrived.
+        SignInFailed: the authority issued no code.
+        CallFailed: no complete response arrived.
     """
     response = await client.request(
         "POST",
@@ -52,14 +52,14 @@ async def request_user_code(client: AuthorityClient) -> DeviceAuthorization:
     )
     if response.status == HTTPStatus.NOT_FOUND:
         raise SignInFailed(
-            f"{client.issuer_url} has no sign-in by device code; use `bearerd login` "
-            "without --device"
+            f"{client.issuer_url} does not support sign-in by device code; use `bearerd "
+            "login` without --device"
         )
     document = response.document
     device_auth_id = document.get("device_auth_id")
     user_code = document.get("user_code") or document.get("usercode")
     if not response.is_success or not device_auth_id or not user_code:
-        raise _failed(client, "gave no device code", response)
+        raise _sign_in_failed(client, "issued no device code", response)
     return DeviceAuthorization(
         str(device_auth_id),
         str(user_code),
@@ -71,11 +71,11 @@ async def request_user_code(client: AuthorityClient) -> DeviceAuthorization:
 async def poll(
     client: AuthorityClient, device: DeviceAuthorization
 ) -> AuthorizationCode | None:
-    """Return the authorization code, or None while the user code is not typed in.
+    """Return the authorization code, or None before the person has entered the code.
 
     Raises:
         SignInFailed: the authority has ended this sign-in.
-        CallFailed: no whole response arrived. Another poll may work.
+        CallFailed: no complete response arrived. Another poll may succeed.
     """
     response = await client.request(
         "POST",
@@ -87,12 +87,12 @@ async def poll(
     document = response.document
     code, verifier = document.get("authorization_code"), document.get("code_verifier")
     if not response.is_success or not code or not verifier:
-        raise _failed(client, "ended the sign-in by device code", response)
+        raise _sign_in_failed(client, "ended the sign-in by device code", response)
     redirect_uri = f"{client.issuer_url}/deviceauth/callback"
     return AuthorizationCode(str(code), str(verifier), redirect_uri)
 
 
-def _failed(
+def _sign_in_failed(
     client: AuthorityClient, fact: str, response: AuthorityResponse
 ) -> SignInFailed:
     return SignInFailed(
@@ -102,7 +102,7 @@ def _failed(
 
 
 def _interval_seconds(value: object) -> float:
-    """Return the time between two polls. The authority writes it as a string."""
+    """Return the interval between two polls. The authority sends it as a string."""
     try:
         seconds = float(str(value))
     except ValueError:

@@ -1,6 +1,6 @@
-"""Finishes what a process that died in a refresh has left; `leftover` has the cases.
+"""Recovery from a refresh that was interrupted; `refresh.interrupted` has the cases.
 
-The next holder of the lock calls it, before anything else is done under the lock.
+Each holder of the lock runs it first, before anything else.
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from bearerd.clock import Clock
-from bearerd.credential.refresh.leftover import Case, Leftover, may_become
-from bearerd.credential.refresh.leftover_finder import LeftoverFinder
+from bearerd.credential.refresh.interrupted import Case, InterruptedRefresh, may_become
+from bearerd.credential.refresh.interrupted_finder import InterruptedRefreshFinder
 from bearerd.credential.refresh.lineage import Lineage
-from bearerd.credential.refresh.unsaved import Pending, UnsavedSuccessor
-from bearerd.credential.store.install import replace_whole
+from bearerd.credential.refresh.unsaved import PendingWrite, UnsavedSuccessor
+from bearerd.credential.store.install import install_locked
 from bearerd.credential.store.journal import JournalEntry
-from bearerd.credential.store.quarantine import Kept
+from bearerd.credential.store.quarantine import QuarantinedCredential
 from bearerd.credential.store.store import Store
 from bearerd.credential.token import Credential
 from bearerd.errors import StoreError, StoreUnavailable
@@ -23,13 +23,13 @@ from bearerd.errors import StoreError, StoreUnavailable
 
 @dataclass(frozen=True, slots=True)
 class RecoveryResult:
-    """What `CrashRecovery.run` found.
+    """The result of `CrashRecovery.run`.
 
-    *is_maybe_spent*: the authority may have acted on a token whose response is lost. The
-    same token should be presented once more, soon, while a grace period may still
-    accept it. *presented_at* is when that token was presented, in epoch seconds: the call
-    may still be at work. *unsaved* is a successor that was found and cannot be stored;
-    *error* is the reason.
+    *is_maybe_spent*: the authority may have rotated a token whose response is lost. The
+    same token should be presented again soon, while a grace period may still accept it.
+    *presented_at* is when that token was presented, in epoch seconds: the authority may
+    still process the call. *unsaved* is a successor that was found but cannot be stored,
+    and *error* the reason.
     """
 
     is_maybe_spent: bool = False
@@ -39,9 +39,10 @@ class RecoveryResult:
 
 
 class CrashRecovery:
-    """Finishes leftovers. Owns the record of case 6, which waits for its file.
+    """Completes or discards interrupted refreshes.
 
-    *unsaved* gets a successor that is found and cannot be stored at once.
+    Owns the record of case 6, which waits for the file of its account. A successor that
+    cannot be stored goes to *unsaved*.
     """
 
     def __init__(
@@ -51,112 +52,123 @@ class CrashRecovery:
         self._clock = clock
         self._lineage = lineage
         self._unsaved = unsaved
-        self._finder = LeftoverFinder(store=store, clock=clock, lineage=lineage)
+        self._finder = InterruptedRefreshFinder(
+            store=store, clock=clock, lineage=lineage
+        )
         self._waiting: JournalEntry | None = None  # of case 6
 
-    async def run(self, held: Credential | None = None) -> RecoveryResult:
-        """Finish what was left open. *held* stands for a file that is torn.
+    async def run(self, cached: Credential | None = None) -> RecoveryResult:
+        """Complete or discard an interrupted refresh.
+
+        *cached* is used in place of the stored credential while the file is torn.
 
         Raises:
-            LoginRequired: there is a record, and the store holds nothing.
+            LoginRequired: there is a record, and the store holds no login.
             StoreUnavailable: the store cannot be read.
         """
         self._lineage.sync(await self._store.read_state())
         await self._install_new_login()
-        leftover = await self._finder.find(held)
-        self._waiting = leftover.entry if leftover.case is Case.WAITING else None
-        match leftover.case:
-            case Case.NOTHING_OPEN | Case.CONTINUED_HERE | Case.WAITING:  # 1, 3, 6
+        interrupted = await self._finder.find(cached)
+        is_waiting = interrupted.case is Case.WAITING
+        self._waiting = interrupted.entry if is_waiting else None
+        match interrupted.case:
+            case Case.NO_RECORD | Case.CONTINUED_LOCALLY | Case.WAITING:  # 1, 3, 6
                 return RecoveryResult()
             case Case.SUPERSEDED:  # 2
                 await self._store.journal.clear()
                 return RecoveryResult()
             case Case.SUCCESSOR_FOUND:  # 4
-                return await self._store_successor(leftover)
+                return await self._store_successor(interrupted)
             case Case.MAYBE_SPENT:  # 5
-                return _maybe_spent(leftover.entry)
+                return _maybe_spent(interrupted.entry)
             case Case.FOREIGN_GRANT:  # 7
-                await self._quarantine(leftover)
+                await self._quarantine(interrupted)
                 return RecoveryResult()
 
-    async def release_waiting(self) -> None:
-        """Move the response of case 6 into the quarantine: the journal is needed.
+    async def quarantine_waiting(self) -> None:
+        """Move the credential of case 6 to the quarantine: the journal is needed.
 
         Raises:
-            StoreError: it could not be kept there, and stays in the journal.
+            StoreError: it could not be written there, and stays in the journal.
         """
         waiting = self._waiting
         if waiting is not None and waiting.renewed is not None:
-            await self.keep(waiting.stored, waiting.renewed)
+            await self.quarantine_grant(waiting.stored, waiting.renewed)
             self._waiting = None
 
-    async def set_aside(self) -> None:
-        """Move the response of case 6, if one waits, into the quarantine and clear it."""
-        leftover = await self._finder.find(None)
-        if leftover.case is Case.WAITING:
-            await self._quarantine(leftover)
+    async def find_and_quarantine_waiting(self) -> None:
+        """Look for a record of case 6; move its credential and clear the journal."""
+        interrupted = await self._finder.find(None)
+        if interrupted.case is Case.WAITING:
+            await self._quarantine(interrupted)
 
-    async def keep(self, presented: str, grant: Credential) -> None:
-        """Keep *grant*, for which the token named *presented* was spent, in quarantine.
+    async def quarantine_grant(self, presented: str, grant: Credential) -> None:
+        """Write *grant* to the quarantine.
+
+        *presented* is the fingerprint of the token that was spent for it.
 
         Raises:
             StoreError: it could not be written.
         """
-        kept = Kept(grant, presented=presented, since=self._clock.now())
-        await self._store.quarantine.keep("foreign", kept)
+        quarantined = QuarantinedCredential(
+            grant, presented=presented, since=self._clock.now()
+        )
+        await self._store.quarantine.write("foreign", quarantined)
 
     async def _install_new_login(self) -> None:
-        """Store the login of a person that found the store locked or not writable."""
-        kept = await self._store.quarantine.read("new_login")
-        if kept is None:
+        """Store a new login that could not be stored when the person signed in."""
+        quarantined = await self._store.quarantine.read("new_login")
+        if quarantined is None:
             return
-        if self._lineage.is_spent(kept.credential):
-            # It was stored, and used since; only its file could not be removed.
-            await self._store.quarantine.clear("new_login", kept)
+        if self._lineage.is_spent(quarantined.credential):
+            # It was stored and has been rotated; only its file could not be removed.
+            await self._store.quarantine.clear("new_login", quarantined)
             return
         with suppress(StoreError):  # it stays in quarantine
-            await replace_whole(self._store, kept.credential, self._clock.now())
-            self._unsaved.drop()
+            await install_locked(self._store, quarantined.credential, self._clock.now())
+            self._unsaved.clear_pending()
 
-    async def _quarantine(self, leftover: Leftover) -> None:
-        """Keep the grant of case 7, or the response of case 6, in the quarantine."""
-        entry = leftover.entry
+    async def _quarantine(self, interrupted: InterruptedRefresh) -> None:
+        """Move the credential of case 6 or 7 from the journal to the quarantine."""
+        entry = interrupted.entry
         assert entry is not None  # noqa: S101 - both cases have one
         assert entry.renewed is not None  # noqa: S101
-        if leftover.case is Case.FOREIGN_GRANT:
-            await self._record_spent(entry.stored)
-        with suppress(StoreError):  # then the journal keeps it
-            await self.keep(entry.stored, entry.renewed)
+        if interrupted.case is Case.FOREIGN_GRANT:
+            await self._share_spent(entry.stored)
+        with suppress(StoreError):  # the journal still holds it
+            await self.quarantine_grant(entry.stored, entry.renewed)
             await self._store.journal.clear()
 
-    async def _record_spent(self, fingerprint: str) -> None:
-        """Share the fingerprint of a token whose presenter died before it could."""
-        self._lineage.note_spent(fingerprint)
+    async def _share_spent(self, fingerprint: str) -> None:
+        """Add a spent token to the store's state: its presenter died before that."""
+        self._lineage.record_spent(fingerprint)
         with suppress(StoreError, StoreUnavailable):
             state = await self._store.read_state()
             spent = state.with_spent(fingerprint)
             await self._store.write_state(replace(state, spent=spent))
 
-    async def _store_successor(self, leftover: Leftover) -> RecoveryResult:
-        """Store the successor of case 4, or hold it in memory."""
-        stored, entry = leftover.stored, leftover.entry
+    async def _store_successor(self, interrupted: InterruptedRefresh) -> RecoveryResult:
+        """Store the successor of case 4; keep it in memory if that fails."""
+        stored, entry = interrupted.stored, interrupted.entry
         assert stored is not None  # noqa: S101 - case 4 has both
         assert entry is not None  # noqa: S101
         assert entry.renewed is not None  # noqa: S101
-        self._unsaved.hold(Pending(stored, entry.renewed, stored.refreshed_at))
+        self._unsaved.set_pending(
+            PendingWrite(stored, entry.renewed, stored.refreshed_at)
+        )
         if stored.fingerprint != entry.renewed.fingerprint:
-            await self._record_spent(stored.fingerprint)
+            await self._share_spent(stored.fingerprint)
         try:
-            winner = await self._unsaved.write()
+            conflicting = await self._unsaved.write()
         except StoreError as error:
             return RecoveryResult(unsaved=entry.renewed, error=error)
-        if winner is not None and not may_become(winner, entry.renewed):
+        if conflicting is not None and not may_become(conflicting, entry.renewed):
             return RecoveryResult()  # 6
-        self._unsaved.drop()
-        if winner is not None or entry.spending is None:
+        self._unsaved.clear_pending()
+        if conflicting is not None or entry.spending is None:
             await self._store.journal.clear()
             return RecoveryResult()
-        # 4 and 5: the record is now about the successor's own token.
+        # 4 and 5: the successor's own token was presented too. Record that.
         with suppress(StoreError):
             await self._store.journal.write(
                 replace(entry, stored=entry.spending, renewed=None)
@@ -165,5 +177,6 @@ class CrashRecovery:
 
 
 def _maybe_spent(entry: JournalEntry | None) -> RecoveryResult:
+    """Return the result for case 5."""
     assert entry is not None  # noqa: S101 - case 5 has one
     return RecoveryResult(is_maybe_spent=True, presented_at=entry.since)

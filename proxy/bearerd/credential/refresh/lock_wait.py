@@ -1,7 +1,7 @@
-"""How long the lock of a store is waited for, and by whom.
+"""The wait for the lock of a store.
 
-The first wait in vain is a long one. Until the lock was free once, later callers do not
-wait at all: a stopped holder costs one wait, not one for each request.
+After a wait has timed out, later callers try the lock once and do not wait, until one of
+them gets it. So a stopped holder delays one request, and not every one.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from bearerd.clock import Clock
 from bearerd.credential.store.store import Store
 
 STEP_SECONDS = 1.0
-"""How soon a wait notices `close`."""
+"""The interval at which a wait checks for `close`."""
 
 
 class LockWait:
-    """Waits for the lock of one store. Owns whether the last wait was in vain.
+    """Waits for the lock of one store. Owns whether the last wait timed out.
 
-    *waited* is called with the seconds that each wait took.
+    *on_lock_acquired* is called with the duration of each wait in seconds.
     """
 
     def __init__(
@@ -28,42 +28,44 @@ class LockWait:
         store: Store,
         clock: Clock,
         timeout_seconds: float,
-        waited: Callable[[float], None],
+        on_lock_acquired: Callable[[float], None],
     ) -> None:
         self._store = store
         self._clock = clock
         self._timeout_seconds = timeout_seconds
-        self._waited = waited
-        self._is_blocked = False
+        self._on_lock_acquired = on_lock_acquired
+        self._has_timed_out = False
         self._is_closing = False
 
     def close(self) -> None:
-        """End the waits that give up on close. Who holds the lock goes on."""
+        """End the waits that stop on close. A holder of the lock is not affected."""
         self._is_closing = True
 
     @asynccontextmanager
-    async def hold(self, *, gives_up_on_close: bool) -> AsyncIterator[None]:
-        """Hold the lock. *gives_up_on_close* ends the wait when `close` is called.
+    async def hold(self, *, stops_on_close: bool) -> AsyncIterator[None]:
+        """Hold the lock. With *stops_on_close*, `close` ends the wait.
 
         Raises:
-            TimeoutError: another holder did not release it in time.
+            TimeoutError: another process did not release it in time, or `close` was
+                called.
         """
-        began = self._clock.monotonic()
-        limit = 0.0 if self._is_blocked else self._timeout_seconds
-        remaining = limit
+        started_at = self._clock.monotonic()
+        timeout_seconds = 0.0 if self._has_timed_out else self._timeout_seconds
+        remaining_seconds = timeout_seconds
         async with AsyncExitStack() as stack:
             while True:
-                step = max(0.0, min(STEP_SECONDS, remaining))
+                step_seconds = max(0.0, min(STEP_SECONDS, remaining_seconds))
                 try:
-                    await stack.enter_async_context(self._store.lock(step))
+                    await stack.enter_async_context(self._store.lock(step_seconds))
                     break
                 except TimeoutError:
-                    remaining = limit - (self._clock.monotonic() - began)
-                    if remaining <= 0:
-                        self._is_blocked = True
+                    waited_seconds = self._clock.monotonic() - started_at
+                    remaining_seconds = timeout_seconds - waited_seconds
+                    if remaining_seconds <= 0:
+                        self._has_timed_out = True
                         raise
-                    if self._is_closing and gives_up_on_close:
+                    if self._is_closing and stops_on_close:
                         raise
-            self._is_blocked = False
-            self._waited(self._clock.monotonic() - began)
+            self._has_timed_out = False
+            self._on_lock_acquired(self._clock.monotonic() - started_at)
             yield

@@ -1,4 +1,4 @@
-"""What a refresh starts from, and what it gives. Frozen values."""
+"""The input and the result of a refresh. Frozen values."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from bearerd.events import RefreshOutcome
 
 @dataclass(frozen=True, slots=True)
 class RefreshRequest:
-    """What a refresh starts from.
+    """The input of a refresh.
 
-    *held* is the credential in this process, *account* the pin of the profile.
-    *can_wait* is true while *held* is still valid: then no token is presented that could
-    not be recorded first. *is_rejected*: the upstream has rejected *held*. *is_refused*:
-    the authority has refused its refresh token for good. *is_forced* overrides a
-    remembered refusal or pause.
-    *skew_seconds* is how far the local clock is ahead of the authority's.
+    *cached* is the cached credential of this process, *account* the pinned account.
+    *can_wait*: the access token is still valid, so no token is presented unless the
+    journal can be written first. *is_rejected*: the upstream has rejected *cached*.
+    *is_refused*: the authority has refused its refresh token permanently. *is_forced*
+    ignores a recorded refusal or pause. *skew_seconds* is how far the local clock is
+    ahead of the authority's.
     """
 
-    held: Credential | None
+    cached: Credential | None
     account: Account | None
     can_wait: bool = False
     is_rejected: bool = False
@@ -33,11 +33,11 @@ class RefreshRequest:
 
 @dataclass(frozen=True, slots=True)
 class RefreshResult:
-    """A credential that replaces *held*.
+    """The result of a refresh: a credential that replaces the cached one.
 
-    *outcome* is `renewed` if the authority issued it and `adopted` if the store had it.
-    *unsaved* is the reason why the store does not hold it, or None. *issued_at* is the
-    authority's clock in its response, in epoch seconds, if it told.
+    *outcome* is `renewed` if the authority issued it, and `adopted` if another process
+    had stored it. *unsaved* is the error that prevented storing it, or None. *issued_at*
+    is the Date of the authority's response in epoch seconds, or None if it had none.
     """
 
     credential: Credential

@@ -1,7 +1,8 @@
-"""A successor that the store does not hold yet, and the way it gets there.
+"""A successor that is not stored yet, and the attempts to store it.
 
-The store may change meanwhile. A newer login in it wins over the successor; a file that
-is older, such as a backup that came back, is written over. `Lineage` tells the two apart.
+The store can change in the meantime. If it then holds a newer login, the successor is
+dropped. If it holds an older one, such as a restored backup, the successor is written
+over it. `Lineage` decides which of the two is newer.
 """
 
 from __future__ import annotations
@@ -16,71 +17,71 @@ from bearerd.credential.token import Credential
 from bearerd.errors import StoreError
 
 REPLACE_TRIES: Final = 3
-"""How often a backup that comes back during a write is written over."""
+"""How often an older file that appears during a write is overwritten."""
 
 
 @dataclass(frozen=True, slots=True)
-class Pending:
-    """A successor that lives in memory only. *base* is what the store holds.
+class PendingWrite:
+    """A successor that is in memory only. *base* is what the store holds.
 
-    *since* is the time of the last refresh before it, if that is known: a file that is
-    older came before both.
+    *base_refreshed_at* is the time of the last refresh before the successor's, or None
+    if unknown. A file with an earlier time is older than both.
     """
 
     base: Credential
     successor: Credential
-    since: float | None
+    base_refreshed_at: float | None
 
-    def over(self, stored: Credential) -> Pending:
-        """Return the same successor, over another file."""
+    def rebased(self, stored: Credential) -> PendingWrite:
+        """Return a write of the same successor over *stored*."""
         return replace(self, base=stored)
 
 
 class UnsavedSuccessor:
-    """Owns the successor that lives in memory only, if there is one."""
+    """Owns the successor that is in memory only, if there is one."""
 
     def __init__(self, *, store: Store, clock: Clock, lineage: Lineage) -> None:
         self._store = store
         self._clock = clock
         self._lineage = lineage
-        self._pending: Pending | None = None
+        self._pending: PendingWrite | None = None
 
     @property
-    def pending(self) -> Pending | None:
-        """The successor with what it follows, or None."""
+    def pending(self) -> PendingWrite | None:
+        """The successor and its base, or None."""
         return self._pending
 
-    def hold(self, pending: Pending) -> None:
-        """Hold *pending* until it is stored or dropped."""
+    def set_pending(self, pending: PendingWrite) -> None:
+        """Keep *pending* in memory until it is stored or cleared."""
         self._pending = pending
 
-    def drop(self) -> None:
-        """Forget it: it is stored, or another login has won."""
+    def clear_pending(self) -> None:
+        """Drop the successor: it is stored, or obsolete."""
         self._pending = None
 
     def successor_of(self, stored: Credential) -> Credential | None:
-        """Return the successor if it follows *stored*, else None."""
+        """Return the successor if *stored* is its base, else None."""
         pending = self._pending
         if pending is None or pending.base != stored:
             return None
         return pending.successor
 
-    def settle(self, stored: Credential) -> None:
-        """Compare with *stored*, which may have been replaced.
+    def compare_with_stored(self, stored: Credential) -> None:
+        """Compare the successor with *stored*, which may have replaced its base.
 
-        A newer login wins, and the successor is dropped. An older file that came back is
-        what the successor follows from now on.
+        If *stored* is newer, the successor is dropped. If *stored* is older, it becomes
+        the base of the successor.
         """
         pending = self._pending
         if pending is None or pending.base == stored:
             return
-        is_ahead = self._is_ahead(pending, stored)
-        self._pending = pending.over(stored) if is_ahead else None
+        is_newer = self._is_successor_newer(pending, stored)
+        self._pending = pending.rebased(stored) if is_newer else None
 
     async def write(self) -> Credential | None:
-        """Store the successor; return None, or the credential that won over it.
+        """Store the successor and return None, or return the conflicting credential.
 
-        An older login that came back meanwhile, such as a backup, is no winner.
+        An older login that appears in the store, such as a backup, is overwritten.
 
         Raises:
             StoreError, LoginRequired: see `Store.replace`.
@@ -88,21 +89,23 @@ class UnsavedSuccessor:
         for _ in range(REPLACE_TRIES):
             pending = self._pending
             assert pending is not None  # noqa: S101 - the caller's condition
-            winner = await self._store.replace(pending.base, pending.successor)
-            if winner is None or not self._is_ahead(pending, winner):
-                return winner
-            self._pending = pending.over(winner)
-        raise StoreError(f"{self._store.name}: another program changes it all the time")
+            stored = await self._store.replace(pending.base, pending.successor)
+            if stored is None or not self._is_successor_newer(pending, stored):
+                return stored
+            self._pending = pending.rebased(stored)
+        raise StoreError(
+            f"{self._store.name}: another program keeps replacing it; stop that program"
+        )
 
-    def _is_ahead(self, pending: Pending, stored: Credential) -> bool:
-        """Return True if *stored*, found in the place of the base, is an older login.
+    def _is_successor_newer(self, pending: PendingWrite, stored: Credential) -> bool:
+        """Return True if *stored*, which has replaced the base, is an older login.
 
-        A sign-in during the call may be older than the response, and still wins; hence
-        the time of the refresh before decides.
+        The time of the previous refresh decides, and not that of the successor: a login
+        from a sign-in during the call is earlier than the response and still replaces it.
         """
         return self._lineage.is_newer(
             pending.successor,
             stored,
             now=self._clock.now(),
-            since=pending.since,
+            refreshed_at=pending.base_refreshed_at,
         )
