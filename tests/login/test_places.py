@@ -61,7 +61,6 @@ async def test_a_backup_of_a_hundred_rotations_ago(world: World) -> None:
     await world.kept(family)
 
 
-@pytest.mark.chaos
 async def test_a_backup_of_a_hundred_rotations_ago_after_a_restart(
     world: World,
 ) -> None:
