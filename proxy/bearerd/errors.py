@@ -63,7 +63,8 @@ class CredentialError(BearerdError):
 class LoginRequired(CredentialError):
     """A sign-in is needed: nothing is stored, or the authority refused permanently.
 
-    *reason* is one of `missing`, `unreadable`, `expired`, `reused`, `revoked`, `other`.
+    *reason* is one of `missing`, `unreadable`, `no_login`, `no_refresh_token`, `expired`,
+    `reused`, `revoked`, `other`.
     """
 
     code = "login_required"
