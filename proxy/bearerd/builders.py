@@ -35,6 +35,10 @@ from bearerd.settings.folders import rescue_path
 USER_AGENT = f"bearerd/{__version__}"
 """The User-Agent of calls to the authority: bearerd's own name, not Codex's."""
 
+LOCK_WAIT_SHARE = 0.8
+"""The wait for the lock ends before a request times out, so that the response to the
+request names the process that holds the lock."""
+
 StoreFactory: TypeAlias = Callable[[ProfileSettings, Clock], FileStore]
 
 
@@ -84,7 +88,7 @@ def build_source(
             authority=AuthorityName(profile.token_url, profile.client_id),
         ),
         clock=clock,
-        lock_timeout_seconds=profile.authority_timeout_seconds,
+        lock_timeout_seconds=profile.authority_timeout_seconds * LOCK_WAIT_SHARE,
         on_lock_acquired=lambda seconds: observe(LockWaited(profile.name, seconds)),
         presenter=Presenter.this_process(),
     )

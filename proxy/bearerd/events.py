@@ -68,6 +68,7 @@ class RecoveryOutcome(Enum):
     LOGIN_REQUIRED = "login_required"
     ACCOUNT_CHANGED = "account_changed"
     AUTHORITY_UNAVAILABLE = "authority_unavailable"
+    STORE_UNAVAILABLE = "store_unavailable"
     STORE_ERROR = "store_error"
     INTERNAL_ERROR = "internal_error"
 

@@ -94,6 +94,16 @@ ROWS = [
         ["authority_unavailable blocked person"],
     ),
     ("5", replace(EXPIRED, refresh_problem=LOCKED), ["store_unavailable blocked"]),
+    (
+        "5",
+        replace(REJECTED, refresh_problem=FAILING),
+        ["authority_unavailable blocked"],
+    ),
+    (
+        "5",
+        replace(REJECTED, refresh_problem=THROTTLED),
+        ["authority_unavailable blocked"],
+    ),
     ("6", replace(HELD, refresh_problem=REVOKED), ["login_required degraded person"]),
     (
         "6",
@@ -111,11 +121,6 @@ ROWS = [
         ["authority_unavailable degraded person"],
     ),
     ("9", replace(HELD, refresh_problem=LOCKED), ["store_unavailable degraded"]),
-    (
-        "9 and 10",
-        replace(REJECTED, refresh_problem=FAILING),
-        ["authority_unavailable degraded", "upstream_rejects degraded"],
-    ),
     ("10", REJECTED, ["upstream_rejects degraded"]),
     ("10", replace(REJECTED, is_expired=True), ["upstream_rejects degraded"]),
     ("11", EXPIRED, ["expired degraded"]),
@@ -155,18 +160,19 @@ def test_each_row_of_the_table(row: str, facts: Facts, expected: list[str]) -> N
         ),
         # What a person must do comes before what may pass.
         (
+            replace(HELD, refresh_problem=FAILING, store_problem=TORN, is_unsaved=True),
+            ["store_unreadable", "unsaved", "authority_unavailable"],
+        ),
+        (
+            replace(REJECTED, store_problem=TORN, is_unsaved=True),
+            ["store_unreadable", "unsaved", "upstream_rejects"],
+        ),
+        # What refuses every request comes before that.
+        (
             replace(
-                REJECTED,
-                refresh_problem=FAILING,
-                store_problem=TORN,
-                is_unsaved=True,
+                REJECTED, refresh_problem=FAILING, store_problem=TORN, is_unsaved=True
             ),
-            [
-                "store_unreadable",
-                "unsaved",
-                "authority_unavailable",
-                "upstream_rejects",
-            ],
+            ["authority_unavailable", "store_unreadable", "unsaved"],
         ),
         # A rejection adds nothing if requests are refused anyway.
         (replace(REJECTED, refresh_problem=REVOKED), ["login_required"]),

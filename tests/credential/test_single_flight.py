@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import gc
+import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
 
-from bearerd.credential.single_flight import SingleFlight
+from bearerd.credential.single_flight import LATE_SECONDS, SingleFlight
 from tests.credential.stand_ins import soon, wait_until
 
 
@@ -130,6 +131,21 @@ async def test_a_caller_that_times_out_leaves_and_the_call_continues(
     assert single_flight.waiters == 1
     call.gate.set()
     assert await patient == "result 1"
+
+
+async def test_a_caller_of_a_stopped_process_gets_a_result_that_was_on_its_way() -> (
+    None
+):
+    """Patience and result are due at the same moment, when the process goes on."""
+    single_flight, call = SingleFlight[str](), GatedCall()
+    wait_timeout_seconds = 0.05
+    caller = asyncio.create_task(
+        single_flight.run(call, timeout_seconds=wait_timeout_seconds)
+    )
+    await wait_until(lambda: single_flight.waiters == 1)
+    asyncio.get_running_loop().call_later(2 * wait_timeout_seconds, call.gate.set)
+    time.sleep(wait_timeout_seconds + 2 * LATE_SECONDS)  # noqa: ASYNC251 - as after a SIGSTOP
+    assert await soon(caller) == "result 1"
 
 
 async def test_a_caller_with_a_deadline_of_its_own_leaves_when_it_is_over() -> None:

@@ -582,6 +582,30 @@ async def test_a_login_that_is_refused_permanently_is_served_until_its_token_exp
     assert len(home.authority.calls) == 1
 
 
+async def test_a_rejected_token_is_refreshed_without_a_request_once_that_can_work(
+    home: Home, ready: CredentialSource
+) -> None:
+    """Readiness has taken the daemon out of service, so perhaps no request arrives."""
+    home.authority.script.append(AuthorityFailure("rejected", "http_401"))
+    old = await ready.current()
+    ready.record_rejection(old)
+    ready.refresh_if_due()
+    assert home.authority.calls == [], "the next request starts it"
+    await error_of(ready.refresh(old, "refused"))
+    state = ready.status()
+    assert (state.state, state.code) == ("blocked", "authority_unavailable")
+    assert state.retry_at is not None
+    ready.refresh_if_due()
+    await soon(ready.wait_idle())
+    assert len(home.authority.calls) == 1, "not before the pause is over"
+    home.clock.advance(state.retry_at - START)
+    ready.refresh_if_due()
+    await soon(ready.wait_idle())
+    assert len(home.authority.calls) == 2
+    assert ready.status().state == "usable"
+    assert await ready.current() != old
+
+
 @pytest.mark.parametrize("reads", [0, 1, 9])
 async def test_after_a_reuse_the_login_of_the_other_program_is_adopted(
     home: Home, reads: int

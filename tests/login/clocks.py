@@ -16,26 +16,32 @@ SOURCE = Path(__file__).with_name("fast_clock.c")
 needs_compiler = pytest.mark.skipif(not shutil.which("cc"), reason="needs a C compiler")
 
 
+def build_library(folder: Path) -> Path:
+    """Compile the library that processes preload."""
+    library = folder / "fast_clock.so"
+    subprocess.run(
+        ["cc", "-O1", "-shared", "-fPIC", "-o", library, SOURCE, "-ldl"],
+        check=True,
+        capture_output=True,
+    )
+    return library
+
+
 class FastClock:
     """Owns the clock of each process that gets `environ`. `now` is for the stand-ins."""
 
-    def __init__(self, folder: Path, speed: float = 1.0) -> None:
+    def __init__(self, folder: Path, library: Path, speed: float = 1.0) -> None:
         self.speed = speed
         self.jump = 0.0
         self._wall = time.time()
         self._mono = time.monotonic()
         self._file = folder / "clock"
-        self._library = folder / "fast_clock.so"
-        subprocess.run(
-            ["cc", "-O1", "-shared", "-fPIC", "-o", self._library, SOURCE, "-ldl"],
-            check=True,
-            capture_output=True,
-        )
+        self._library = library
         self.set_wrong_by(0.0)
 
     @property
     def environ(self) -> Mapping[str, str]:
-        """What a process has to have in its environment."""
+        """The environment variables of a process that lives by this clock."""
         return {"LD_PRELOAD": str(self._library), "CLOCK_FILE": str(self._file)}
 
     def now(self) -> float:

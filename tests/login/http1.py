@@ -86,6 +86,11 @@ class Connection:
         self._reader = reader
         self._writer = writer
 
+    @property
+    def is_closing(self) -> bool:
+        """True if the connection is closed, or about to be."""
+        return self._writer.is_closing()
+
     async def send(self, data: Response | bytes) -> None:
         """Send a response, or bytes as they are."""
         self._writer.write(data if isinstance(data, bytes) else data.encoded())

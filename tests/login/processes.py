@@ -240,8 +240,12 @@ class Daemon:
         """Ask it to end, as a supervisor does. Return its exit code."""
         if not self.has_ended:
             self.signal(signal.SIGTERM)
-            async with asyncio.timeout(patience):
-                await self.process.wait()
+        return await self.ended(patience)
+
+    async def ended(self, patience: float = PATIENCE_SECONDS) -> int:
+        """Wait until it has ended by itself. Return its exit code."""
+        async with asyncio.timeout(patience):
+            await self.process.wait()
         await self._reader
         return self.process.returncode or 0
 

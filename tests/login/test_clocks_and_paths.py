@@ -1,4 +1,4 @@
-"""Points 12 and 13: clocks that disagree, and a dead token that nothing speaks of."""
+"""Points 12 and 13: clocks that disagree, and a 401 that does not name the token."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from itertools import count
 
 import pytest
 
+from tests.login.clocks import needs_compiler
 from tests.login.http1 import Response
 from tests.login.lab import CLAIMS, Turn, grants, http_date, jwt
 from tests.login.processes import Daemon, Reply, reached, until
@@ -29,7 +30,7 @@ async def expires_at(daemon: Daemon) -> float:
     return await daemon.metric("bearerd_credential_expires_at_seconds")
 
 
-# ---- Point 12
+# Point 12: skew.
 
 
 async def test_a_token_issued_earlier_is_no_skew(world: World) -> None:
@@ -102,28 +103,28 @@ async def test_a_clock_ahead_and_an_authority_that_is_away(world: World) -> None
     world.assert_kept(family)
 
 
-@pytest.mark.parametrize(
-    "claims",
-    [{"exp": "soon"}, {"exp": 1e400}, {"exp": -1}, {"exp": True}, {"exp": None}],
-)
-async def test_strange_expiry_claims_end_nothing(
-    world: World, claims: dict[str, object]
-) -> None:
+@needs_compiler
+async def test_strange_expiry_claims_end_nothing(world: World) -> None:
     """The claim is no number, or none that a clock can hold."""
-    token = jwt({**claims, "iat": 10**30, CLAIMS: {"chatgpt_account_id": "acct-a"}})
+    clock = world.live_by(10)
     family = world.log_in()
-    daemon = await world.serve(refresh_interval_seconds=1)
-    world.authority.revoke_access_tokens()
-    world.authority.scenes.append(grants(override={"access_token": token}))
-    family.access_tokens[token] = time.time() + 3600
-    reply = await daemon.ask()
-    assert reply.status in {200, 401, 503}, reply
-    assert reply.code != "internal_error", reply
-    await reached(daemon.ask, is_served, "served", seconds=8)
+    daemon = await world.serve(
+        refresh_burst=50, refresh_interval_seconds=1, authority_timeout_seconds=100
+    )
+    for expiry in ("soon", 1e400, -1, True, None):
+        account = {"chatgpt_account_id": "acct-a"}
+        token = jwt({"exp": expiry, "iat": 10**30, CLAIMS: account})
+        world.authority.revoke_access_tokens()
+        family.access_tokens[token] = clock.now() + 3600
+        world.authority.scenes.append(grants(override={"access_token": token}))
+        reply = await daemon.ask()
+        assert reply.status in {200, 401, 503}, (expiry, reply)
+        assert reply.code != "internal_error", (expiry, reply)
+        await reached(daemon.ask, is_served, f"exp {expiry}", seconds=8)
     world.assert_kept(family)
 
 
-# ---- Point 13
+# Point 13: a dead token of which the upstream says nothing.
 
 
 @pytest.mark.parametrize("name", SILENT)
@@ -164,12 +165,12 @@ async def test_ever_new_paths_that_refuse_do_not_drive_the_authority(
     daemon = await world.serve(refresh_burst=3, refresh_interval_seconds=2)
     assert (await daemon.ask()).status == 200
     numbers, began = count(), time.monotonic()
-    while time.monotonic() - began < 6:
+    while time.monotonic() - began < 4:
         path = f"/backend-api/secret/{next(numbers)}"
         world.upstream.by_path[path] = SILENT["empty"]
         assert (await daemon.ask(path)).status == 401
         assert (await daemon.ask()).status == 200
-    assert len(world.authority.calls) <= 7, len(world.authority.calls)
+    assert len(world.authority.calls) <= 6, len(world.authority.calls)
     world.assert_kept(family)
 
 
@@ -181,7 +182,7 @@ async def test_one_path_that_always_refuses_does_not_stop_the_others(
     world.upstream.by_path["/backend-api/secret"] = SILENT["forbidden"]
     daemon = await world.serve(refresh_burst=3, refresh_interval_seconds=2)
     began = time.monotonic()
-    while time.monotonic() - began < 5:
+    while time.monotonic() - began < 3:
         assert (await daemon.ask()).status == 200
         assert (await daemon.ask("/backend-api/secret")).status == 401
     assert len(world.authority.calls) <= 2, len(world.authority.calls)

@@ -44,6 +44,7 @@ async def test_a_stopped_holder_costs_one_bounded_wait(world: World) -> None:
         first = await asyncio.gather(*(daemon.ask() for _ in range(5)))
         assert {reply.status for reply in first} == {503}
         assert max(reply.seconds for reply in first) < 4, first
+        assert all(str(holder.pid) in reply.message for reply in first), first
         later = [await daemon.ask() for _ in range(6)]
         assert {reply.status for reply in later} == {503}
         assert max(reply.seconds for reply in later) < 0.7, later
@@ -60,7 +61,7 @@ async def test_a_stopped_holder_costs_one_bounded_wait(world: World) -> None:
 
 async def test_a_stopped_holder_and_a_live_access_token(world: World) -> None:
     """The upstream still accepts our token: a stopped holder costs nothing."""
-    world.log_in(ttl=100)
+    world.log_in(ttl=100, age=3500)
     world.authority.scenes.append(hangs(spends=False))
     first = await world.serve()
     await until(lambda: bool(world.authority.calls), "the first one's call")
@@ -82,8 +83,9 @@ async def test_doctor_warns_about_an_old_lock(world: World) -> None:
         finished = await world.run("doctor", "--json")
         findings = json.loads(finished.stdout)["findings"]
         locks = [finding for finding in findings if finding["topic"] == "lock"]
-        assert str(holder.pid) in str(locks), locks
-        assert locks[0]["verdict"] != "ok", locks
+        assert locks[0]["verdict"] == "warning", locks
+        for part in (str(holder.pid), socket.gethostname(), "since 20"):
+            assert part in str(locks), locks
 
 
 async def test_login_tries_the_lock_before_it_asks_a_person(world: World) -> None:
@@ -110,7 +112,8 @@ async def test_a_sign_in_that_cannot_be_stored_is_in_the_rescue_place(
         finished = await login
         newest = world.authority.families[-1]
         assert len(world.authority.families) == 2
-        print(finished)
+        assert finished.code == 0, finished
+        assert "it is kept in" in finished.stderr, finished
         assert newest.is_alive
         assert world.holding(newest.live_token), "the new login is in no file"
         assert world.holding(newest.live_token) != ["store/auth.json"]
@@ -144,7 +147,7 @@ async def test_a_holder_stopped_with_the_grant_in_its_socket(world: World) -> No
     first.signal(signal.SIGSTOP)
     gate.set()
     began = time.monotonic()
-    while time.monotonic() - began < 6:
+    while time.monotonic() - began < 3:
         assert (await second.ask()).status == 503
     first.signal(signal.SIGCONT)
     with suppress(OSError):

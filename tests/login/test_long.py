@@ -14,7 +14,7 @@ from tests.login.lab import PLAIN_401, Turn, error, grants_after, hangs, says
 from tests.login.processes import Daemon, reached, until
 from tests.login.world import World
 
-pytestmark = [needs_compiler, pytest.mark.chaos]
+pytestmark = needs_compiler
 
 
 async def ask_for(

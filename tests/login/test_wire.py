@@ -54,7 +54,6 @@ async def lost(network: Namespace) -> None:
 
 
 @needs_namespaces
-@pytest.mark.chaos
 async def test_the_lab_sees_what_a_naive_client_leaves_behind(world: World) -> None:
     """A control: a plain socket's data arrives seconds after its process was killed."""
     async with partitioned(world) as network:
@@ -73,7 +72,6 @@ async def test_the_lab_sees_what_a_naive_client_leaves_behind(world: World) -> N
 
 
 @needs_namespaces
-@pytest.mark.chaos
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 async def test_a_command_that_dies_in_a_partition_leaves_nothing_behind(
     world: World, number: signal.Signals
@@ -108,7 +106,6 @@ async def test_a_command_that_dies_in_a_partition_leaves_nothing_behind(
 
 
 @needs_namespaces
-@pytest.mark.chaos
 async def test_a_daemon_that_is_killed_in_a_partition_leaves_nothing_behind(
     world: World,
 ) -> None:
@@ -133,7 +130,6 @@ async def test_a_daemon_that_is_killed_in_a_partition_leaves_nothing_behind(
 
 
 @needs_namespaces
-@pytest.mark.chaos
 async def test_a_daemon_lives_through_a_partition(world: World) -> None:
     """The request is lost, the network heals: one presentation, wherever it comes from."""
     family = world.log_in(ttl=60)
@@ -155,7 +151,6 @@ async def test_a_daemon_lives_through_a_partition(world: World) -> None:
 
 
 @needs_namespaces
-@pytest.mark.chaos
 @pytest.mark.parametrize("seconds", [8, 40])
 async def test_a_response_that_waits_behind_a_partition_is_taken(
     world: World, seconds: int

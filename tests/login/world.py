@@ -29,11 +29,19 @@ def write_whole(path: Path, document: Mapping[str, object] | bytes) -> None:
     temporary.replace(path)
 
 
+def content_of(path: Path) -> bytes:
+    """Return what a file holds; nothing if it has gone meanwhile."""
+    with suppress(FileNotFoundError):
+        return path.read_bytes()
+    return b""
+
+
 class World:
     """One test's authority, upstream, folder and processes. Ends what it has started."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, clock_library: Path | None) -> None:
         self.folder = folder
+        self._clock_library = clock_library
         self.home = folder / "home"
         self.store = folder / "store" / STORE
         self.authority = Authority()
@@ -58,7 +66,8 @@ class World:
 
     def live_by(self, speed: float) -> FastClock:
         """Let the stand-ins and all processes live by a fast clock. Return it."""
-        clock = FastClock(self.folder, speed)
+        assert self._clock_library is not None, "needs a C compiler"
+        clock = FastClock(self.folder, self._clock_library, speed)
         self.environ = clock.environ
         self.authority.now = clock.now
         return clock
@@ -115,17 +124,17 @@ class World:
     def stored_refresh_token(self) -> str:
         """Return the refresh token in the store, or nothing."""
         try:
-            return str(self.stored()["tokens"]["refresh_token"])
+            return str(json.loads(self.store.read_bytes())["tokens"]["refresh_token"])
         except (OSError, ValueError, KeyError, TypeError):
             return ""
 
     def holding(self, text: str) -> list[str]:
         """Return the files below the test's folder that contain *text*."""
-        found = []
-        for path in sorted(self.folder.rglob("*")):
-            if path.is_file() and text.encode() in path.read_bytes():
-                found.append(str(path.relative_to(self.folder)))
-        return found
+        return [
+            str(path.relative_to(self.folder))
+            for path in sorted(self.folder.rglob("*"))
+            if path.is_file() and text.encode() in content_of(path)
+        ]
 
     def state_files(self) -> dict[str, bytes]:
         """Return the files beside the store."""

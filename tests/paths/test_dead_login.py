@@ -156,7 +156,7 @@ async def test_a_rejection_that_is_not_about_the_token_ends_no_login(
         assert reply.headers["Retry-After"] == "5"
         assert f"answered {status}; the login is kept" in reply.message
     (profile,) = json.loads((await daemon.admin("/api/status"))[1])["profiles"]
-    assert (profile["state"], profile["code"]) == ("degraded", "authority_unavailable")
+    assert (profile["state"], profile["code"]) == ("blocked", "authority_unavailable")
     assert not profile["needs_person"]
     assert daemon.announced(LoginNeeded) == []
     assert timed_sandbox.authority.calls == 1

@@ -270,14 +270,12 @@ def without_times(line: Mapping[str, Any]) -> dict[str, Any]:
 
 
 async def test_status_shows_the_running_daemon(
-    launch: Launch, sandbox: Sandbox, tmp_path: Path
+    start: Start, sandbox: Sandbox, tmp_path: Path
 ) -> None:
     """`--json --check`: 0 while all is well, 3 once a person has to sign in."""
-    store = tmp_path / "auth.json"
-    write_login(store, sandbox.auth_document())
-    daemon = await launch()
+    daemon = await start()
     settings = {
-        "store": store,
+        "store": daemon.store,
         "admin_listen": daemon.admin_url.removeprefix("http://"),
         "issuer_url": sandbox.issuer_url,
     }

@@ -192,7 +192,7 @@ async def test_a_response_of_ours_has_nothing_of_the_upstreams_401(
     reply = await daemon.client.send()
     assert (reply.status, *marks(reply)) == (503, None, "authority_unavailable")
     assert "answered 503; the login is kept" in reply.message
-    assert "asked again in 7 s" in reply.message
+    assert "the next attempt is in 7 s" in reply.message
     assert reply.headers["Retry-After"] == "5"  # to ask us costs the authority nothing
     assert reply.headers["Content-Type"] == "application/json"
     assert not {"x-first", "x-openai-authorization-error"} & set(reply.headers)

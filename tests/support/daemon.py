@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -84,13 +84,19 @@ class Daemon:
 
     async def admin(self, path: str) -> tuple[int, str]:
         """Return status and text of an admin page."""
-        async with (
-            aiohttp.ClientSession() as session,
-            session.get(self.admin_url + path) as response,
-        ):
-            text = await response.text()
-        self._canary.saw(f"the admin page {path}", text)
-        return response.status, text
+        ((status, text),) = await self._admin_pages([path])
+        return status, text
+
+    async def _admin_pages(self, paths: Sequence[str]) -> list[tuple[int, str]]:
+        """Return status and text of admin pages, and show them to the canary."""
+        pages = []
+        async with aiohttp.ClientSession(self.admin_url) as session:
+            for path in paths:
+                async with session.get(path) as response:
+                    text = await response.text()
+                self._canary.saw(f"the admin page {path}", text)
+                pages.append((response.status, text))
+        return pages
 
     async def start(self, clock: Clock) -> None:
         """Start the service; raise what keeps it from starting."""
@@ -128,8 +134,7 @@ class Daemon:
     async def look_around(self) -> None:
         """Show the canary everything that can be asked for, and the log."""
         if self.is_running:
-            for page in ADMIN_PAGES:
-                await self.admin(page)
+            await self._admin_pages(ADMIN_PAGES)
 
     def show_log(self) -> None:
         """Show the canary what was logged."""

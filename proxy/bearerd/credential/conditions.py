@@ -13,18 +13,19 @@ severe one determines the state:
 | 2 | the store holds no login | `login_required` | blocked | yes |
 | 3 | no credential is cached, and the store cannot be read | `store_unavailable` | blocked | yes |
 | 4 | the refresh token was refused permanently; the access token is dead | its error | blocked | yes |
-| 5 | the refresh fails; the access token has expired | its error | blocked | if it persists |
+| 5 | the refresh fails; the access token is dead | its error | blocked | if it persists |
 | 6 | the refresh token was refused permanently; the access token is alive | its error | degraded | yes |
 | 7 | the store cannot be read or is torn, and a credential is cached | `store_*` | degraded | yes |
 | 8 | the login is in memory only | `unsaved` | degraded | yes |
-| 9 | the refresh fails; the access token has not expired | its error | degraded | if it persists |
-| 10 | the upstream rejects the cached credential | `upstream_rejects` | degraded | if it persists |
+| 9 | the refresh fails; the access token is alive | its error | degraded | if it persists |
+| 10 | the upstream rejects the access token; a refresh is next | `upstream_rejects` | degraded | if it persists |
 | 11 | the access token has expired; a refresh is next | `expired` | degraded | if it persists |
 | 12 | none of these | | usable | no |
 
 An access token is dead if it has expired, or if the upstream has rejected it and has not
-accepted it since. A token that is only rejected is still sent (5, 9): the upstream may
-be wrong, and a success there ends the condition. "If it persists" means after
+accepted it since. A token that is only rejected is still sent (4, 5): the upstream may
+be wrong, and a success there ends the condition. The background refresh also retries, in
+case no request arrives. "If it persists" means after
 `PERSON_AFTER_SECONDS`, or at once if the settings are wrong. Subtypes of
 `AuthorityUnavailable` share its code.
 """
@@ -159,7 +160,8 @@ def assess(facts: Facts) -> tuple[Condition, ...]:
             )
         )
     problem = facts.refresh_problem
-    if problem is not None and not problem.is_final and not facts.is_expired:  # 9
+    is_dead = _is_access_token_dead(facts)
+    if problem is not None and not problem.is_final and not is_dead:  # 9
         found.append(_transient(problem))
     if facts.is_rejected and not any(each.is_blocking for each in found):  # 10
         found.append(
@@ -253,7 +255,7 @@ def _refresh_blocked(facts: Facts) -> Condition | None:  # 4, 5
         return None
     if problem.is_final and _is_access_token_dead(facts):  # 4
         return _terminal(problem.error, is_blocking=True)
-    if not problem.is_final and facts.is_expired:  # 5
+    if not problem.is_final and _is_access_token_dead(facts):  # 5
         return replace(_transient(problem), error=problem.error)
     return None
 

@@ -46,13 +46,11 @@ class ProfileFacts:
 
     def assess(self) -> ProfileState:
         """Return the state of the profile now, and report a change of it."""
-        credential = self._cached.credential
         return self._tracker.update(
             Facts(
-                has_credential=credential is not None,
+                has_credential=self._cached.credential is not None,
                 is_expired=self._cached.is_expired,
-                is_rejected=credential is not None
-                and self._rejected_generation == credential.generation,
+                is_rejected=self.is_rejected,
                 is_unsaved=self._is_unsaved,
                 store_problem=self._store_problem,
                 is_store_blocking=self._is_store_blocking,
@@ -79,6 +77,17 @@ class ProfileFacts:
     def is_refused(self) -> bool:
         """True if the authority has refused the refresh token permanently."""
         return self._refresh_problem is not None and self._refresh_problem.is_final
+
+    @property
+    def is_rejected(self) -> bool:
+        """True if the upstream has rejected the cached credential, and not accepted it
+        since.
+        """
+        credential = self._cached.credential
+        return (
+            credential is not None
+            and self._rejected_generation == credential.generation
+        )
 
     @property
     def is_unsaved(self) -> bool:

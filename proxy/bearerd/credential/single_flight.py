@@ -4,7 +4,8 @@ After golang.org/x/sync/singleflight, with three differences:
 
 1. A cancelled caller stops waiting and the call continues: its result may be the only
    copy of the next refresh token.
-2. Each caller has its own timeout, which does not limit the call.
+2. Each caller has its own timeout, which does not limit the call. If the process was
+   stopped, the timeout is extended: the result may be in a socket and not read yet.
 3. There is one key, so there is no map.
 """
 
@@ -13,9 +14,15 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections.abc import Callable, Coroutine
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 T = TypeVar("T")
+
+LATE_SECONDS: Final = 0.25
+"""A timer that is later than this means that the process was stopped, and not load."""
+
+AFTER_STOP_SECONDS: Final = 5.0
+"""The extension of a caller's timeout after a stop, to read a result that has arrived."""
 
 
 class SingleFlight(Generic[T]):
@@ -57,10 +64,10 @@ class SingleFlight(Generic[T]):
         try:
             # Not `shield`: newer Pythons log the exception of a shielded task whose
             # caller was cancelled.
-            done, _ = await asyncio.wait({task}, timeout=timeout_seconds)
+            has_ended = await _wait(task, timeout_seconds)
         finally:
             self._waiters -= 1
-        if not done:
+        if not has_ended:
             raise TimeoutError
         return task.result()
 
@@ -84,3 +91,15 @@ class SingleFlight(Generic[T]):
         if not task.cancelled():
             # Retrieved here: asyncio logs an exception that no caller has retrieved.
             task.exception()
+
+
+async def _wait(task: asyncio.Task[Any], timeout_seconds: float | None) -> bool:
+    """Return True if *task* ends within the timeout, which a stop extends."""
+    loop = asyncio.get_running_loop()
+    started_at = loop.time()
+    await asyncio.wait({task}, timeout=timeout_seconds)
+    if timeout_seconds is not None and not task.done():
+        late_seconds = loop.time() - started_at - timeout_seconds
+        if late_seconds > LATE_SECONDS:
+            await asyncio.wait({task}, timeout=AFTER_STOP_SECONDS)
+    return task.done()

@@ -191,15 +191,23 @@ class CredentialSource:
         self._facts.assess()
 
     def refresh_if_due(self) -> None:
-        """Start a refresh if one is due, unless it is known to fail."""
+        """Start a refresh if one is due, unless it is known to fail.
+
+        A refresh is due within the refresh window. A failed refresh of a token that the
+        upstream rejects is due too: it is retried even if no request arrives.
+        """
         problem = self._facts.refresh_problem
-        if not self._cached.is_due or self._facts.is_store_blocking:
+        is_retry = problem is not None and self._facts.is_rejected
+        if self._facts.is_store_blocking or not (self._cached.is_due or is_retry):
             return
         if problem is not None and problem.is_final:
             return
         if problem is not None and (problem.retry_at or 0.0) > self._clock.now():
             return
-        self._flight.start("expired" if self._cached.is_expired else "expiring")
+        if self._cached.is_due:
+            self._flight.start("expired" if self._cached.is_expired else "expiring")
+        else:
+            self._flight.start("refused")
 
     async def retry_save(self) -> None:
         """Try again to store a credential that is in memory only."""

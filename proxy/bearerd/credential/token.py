@@ -134,6 +134,15 @@ def user_claim(token: str | None) -> str | None:
     return _auth_claim(token, "chatgpt_user_id") or _auth_claim(token, "user_id")
 
 
+def is_of_one_account(access_token: str | None, id_token: str | None) -> bool:
+    """Return True unless the two tokens name different accounts.
+
+    If they do, the id token is not used: the access token is what the upstream gets.
+    """
+    accounts = {account_claim(access_token), account_claim(id_token)} - {None}
+    return len(accounts) < 2  # noqa: PLR2004
+
+
 def _auth_claim(token: str | None, name: str) -> str | None:
     auth = claims(token).get(AUTH_CLAIM)
     return visible_text(auth.get(name)) if isinstance(auth, dict) else None

@@ -131,6 +131,13 @@ def stale_temporaries(path: Path) -> list[Path]:
         return []
 
 
+def remove_stale_temporaries(path: Path) -> None:
+    """Remove the files that `stale_temporaries` returns."""
+    for temporary in stale_temporaries(path):
+        with suppress(OSError):
+            temporary.unlink()
+
+
 def replace_in_folder(path: Path, content: bytes) -> None:
     """Replace the file as `replace` does; create no folder."""
     replace(path, content, creates_folder=False)

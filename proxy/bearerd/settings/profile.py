@@ -73,7 +73,8 @@ class ProfileFields(
     )
     authority_timeout_seconds: Seconds = setting(
         "Upstream and authority",
-        "The longest that one call to the authority may take.",
+        "How long a request waits for a refresh before it gets a 503. The refresh goes on "
+        "until the authority has answered.",
         default=30,
         unit="seconds",
         bounds=(0.1, 600),

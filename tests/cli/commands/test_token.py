@@ -68,6 +68,39 @@ async def test_a_login_that_the_authority_refuses_is_exit_code_3(
     assert len(done.stderr.splitlines()) == 1
 
 
+async def test_a_retry_asks_again_after_a_refusal_for_good(
+    shell: Shell, sandbox: Sandbox
+) -> None:
+    """Without it the authority is not asked again, and the login may be as good as ever."""
+    sandbox.tokens.access_lifetime_seconds = -60
+    write_login(shell.store, sandbox.auth_document())
+    sandbox.tokens.access_lifetime_seconds = 3600
+    body = json.dumps({"error": "invalid_grant"})
+    sandbox.authority.fault(
+        AuthorityFault("answer", status=400, body=body, before_spending=True),
+        times=1,
+    )
+    given = {"issuer_url": sandbox.issuer_url}
+    assert (await shell.run("token", **given)).code == 3
+    assert (await shell.run("token", **given)).code == 3
+    assert sandbox.authority.calls == 1
+    done = await shell.run("token", "--retry", **given)
+    assert (done.code, done.stderr) == (0, "")
+    assert done.stdout.strip() == tokens_of(read_login(shell.store))["access_token"]
+    assert sandbox.authority.calls == 2
+
+
+async def test_a_retry_renews_a_token_that_is_valid(
+    shell: Shell, signed_in: Mapping[str, object], sandbox: Sandbox
+) -> None:
+    """By the clock it is; that the upstream rejects it only a person knows here."""
+    before = tokens_of(read_login(shell.store))["access_token"]
+    done = await shell.run("token", "--retry", **signed_in)
+    assert (done.code, done.stderr) == (0, "")
+    assert done.stdout.strip() != before
+    assert sandbox.authority.refreshes == 1
+
+
 async def test_an_authority_that_fails_is_exit_code_1(
     shell: Shell, sandbox: Sandbox
 ) -> None:

@@ -9,12 +9,16 @@ import pytest
 from bearerd.credential.authority.client import AuthorityClient
 from bearerd.credential.authority.device_code import (
     DeviceAuthorization,
+    SlowDown,
+    UnclearPoll,
     poll,
     request_user_code,
 )
 from bearerd.credential.authority.errors import SignInFailed
 from bearerd.sandbox import Sandbox
 from tests.credential.authority.scripted import scripted_client
+
+DEVICE = DeviceAuthorization("d", "U", 1.0, "http://page")
 
 
 async def test_a_user_code_comes_with_its_page(
@@ -103,27 +107,58 @@ async def test_a_response_without_a_user_code_is_a_failure(
 @pytest.mark.parametrize(
     ("status", "content"),
     [
-        (500, b"{}"),
         (410, b'{"error": "expired_token"}'),
+        (400, b'{"error": "access_denied"}'),
+        (401, b""),
+    ],
+)
+async def test_any_other_4xx_to_a_poll_ends_the_sign_in(
+    status: int, content: bytes
+) -> None:
+    """The person has declined, or the code has expired."""
+    async with scripted_client((status, content)) as client:
+        with pytest.raises(SignInFailed, match=f"ended .* .status {status}") as ended:
+            await poll(client, DEVICE)
+    assert not isinstance(ended.value, UnclearPoll)
+
+
+@pytest.mark.parametrize(
+    ("status", "content"),
+    [
+        (500, b"{}"),
+        (502, b"<html>bad gateway</html>"),
+        (302, b""),
         (200, b"{}"),
         (200, b'{"authorization_code": "c"}'),
         (200, b"[" * 200_000),
     ],
-    ids=["500", "410", "nothing", "half", "deep"],
+    ids=["500", "502", "redirect", "nothing", "half", "deep"],
 )
-async def test_any_other_response_to_a_poll_ends_the_sign_in(
+async def test_a_response_that_says_nothing_about_the_sign_in_is_unclear(
     status: int, content: bytes
 ) -> None:
-    """Only 403 and 404 mean that the code has not been typed in."""
-    device = DeviceAuthorization("d", "U", 1.0, "http://page")
+    """The next poll may get a better one."""
     async with scripted_client((status, content)) as client:
-        with pytest.raises(SignInFailed, match=f"status {status}"):
-            await poll(client, device)
+        with pytest.raises(UnclearPoll, match=f"status {status}"):
+            await poll(client, DEVICE)
+
+
+@pytest.mark.parametrize(
+    ("status", "content"),
+    [(429, b""), (429, b'{"detail": "no"}'), (400, b'{"error": "slow_down"}')],
+)
+async def test_a_poll_that_came_too_soon_asks_for_patience(
+    status: int, content: bytes
+) -> None:
+    """By its status, or by the code of RFC 8628."""
+    async with scripted_client((status, content)) as client:
+        with pytest.raises(SlowDown) as asked:
+            await poll(client, DEVICE)
+    assert asked.value.retry_after_seconds == 0
 
 
 @pytest.mark.parametrize("status", [403, 404])
 async def test_403_and_404_mean_that_the_code_is_not_typed_in(status: int) -> None:
     """With any body."""
-    device = DeviceAuthorization("d", "U", 1.0, "http://page")
     async with scripted_client((status, b"[" * 200_000)) as client:
-        assert await poll(client, device) is None
+        assert await poll(client, DEVICE) is None

@@ -8,7 +8,10 @@ import pytest
 
 from bearerd.clock import Clock
 from bearerd.credential.authority.client import AuthorityClient
-from bearerd.credential.authority.device_code import DeviceAuthorization
+from bearerd.credential.authority.device_code import (
+    DeviceAuthorization,
+    UnclearPoll,
+)
 from bearerd.credential.authority.device_flow import (
     MAX_FAILED_POLLS,
     sign_in_by_device,
@@ -92,6 +95,42 @@ async def test_a_network_that_comes_back_does_not() -> None:
     async with scripted_client(*script) as client:
         with pytest.raises(SignInFailed, match="status 410, expired_token"):
             await sign_in_by_device(client, clock=stepping(nothing), show_code=ignore)
+
+
+HICCUPS = [(502, b"<html>bad gateway</html>"), (500, b"{}"), (200, b"<html></html>")]
+
+
+async def test_a_gateway_in_trouble_does_not_end_it() -> None:
+    """Its responses count as failed polls, together with those that did not arrive."""
+    script = (DEVICE, *HICCUPS, None, PENDING, *HICCUPS, None, ENDED)
+    async with scripted_client(*script) as client:
+        with pytest.raises(SignInFailed, match="status 410, expired_token"):
+            await sign_in_by_device(client, clock=stepping(nothing), show_code=ignore)
+
+
+async def test_a_gateway_that_stays_in_trouble_ends_it() -> None:
+    """After a few responses in a row; the last one is named."""
+    async with scripted_client(DEVICE, *HICCUPS, (503, b"")) as client:
+        with pytest.raises(UnclearPoll, match="status 503"):
+            await sign_in_by_device(client, clock=stepping(nothing), show_code=ignore)
+
+
+async def test_an_authority_that_asks_for_patience_gets_it() -> None:
+    """Five seconds more between all later polls, each time that it asks."""
+    busy = (429, b'{"error": "slow_down"}')
+    moments: list[float] = []
+    clock = stepping(nothing)
+
+    async def sleep(seconds: float) -> None:
+        moments.append(seconds)
+        await clock.sleep(seconds)
+
+    patient = Clock(monotonic=clock.monotonic, sleep=sleep)
+    script = (DEVICE, PENDING, busy, PENDING, *[busy] * MAX_FAILED_POLLS, ENDED)
+    async with scripted_client(*script) as client:
+        with pytest.raises(SignInFailed, match="expired_token"):
+            await sign_in_by_device(client, clock=patient, show_code=ignore)
+    assert moments == [1, 6, 6, 11, 16, 21, 26, 31]
 
 
 async def test_an_authority_that_is_not_reached_at_all_ends_it_at_once() -> None:

@@ -7,6 +7,7 @@ import json
 import socket
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
+from dataclasses import replace
 
 import aiohttp
 import pytest
@@ -279,6 +280,34 @@ def test_a_grant_for_another_account_is_noticed(
         id_token=jwt(identity(in_id, "u")),
     )
     assert grant.names_another_account(credential_for(account=stored)) is other
+
+
+@pytest.mark.parametrize("names_id", [True, False], ids=["id-token", "no-id-token"])
+def test_a_grant_for_another_account_takes_no_name_over(names_id: bool) -> None:
+    """Else the tokens of one account would bear the id token and the user of the other."""
+    of_other = identity("acct-2", "user-2")
+    id_token = jwt(of_other) if names_id else None
+    presented = replace(credential_for(), id_token=jwt(identity("acct-1", "user-1")))
+    foreign = Grant(
+        access_token=access_token("x", expires_at=START + 9, **of_other),
+        refresh_token="r",
+        id_token=id_token,
+    ).applied_to(presented, START)
+    assert (foreign.account_id, foreign.user_id) == ("acct-2", "user-2")
+    assert foreign.id_token == id_token
+
+
+def test_an_id_token_of_another_account_decides_nothing_later() -> None:
+    """It stays in the file, since Codex demands one, beside the tokens that were adopted."""
+    adopted = replace(
+        credential_for(account="acct-2", user="user-2"),
+        access_token=jwt(identity("acct-2", "user-2")),
+        id_token=jwt(identity("acct-1", "user-1")),
+    )
+    of_first = Grant(jwt(identity("acct-1", "user-1")), "r", None)
+    of_second = Grant(jwt(identity("acct-2", "user-2")), "r", None)
+    assert of_first.names_another_account(adopted)
+    assert not of_second.names_another_account(adopted)
 
 
 # On the wire.

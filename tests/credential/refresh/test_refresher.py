@@ -19,6 +19,7 @@ from bearerd.credential.refresh.refresher import Refresher
 from bearerd.credential.refresh.request import RefreshRequest
 from bearerd.credential.refresh.token_bucket import TokenBucket
 from bearerd.credential.store.journal import Journal, JournalEntry, Presenter
+from bearerd.credential.store.quarantine import QuarantinedCredential
 from bearerd.credential.store.state import Account
 from bearerd.credential.token import Credential
 from bearerd.errors import (
@@ -441,6 +442,28 @@ async def test_a_grant_for_another_account_is_kept_and_not_stored(
     kept = await home.store().quarantine.read("foreign")
     assert kept is not None
     assert kept.credential.account_id != old.account_id
+
+
+async def test_a_grant_for_another_account_is_known_by_the_quarantine_alone(
+    home: Home,
+) -> None:
+    """Its process died before it could record that the token is spent: to present it
+    again would end the family of the grant.
+    """
+    home.write(login())
+    foreign = credential_for("foreign", account="acct-2", user="user-2")
+    kept = QuarantinedCredential(
+        foreign, presented=credential_for("first").fingerprint, since=START
+    )
+    await home.store().quarantine.write("foreign", kept)
+    source = home.source()
+    for _ in range(2):
+        with pytest.raises(AccountChanged, match="bearerd adopt"):
+            await source.refresh(await source.current(), "refused")
+    assert home.authority.calls == []
+    adopted = await home.source().adopt()
+    assert adopted == foreign
+    assert home.stored_refresh_token() == refresh_token_of("foreign")
 
 
 def test_a_refresher_shows_no_secret(home: Home) -> None:

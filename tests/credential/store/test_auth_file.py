@@ -304,7 +304,12 @@ def test_a_mounted_file_keeps_its_inode(path: Path) -> None:
 
 def test_what_a_killed_writer_left_is_removed_by_the_next(path: Path) -> None:
     """Temporary files contain tokens; those of other programs are not removed."""
-    for name in (".auth.json.k3_x9qzz", ".auth-k3x9qz", ".auth.json.notes.1234567"):
+    for name in (
+        ".auth.json.k3_x9qzz",
+        ".auth.json.bearerd-state.k3_x9qzz",
+        ".auth-k3x9qz",
+        ".auth.json.notes.1234567",
+    ):
         (path.parent / name).write_text("{}")
     AuthFile(path).write(login())
     left = names_in(path.parent)

@@ -152,6 +152,30 @@ def test_a_login_is_read_whole() -> None:
 
 
 @pytest.mark.parametrize(
+    ("in_id_token", "in_access_token", "expected"),
+    [
+        (("acct-1", "of-id"), ("acct-1", "of-access"), "of-id"),
+        (("acct-1", "of-id"), (None, None), "of-id"),
+        ((None, "of-id"), ("acct-1", "of-access"), "of-id"),
+        (("acct-1", None), ("acct-1", "of-access"), "of-access"),
+        (("acct-2", "of-id"), ("acct-1", "of-access"), "of-access"),
+        (("acct-2", "of-id"), ("acct-1", None), None),
+    ],
+)
+def test_the_user_is_that_of_an_id_token_of_the_same_account(
+    in_id_token: tuple[str | None, str | None],
+    in_access_token: tuple[str | None, str | None],
+    expected: str | None,
+) -> None:
+    """An id token of another account says nothing about who the access token is for."""
+    tokens = {
+        "id_token": jwt(identity(*in_id_token)),
+        "access_token": jwt(identity(*in_access_token)),
+    }
+    assert auth_json.credential(changed(login(), **tokens)).user_id == expected
+
+
+@pytest.mark.parametrize(
     ("account_id", "in_id_token", "in_access_token", "expected"),
     [
         ("chosen", "from-id", "from-access", "chosen"),

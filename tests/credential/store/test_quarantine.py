@@ -8,7 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from bearerd.credential.store.quarantine import Kind, Quarantine, QuarantinedCredential
+from bearerd.credential.store.quarantine import (
+    SUFFIXES,
+    Kind,
+    Quarantine,
+    QuarantinedCredential,
+)
 from bearerd.errors import StoreError
 from tests.credential.stand_ins import MARK, START, credential_for, full_disk, names_in
 
@@ -64,6 +69,18 @@ async def test_a_later_one_of_its_kind_is_the_one_that_is_read(tmp_path: Path) -
     assert await both.read("foreign") == later
     await both.clear("foreign")
     assert await both.read("foreign") is None
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_what_a_killed_writer_left_is_removed_if_it_is_not_in_use(
+    quarantine: Quarantine, tmp_path: Path, kind: Kind
+) -> None:
+    """It holds tokens. A new login may be written by another process at this moment."""
+    leftover = tmp_path / f".auth.json.bearerd-quarantine{SUFFIXES[kind]}.k3_x9qzz"
+    for work in (quarantine.write(kind, KEPT), quarantine.clear(kind)):
+        leftover.write_bytes(KEPT.to_json())
+        await work
+        assert leftover.exists() == (kind == "new_login")
 
 
 async def test_the_second_place_is_used_if_the_first_cannot_be_written(

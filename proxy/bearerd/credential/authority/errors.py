@@ -157,13 +157,36 @@ UPSTREAM_REJECTS_NEW_TOKENS: Final = "upstream_refuses_fresh_tokens"
 
 REASONS: Final[Mapping[str, str]] = {
     "expired": "the refresh token has expired",
-    "reused": "the refresh token was already used, by another program with a copy of "
-    "this login",
+    "reused": "the refresh token was already used: another program has a copy of this "
+    "login, an older file was restored, or the response to a refresh was lost",
     "revoked": "the login was revoked, by a sign-out or a new sign-in elsewhere",
     "other": "the authority refuses this login permanently",
     "no_refresh_token": "the stored login has no refresh token",
 }
 """The text for each `RefusalReason`."""
+
+
+_THROTTLED: Final = {
+    "budget": "the limit on refreshes is reached (`refresh_burst`)",
+    UPSTREAM_REJECTS_NEW_TOKENS: "the upstream rejects each new access token, so "
+    "refreshes are paused",
+}
+"""Why a refresh is throttled, by the reason of the failure."""
+
+_NOT_SENT: Final = {
+    NO_JOURNAL: (
+        "no journal can be written before the token is sent",
+        "; make the folder of the store writable for this user",
+    ),
+    "too_late": (
+        "the connection to the authority took too long, so nothing was sent",
+        "",
+    ),
+}
+"""Fact and remedy if nothing was sent, and the network is not the reason."""
+
+_UNUSABLE: Final = frozenset({"no_access_token", "answer_too_large"})
+"""The reasons that mean a complete but unusable response."""
 
 
 def client_error(failure: AuthorityFailure, profile: str) -> CredentialError:
@@ -176,8 +199,9 @@ def client_error(failure: AuthorityFailure, profile: str) -> CredentialError:
     pause = math.ceil(failure.retry_after_seconds or 1)
     retry_after = max(1, min(CLIENT_RETRY_LIMIT_SECONDS, pause))
     if failure.outcome == "throttled":
+        fact = _THROTTLED.get(failure.reason, _THROTTLED["budget"])
         return RefreshThrottled(
-            f"{_throttled_fact(failure.reason)}; the next refresh may run in {pause} s",
+            f"{fact}; the next refresh may run in {pause} s",
             retry_after_seconds=retry_after,
         )
     fact, remedy = _fact_and_remedy(failure)
@@ -188,26 +212,21 @@ def client_error(failure: AuthorityFailure, profile: str) -> CredentialError:
     )
 
 
-def _throttled_fact(reason: str) -> str:
-    if reason == UPSTREAM_REJECTS_NEW_TOKENS:
-        return "the upstream rejects each new access token, so refreshes are paused"
-    return "the limit on refreshes is reached (`refresh_burst`)"
-
-
 def _fact_and_remedy(failure: AuthorityFailure) -> tuple[str, str]:
     reason = failure.reason
     if failure.outcome == "misconfigured":
         remedy = "; correct `client_id` or `token_url`, and restart bearerd"
         return f"the authority rejects this client ({reason})", remedy
-    if reason == NO_JOURNAL:
-        remedy = "; make the folder of the store writable"
-        return "no journal can be written before the token is sent", remedy
+    if reason in _NOT_SENT:
+        return _NOT_SENT[reason]
     if failure.outcome == "undelivered":
         remedy = "; find the cause with `bearerd doctor --online`"
         return f"the authority was not reached ({reason})", remedy
     if reason.startswith("http_"):
         return f"the authority answered {reason.removeprefix('http_')}", ""
-    return f"the authority sent no usable response ({reason})", ""
+    if reason in _UNUSABLE or reason.endswith("_without_tokens"):
+        return f"the authority sent no usable response ({reason})", ""
+    return f"the authority sent no complete response ({reason})", ""
 
 
 def _login_required(reason: str, profile: str) -> LoginRequired:

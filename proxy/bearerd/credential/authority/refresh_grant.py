@@ -30,6 +30,7 @@ from bearerd.credential.token import (
     account_claim,
     claims,
     expiry,
+    is_of_one_account,
     user_claim,
     visible_text,
 )
@@ -97,23 +98,27 @@ class Grant:
 
         RFC 6749 section 6: without a new refresh token the old one remains valid. An id
         token that cannot be decoded, or that names another account than the access
-        token, does not replace the old one. *now* is the time of the refresh.
+        token, does not replace the old one. If the grant is for another account, the
+        account, the user and the id token of *presented* are dropped: they do not belong
+        to the new tokens. *now* is the time of the refresh.
         """
         expires_at = presented.expires_at
         if self.access_token is not None:
             expires_at = expiry(self.access_token, datetime.fromtimestamp(now, UTC))
-        account_id = self._account_id() or presented.account_id
-        if not self.names_another_account(presented):
-            # It may be a workspace that a person selected, which no claim contains.
-            account_id = presented.account_id or account_id
+        base = presented
+        if self.names_another_account(presented):
+            base = replace(presented, account_id=None, user_id=None, id_token=None)
         id_token = self.id_token if self._has_matching_id_token() else None
         return replace(
-            presented,
+            base,
             access_token=self.access_token or presented.access_token,
             refresh_token=self.refresh_token or presented.refresh_token,
-            id_token=id_token or presented.id_token,
-            account_id=account_id,
-            user_id=presented.user_id or user_claim(id_token),
+            id_token=id_token or base.id_token,
+            # It may be a workspace that a person selected, which no claim contains.
+            account_id=base.account_id or self._account_id(),
+            user_id=base.user_id
+            or user_claim(id_token)
+            or user_claim(self.access_token),
             expires_at=expires_at,
             refreshed_at=now,
         )
@@ -126,11 +131,10 @@ class Grant:
         `account_id` and with the claims of both old tokens: `account_id` may be a
         workspace that a person selected, which no claim contains.
         """
-        known_ids = {
-            presented.account_id,
-            account_claim(presented.access_token),
-            account_claim(presented.id_token),
-        } - {None}
+        known_ids = {presented.account_id, account_claim(presented.access_token)}
+        if is_of_one_account(presented.access_token, presented.id_token):
+            known_ids.add(account_claim(presented.id_token))
+        known_ids.discard(None)
         account_id = self._account_id()
         return (
             bool(known_ids) and account_id is not None and account_id not in known_ids
@@ -140,10 +144,9 @@ class Grant:
         return account_claim(self.access_token) or account_claim(self.id_token)
 
     def _has_matching_id_token(self) -> bool:
-        if not claims(self.id_token):
-            return False
-        accounts = account_claim(self.access_token), account_claim(self.id_token)
-        return None in accounts or accounts[0] == accounts[1]
+        return bool(claims(self.id_token)) and is_of_one_account(
+            self.access_token, self.id_token
+        )
 
 
 class Authority(Protocol):

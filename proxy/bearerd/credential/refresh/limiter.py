@@ -6,8 +6,8 @@ also works if the state cannot be written. `acquire` checks in this order:
 
 1. *refused*: the authority has refused this token permanently, so another call would
    change nothing. If the upstream accepts the login, the refusal may have been part of
-   an incident; then the authority is called again, at the slow pace. After an explicit
-   retry, or a change of the file, it is called at once.
+   an incident; then the authority is called again, at the slow pace. After
+   `bearerd token --retry`, or a change of the file, it is called at once.
 2. *retry*: this token has failed, and the pause is not over.
 3. *unaccepted*: the upstream has rejected the last new tokens in a row. From the third
    one on, the interval doubles with each, up to an hour: each rotation is one more

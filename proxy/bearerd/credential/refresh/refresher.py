@@ -173,8 +173,8 @@ class Refresher:
         newest = self._newest(stored, request)
         if self._is_usable(newest, request):
             return RefreshResult(newest, "adopted")
-        await self._wait_for_lost_call(recovered.presented_at)
-        return await self._present(RefreshAttempt(stored, newest), request)
+        attempt = RefreshAttempt(stored, newest)
+        return await self._present(attempt, request, recovered.presented_at)
 
     async def _wait_for_lost_call(self, presented_at: float | None) -> None:
         """Wait until the authority has processed the call of a process that died.
@@ -198,19 +198,27 @@ class Refresher:
         return not newest.is_expired(self._clock.now() - request.skew_seconds)
 
     async def _present(
-        self, attempt: RefreshAttempt, request: RefreshRequest
+        self,
+        attempt: RefreshAttempt,
+        request: RefreshRequest,
+        presented_at: float | None,
     ) -> RefreshResult:
-        """Present a refresh token to the authority and store its successor."""
+        """Present a refresh token to the authority and store its successor.
+
+        *presented_at* is when a process that died has presented it, or None.
+        """
         presented = attempt.presented
         if not presented.refresh_token:
             raise AuthorityFailure("refused", "no_refresh_token", is_call=False)
+        # The response to a spent token is known, and the call could revoke the whole token
+        # family. If its presenter died, only the quarantine shows that it is spent.
+        foreign = await self._store.quarantine.read("foreign")
+        if foreign is not None and foreign.presented == attempt.stored.fingerprint:
+            raise foreign_grant_error(foreign.credential, presented)
         if self._transaction.is_spent(presented):
-            # The response is known, and the call could revoke the whole token family.
-            foreign = await self._store.quarantine.read("foreign")
-            if foreign is not None and foreign.presented == attempt.stored.fingerprint:
-                raise foreign_grant_error(foreign.credential, presented)
             raise AuthorityFailure("refused", "reused", is_call=False)
         await self._limiter.acquire(presented, is_forced=request.is_forced)
+        await self._wait_for_lost_call(presented_at)
         if not await self._transaction.begin(attempt) and request.can_wait:
             await self._limiter.refund()
             raise AuthorityFailure("undelivered", NO_JOURNAL, is_call=False)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import os
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -109,9 +108,8 @@ class AuthFile:
         else:
             stamp = atomic.replace(target, content, creates_folder=False)
         self.had_login = True
-        for temporary in atomic.stale_temporaries(target):  # they contain tokens
-            with suppress(OSError):
-                temporary.unlink()
+        atomic.remove_stale_temporaries(target)  # they contain tokens
+        atomic.remove_stale_temporaries(self.beside(STATE_SUFFIX))
         return stamp
 
     def remove(self) -> None:

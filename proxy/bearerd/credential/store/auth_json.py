@@ -15,6 +15,7 @@ from bearerd.credential.token import (
     account_claim,
     claims,
     expiry,
+    is_of_one_account,
     user_claim,
     visible_text,
 )
@@ -77,6 +78,7 @@ def credential(document: Document) -> Credential:
         raise InvalidDocument("its access token is missing or not visible ASCII")
     id_token = tokens.get("id_token")
     id_token = id_token if isinstance(id_token, str) else None
+    is_same_account = is_of_one_account(access_token, id_token)
     refreshed_at = _timestamp(document.get("last_refresh"))
     return Credential(
         access_token=access_token,
@@ -84,7 +86,8 @@ def credential(document: Document) -> Credential:
         account_id=visible_text(tokens.get("account_id"))
         or account_claim(id_token)
         or account_claim(access_token),
-        user_id=user_claim(id_token) or user_claim(access_token),
+        user_id=(user_claim(id_token) if is_same_account else None)
+        or user_claim(access_token),
         id_token=id_token,
         expires_at=expiry(access_token, refreshed_at),
         refreshed_at=refreshed_at.timestamp() if refreshed_at else None,

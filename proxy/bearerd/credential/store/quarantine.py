@@ -116,6 +116,7 @@ class Quarantine:
                 if kind == "foreign":
                     _rename_earlier(path, quarantined)
                 atomic.replace(path, quarantined.to_json(), creates_folder=index > 0)
+                _remove_temporaries(kind, path)
             except OSError as error:
                 reasons.append(f"{path}: {error.strerror or error}")
             else:
@@ -138,6 +139,7 @@ class Quarantine:
 
     def _clear(self, kind: Kind, quarantined: QuarantinedCredential | None) -> None:
         for path in self._files(kind):
+            _remove_temporaries(kind, path)
             with suppress(OSError):
                 if quarantined is None or _read_file(path) == quarantined:
                     path.unlink()
@@ -145,6 +147,15 @@ class Quarantine:
     def _files(self, kind: Kind) -> list[Path]:
         suffix = SUFFIXES[kind]
         return [path.with_name(path.name + suffix) for path in self._paths]
+
+
+def _remove_temporaries(kind: Kind, path: Path) -> None:
+    """Remove the temporary files of writers that were killed: they contain tokens.
+
+    A new login can be written without the lock, so its temporary file may be in use.
+    """
+    if kind == "foreign":
+        atomic.remove_stale_temporaries(path)
 
 
 def _read_file(path: Path) -> QuarantinedCredential | None:
