@@ -22,12 +22,16 @@ T = TypeVar("T")
 class FileThread:
     """Runs blocking calls one at a time, each with a timeout.
 
-    While an abandoned call still hangs, later calls fail at once instead of starting a
-    thread. So threads do not accumulate on a dead mount.
+    A call is abandoned in two cases, and no other is started before it has returned. So
+    threads do not accumulate on a dead mount:
+
+    1. It has timed out: it hangs, and later calls fail at once.
+    2. Its caller was cancelled: it may return in a moment, and later calls wait for it.
     """
 
     def __init__(self) -> None:
         self._abandoned: asyncio.Future[Any] | None = None
+        self._is_hanging = False  # the abandoned call has timed out
         self._lock = asyncio.Lock()
 
     async def run(
@@ -51,25 +55,44 @@ class FileThread:
         async with asyncio.timeout_at(deadline):
             await self._lock.acquire()
         try:
-            if self._abandoned is not None and not self._abandoned.done():
-                raise TimeoutError
+            await self._wait_for_abandoned(deadline)
             future = _start(call)
             try:
                 await asyncio.wait({future}, timeout=max(0.0, deadline - loop.time()))
             except asyncio.CancelledError:
-                self._abandon(future, dispose)
+                self._abandon(future, dispose, is_hanging=False)
                 raise
             if not future.done():
-                self._abandon(future, dispose)
+                self._abandon(future, dispose, is_hanging=True)
                 raise TimeoutError
         finally:
             self._lock.release()
         return future.result()
 
+    async def _wait_for_abandoned(self, deadline: float) -> None:
+        """Wait until the abandoned call has returned, if there is one.
+
+        Raises:
+            TimeoutError: it has timed out, now or before.
+        """
+        abandoned = self._abandoned
+        if abandoned is None or abandoned.done():
+            return
+        if not self._is_hanging:  # 2
+            seconds = max(0.0, deadline - asyncio.get_running_loop().time())
+            await asyncio.wait({abandoned}, timeout=seconds)
+        if not abandoned.done():  # 1
+            self._is_hanging = True
+            raise TimeoutError
+
     def _abandon(
-        self, future: asyncio.Future[T], dispose: Callable[[T], None] | None
+        self,
+        future: asyncio.Future[T],
+        dispose: Callable[[T], None] | None,
+        *,
+        is_hanging: bool,
     ) -> None:
-        self._abandoned = future
+        self._abandoned, self._is_hanging = future, is_hanging
         if dispose is not None:
             future.add_done_callback(partial(_dispose, dispose))
 
