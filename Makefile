@@ -1,4 +1,4 @@
-# bearerd's tasks. They need git, make and a Python of at least 3.11; everything else goes into .venv, which they make themselves.
+# The tasks of the project. They need git, make and Python 3.11 or newer; they install everything else into .venv.
 
 # Written for GNU make 3.81, which macOS still ships: no .ONESHELL, no .SHELLFLAGS.
 SHELL := /bin/sh
@@ -7,11 +7,11 @@ SHELL := /bin/sh
 .SUFFIXES:
 
 VENV ?= .venv
-# The first of these that is new enough makes the environment: make PYTHON=/path/to/python3 names one.
+# The first of these that is new enough is used. Another one: make PYTHON=/path/to/python3
 PYTHON ?= python3 python3.14 python3.13 python3.12 python3.11 python
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check --quiet
-# Nothing is installed that no lock names: a package without a hash is an error.
+# Only what a lock lists is installed; a package without a hash is an error.
 INSTALL := $(PIP) install --require-hashes --requirement
 SOURCES := $(wildcard proxy tests benchmarks)
 # The locks of an environment, in the order in which they are installed.
@@ -25,51 +25,51 @@ WORKERS ?= auto
 PARALLEL := --numprocesses $(WORKERS) --maxprocesses 8 --dist worksteal
 UV_VERSION := 0.13.8
 IMAGE ?= bearerd:local
-# The base image and the engine's flags, where the defaults do not suit: make image PYTHON_IMAGE=... DOCKER_BUILD_FLAGS=--network=host
+# To replace the base image, or to pass flags to the engine: make image PYTHON_IMAGE=... DOCKER_BUILD_FLAGS=--network=host
 PYTHON_IMAGE ?=
 DOCKER_BUILD_FLAGS ?=
 PYTEST_FLAGS ?=
 
 .PHONY: help
-help: ## list these targets
+help: ## list the targets
 	@printf 'Usage: make TARGET\n\n'
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' $(firstword $(MAKEFILE_LIST)) | while IFS='|' read -r target meaning; do printf '%-19s %s\n' "$$target" "$$meaning"; done
 
-## Seeing it
+## Demonstration and measurement
 
 .PHONY: demo
-demo: $(VENV)/.project ## agents that share one login, first without bearerd, then through it
+demo: $(VENV)/.project ## run agents that share one login, first without bearerd, then through it
 	@$(VENV)/bin/bearerd demo
 
 .PHONY: bench
-bench: $(VENV)/.dev ## what a request and a streamed event cost, beside nginx
+bench: $(VENV)/.dev ## measure the cost of a request and of a streamed event, compared with nginx
 	$(PY) -m benchmarks
 
-## Working on it
+## Tests
 
 .PHONY: test
-test: $(VENV)/.dev ## the unit suites and the paths through a whole daemon, in about a minute on two cores
+test: $(VENV)/.dev ## run the unit tests and the end-to-end tests, in about a minute on two cores
 	$(PY) -m pytest $(PARALLEL) $(addprefix --ignore=,$(APART)) $(PYTEST_FLAGS)
 
 .PHONY: test-wire
-test-wire: $(VENV)/.dev ## HTTP conformance on raw sockets, with both of aiohttp's parsers
+test-wire: $(VENV)/.dev ## test HTTP conformance on raw sockets, with both of aiohttp's parsers
 	$(PY) -m pytest $(PARALLEL) $(PYTEST_FLAGS) tests/wire
 	AIOHTTP_NO_EXTENSIONS=1 $(PY) -m pytest $(PARALLEL) $(PYTEST_FLAGS) tests/wire
 
 .PHONY: test-differential
-test-differential: $(VENV)/.dev ## the same bytes through bearerd, nginx and haproxy; needs both of them
+test-differential: $(VENV)/.dev ## compare bearerd with nginx and haproxy on the same requests; needs both of them
 	$(PY) -m pytest $(PYTEST_FLAGS) tests/differential
 
 .PHONY: test-fuzz
-test-fuzz: $(VENV)/.dev ## hypothesis, and atheris where it is installed; BEARERD_FUZZ_EXAMPLES and BEARERD_FUZZ_SECONDS make it longer
+test-fuzz: $(VENV)/.dev ## fuzz with hypothesis, and with atheris if it is installed; BEARERD_FUZZ_EXAMPLES and BEARERD_FUZZ_SECONDS extend it
 	$(PY) -m pytest $(PARALLEL) $(PYTEST_FLAGS) tests/fuzz
 
 .PHONY: test-clients
-test-clients: $(VENV)/.dev ## real agents and WebSocket stacks through a real bearerd; installs them with npm and pip
+test-clients: $(VENV)/.dev ## test with real agents and WebSocket clients, which npm and pip install
 	$(PY) -m pytest $(PYTEST_FLAGS) tests/clients
 
 .PHONY: test-chaos
-test-chaos: $(VENV)/.dev ## killed processes, failing disks, a foreign authority; CHAOS=full for the long form
+test-chaos: $(VENV)/.dev ## test with killed processes, failing disks and a third-party authority; CHAOS=full runs the long form
 	$(PY) -m pytest $(PYTEST_FLAGS) tests/chaos
 
 .PHONY: test-login
@@ -77,55 +77,55 @@ test-login: $(VENV)/.dev ## attacks on a login, by an authority that shares no c
 	$(PY) -m pytest $(PARALLEL) $(PYTEST_FLAGS) tests/login
 
 .PHONY: test-packaging
-test-packaging: $(VENV)/.dev ## the locks, the wheel, compose.yaml, and that CI runs every test
+test-packaging: $(VENV)/.dev ## test the locks, the wheel and compose.yaml, and that CI runs every test
 	$(PY) -m pytest -m "not (docker or index)" $(PYTEST_FLAGS) tests/packaging
 
 .PHONY: test-install
-test-install: $(VENV)/.dev ## the wheel installed as a user does it, and beside the package proxy.py; needs a package index
+test-install: $(VENV)/.dev ## install the wheel as a user does, alone and with the package proxy.py; needs a package index
 	$(PY) -m pytest -m index $(PYTEST_FLAGS) tests/packaging
 
 .PHONY: test-image
-test-image: $(VENV)/.dev ## build the container image, run it, and run compose.yaml; needs a container engine
+test-image: $(VENV)/.dev ## build the container image and run it, alone and with compose.yaml; needs a container engine
 	PYTHON_IMAGE='$(PYTHON_IMAGE)' DOCKER_BUILD_FLAGS='$(DOCKER_BUILD_FLAGS)' $(PY) -m pytest -m docker $(PYTEST_FLAGS) tests/packaging
 
-## Both ends of the ranges in pyproject.toml, each in an environment of its own
+## Tests at both ends of the ranges in pyproject.toml, each in its own environment
 
-# The newest versions are those of the development lock, and not what an index has today: `make lock LOCK_FLAGS=--upgrade` moves them in
-# a change of its own, so a release of another project never breaks an unrelated change.
+# The newest versions are those of the development lock, not the latest on the index. `make lock LOCK_FLAGS=--upgrade` updates them in
+# a separate change, so a release of another project never breaks an unrelated change.
 
 LOWEST := RUNTIME_LOCK=requirements-lowest.lock BUILD_LOCK=requirements-lowest.lock DEV_LOCK=requirements-lowest.lock
 
 .PHONY: test-oldest
-test-oldest: ## test and test-wire on the oldest Python found, with the lowest versions that pyproject.toml allows
+test-oldest: ## run test and test-wire on the oldest Python found, with the lowest versions that pyproject.toml allows
 	@set -eu; pythons=$$(.ci/pythons); oldest=$$(echo "$$pythons" | sed -n 1p); \
 	echo "The oldest end: Python $${oldest%% *}, and the versions in requirements-lowest.lock."; \
 	$(MAKE) test test-wire VENV=.venv-oldest PYTHON="$${oldest#* }" $(LOWEST)
 
 .PHONY: test-newest
-test-newest: ## test and test-wire on the newest Python found, with the versions of the development lock
+test-newest: ## run test and test-wire on the newest Python found, with the versions of the development lock
 	@set -eu; pythons=$$(.ci/pythons); newest=$$(echo "$$pythons" | sed -n '$$p'); \
 	if [ "$$pythons" = "$$newest" ]; then echo "Skipped: Python $${newest%% *} is the only one found, and make test runs on it."; exit 0; fi; \
 	echo "The newest end: Python $${newest%% *}, and the versions in requirements-dev.lock."; \
 	$(MAKE) test test-wire VENV=.venv-newest PYTHON="$${newest#* }"
 
-## Measuring and formatting
+## Coverage, lint, format, image
 
 .PHONY: coverage
-coverage: $(VENV)/.dev ## what test covers, with the lines and branches that no test takes
+coverage: $(VENV)/.dev ## report the coverage of test, with the lines and branches that are not covered
 	$(PY) -m coverage erase
 	$(PY) -m coverage run -m pytest $(PARALLEL) $(addprefix --ignore=,$(APART)) $(PYTEST_FLAGS)
 	$(PY) -m coverage combine --quiet
 	$(PY) -m coverage report
 
 .PHONY: lint
-lint: $(VENV)/.dev ## ruff, mypy --strict and the order of the rooms
+lint: $(VENV)/.dev ## run ruff, mypy --strict and import-linter
 	$(PY) -m ruff check
 	$(PY) -m ruff format --check
 	$(PY) -m mypy $(SOURCES)
 	$(VENV)/bin/lint-imports --no-logo
 
 .PHONY: format
-format: $(VENV)/.dev ## write the code as the formatter has it
+format: $(VENV)/.dev ## format the code
 	$(PY) -m ruff check --fix --exit-zero --quiet
 	$(PY) -m ruff format
 
@@ -134,7 +134,7 @@ image: ## build the container image
 	docker build $(DOCKER_BUILD_FLAGS) $(if $(PYTHON_IMAGE),--build-arg PYTHON_IMAGE=$(PYTHON_IMAGE)) --tag $(IMAGE) .
 
 .PHONY: clean
-clean: ## remove what these tasks have made
+clean: ## remove the environments and all generated files
 	rm -rf $(VENV) .venv-oldest .venv-newest build dist htmlcov .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -145,7 +145,7 @@ $(VENV)/.runtime: $(RUNTIME_LOCK) $(BUILD_LOCK)
 	@$(INSTALL) $(RUNTIME_LOCK) --requirement $(BUILD_LOCK)
 	@touch $@
 
-# Editable, so that the command runs the code as it is; with the locked build backend, so that nothing is fetched.
+# Editable, so that the command runs the current code; with the locked build backend, so that nothing is downloaded.
 $(VENV)/.project: $(VENV)/.runtime pyproject.toml proxy/bearerd/__init__.py
 	@$(PIP) install --no-deps --no-index --no-build-isolation --editable .
 	@touch $@
@@ -155,7 +155,7 @@ $(VENV)/.dev: $(VENV)/.project $(DEV_LOCK)
 	@$(INSTALL) $(DEV_LOCK)
 	@touch $@
 
-# A command of the right name may exist and still not run (pyenv's shims), and Debian's Python comes without ensurepip: so each is tried.
+# A command may exist and not run (pyenv's shims), and Debian's Python lacks ensurepip, so each candidate is tried.
 define find_python
 set -eu; python=; \
 for candidate in $(PYTHON); do \
@@ -169,14 +169,14 @@ if ! "$$python" -c 'import ensurepip, venv' 2>/dev/null; then \
 fi
 endef
 
-## The locks: every platform and every Python from 3.11, with hashes, and no registry's address
+## The locks: for every platform and every Python from 3.11, with hashes, without the address of an index
 
 UV_COMPILE = $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest --generate-hashes \
   --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' $(LOCK_FLAGS)
 
-# uv does not read pip's settings: it is told which index they name, if they name one.
+# uv does not read pip's settings, so the index in them is passed to it.
 .PHONY: lock
-lock: $(VENV)/.project ## write the locks anew from pyproject.toml; LOCK_FLAGS=--upgrade takes newer versions
+lock: $(VENV)/.project ## regenerate the locks from pyproject.toml; LOCK_FLAGS=--upgrade takes newer versions
 	@$(PIP) install uv==$(UV_VERSION)
 	@set -eu; index=$${PIP_INDEX_URL:-$$($(PIP) config get global.index-url 2>/dev/null || true)}; \
 	if [ -n "$$index" ]; then UV_DEFAULT_INDEX=$$index; export UV_DEFAULT_INDEX; fi; \

@@ -33,11 +33,11 @@ from bearerd.settings import ProfileSettings, Settings
 from bearerd.settings.folders import rescue_path
 
 USER_AGENT = f"bearerd/{__version__}"
-"""How the authority sees us: under our own name."""
+"""The User-Agent of calls to the authority: bearerd's own name, not Codex's."""
 
 LOCK_WAIT_SHARE = 0.8
-"""The wait for the lock ends before the patience of a request does, so that the request
-is answered with the name of the lock's holder."""
+"""The wait for the lock ends before a request times out, so that the response to the
+request names the process that holds the lock."""
 
 StoreFactory: TypeAlias = Callable[[ProfileSettings, Clock], FileStore]
 
@@ -46,15 +46,17 @@ StoreFactory: TypeAlias = Callable[[ProfileSettings, Clock], FileStore]
 async def open_source(
     settings: Settings, profile: str, observe: Observer
 ) -> AsyncIterator[CredentialSource]:
-    """Yield the source of *profile*, without a listener and without background refresh.
+    """Yield the source of *profile*, without a listener or a background refresh.
 
-    At the end it waits for a refresh in progress.
+    On exit it waits for the refresh in progress.
     """
     clock = Clock()
-    chosen = settings.profile(profile)
-    store = file_store(chosen, clock)
-    async with authority_client(settings, chosen, tls_context(settings)) as client:
-        source = build_source(chosen, store, client, clock, observe)
+    profile_settings = settings.profile(profile)
+    store = file_store(profile_settings, clock)
+    async with authority_client(
+        settings, profile_settings, tls_context(settings)
+    ) as client:
+        source = build_source(profile_settings, store, client, clock, observe)
         await source.start()
         try:
             yield source
@@ -74,10 +76,10 @@ def build_source(
     clock: Clock,
     observe: Observer,
 ) -> CredentialSource:
-    """Return the source of one profile, which owns the credential of *store*."""
+    """Return the source of one profile; it owns the credential of *store*."""
     refresher = Refresher(
         store=store,
-        authority=RefreshGrant(client, received=store.journal.spool.write),
+        authority=RefreshGrant(client, on_body=store.journal.spool.write),
         limiter=RefreshLimiter(
             store=store,
             bucket=TokenBucket(profile.refresh_burst, profile.refresh_interval_seconds),
@@ -87,7 +89,7 @@ def build_source(
         ),
         clock=clock,
         lock_timeout_seconds=profile.authority_timeout_seconds * LOCK_WAIT_SHARE,
-        waited=lambda seconds: observe(LockWaited(profile.name, seconds)),
+        on_lock_acquired=lambda seconds: observe(LockWaited(profile.name, seconds)),
         presenter=Presenter.this_process(),
     )
     return CredentialSource(
@@ -101,14 +103,14 @@ def build_source(
         ),
         clock=clock,
         observe=observe,
-        patience_seconds=profile.authority_timeout_seconds,
+        wait_timeout_seconds=profile.authority_timeout_seconds,
     )
 
 
 def build_upstream(
     settings: Settings, profile: ProfileSettings, clock: Clock, tls: ssl.SSLContext
 ) -> UpstreamPool:
-    """Return the connections to the upstream of one profile."""
+    """Return the connection pool for the upstream of one profile."""
     return UpstreamPool(
         Origin.from_url(profile.upstream_url),
         connect_timeout_seconds=settings.upstream_connect_timeout_seconds,
@@ -123,7 +125,7 @@ def build_upstream(
 
 
 def listener_rules(settings: Settings, address: Address) -> ListenerRules:
-    """Return the rules for clients of the listener on *address*."""
+    """Return the access rules of the listener on *address*."""
     return access.listener_rules(
         is_loopback=address.is_loopback,
         is_unix=address.kind == "unix",
@@ -134,20 +136,20 @@ def listener_rules(settings: Settings, address: Address) -> ListenerRules:
 
 
 def tls_context(settings: Settings) -> ssl.SSLContext:
-    """Return how the certificates of the upstream and the authority are verified.
+    """Return the TLS context for the upstream and the authority.
 
-    By `ca_file` if it is set, else by the system's store.
+    It trusts the certificates in `ca_file` or, by default, those of the system.
 
     Raises:
-        ConfigurationError: `ca_file` cannot be read as certificates. The settings have
-            looked at its first line only.
+        ConfigurationError: `ca_file` contains no valid certificates. The settings check
+            its first line only.
     """
     try:
         return ssl.create_default_context(cafile=settings.ca_file)
     except OSError as error:
         raise ConfigurationError(
             f'setting ca_file = "{settings.ca_file}": its certificates cannot be read: '
-            f"{error.strerror}; name a file of PEM certificates"
+            f"{error.strerror}; set it to a file of PEM certificates"
         ) from error
 
 
@@ -155,9 +157,9 @@ def tls_context(settings: Settings) -> ssl.SSLContext:
 async def authority_client(
     settings: Settings, profile: ProfileSettings, tls: ssl.SSLContext
 ) -> AsyncIterator[AuthorityClient]:
-    """Give the client for the authority of *profile*, for the daemon and for commands.
+    """Yield the client for the authority of *profile*.
 
-    Each call has a connection of its own; see `authority.single_use`.
+    Each call has its own connection; see `authority.single_use`.
     """
     async with open_session(tls, USER_AGENT) as session:
         yield AuthorityClient(
@@ -170,11 +172,11 @@ async def authority_client(
         )
 
 
-def refuse_loop(settings: Settings) -> None:
-    """Raise if the upstream of a profile is one of bearerd's own listeners.
+def require_no_loop(settings: Settings) -> None:
+    """Check that no upstream is one of bearerd's own listeners.
 
     Raises:
-        ConfigurationError: a request would be sent to itself, in a loop.
+        ConfigurationError: bearerd would send requests to itself, in a loop.
     """
     own_ports = {address.port for address in settings.listen if address.kind == "tcp"}
     for name, profile in settings.profiles.items():

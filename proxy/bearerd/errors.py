@@ -1,7 +1,7 @@
-"""Every error that bearerd reports: one tree; each type has a code and an HTTP status.
+"""The errors of bearerd: one tree, in which each type has a code and an HTTP status.
 
-An error holds what a client is sent, the HTTP status of that response, and the exit code
-of a command that fails with it. Nothing here knows how an error came about.
+An error contains the message for the client, the HTTP status of that response, and the
+exit code of a command that fails with it.
 
 1. A message names the thing, the reason and the remedy. It never contains a secret.
 2. The type decides the status. `login_required` and `account_changed` are 401 and never
@@ -28,7 +28,7 @@ class ExitCode(IntEnum):
 
 
 class BearerdError(Exception):
-    """The root of the tree. `message` is for a client or for an operator at the shell."""
+    """The root of the tree. `message` is for a client or an operator."""
 
     code: ClassVar[str] = "internal_error"
     status: ClassVar[HTTPStatus] = HTTPStatus.INTERNAL_SERVER_ERROR
@@ -41,14 +41,14 @@ class BearerdError(Exception):
 
 
 class ConfigurationError(BearerdError):
-    """A setting, a flag or the machine does not allow the start."""
+    """A setting or a flag is invalid, or does not fit the machine."""
 
     code = "configuration_error"
     exit_code = ExitCode.USAGE
 
 
 class StartError(BearerdError):
-    """The settings are valid, but the machine refuses: a port in use, a full disk."""
+    """The settings are valid, but the start failed: a port in use, a full disk."""
 
     code = "start_failed"
 
@@ -61,9 +61,10 @@ class CredentialError(BearerdError):
 
 
 class LoginRequired(CredentialError):
-    """A sign-in is needed: nothing is stored, or the authority refused permanently.
+    """A sign-in is needed: no login is stored, or the authority refused it permanently.
 
-    *reason* is one of `missing`, `unreadable`, `expired`, `reused`, `revoked`, `other`.
+    *reason* is `missing`, `unreadable` (torn) or `no_login` for the store; `expired`,
+    `reused`, `revoked`, `other` or `no_refresh_token` for a refused login.
     """
 
     code = "login_required"
@@ -76,7 +77,7 @@ class LoginRequired(CredentialError):
 
 
 class AccountChanged(CredentialError):
-    """The store holds another account than the one that this profile is pinned to."""
+    """The store, or a grant, has another account than the one the profile is pinned to."""
 
     code = "account_changed"
     status = HTTPStatus.UNAUTHORIZED
@@ -84,20 +85,20 @@ class AccountChanged(CredentialError):
 
 
 class AuthorityUnavailable(CredentialError):
-    """The authority was not reached, or its response was unclear; a retry may succeed."""
+    """A refresh failed for now: no connection, or no usable response. A retry may help."""
 
     code = "authority_unavailable"
     status = HTTPStatus.SERVICE_UNAVAILABLE
 
 
 class RefreshThrottled(AuthorityUnavailable):
-    """The limit on calls to the authority is reached for now."""
+    """A limit on calls to the authority is reached for now."""
 
 
 class StoreUnavailable(CredentialError):
     """The store cannot be read or locked now: permissions, an I/O error, a dead mount.
 
-    It is not a reason to sign in: the login may be intact.
+    A sign-in does not help: the login may be intact.
     """
 
     code = "store_unavailable"
@@ -105,7 +106,10 @@ class StoreUnavailable(CredentialError):
 
 
 class StoreError(BearerdError):
-    """The credential file cannot be read or written; the message names it and why."""
+    """A file cannot be read or written: the credential file, one beside it, or the keys.
+
+    The message names the file and the reason.
+    """
 
     code = "store_error"
 
@@ -114,19 +118,19 @@ class StoreError(BearerdError):
 
 
 class UpstreamError(BearerdError):
-    """The upstream gave no response that can be passed on."""
+    """The upstream sent no response that can be forwarded."""
 
     status = HTTPStatus.BAD_GATEWAY
 
 
 class UpstreamUnreachable(UpstreamError):
-    """No connection, or it broke before a response began."""
+    """There is no connection, or it was lost before the response started."""
 
     code = "upstream_unreachable"
 
 
 class UpstreamProtocolError(UpstreamError):
-    """The upstream's bytes are not an HTTP response that may be passed on."""
+    """The upstream sent bytes that are not a valid HTTP response."""
 
     code = "upstream_protocol_error"
 
@@ -167,7 +171,7 @@ class HostForbidden(ClientRefused):
 
 
 class OriginForbidden(ClientRefused):
-    """A web page sent the request, and its origin is not an allowed one."""
+    """A web page sent the request, and its origin is not allowed."""
 
     code = "origin_forbidden"
     status = HTTPStatus.FORBIDDEN
@@ -188,10 +192,10 @@ class MethodNotAllowed(ClientRefused):
 
 
 class LoopDetected(ClientRefused):
-    """The request came back to the bearerd that sent it.
+    """The request returned to the bearerd that sent it.
 
-    It shares the code of `TargetForbidden` and has the status 508. The code is kept
-    because clients and dashboards know it; the status tells the two apart.
+    It has the code of `TargetForbidden`, which clients and dashboards know, and the
+    status 508, which distinguishes the two.
     """
 
     code = "target_forbidden"
@@ -199,7 +203,7 @@ class LoopDetected(ClientRefused):
 
 
 class NotFound(ClientRefused):
-    """There is no such path; the message lists the valid base URLs."""
+    """The path does not exist; the message lists the valid base URLs."""
 
     code = "not_found"
     status = HTTPStatus.NOT_FOUND
@@ -219,7 +223,7 @@ class TargetTooLong(RequestMalformed):
 
 
 class FieldsTooLarge(RequestMalformed):
-    """The header section is larger than the limit, by one field or by their number."""
+    """The header section exceeds a limit: one field, the total size, or their number."""
 
     status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
 

@@ -3,7 +3,7 @@
 The code that does something calls an `Observer`; log, metrics and event stream are
 observers. An observer returns nothing, and an event never contains a secret.
 
-A name is in the past tense: `CredentialRefreshed` is logged as `credential.refreshed`.
+Names are in the past tense: `CredentialRefreshed` is logged as `credential.refreshed`.
 Times are epoch seconds, durations are seconds. `generation` numbers the credentials that
 this process has cached for a profile, from 1 on.
 """
@@ -23,17 +23,17 @@ RefreshOutcome: TypeAlias = Literal[
     "renewed",  # the authority returned a new credential
     "adopted",  # another process, or a sign-in, had just stored one
     "refused",  # permanently: expired, reused, revoked, other
-    "undelivered",  # the authority was not reached
-    "unclear",  # the authority may have rotated the token, but the response is unclear
-    "rejected",  # the authority answered, and not about the token: nothing is spent
+    "undelivered",  # the call was not delivered to the authority
+    "unclear",  # no usable response: the authority may have rotated the token
+    "rejected",  # the response is not about the token, which is unspent
     "misconfigured",  # the authority rejects the client id
-    "throttled",  # the limit on refreshes is reached; nothing was sent
-    "blocked",  # the store holds another account, or nothing
+    "throttled",  # a limit on refreshes is reached; nothing was sent
+    "blocked",  # the store holds another account, or no login
 ]
 
 
 AbandonReason: TypeAlias = Literal["request_limit", "total_limit"]
-"""Which limit a request body outgrew: its own, or the one of all bodies together."""
+"""The limit that a request body exceeds: that of a request, or that of all requests."""
 
 
 class RecoveryPath(Enum):
@@ -43,12 +43,12 @@ class RecoveryPath(Enum):
     """
 
     NONE = ""
-    RELOAD = "reload"  # a newer one was cached, or was found in the store
-    REFRESH = "refresh"  # the authority was asked
+    RELOAD = "reload"  # a newer credential was cached or stored
+    REFRESH = "refresh"  # the authority was called
     RELOAD_AND_REFRESH = "reload, refresh"
 
     def then(self, step: RecoveryPath) -> RecoveryPath:
-        """Return the path that goes on with *step*. A step taken twice counts once."""
+        """Return this path extended by *step*. A repeated step counts once."""
         if self in (RecoveryPath.NONE, step):
             return step
         return RecoveryPath.RELOAD_AND_REFRESH
@@ -57,17 +57,18 @@ class RecoveryPath(Enum):
 class RecoveryOutcome(Enum):
     """How the recovery from a 401 ended.
 
-    The values are public: the label of a metric, and, where bearerd or its mark is what
-    the client gets, the text of `x-bearerd-error`.
+    The values are public: the label of a metric and, if bearerd generates or marks the
+    response, the value of `x-bearerd-error`.
     """
 
     RECOVERED = "recovered"
-    REFUSED = "refused"  # the upstream refused a fresh credential too
+    REFUSED = "refused"  # the upstream rejected the new credential too
     REPLAY_ABANDONED = "replay_abandoned"  # the body could not be sent again
-    REFRESH_THROTTLED = "refresh_throttled"  # the budget of refreshes is spent
+    REFRESH_THROTTLED = "refresh_throttled"  # the budget of refreshes is used up
     LOGIN_REQUIRED = "login_required"
     ACCOUNT_CHANGED = "account_changed"
     AUTHORITY_UNAVAILABLE = "authority_unavailable"
+    STORE_UNAVAILABLE = "store_unavailable"
     STORE_ERROR = "store_error"
     INTERNAL_ERROR = "internal_error"
 
@@ -96,10 +97,10 @@ class CredentialRefreshed:
 
 @dataclass(frozen=True, slots=True)
 class RefreshFailed:
-    """A refresh gave no new credential. `reason` is a code, never a response body.
+    """A refresh failed. `reason` is a code, never a response body.
 
-    `is_call`: the authority was called, or would have been. `is_repeated`: the refresh
-    before failed in the same way.
+    `is_call`: the failure is one of a call to the authority. `is_repeated`: the previous
+    refresh failed with the same outcome and reason.
     """
 
     profile: str
@@ -122,7 +123,7 @@ class LockWaited:
 
 @dataclass(frozen=True, slots=True)
 class LoginNeeded:
-    """An operator has to act. Emitted once, until the credential changes.
+    """A person must sign in or run `bearerd adopt`. Emitted once for each cause.
 
     `code` is `login_required` or `account_changed`; `message` names the remedy.
     """
@@ -135,7 +136,7 @@ class LoginNeeded:
 
 @dataclass(frozen=True, slots=True)
 class LoginRestored:
-    """There is a usable credential again, after `LoginNeeded`."""
+    """The profile works again, after `LoginNeeded`."""
 
     profile: str
     generation: int
@@ -143,7 +144,7 @@ class LoginRestored:
 
 @dataclass(frozen=True, slots=True)
 class CredentialHeldInMemory:
-    """A new credential could not be stored: the login is in this process only."""
+    """A new credential could not be stored: it is in the memory of this process only."""
 
     profile: str
     reason: str
@@ -151,14 +152,14 @@ class CredentialHeldInMemory:
 
 @dataclass(frozen=True, slots=True)
 class CredentialSaved:
-    """A credential that was in memory only is in the store now."""
+    """A credential that was in memory only has been stored."""
 
     profile: str
 
 
 @dataclass(frozen=True, slots=True)
 class StoreTroubled:
-    """The store cannot be read. The cached credential stays in use."""
+    """The store cannot be read. A cached credential stays in use."""
 
     profile: str
     reason: str
@@ -187,9 +188,9 @@ class RequestFinished:
     """A request is finished.
 
     `client` is the name of its key. `status` is that of the response, or 499 if the
-    client left first. `code` is set if bearerd itself answered, with an error.
-    `overhead_seconds` is bearerd's own share of the time until the head of the response
-    was sent, or None if no upstream was asked.
+    client disconnected first. `code` is the code of the error if bearerd generated the
+    response. `overhead_seconds` is bearerd's own share of the time until the response
+    head was sent, or None if no request was sent to the upstream.
     """
 
     client: str
@@ -222,7 +223,7 @@ class ServiceStarted:
 
 @dataclass(frozen=True, slots=True)
 class ServiceStopping:
-    """The drain has begun; `seconds` is how long requests in flight may take."""
+    """The drain has started; `seconds` is how long requests in flight may take."""
 
     reason: str
     seconds: float

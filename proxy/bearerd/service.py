@@ -1,7 +1,7 @@
 """The daemon: builds its parts from settings, starts them, and stops them in reverse.
 
-The only module that knows all parts. When the daemon stops, the relay drains first, and
-then each source completes its refresh in progress, even if no client waits for it.
+When the daemon stops, the relay drains first. Then each source completes its refresh in
+progress, even if no client waits for it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from bearerd.builders import (
     build_upstream,
     file_store,
     listener_rules,
-    refuse_loop,
+    require_no_loop,
     tls_context,
 )
 from bearerd.clock import Clock
@@ -51,10 +51,10 @@ ANONYMOUS = Client(name="anonymous", profile="default", allowed=frozenset({"rela
 
 
 class Service:
-    """The daemon. Owns all of its parts while `run` runs.
+    """The daemon. Owns all of its parts during `run`.
 
-    *observe* is called with every event. *stores* makes the store of a profile; by
-    default it is a file.
+    *observe* is called with every event. *stores* builds the store of a profile; the
+    default is `file_store`.
     """
 
     def __init__(
@@ -89,25 +89,26 @@ class Service:
     ) -> None:
         """Serve until *stop* is set, then drain.
 
-        *on_started* gets the status once the listeners are open, with their addresses.
-        *force* ends the drain; a refresh in progress still completes, within the
-        authority's timeout.
+        *on_started* is called with the status, which contains the addresses, after the
+        listeners are open. Setting *force* ends the drain; a refresh in progress still
+        completes.
 
         Raises:
-            StartError, StoreError, ConfigurationError: it cannot start.
+            StartError, StoreError, StoreUnavailable, ConfigurationError: the daemon
+                cannot start.
         """
-        refuse_loop(self._settings)
+        require_no_loop(self._settings)
         async with AsyncExitStack() as stack:
             tls = tls_context(self._settings)
             await self._open_admin(stack)
             routes = await self._routes(stack, tls)
-            # Before any store is read: if the port is in use, another daemon runs.
+            # Before a store is read: if the port is in use, another daemon is running.
             await self._open_relay(routes)
             await self._start(stack, routes, stop)
             self._emit_started(on_started)
             await stop.wait()
             seconds = self._settings.drain_seconds
-            self._emit(ServiceStopping("asked to", seconds))
+            self._emit(ServiceStopping("stop requested", seconds))
             assert self._listener is not None  # noqa: S101 - opened above
             aborted = await self._listener.close(seconds, force)
         self._emit(ServiceStopped(aborted))
@@ -216,12 +217,13 @@ class Service:
 
 
 async def require_lockable(store: FileStore) -> None:
-    """Raise if the lock of *store* cannot be created, before a refresh needs it.
+    """Check that the lock of *store* can be created, before a refresh needs it.
 
-    A lock that another process holds is no error.
+    A lock that another process holds is not an error.
 
     Raises:
-        StoreError: for instance, its folder cannot be written.
+        StoreUnavailable: it cannot be created, because its folder is not writable for
+            example.
     """
     with suppress(TimeoutError):
         async with store.lock(0):
@@ -232,10 +234,10 @@ async def require_lockable(store: FileStore) -> None:
 async def running(
     work: Coroutine[Any, Any, None], stop: asyncio.Event
 ) -> AsyncIterator[None]:
-    """Run *work* as a task during the context, and cancel it at the end.
+    """Run *work* as a task within the context, and cancel it on exit.
 
-    The work never ends by itself unless it fails. That sets *stop*, and the end of the
-    context raises its exception.
+    *work* runs until it is cancelled, unless it fails. A failure sets *stop*, and the
+    exit of the context raises its exception.
     """
     task = asyncio.create_task(work)
     task.add_done_callback(lambda _: stop.set())

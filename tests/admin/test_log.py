@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import logging
@@ -24,6 +25,17 @@ REFRESHED = CredentialRefreshed("default", "refused", "renewed", 4, 0.2123456, N
 class Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True
+
+
+class FullDisk(io.StringIO):
+    """A file on a full disk."""
+
+    is_full = True
+
+    def write(self, text: str) -> int:
+        if self.is_full:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return super().write(text)
 
 
 def log_to(
@@ -144,6 +156,19 @@ def test_the_warnings_of_libraries_are_lines_of_this_log() -> None:
     assert (failed["level"], failed["said"]) == ("error", "failed")
     assert "RuntimeError" in failed["exception"]
     assert SECRETS[0] not in stream.getvalue()
+
+
+def test_a_stream_that_cannot_be_written_costs_the_lines_and_nothing_else() -> None:
+    """The file may be on the full disk that the events are about."""
+    stream = FullDisk()
+    log = log_to(stream)
+    logger = logging.Logger("asyncio")  # noqa: LOG001 - one that no library has
+    logger.addHandler(log.handler())
+    log(REFRESHED)
+    logger.error("failed")
+    stream.is_full = False
+    log(REFRESHED)
+    assert stream.getvalue().count("\n") == 1
 
 
 def test_a_line_break_in_a_field_does_not_start_a_line() -> None:

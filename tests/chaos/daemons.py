@@ -1,12 +1,11 @@
-"""A real `bearerd serve` to do things to: its disk, its time, its writing threads."""
+"""A real `bearerd serve` to do things to: its disk, its time, its system calls."""
 
 from __future__ import annotations
 
 import asyncio
-import os
 from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from bearerd.sandbox import Sandbox
@@ -21,8 +20,8 @@ async def daemon(
 ) -> AsyncIterator[ServeProcess]:
     """Give a `bearerd serve` over *store* whose home, with its rescue place, is *home*.
 
-    It runs without uvloop, whose threads write to wake each other up: what strace lets
-    go wrong in them is the writing of files alone.
+    It runs without uvloop, which wakes its loop up by `write(2)`: where strace lets that
+    call fail, files and the log are what fails.
     """
     (home / "without").mkdir(parents=True, exist_ok=True)
     (home / "without" / "uvloop.py").write_text("raise ImportError\n")
@@ -62,19 +61,8 @@ async def daemon(
         await served.ended()
 
 
-def writers(served: ServeProcess) -> list[int]:
-    """Return the threads of a daemon but its main one: those that write files."""
-    pid = served.process.pid
-    return [int(it) for it in os.listdir(f"/proc/{pid}/task") if int(it) != pid]  # noqa: PTH208
-
-
 @asynccontextmanager
 async def failing(served: ServeProcess, call: str, error: str) -> AsyncIterator[None]:
-    """Let each *call* of the daemon's writing threads fail with *error*."""
-    found = writers(served)
-    assert found, "it has written nothing yet"
-    async with AsyncExitStack() as stack:
-        for thread in found:
-            injection = injected(thread, f"{call}:error={error}")
-            await stack.enter_async_context(injection)
+    """Let each *call* of the daemon fail with *error*."""
+    async with injected(served.process.pid, f"{call}:error={error}"):
         yield

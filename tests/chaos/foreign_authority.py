@@ -1,4 +1,4 @@
-"""oidc-provider, a program nobody here wrote, as the authority: installed and started."""
+"""oidc-provider, a program of other authors, as the authority: installed and started."""
 
 from __future__ import annotations
 
@@ -87,16 +87,16 @@ async def foreign_authority(
     )
     try:
         async with asyncio.timeout(PATIENCE_SECONDS):
-            said = await first_words(process)
-        yield ForeignAuthority(**said)
+            started = await start_line(process)
+        yield ForeignAuthority(**started)
     finally:
         if process.returncode is None:
             process.kill()
         await process.wait()
 
 
-async def first_words(process: Process) -> dict[str, Any]:
-    """Return what it says of itself."""
+async def start_line(process: Process) -> dict[str, Any]:
+    """Return what it prints at its start."""
     assert process.stdout is not None
     line = await process.stdout.readline()
     assert line, "it did not start; run `node authority.mjs` there to see why"

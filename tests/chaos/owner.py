@@ -1,6 +1,6 @@
-"""One of many owners of a login: a process that uses it, renews it, and keeps records.
+"""One of many owners of a login: a process that uses it, refreshes it, and keeps records.
 
-What it writes down while it holds the lock shows whether anybody else held it too.
+What it records while it holds the lock shows whether another process held it too.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from bearerd.clock import Clock
 from bearerd.credential.background import BackgroundRefresh
 from bearerd.credential.source import CredentialSource
 from bearerd.credential.store.file_store import FileStore
-from bearerd.errors import AuthorityUnavailable, LoginRequired
+from bearerd.errors import CredentialError
 from bearerd.events import CredentialRefreshed, Event, LoginNeeded
 from bearerd.settings import load_settings
 from bearerd.settings.folders import rescue_path
@@ -35,7 +35,7 @@ NICENESS = 5
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """What one owner saw: answers of the upstream, refreshes by outcome, troubles."""
+    """What one owner saw: responses of the upstream, refreshes by outcome, troubles."""
 
     statuses: Counter[int]
     refreshes: Counter[str]
@@ -43,7 +43,7 @@ class Tally:
 
 
 class RecordingStore(FileStore):
-    """A store that writes down when its lock is held, for all owners in one file."""
+    """A store that records when its lock is held, for all owners in one file."""
 
     def __init__(self, path: Path, *, clock: Clock, records: Path) -> None:
         super().__init__(path, clock=clock, rescue=rescue_path(path))
@@ -61,7 +61,7 @@ class RecordingStore(FileStore):
 
 
 def own(spec: Spec, records: Path, line: Connection) -> None:
-    """Use the login until *line* says that it is over; the target of a process."""
+    """Use the login until *line* receives the end; the target of a process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.nice(NICENESS)
     asyncio.run(_own(spec, records, line))
@@ -109,13 +109,15 @@ async def _own(spec: Spec, records: Path, line: Connection) -> None:
 async def _use(
     source: CredentialSource, session: aiohttp.ClientSession, url: str, tally: Tally
 ) -> None:
-    """Sign one request, as the relay would; after a 401 renew, and try once more."""
+    """Send one request, as the relay does; after a 401 refresh, and send it once more."""
     try:
-        held = await source.current("codex/models")
+        held = await source.current()
         if await _status(session, url, held.access_token, tally) == 401:
-            renewed = await source.reload(held) or await source.refresh(held, "refused")
-            await _status(session, url, renewed.access_token, tally)
-    except (AuthorityUnavailable, LoginRequired) as error:
+            held = await source.reload(held) or await source.refresh(held, "refused")
+            if await _status(session, url, held.access_token, tally) == 401:
+                return
+        source.record_acceptance(held)
+    except CredentialError as error:
         tally.refreshes[error.code] += 1
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from bearerd.builders import authority_client, build_source, file_store, tls_context
 from bearerd.clock import Clock
 from bearerd.credential.source import CredentialSource
-from bearerd.errors import AuthorityUnavailable
+from bearerd.errors import AuthorityUnavailable, StoreUnavailable
 from bearerd.events import Event, LoginNeeded
 from bearerd.settings import Settings, load_settings
 from tests.chaos.foreign_authority import ForeignAuthority, foreign_authority
@@ -28,17 +28,22 @@ from tests.support.daemon import empty_config
 FAULTS = 0.3
 SEED = 20_260
 NEWCOMER_EACH = 10
+LOCK_SECONDS = 30.0
 
 
 class Impatient:
-    """A clock whose sleepers and backoffs need not be waited for in real time."""
+    """A clock by which pauses need not be waited for in real time."""
 
     def __init__(self) -> None:
         self._ahead = 0.0
-        self.clock = Clock(monotonic=self.monotonic)
+        self.clock = Clock(now=self.now, monotonic=self.monotonic)
+
+    def now(self) -> float:
+        """Return the time by which the pauses of other owners are judged."""
+        return time.time() + self._ahead
 
     def monotonic(self) -> float:
-        """Return the time by which backoffs are judged."""
+        """Return the time by which an owner's own pauses are judged."""
         return time.monotonic() + self._ahead
 
     def skip(self, seconds: float) -> None:
@@ -54,6 +59,7 @@ class Owners:
         self._time = Impatient()
         self.events: list[Event] = []
         self.unavailable = 0
+        self.locked = 0
 
     @asynccontextmanager
     async def one(self) -> AsyncIterator[CredentialSource]:
@@ -75,14 +81,21 @@ class Owners:
                 await source.close()
 
     async def refresh(self, source: CredentialSource) -> None:
-        """Refresh until that has worked, or somebody else has done it."""
+        """Refresh until that has worked, or another owner has done it."""
         held = await source.current()
+        source.record_acceptance(held)  # by the upstream, which there is none of here
         while True:
             try:
                 await source.refresh(held, "refused")
             except AuthorityUnavailable:
                 self.unavailable += 1
                 self._time.skip(70.0)
+            except StoreUnavailable:
+                # Its wait ended when another owner skipped a pause. It waits in real time.
+                self.locked += 1
+                profile = self._settings.profile("default")
+                async with file_store(profile, Clock()).lock(LOCK_SECONDS):
+                    continue
             else:
                 return
 
@@ -133,6 +146,7 @@ async def test_no_family_is_lost_at_a_foreign_authority(
                     for k, n in found["faults"].items()
                 ),
                 ("times an owner had to wait", owners.unavailable),
+                ("times the lock was held for too long", owners.locked),
                 ("families lost", found["revoked"]),
             ],
         )

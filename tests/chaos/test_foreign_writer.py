@@ -2,8 +2,9 @@
 
 Tokens die after seconds. Codex refreshes what has less than five minutes left; with
 tokens that never have more it would refresh without end (it did, 80 times a second), so
-they are issued for a little longer, and revoked every few seconds for both. The authority refuses a reuse, and does not revoke the family for it, since Codex
-takes no lock while it asks: two that ask at once cannot be avoided.
+they are issued for a little longer, and revoked every few seconds for both. The authority
+refuses a reuse, and does not revoke the family for it, since Codex takes no lock while it
+calls: two calls at once cannot be avoided.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ CODEX_PAUSE_SECONDS = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """One login file, and the two programs that think it theirs."""
+    """One login file, and the two programs that share it."""
 
     sandbox: Sandbox
     codex: Codex
@@ -89,7 +90,7 @@ async def shared(folder: Path, canary: Canary) -> AsyncIterator[Shared]:
 
 
 async def use(both: Shared, until: float, statuses: Counter[str]) -> None:
-    """Ask bearerd again and again."""
+    """Send requests through bearerd again and again."""
     while time.monotonic() < until:
         reply = await both.served.client.get()
         statuses[f"{reply.status} {reply.code or ''}".strip()] += 1
@@ -97,12 +98,12 @@ async def use(both: Shared, until: float, statuses: Counter[str]) -> None:
 
 
 async def run(both: Shared, until: float, exits: Counter[str]) -> None:
-    """Run Codex again and again. One failure is borne, if the next run is good again."""
+    """Run Codex again and again. One failure is allowed, if the next run is good."""
     has_failed = False
     while time.monotonic() < until:
         turn = await both.codex.say()
-        said = (turn.stderr.strip().splitlines() or [""])[-1] if turn.code else ""
-        exits[f"{turn.code} {said}".strip()] += 1
+        error = (turn.stderr.strip().splitlines() or [""])[-1] if turn.code else ""
+        exits[f"{turn.code} {error}".strip()] += 1
         assert not (has_failed and turn.code), "it is signed out"
         has_failed = turn.code != 0
         if turn.code == 0:
@@ -118,7 +119,7 @@ async def revoke(both: Shared, until: float) -> None:
 
 
 def callers(sandbox: Sandbox) -> Counter[str]:
-    """Return how often each program asked the authority, by what came of it."""
+    """Return how often each program called the authority, by outcome."""
     return Counter(
         f"{'bearerd' if 'bearerd' in call.user_agent else 'Codex'}: {call.outcome}"
         for call in sandbox.authority.records
@@ -128,7 +129,7 @@ def callers(sandbox: Sandbox) -> Counter[str]:
 async def test_neither_signs_the_other_out(
     tmp_path: Path, canary: Canary, scale: Scale, report: Report
 ) -> None:
-    """Both answer to the end, the file is private, and each goes on with the other's."""
+    """Both serve to the end, the file is private, and each goes on with the other's."""
     async with shared(tmp_path, canary) as both:
         # bearerd's own write first: it keeps what it does not know.
         both.sandbox.tokens.access_lifetime_seconds = LIFETIME_SECONDS
@@ -154,7 +155,7 @@ async def test_neither_signs_the_other_out(
             ("what", "seen"),
             [
                 *(("calls of " + who, count) for who, count in sorted(calls.items())),
-                *((f"bearerd answers {name}", n) for name, n in statuses.items()),
+                *((f"bearerd responds {name}", n) for name, n in statuses.items()),
                 *((f"Codex exits with {code}", n) for code, n in exits.items()),
                 ("unknown fields after bearerd's write", "x_note, tokens.x_scope"),
                 (

@@ -1,8 +1,8 @@
 """Killed at every step from a 401 to the publication: the next start has the login.
 
-The authority is strict: to present a spent token revokes the whole family, so that
-whatever is spent twice fails by itself. One window remains, and it is shown as such: the
-authority has rotated, and no byte of its response has reached us.
+The authority is strict: to present a spent token revokes the whole family, so each token
+that is presented twice fails the test by itself. One window remains, and is shown as such:
+the authority has rotated, and no byte of its response is in a file.
 """
 
 from __future__ import annotations
@@ -36,20 +36,59 @@ from tests.support.daemon import empty_config
 AT_ONCE = 3
 """Runs side by side; each waits most of its time for processes to start and to end."""
 
-WRITES = ("spend noted", "answer noted", "login stored")
-"""What the writing thread replaces during a refresh, in this order."""
-
-STEPS = (
+REPLACEMENT = (
     ("openat", 1, "the temporary file is made"),
     ("write", 1, "it is written"),
     ("fsync", 1, "it is synced"),
     ("rename", 1, "it gets its name"),
     ("fsync", 2, "the folder is synced"),
 )
-"""The system calls of one replacement; the second of two `fsync` is the folder's."""
+"""The system calls of a file that is replaced durably, each with its count by name."""
 
-WINDOW = frozenset({"request arrived, rotated afterwards", "rotated, no answer sent"})
-"""The authority has rotated, and no byte of its response has reached us."""
+WRITES: dict[str, tuple[str, tuple[tuple[str, int, str], ...]]] = {
+    "budget": (
+        "before the budget is recorded",
+        tuple(step for step in REPLACEMENT if step[0] != "fsync"),
+    ),
+    "record of the token": (
+        "before the token is recorded",
+        (
+            *REPLACEMENT,
+            ("openat", 3, "the file for the response is made"),
+            ("write", 2, "its first line is written"),
+        ),
+    ),
+    "record of the response": (
+        "response in memory",
+        (*REPLACEMENT, ("unlink", 1, "the file of the response is removed")),
+    ),
+    "login": (
+        "before the login is written",
+        # The table of mounts is read before.
+        tuple(
+            (call, nth + (call == "openat"), what) for call, nth, what in REPLACEMENT
+        ),
+    ),
+    "clearing": (
+        "before the record is cleared",
+        # The files of the response come first, in both places.
+        (("unlink", 3, "the record is removed"),),
+    ),
+    "outcome": (
+        "before the outcome is recorded",
+        tuple(step for step in REPLACEMENT if step[0] != "fsync"),
+    ),
+}
+"""What a refresh writes: from which point, and by which system calls of its thread."""
+
+WINDOW = frozenset(
+    {
+        "request arrived, rotated afterwards",
+        "rotated, no response sent",
+        "rotated, response not written yet",
+    }
+)
+"""The authority has rotated, and no byte of its response is in a file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,17 +111,15 @@ class Run:
 
 
 def system_calls() -> Sequence[Place]:
-    """Return every system call of the three replacements."""
+    """Return every system call of what a refresh writes."""
     return [
         Place(
             f"{write}: before {meaning}",
-            # Each replacement has one openat, write and rename of a file and one
-            # openat of its folder; and two fsyncs.
-            injection=f"{call}:signal=SIGKILL:when="
-            f"{index * (2 if call in {'openat', 'fsync'} else 1) + nth}",
+            point=point,
+            injection=f"{call}:signal=SIGKILL:when={nth}",
         )
-        for index, write in enumerate(WRITES)
-        for call, nth, meaning in STEPS
+        for write, (point, steps) in WRITES.items()
+        for call, nth, meaning in steps
     ]
 
 
@@ -90,9 +127,14 @@ PLACES = (
     *(Place(point, point=point) for point in POINTS),
     Place("request arrived, nothing rotated", at_authority="hangs"),
     Place("request arrived, rotated afterwards", at_authority="rotates late"),
-    Place("rotated, no answer sent", at_authority="has rotated"),
+    Place("rotated, no response sent", at_authority="has rotated"),
+    # The event loop writes the response; nothing else is written then.
+    Place(
+        "rotated, response not written yet",
+        point="token recorded",
+        injection="write:signal=SIGKILL:when=1",
+    ),
     *system_calls(),
-    Place("record cleared: before it is removed", injection="unlink:signal=SIGKILL"),
 )
 
 
@@ -104,13 +146,21 @@ async def die(
         sandbox.revoke_access_tokens()
         await doomed.arm()
         if place.injection:
-            async with injected(doomed.ready.writer, place.injection):
-                await ask(doomed)
+            await die_at_system_call(doomed, place.injection)
         elif place.at_authority:
             await die_at_authority(doomed, sandbox.authority, place)
         else:
             await ask(doomed)
         assert await doomed.died() == -signal.SIGKILL, place
+
+
+async def die_at_system_call(doomed: Victim, injection: str) -> None:
+    """Trace a victim that pauses before it writes, and let it go on."""
+    asking = asyncio.create_task(ask(doomed))
+    await doomed.paused()
+    async with injected(doomed.ready.pid, injection):
+        doomed.go_on()
+        await asking
 
 
 async def die_at_authority(doomed: Victim, authority: Authority, place: Place) -> None:
@@ -133,7 +183,7 @@ async def die_at_authority(doomed: Victim, authority: Authority, place: Place) -
 
 
 async def ask(doomed: Victim) -> None:
-    """Send the request that is going to be refused."""
+    """Send the request that is going to be rejected."""
     timeout = aiohttp.ClientTimeout(total=30)
     async with aiohttp.ClientSession(timeout=timeout) as session:
         with suppress(aiohttp.ClientError):
@@ -144,7 +194,7 @@ async def ask(doomed: Victim) -> None:
 
 
 async def next_start(sandbox: Sandbox, spec: Spec) -> bool:
-    """Start anew, as any command does, and say whether the login is good for more."""
+    """Start anew, as any command does; return True if the login is good for more."""
     settings = load_settings(
         settings_of(spec), environ={}, config=empty_config(spec.folder)
     )
@@ -162,7 +212,7 @@ async def next_start(sandbox: Sandbox, spec: Spec) -> bool:
 
 
 def hidden_in(folder: Path) -> list[Path]:
-    """Return the temporary files of ours."""
+    """Return the temporary files of a login."""
     return list(folder.glob(".auth.json.*"))
 
 
@@ -171,7 +221,13 @@ async def run_once(
 ) -> Run:
     """Kill one victim, start anew, and count."""
     async with Sandbox(reuse=reuse) as sandbox:
-        spec = Spec(folder, sandbox.issuer_url, sandbox.upstream_url, place.point)
+        spec = Spec(
+            folder,
+            sandbox.issuer_url,
+            sandbox.upstream_url,
+            place.point,
+            pauses=bool(place.injection),
+        )
         write_login(folder / "auth.json", sandbox.auth_document())
         await die(context, sandbox, spec, place)
         is_alive = await next_start(sandbox, spec)
@@ -224,7 +280,7 @@ HEADS = ("killed", "runs", "login alive", "refreshes", "reuses")
 async def test_the_login_survives_a_death_at_any_step(
     context: ForkServerContext, tmp_path: Path, scale: Scale, report: Report
 ) -> None:
-    """But in the window, with an authority that revokes everything for a reuse."""
+    """Not in the window, with an authority that revokes the family for a reuse."""
     runs = await run_all(context, tmp_path, "revoke_family", scale.kills, PLACES)
     report.table("Killed at every step, strict authority", HEADS, rows(runs))
     for name, found in runs.items():
@@ -236,20 +292,20 @@ async def test_the_login_survives_a_death_at_any_step(
         ), name
 
 
-async def test_the_window_is_survived_where_one_reuse_is_borne(
+async def test_the_window_is_survived_where_one_reuse_is_tolerated(
     context: ForkServerContext, tmp_path: Path, scale: Scale, report: Report
 ) -> None:
-    """Some authorities answer the last spent token once more."""
+    """Some authorities accept the last spent token once more."""
     places = [place for place in PLACES if place.name in WINDOW]
     runs = await run_all(context, tmp_path, "tolerate_one", scale.kills, places)
-    report.table("Killed in the window, one reuse is borne", HEADS, rows(runs))
+    report.table("Killed in the window, one reuse is tolerated", HEADS, rows(runs))
     for name, found in runs.items():
         assert all(run.is_alive for run in found), name
         assert sum(run.reused for run in found) == 0, name
 
 
 def test_enough_points_are_named() -> None:
-    """And each is another one."""
+    """Each of them once."""
     names = [place.name for place in PLACES]
     assert len(set(names)) == len(names) >= 12
     assert set(names) >= WINDOW

@@ -21,7 +21,7 @@ from tests.support import write_login
 OWNERS = 40
 LIFETIME_SECONDS = 5.0
 REVOKED_EACH_SECONDS = 0.5
-"""Now and then everybody meets a 401 at once, too."""
+"""Now and then all of them get a 401 at once."""
 
 
 @asynccontextmanager
@@ -46,7 +46,7 @@ async def owner(
 
 
 def overlaps(records: str) -> int:
-    """Count the records that say that two held the lock at once."""
+    """Return how often two held the lock at once."""
     lines = [line.split() for line in records.splitlines()]
     return sum(
         (entered[1], left[1]) != ("in", "out") or entered[0] != left[0]
@@ -57,7 +57,7 @@ def overlaps(records: str) -> int:
 async def test_forty_owners_spend_each_token_once(
     context: ForkServerContext, tmp_path: Path, scale: Scale, report: Report
 ) -> None:
-    """Each call to the authority rotates, no two hold the lock, and nobody is stuck."""
+    """Each call to the authority rotates, no two hold the lock, and none is stuck."""
     records = tmp_path / "records"
     async with Sandbox(access_lifetime_seconds=LIFETIME_SECONDS) as sandbox:
         write_login(tmp_path / "auth.json", sandbox.auth_document())
@@ -85,10 +85,10 @@ async def test_forty_owners_spend_each_token_once(
                 ("reused", authority.reused),
                 ("calls that overlapped", authority.max_overlapping_calls - 1),
                 ("refreshes that owners count", refreshes["renewed"]),
-                ("taken up from another", refreshes["adopted"]),
+                ("adopted from another", refreshes["adopted"]),
                 ("times the lock was held", held.count(" in\n")),
                 ("overlapping holders", overlaps(held)),
-                *((f"answers {status}", count) for status, count in found.items()),
+                *((f"responses {status}", count) for status, count in found.items()),
             ],
         )
     assert authority.calls == authority.refreshes == refreshes["renewed"]
@@ -96,12 +96,12 @@ async def test_forty_owners_spend_each_token_once(
     assert (authority.reused, authority.max_overlapping_calls) == (0, 1)
     assert overlaps(held) == 0
     assert [trouble for tally in tallies for trouble in tally.troubles] == []
-    assert refreshes["login_required"] == refreshes["authority_unavailable"] == 0
+    assert set(refreshes) <= {"renewed", "adopted"}, refreshes
     assert all(tally.statuses[200] for tally in tallies)
 
 
 async def tally_of(line: Any) -> Tally:
-    """Return what an owner says at its end."""
+    """Return what an owner reports at its end."""
     await readable(line.fileno())
     found = line.recv()
     assert isinstance(found, Tally)

@@ -34,7 +34,7 @@ class Crooked:
 async def test_a_clock_that_is_set_a_day_on_and_two_days_back(
     tmp_path: Path, canary: Canary
 ) -> None:
-    """Tokens of an hour look dead, or young, for a day; all requests are answered."""
+    """Tokens of an hour look dead, or young, for a day; all requests are served."""
     crooked = Crooked()
     async with Sandbox(access_lifetime_seconds=HOUR_SECONDS) as sandbox:
         canary.watches(sandbox)
@@ -63,7 +63,7 @@ async def test_a_clock_that_is_set_a_day_on_and_two_days_back(
 async def test_a_process_that_stood_still_while_the_response_came(
     tmp_path: Path, canary: Canary
 ) -> None:
-    """Longer than the authority's time: the response is there, and counts all the same."""
+    """Longer than callers wait: the response is there, and is used all the same."""
     store = tmp_path / "auth.json"
     async with scene(tmp_path, store, canary, authority_timeout_seconds=1) as (
         sandbox,
@@ -85,7 +85,7 @@ async def test_a_process_that_stood_still_while_the_response_came(
 async def test_another_process_works_while_one_stands_still(
     tmp_path: Path, canary: Canary
 ) -> None:
-    """It holds the lock, its token is spent: nobody takes the lock away from it."""
+    """It holds the lock, and its token is spent: the other waits for both."""
     store = tmp_path / "auth.json"
     async with (
         scene(tmp_path, store, canary, authority_timeout_seconds=3) as (
@@ -101,7 +101,7 @@ async def test_another_process_works_while_one_stands_still(
         served.process.send_signal(signal.SIGSTOP)
         sandbox.authority.response_gate.open()
         waiting = asyncio.create_task(other.client.get())
-        await asyncio.sleep(1)  # it cannot be seen from here that somebody waits
+        await asyncio.sleep(1)  # it cannot be seen from here that the other waits
         served.process.send_signal(signal.SIGCONT)
         assert (await asking).status == (await waiting).status == 200
         assert sandbox.authority.refreshes == 2

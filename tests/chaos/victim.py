@@ -1,7 +1,8 @@
 """A whole bearerd in a process of its own that dies at a named point.
 
-It is the real service over the real file. Only its store is one that knows where we are
-between a 401 and the publication, and ends the process there as the kernel would.
+It is the real service over the real file. Only its store is one that knows where the
+process is between a 401 and the publication. At one point it ends the process there, as
+the kernel would, or waits until the test lets it go on.
 """
 
 from __future__ import annotations
@@ -9,9 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import threading
 from collections.abc import AsyncIterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -36,54 +35,72 @@ POINTS = (
     "lock held",
     "journal read",
     "store read again",
-    "before the budget is noted",
-    "budget noted",
-    "spend noted",
-    "answer in memory",
-    "answer noted",
+    "before the budget is recorded",
+    "budget recorded",
+    "before the token is recorded",
+    "token recorded",
+    "response in memory",
+    "response recorded",
     "before the store is replaced",
+    "before the login is written",
     "stored",
     "before the record is cleared",
     "record cleared",
-    "lock let go",
+    "before the outcome is recorded",
+    "outcome recorded",
+    "lock released",
     "before the publication",
 )
 """In the order in which a refresh comes to them."""
 
+PAUSED, GO, ARM, ARMED = "paused", "go", "arm", "armed"
+"""What a victim and its test say to each other."""
+
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """Where a victim lives, and where it dies; an empty point is none."""
+    """Where a victim lives, and the point at which it dies; an empty point is none.
+
+    *pauses*: it does not die there by itself, but waits for the test.
+    """
 
     folder: Path
     issuer_url: str
     upstream_url: str
     point: str = ""
+    pauses: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """Where a victim listens, and the thread that does all its writing."""
+    """Where a victim listens, and its process."""
 
     url: str
-    writer: int
+    pid: int
 
 
 class Death:
     """Waits at one point. Owns whether it is armed: the start passes the same points."""
 
-    def __init__(self, point: str) -> None:
-        assert not point or point in POINTS
-        self._point = point
+    def __init__(self, spec: Spec, line: Connection) -> None:
+        assert not spec.point or spec.point in POINTS
+        self._spec = spec
+        self._line = line
         self.is_armed = False
+        self._is_over = False
 
     def at(self, point: str) -> None:
-        """End this process if this is the point."""
+        """End this process if this is the point, or pause the whole of it."""
         assert point in POINTS
-        if self.is_armed and point == self._point:
+        if not self.is_armed or self._is_over or point != self._spec.point:
+            return
+        if not self._spec.pauses:
             os.kill(os.getpid(), signal.SIGKILL)
+        self._is_over = True
+        self._line.send(PAUSED)
+        assert self._line.recv() == GO
 
-    def saw(self, event: Event) -> None:
+    def observe(self, event: Event) -> None:
         """Notice the publication."""
         if isinstance(event, CredentialRefreshed):
             self.at("before the publication")
@@ -92,23 +109,27 @@ class Death:
 class MortalJournal(Journal):
     """A journal with points around what it does."""
 
-    def __init__(self, places: list[Path], death: Death) -> None:
-        super().__init__(places)
+    def __init__(self, journal: Journal, death: Death) -> None:
+        super().__init__(
+            journal._paths,
+            is_folder_missing=journal._is_folder_missing,
+            reader=journal._reader,
+        )
         self._death = death
 
-    def read(self) -> list[JournalEntry]:
+    async def read(self) -> list[JournalEntry]:
         """Read; then a point."""
-        found = super().read()
+        found = await super().read()
         self._death.at("journal read")
         return found
 
     async def write(self, entry: JournalEntry) -> Path:
-        """Write; points around the response, and after the intent."""
+        """Write, between two points."""
         is_response = entry.spending is None
-        if is_response:
-            self._death.at("answer in memory")
+        before = "response in memory" if is_response else "before the token is recorded"
+        self._death.at(before)
         place = await super().write(entry)
-        self._death.at("answer noted" if is_response else "spend noted")
+        self._death.at("response recorded" if is_response else "token recorded")
         return place
 
     async def clear(self) -> None:
@@ -124,14 +145,22 @@ class MortalStore(FileStore):
     def __init__(self, path: Path, *, clock: Clock, death: Death) -> None:
         super().__init__(path, clock=clock, rescue=rescue_path(path))
         self._death = death
-        self.journal = MortalJournal(list(self.journal._places), death)
+        self._is_locked = False
+        self._is_replaced = False
+        self.journal = MortalJournal(self.journal, death)
 
-    def has_changed(self) -> bool:
-        """Compare; a point unless upkeep asks."""
+    async def has_changed(self) -> bool:
+        """Compare, after a point.
+
+        The background looks no more once death is armed: strace is to meet no file call
+        but those of the refresh.
+        """
         task = asyncio.current_task()
         if task is None or "_watch_store" not in repr(task.get_coro()):
             self._death.at("401 seen")
-        return super().has_changed()
+        elif self._death.is_armed:
+            await asyncio.Event().wait()
+        return await super().has_changed()
 
     async def load(self) -> Credential:
         """Load; then a point, if that is under the lock."""
@@ -139,8 +168,6 @@ class MortalStore(FileStore):
         if self._is_locked:
             self._death.at("store read again")
         return found
-
-    _is_locked = False
 
     @asynccontextmanager
     async def lock(self, timeout_seconds: float) -> AsyncIterator[None]:
@@ -151,63 +178,63 @@ class MortalStore(FileStore):
             self._death.at("lock held")
             yield
             self._is_locked = False
-        self._death.at("lock let go")
+        self._death.at("lock released")
 
     async def replace(
-        self, began_from: Credential, renewed: Credential
+        self, base: Credential, successor: Credential
     ) -> Credential | None:
         """Replace, between two points."""
         self._death.at("before the store is replaced")
-        winner = await super().replace(began_from, renewed)
+        winner = await super().replace(base, successor)
+        self._is_replaced = True
         self._death.at("stored")
         return winner
 
-    def write_state(self, state: StoreState) -> None:
-        """Write, between two points."""
-        self._death.at("before the budget is noted")
-        super().write_state(state)
-        self._death.at("budget noted")
+    async def write_state(self, state: StoreState) -> None:
+        """Write, between two points: the budget comes before the login, the outcome after."""
+        what = "outcome" if self._is_replaced else "budget"
+        self._death.at(f"before the {what} is recorded")
+        await super().write_state(state)
+        self._death.at(f"{what} recorded")
+
+    async def _write(self, successor: Credential) -> None:
+        self._death.at("before the login is written")
+        await super()._write(successor)
 
 
 def live(spec: Spec, line: Connection) -> None:
     """Serve until killed; the target of a process.
 
-    *line* tells the parent when we listen, takes "arm", and is answered.
+    *line* tells the parent when this process listens, is armed, or is paused.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # No uvloop: its threads write to descriptors too, and those are counted elsewhere.
     asyncio.run(_serve(spec, line))
 
 
 async def _serve(spec: Spec, line: Connection) -> None:
-    loop = asyncio.get_running_loop()
-    death = Death(spec.point)
-    loop.set_default_executor(ThreadPoolExecutor(1))
-    writer = await asyncio.to_thread(threading.get_native_id)
-    # It looks up names too, and opens files to learn how: that is over with.
-    await loop.getaddrinfo("127.0.0.1", 80)
+    death = Death(spec, line)
 
     def store(profile: ProfileSettings, clock: Clock) -> FileStore:
         return MortalStore(profile.store, clock=clock, death=death)
 
     def started(status: ServiceStatus) -> None:
-        line.send(Ready(f"http://{status.relay[0]}", writer))
+        line.send(Ready(f"http://{status.relay[0]}", os.getpid()))
 
-    def told() -> None:
-        death.is_armed = line.recv() == "arm"
-        line.send("armed")
+    def armed() -> None:
+        death.is_armed = line.recv() == ARM
+        line.send(ARMED)
 
-    loop.add_reader(line.fileno(), told)
+    asyncio.get_running_loop().add_reader(line.fileno(), armed)
     service = Service(
         load_settings(settings_of(spec), environ={}, config=empty_config(spec.folder)),
-        observe=death.saw,
+        observe=death.observe,
         stores=store,
     )
     await service.run(asyncio.Event(), started)
 
 
 def settings_of(spec: Spec) -> dict[str, str]:
-    """Return the settings of everybody who works on one login."""
+    """Return the settings of all that work on one login."""
     return {
         "store": str(spec.folder / "auth.json"),
         "issuer_url": spec.issuer_url,

@@ -1,4 +1,4 @@
-"""Starts victims, and strace on the one thread of theirs that writes.
+"""Starts victims, and strace on their system calls.
 
 Victims are forked from a server that has imported everything, so that a hundred of them
 cost no more than their work. Only processes that are started here are ended here.
@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from tests.chaos.victim import Ready, Spec, live
+from tests.chaos.victim import ARM, ARMED, GO, PAUSED, Ready, Spec, live
 
 PATIENCE_SECONDS = 30.0
 SELF_END_SECONDS = 0.5
@@ -33,13 +33,21 @@ class Victim:
 
     async def listening(self) -> Ready:
         """Return where it listens, once it does."""
-        self.ready = await self._said()
+        self.ready = await self._received()
         return self.ready
 
     async def arm(self) -> None:
-        """Let it die at its point from now on."""
-        self._line.send("arm")
-        assert await self._said() == "armed"
+        """Let it die, or pause, at its point from now on."""
+        self._line.send(ARM)
+        assert await self._received() == ARMED
+
+    async def paused(self) -> None:
+        """Return once it has paused at its point."""
+        assert await self._received() == PAUSED
+
+    def go_on(self) -> None:
+        """End the pause."""
+        self._line.send(GO)
 
     def kill(self) -> None:
         """End it from outside."""
@@ -59,7 +67,7 @@ class Victim:
         self._process.close()
         self._line.close()
 
-    async def _said(self) -> Any:
+    async def _received(self) -> Any:
         await readable(self._line.fileno())
         return self._line.recv()
 
@@ -104,34 +112,35 @@ def needs_strace() -> None:
 
 
 @asynccontextmanager
-async def injected(thread: int, *injections: str) -> AsyncIterator[None]:
-    """Let system calls of one thread go wrong as strace's *injections* say.
+async def injected(pid: int, *injections: str) -> AsyncIterator[None]:
+    """Let system calls of a process go wrong as strace's *injections* say.
 
-    An injection is what follows `-e inject=`, such as `fsync:error=EIO:when=3`.
+    An injection is what follows `-e inject=`, such as `fsync:error=EIO:when=3`. Threads
+    that are there and new ones are traced; `when` counts the calls of each by itself.
     """
     needs_strace()
     names = ",".join(dict.fromkeys(one.split(":")[0] for one in injections))
     flags = [flag for one in injections for flag in ("-e", f"inject={one}")]
-    command = ["strace", "-o", "/dev/null", "-e", f"trace={names}", *flags]
+    command = ["strace", "-f", "-o", "/dev/null", "-e", f"trace={names}", *flags]
     process = await asyncio.create_subprocess_exec(
-        *command, "-p", str(thread), stdin=DEVNULL, stdout=DEVNULL, stderr=PIPE
+        *command, "-p", str(pid), stdin=DEVNULL, stdout=DEVNULL, stderr=PIPE
     )
     assert process.stderr is not None
     try:
         async with asyncio.timeout(PATIENCE_SECONDS):
-            said = await process.stderr.readline()
-        assert b"attached" in said, said.decode()
+            line = await process.stderr.readline()
+        assert b"attached" in line, line.decode()
         yield
     finally:
-        await let_go(process)
+        await detach(process)
 
 
-async def let_go(process: asyncio.subprocess.Process) -> None:
-    """End a strace; one whose thread has died ends by itself, and is not disturbed."""
+async def detach(process: asyncio.subprocess.Process) -> None:
+    """End a strace; one whose process has died ends by itself, and is not disturbed."""
     assert process.stderr is not None
     try:
         await asyncio.wait_for(process.wait(), SELF_END_SECONDS)
     except TimeoutError:
-        process.terminate()  # it lets go of the thread
-    await process.wait()
+        process.terminate()  # it lets its process go on
     await process.stderr.read()
+    await process.wait()

@@ -23,6 +23,7 @@ from bearerd.credential.refresh.limiter import AuthorityName, RefreshLimiter
 from bearerd.credential.refresh.refresher import Refresher
 from bearerd.credential.refresh.token_bucket import TokenBucket
 from bearerd.credential.source import CredentialSource
+from bearerd.credential.store.auth_file import AuthFile
 from bearerd.credential.store.file_store import FileStore
 from bearerd.credential.store.journal import Presenter
 from bearerd.credential.store.store import Store
@@ -193,7 +194,7 @@ class Home:
         clock: Clock | None = None,
         bucket: TokenBucket | None = None,
         lock_timeout_seconds: float = 45.0,
-        waited: Callable[[float], None] = lambda _: None,
+        on_lock_acquired: Callable[[float], None] = lambda _: None,
     ) -> Refresher:
         """Return what refreshes the login in the file."""
         clock = clock or self.clock.skipping
@@ -210,7 +211,7 @@ class Home:
             ),
             clock=clock,
             lock_timeout_seconds=lock_timeout_seconds,
-            waited=waited,
+            on_lock_acquired=on_lock_acquired,
             presenter=Presenter.this_process(),
         )
 
@@ -222,7 +223,7 @@ class Home:
         clock: Clock | None = None,
         bucket: TokenBucket | None = None,
         lock_timeout_seconds: float = 45.0,
-        patience_seconds: float = 30.0,
+        wait_timeout_seconds: float = 30.0,
         observe: Observer | None = None,
     ) -> CredentialSource:
         """Return a source on the file, with parts of its own, as another process has it."""
@@ -243,12 +244,21 @@ class Home:
             ),
             clock=clock,
             observe=observe or self.events.append,
-            patience_seconds=patience_seconds,
+            wait_timeout_seconds=wait_timeout_seconds,
         )
 
     def events_of(self, kind: type[EventT]) -> list[EventT]:
         """Return the events of one kind, oldest first."""
         return [event for event in self.events if isinstance(event, kind)]
+
+
+class MountedAuthFile(AuthFile):
+    """A file that was mounted by itself, which no rename can replace."""
+
+    @property
+    def is_mount_point(self) -> bool:
+        """Return True."""
+        return True
 
 
 async def sleep_briefly(_seconds: float) -> None:
@@ -284,7 +294,7 @@ def full_disk() -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def held(
+def credential_for(
     serial: str = "first",
     *,
     account: str | None = "acct-1",

@@ -1,4 +1,4 @@
-"""The credential held: its generation, its schedule, and a local clock that is wrong."""
+"""The cached credential: its generation, its schedule, and a local clock that is wrong."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bearerd.credential.cached import (
     schedule,
 )
 from bearerd.credential.token import Credential
-from tests.credential.stand_ins import HOUR, START, access_token, held
+from tests.credential.stand_ins import HOUR, START, access_token, credential_for
 from tests.support.clock import ManualClock
 
 # The schedule.
@@ -61,7 +61,7 @@ def test_a_refresh_is_due_a_window_before_the_end(
 ) -> None:
     """A later credential has a window of at most a fifth of what is left."""
     found = schedule(
-        held(expires_at=START + left),
+        credential_for(expires_at=START + left),
         now=START,
         window_seconds=window,
         jitter=jitter,
@@ -77,7 +77,7 @@ def test_a_first_token_with_a_known_life_has_a_window_of_a_fifth_of_it(
 ) -> None:
     """Else each process that starts would refresh a young token that is short-lived."""
     token = access_token("x", expires_at=START + life, iat=int(START))
-    credential = replace(held(expires_at=START + life), access_token=token)
+    credential = replace(credential_for(expires_at=START + life), access_token=token)
     found = schedule(
         credential, now=START + 1, window_seconds=300, jitter=0, is_first=True
     )
@@ -87,7 +87,11 @@ def test_a_first_token_with_a_known_life_has_a_window_of_a_fifth_of_it(
 def test_a_credential_without_an_end_is_never_due() -> None:
     """Its end is unknown, and none is guessed."""
     found = schedule(
-        held(expires_at=None), now=START, window_seconds=300, jitter=0, is_first=True
+        credential_for(expires_at=None),
+        now=START,
+        window_seconds=300,
+        jitter=0,
+        is_first=True,
     )
     assert found == NEVER
     assert not found.is_due(1e12)
@@ -108,10 +112,10 @@ def test_due_and_expired_begin_at_their_second(
 
 @pytest.mark.parametrize("skew", [-7200.0, 0.0, 7200.0])
 def test_a_wrong_local_clock_does_not_move_the_moment(skew: float) -> None:
-    """An hour of the authority is an hour here, whatever the local clock shows."""
+    """An hour at the authority is an hour here, with any local clock."""
     ends = START - skew + 3600.0  # as the authority writes it
     found = schedule(
-        held(expires_at=ends),
+        credential_for(expires_at=ends),
         now=START,
         window_seconds=300,
         jitter=0,
@@ -132,7 +136,7 @@ def test_jitter_stays_inside_the_window(
 ) -> None:
     """It delays the refresh by at most a tenth of the window, never past the end."""
     found = schedule(
-        held(expires_at=START + left),
+        credential_for(expires_at=START + left),
         now=START,
         window_seconds=window,
         jitter=jitter,
@@ -148,7 +152,7 @@ def test_jitter_stays_inside_the_window(
 def issued(at: float) -> Credential:
     """Return a credential whose token says that it was issued *at*."""
     token = access_token("new", expires_at=at + HOUR, iat=int(at))
-    return replace(held("new", expires_at=at + HOUR), access_token=token)
+    return replace(credential_for("new", expires_at=at + HOUR), access_token=token)
 
 
 @pytest.mark.parametrize(
@@ -179,12 +183,12 @@ def issued(at: float) -> Credential:
 def test_a_skew_is_believed_only_if_date_and_iat_agree(
     claimed_at: float | None, date: float | None, expected: float
 ) -> None:
-    """An `iat` in the past alone is that of a token issued earlier."""
-    credential = held() if claimed_at is None else issued(claimed_at)
+    """Only an `iat` in the past means a token that was issued earlier."""
+    credential = credential_for() if claimed_at is None else issued(claimed_at)
     assert clock_skew(credential, now=START, issued_at=date) == expected
 
 
-# What is held.
+# The cached credential.
 
 
 @pytest.fixture
@@ -195,7 +199,7 @@ def cached(clock: ManualClock) -> CachedCredential:
     )
 
 
-def test_nothing_is_held_at_first(cached: CachedCredential) -> None:
+def test_no_credential_is_cached_at_first(cached: CachedCredential) -> None:
     """And nothing is due."""
     assert cached.credential is None
     assert (cached.is_due, cached.is_expired) == (False, False)
@@ -206,22 +210,22 @@ def test_each_credential_is_a_generation(
     cached: CachedCredential, clock: ManualClock
 ) -> None:
     """Generations are counted from one; `clear` does not count back."""
-    first = cached.set(held("one"))
-    assert (first.generation, first == held("one")) == (1, True)
+    first = cached.set(credential_for("one"))
+    assert (first.generation, first == credential_for("one")) == (1, True)
     cached.clear()
     assert cached.credential is None
     clock.advance(1e9)
     assert not cached.is_expired
-    assert cached.set(held("two")).generation == cached.generation == 2
+    assert cached.set(credential_for("two")).generation == cached.generation == 2
 
 
 def test_the_first_has_the_whole_window_and_later_ones_a_fifth(
     cached: CachedCredential, clock: ManualClock
 ) -> None:
     """The first may be near its end; a later one came while this process ran."""
-    cached.set(held(expires_at=START + 200))
+    cached.set(credential_for(expires_at=START + 200))
     assert cached.schedule.refresh_at == START - 100
-    cached.set(held("two", expires_at=START + 200))
+    cached.set(credential_for("two", expires_at=START + 200))
     seen = []
     for seconds in (159.0, 1.0, 40.0):
         clock.advance(seconds)
@@ -236,7 +240,7 @@ def test_jitter_is_chosen_once_for_each_credential(clock: ManualClock) -> None:
         window_seconds=300.0, clock=clock.skipping, jitter=lambda: next(numbers)
     )
     for name, at in (("one", START + 9700), ("two", START + 9730)):
-        cached.set(held(name, expires_at=START + 10_000))
+        cached.set(credential_for(name, expires_at=START + 10_000))
         assert cached.schedule.refresh_at == at
         assert cached.is_due is False
 
@@ -246,20 +250,20 @@ def test_a_learned_skew_holds_for_what_others_store(
 ) -> None:
     """Until the authority issues another token."""
     authority_now = START - 7200
-    cached.set_received(issued(authority_now), issued_at=authority_now)
+    cached.set_issued(issued(authority_now), issued_at=authority_now)
     assert cached.skew_seconds == 7200
     assert cached.schedule.expires_at == START + 3600
-    cached.set(held("b", expires_at=START - 1800))
+    cached.set(credential_for("b", expires_at=START - 1800))
     assert cached.schedule.expires_at == START + 5400
     clock.advance(0.0, wall_seconds=-7200)  # corrected
-    cached.set_received(issued(authority_now), issued_at=authority_now)
+    cached.set_issued(issued(authority_now), issued_at=authority_now)
     assert (cached.skew_seconds, cached.schedule.expires_at) == (0, START - 3600)
 
 
 def test_a_live_token_issued_earlier_does_not_shift_its_end(
     cached: CachedCredential,
 ) -> None:
-    """It has ten seconds left, and the clocks agree: so it does have ten seconds."""
+    """It expires in ten seconds, and the clocks agree: so it is valid for ten seconds."""
     credential = issued(START - HOUR + 10)
-    cached.set_received(credential, issued_at=START)
+    cached.set_issued(credential, issued_at=START)
     assert cached.schedule.expires_at == START + 10

@@ -1,8 +1,9 @@
-"""Writes that were broken off: by a death, by a cancellation, in the middle of a file."""
+"""Writes that a death, a cancellation or a vanished folder interrupts."""
 
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import shutil
 import signal
@@ -15,19 +16,34 @@ import aiohttp
 import pytest
 from aiohttp.abc import AbstractResolver, ResolveResult
 
+from bearerd.credential.authority.client import AuthorityClient
 from bearerd.credential.authority.errors import AuthorityFailure
-from bearerd.credential.authority.refresh_grant import HttpAuthority
+from bearerd.credential.authority.refresh_grant import RefreshGrant
+from bearerd.credential.store.auth_file import AuthFile
+from bearerd.credential.store.auth_json import Document
 from bearerd.credential.store.journal import Journal, JournalEntry, Presenter
-from bearerd.errors import LoginRequired, StoreError
+from bearerd.errors import LoginRequired, StoreError, StoreUnavailable
 from bearerd.files import atomic
-from tests.credential.stand_ins import START, Home, held, login, names_in, soon
+from tests.credential.processes import ROOT
+from tests.credential.stand_ins import (
+    PATIENCE_SECONDS,
+    START,
+    Home,
+    credential_for,
+    login,
+    names_in,
+    refresh_token_of,
+    soon,
+)
 
 PRESENTER = Presenter.this_process()
-RESPONSE = JournalEntry("a" * 16, None, START, PRESENTER, renewed=held("second"))
+RESPONSE = JournalEntry(
+    "a" * 16, None, START, PRESENTER, renewed=credential_for("second")
+)
 
 
 async def test_a_response_that_had_not_got_its_name_is_found(tmp_path: Path) -> None:
-    """Its writer was killed before the rename; clearing takes it away too."""
+    """Its writer was killed before the rename. Clearing removes it too."""
     journal = Journal([tmp_path / "journal", tmp_path / "absent" / "rescue"])
     (tmp_path / ".journal.k3_x9qzz").write_bytes(RESPONSE.to_json())
     (tmp_path / ".journal.k4_x9qzz").write_bytes(RESPONSE.to_json()[:-9])
@@ -37,46 +53,68 @@ async def test_a_response_that_had_not_got_its_name_is_found(tmp_path: Path) -> 
 
 
 async def test_what_a_killed_writer_left_is_removed_by_the_next(home: Home) -> None:
-    """Temporary files hold tokens; those of other programs are left alone."""
+    """Temporary files contain tokens; those of other programs are not removed."""
     home.write(login())
     for name in (".auth.json.k3_x9qzz", ".auth-k3x9qz", ".auth.json.notes.1234567"):
         (home.path.parent / name).write_text("{}")
     store = home.store()
-    assert await store.replace(await store.load(), held("second")) is None
+    assert await store.replace(await store.load(), credential_for("second")) is None
     left = names_in(home.path.parent)
     assert ".auth.json.k3_x9qzz" not in left
     assert {".auth-k3x9qz", ".auth.json.notes.1234567"} <= set(left)
 
 
-@pytest.mark.parametrize("fails", [False, True])
-async def test_a_cancelled_writer_waits_for_what_its_thread_does(
-    tmp_path: Path, fails: bool
+class SlowFile(AuthFile):
+    """A file whose writes take until they are released."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.began, self.release = threading.Event(), threading.Event()
+        self.fails = False
+
+    def write(self, document: Document) -> atomic.FileStamp:
+        """Wait for the release; then write, or fail as a full disk does."""
+        self.began.set()
+        assert self.release.wait(2 * PATIENCE_SECONDS)
+        if self.fails:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return super().write(document)
+
+
+@pytest.mark.parametrize("fails", [False, True], ids=["written", "full-disk"])
+async def test_a_cancelled_writer_keeps_the_lock_until_its_write_has_ended(
+    home: Home, fails: bool
 ) -> None:
-    """Or the lock would be let go while the file is still being replaced."""
-    begun, may_end = threading.Event(), threading.Event()
-    done: list[Path] = []
+    """Or another process would read a file that is still being replaced."""
+    home.write(login())
+    store = home.store()
+    store._file = file = SlowFile(home.path)
+    file.fails = fails
+    expected = refresh_token_of("first" if fails else "second")
 
-    def write(path: Path, _content: bytes) -> None:
-        begun.set()
-        may_end.wait(5)
-        done.append(path)
-        if fails:
-            raise OSError(28, "No space left on device")
+    async def replace() -> None:
+        async with store.lock(0):
+            await store.replace(await store.load(), credential_for("second"))
 
-    task = asyncio.create_task(atomic.in_thread(write, tmp_path, b""))
-    await soon(asyncio.to_thread(begun.wait, 5))
-    task.cancel()
-    await asyncio.sleep(0)
+    task = asyncio.create_task(replace())
+    assert await asyncio.to_thread(file.began.wait, PATIENCE_SECONDS)
+    for _ in range(3):
+        task.cancel()
+        await asyncio.sleep(0)
+        with pytest.raises(TimeoutError):
+            async with home.store().lock(0):
+                raise AssertionError("the write is not over")
     assert not task.done()
-    may_end.set()
+    file.release.set()
     with pytest.raises(asyncio.CancelledError):
         await soon(task)
-    assert done == [tmp_path]
+    async with home.store().lock(0):
+        assert home.stored_refresh_token() == expected
 
 
 @pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace")
 def test_half_a_write_in_place_is_never_a_mixture(tmp_path: Path) -> None:
-    """Killed at its write, it leaves nothing that could pass for a login of nobody."""
+    """A writer that is killed at its write leaves the beginning of one document."""
     path = tmp_path / "auth.json"
     path.write_bytes(json.dumps(login("first")).encode())
     code = (
@@ -86,7 +124,7 @@ def test_half_a_write_in_place_is_never_a_mixture(tmp_path: Path) -> None:
     killed = ("-e", "trace=write", "-e", "inject=write:signal=SIGKILL", "-P", path)
     done = subprocess.run(
         ["strace", "-f", "-o", "/dev/null", *killed, sys.executable, "-c", code, path],
-        cwd=Path(__file__).parents[2],
+        cwd=ROOT,
         check=False,
     )
     assert done.returncode == -signal.SIGKILL
@@ -94,48 +132,47 @@ def test_half_a_write_in_place_is_never_a_mixture(tmp_path: Path) -> None:
 
 
 async def test_an_unmounted_volume_is_no_sign_out(home: Home) -> None:
-    """The mount point is left, empty: nothing is made there, and nothing forgotten."""
+    """The mount point stays, empty: nothing is created there, and nothing is dropped."""
     home.write(login())
     folder, away = home.path.parent, home.path.parent.with_name("away")
     store = home.store()
     async with store.lock(0):
-        began_from = await store.load()
+        base = await store.load()
         folder.rename(away)
         folder.mkdir()
-        with pytest.raises(LoginRequired) as why:
+        with pytest.raises(StoreUnavailable, match="mount it again"):
             await store.load()
-        assert why.value.reason == "unreadable"
         with pytest.raises(StoreError, match="mount it again"):
-            await store.replace(began_from, held("second"))
-        with pytest.raises(StoreError, match="its folder is gone"):
+            await store.replace(base, credential_for("second"))
+        with pytest.raises(StoreError, match="its folder is missing"):
             await store.journal.write(RESPONSE)
-    with pytest.raises(StoreError, match="mount it again"):
+    with pytest.raises(StoreUnavailable, match="mount it again"):
         async with store.lock(0):
-            raise AssertionError("a lock that nobody else sees")
+            raise AssertionError("no other process sees this lock")
     assert names_in(folder) == []
     folder.rmdir()
     away.rename(folder)
     async with store.lock(0):
-        assert await store.replace(await store.load(), held("second")) is None
+        assert await store.replace(await store.load(), credential_for("second")) is None
 
 
-async def test_a_lock_that_somebody_removed_is_made_anew(home: Home) -> None:
-    """While the file is there, the place is."""
+async def test_a_removed_lock_file_is_created_again(home: Home) -> None:
+    """While the credential file is there, its folder is."""
     home.write(login())
-    store = home.store()
+    store, lock = home.store(), home.path.with_name("auth.json.bearerd-lock")
     await store.load()
     for _ in range(2):
         async with store.lock(0):
-            home.path.with_name("auth.json.bearerd-lock").unlink()
+            lock.unlink()
     home.path.unlink()
-    home.path.with_name("auth.json.bearerd-lock").touch()
+    lock.touch()
     with pytest.raises(LoginRequired) as why:
         await store.load()
     assert why.value.reason == "missing"
 
 
-class Nowhere(AbstractResolver):
-    """A resolver that never answers."""
+class SilentResolver(AbstractResolver):
+    """A resolver that never responds."""
 
     async def resolve(
         self, host: str, port: int = 0, family: object = 0
@@ -148,14 +185,15 @@ class Nowhere(AbstractResolver):
 
 async def test_a_name_that_is_looked_up_for_too_long_leaves_the_token_unspent() -> None:
     """Nothing was sent, and that is known."""
-    connector = aiohttp.TCPConnector(resolver=Nowhere())
+    connector = aiohttp.TCPConnector(resolver=SilentResolver())
     async with aiohttp.ClientSession(connector=connector) as session:
-        authority = HttpAuthority(
+        client = AuthorityClient(
             session,
+            issuer_url="http://authority.invalid",
             token_url="http://authority.invalid/oauth/token",
             client_id="made-up",
             timeout_seconds=0.2,
         )
         with pytest.raises(AuthorityFailure) as why:
-            await soon(authority.refresh("made-up"))
+            await soon(RefreshGrant(client).refresh("made-up"))
     assert why.value.outcome == "undelivered"

@@ -1,4 +1,4 @@
-"""What a death, a full disk or an old backup leaves behind, and how it is mended."""
+"""What a death, a full disk or an old backup leaves behind, and how it is repaired."""
 
 from __future__ import annotations
 
@@ -9,22 +9,26 @@ from pathlib import Path
 
 import pytest
 
+from bearerd.clock import Clock
 from bearerd.credential.authority.errors import AuthorityFailure
 from bearerd.credential.authority.refresh_grant import Grant
 from bearerd.credential.refresh.token_bucket import TokenBucket
+from bearerd.credential.source import CredentialSource
 from bearerd.credential.store.file_store import FileStore
 from bearerd.credential.store.journal import JournalEntry, Presenter
 from bearerd.credential.store.state import Account, StoreState
 from bearerd.credential.token import Credential
-from bearerd.errors import AuthorityUnavailable, StoreError
-from bearerd.events import CredentialHeldInMemory, CredentialSaved, StoreTroubled
+from bearerd.errors import AuthorityUnavailable, StoreError, StoreUnavailable
+from bearerd.events import CredentialHeldInMemory, CredentialSaved
 from tests.credential.stand_ins import (
     START,
     Home,
+    MountedAuthFile,
     access_token,
+    credential_for,
     full_disk,
-    held,
     login,
+    names_in,
     refresh_token_of,
     soon,
 )
@@ -33,39 +37,46 @@ from tests.support.clock import ManualClock
 PRESENTER = Presenter.this_process()
 
 
-class MountedFile(FileStore):
-    """A file that was mounted by itself, where a rename could not replace it."""
-
-    @property
-    def is_written_in_place(self) -> bool:
-        """Say that it is."""
-        return True
+def mounted(path: Path, clock: Clock) -> FileStore:
+    """Return a store on a file that no rename can replace, so it is written in place."""
+    store = FileStore(path, clock=clock)
+    store._file = MountedAuthFile(path)
+    return store
 
 
-def mounted(home: Home) -> MountedFile:
-    """Return a store on a file that is written in place."""
-    return MountedFile(home.path, clock=home.clock.skipping)
-
-
-async def answered(store: FileStore, renewed: str, *, account: str = "acct-1") -> None:
+async def record_response(
+    store: FileStore, serial: str, *, account: str = "acct-1"
+) -> None:
     """Leave the record of a response that was being stored."""
-    entry = JournalEntry(
-        held("first").fingerprint,
-        None,
-        START,
-        PRESENTER,
-        renewed=held(renewed, account=account),
+    successor = credential_for(serial, account=account)
+    await store.journal.write(
+        JournalEntry(
+            credential_for("first").fingerprint,
+            None,
+            START,
+            PRESENTER,
+            renewed=successor,
+        )
     )
-    await store.journal.write(entry)
+
+
+def assert_unreadable(source: CredentialSource) -> None:
+    """Fail unless a sign-in is required, because the file can be read by nothing."""
+    status = source.status()
+    assert (status.state, status.code, status.reason) == (
+        "blocked",
+        "login_required",
+        "unreadable",
+    )
 
 
 @pytest.mark.parametrize("torn", [b"", b'{"auth_mode": "chatgpt", "tok'])
-async def test_a_file_torn_by_a_death_is_mended_from_the_journal(
+async def test_a_file_torn_by_a_death_is_repaired_from_the_journal(
     home: Home, torn: bytes
 ) -> None:
-    """Written in place, it is half a document; the response is in the record."""
-    store = mounted(home)
-    await answered(store, "second")
+    """It was written in place, and is half a document; the response is in the record."""
+    store = mounted(home.path, home.clock.skipping)
+    await record_response(store, "second")
     home.path.write_bytes(torn)
     source = home.source(store=store)
     await source.start()
@@ -75,28 +86,28 @@ async def test_a_file_torn_by_a_death_is_mended_from_the_journal(
     assert home.authority.calls == []
 
 
-async def test_a_torn_file_is_not_mended_with_somebody_elses_response(
+async def test_a_torn_file_is_not_repaired_with_another_accounts_response(
     home: Home,
 ) -> None:
-    """The profile has an owner, and the record is another's."""
-    store = mounted(home)
+    """The profile is pinned to an account, and the record is of another one."""
+    store = mounted(home.path, home.clock.skipping)
     await store.write_state(StoreState(account=Account("acct-1", "user-1")))
-    await answered(store, "second", account="acct-2")
+    await record_response(store, "second", account="acct-2")
     home.path.write_bytes(b"{")
     source = home.source(store=store)
     await source.start()
-    assert source.status().state == "login_required"
+    assert_unreadable(source)
     assert home.path.read_bytes() == b"{"
 
 
-async def test_a_broken_file_of_somebody_else_is_not_written_over(home: Home) -> None:
-    """One that is replaced whole was not torn by us."""
+async def test_a_torn_file_of_another_program_is_not_written_over(home: Home) -> None:
+    """A file that is replaced whole was not torn by bearerd, and nothing is held."""
     store = home.store()
-    await answered(store, "second")
+    await record_response(store, "second")
     home.path.write_bytes(b"{")
     source = home.source(store=store)
     await source.start()
-    assert source.status().state == "login_required"
+    assert_unreadable(source)
     assert home.path.read_bytes() == b"{"
 
 
@@ -104,13 +115,15 @@ async def test_a_broken_file_of_somebody_else_is_not_written_over(home: Home) ->
 async def test_of_two_responses_for_one_refresh_token_the_one_that_lasts_stays(
     home: Home, earlier: float, expected: str
 ) -> None:
-    """An authority that does not rotate; the record is older than the file, or newer."""
+    """The authority does not rotate; the record is older than the file, or newer."""
     home.write(login("first", expires_at=START + 1000))
     store = home.store()
     stored = await store.load()
     renewed = replace(
         stored,
-        access_token=held("x", expires_at=START + 1000 - earlier).access_token,
+        access_token=credential_for(
+            "x", expires_at=START + 1000 - earlier
+        ).access_token,
         expires_at=START + 1000 - earlier,
     )
     await store.journal.write(
@@ -122,15 +135,15 @@ async def test_of_two_responses_for_one_refresh_token_the_one_that_lasts_stays(
     assert kept == (stored if expected == "newer" else renewed)
 
 
-async def test_what_is_not_sent_for_want_of_a_record_costs_no_call(home: Home) -> None:
-    """In the window, with a full disk: at the end of the token the budget is whole."""
+async def test_a_refresh_that_cannot_be_recorded_costs_nothing(home: Home) -> None:
+    """Inside the window, with a full disk: when the token ends, the budget is whole."""
     home.write(login(expires_at=START + 100))
     source = home.source(bucket=TokenBucket(burst=2, interval_seconds=1000.0))
     await source.reload_if_changed()
     with full_disk():
         for _ in range(5):
             source.refresh_if_due()
-            await soon(source._single_flight.wait_idle())
+            await soon(source.wait_idle())
         assert home.authority.calls == []
         home.clock.advance(101.0)
         new = await source.current()
@@ -140,7 +153,7 @@ async def test_what_is_not_sent_for_want_of_a_record_costs_no_call(home: Home) -
 
 
 async def test_a_backup_of_a_spent_token_is_written_over(home: Home) -> None:
-    """Or the only good login would end with this process."""
+    """Else the only good login would end with this process."""
     home.write(login())
     source = home.source()
     backup = home.read()
@@ -157,10 +170,10 @@ async def test_a_backup_of_a_spent_token_is_written_over(home: Home) -> None:
     assert len(home.authority.calls) == 1
 
 
-async def test_the_record_of_what_the_store_has_not_survives_a_failure(
+async def test_the_record_of_an_unsaved_login_survives_a_failed_call(
     home: Home,
 ) -> None:
-    """A backup is in the file, and the network is down: a new process goes on."""
+    """A backup is in the file, and the network is down: the next process continues."""
     home.write(login())
     source = home.source()
     backup = home.read()
@@ -171,12 +184,12 @@ async def test_the_record_of_what_the_store_has_not_survives_a_failure(
         await source.refresh(new, "refused")
     again = home.source()
     await again.start()
-    await soon(again._single_flight.wait_idle())
+    await soon(again.wait_idle())
     assert home.authority.reused == 0
     assert home.stored_refresh_token() != refresh_token_of("first")
 
 
-async def test_a_winner_with_the_token_that_was_refused_is_refreshed(
+async def test_a_newer_login_with_the_rejected_access_token_is_refreshed(
     home: Home,
 ) -> None:
     """After a reuse the file has another refresh token, and the same access token."""
@@ -192,42 +205,40 @@ async def test_a_winner_with_the_token_that_was_refused_is_refreshed(
     assert home.authority.calls[1:] == [refresh_token_of("second")]
 
 
-async def test_a_source_that_closes_waits_for_nobodys_lock(
+async def test_a_source_that_closes_gives_up_the_wait_for_the_lock(
     home: Home, clock: ManualClock
 ) -> None:
-    """Nothing is spent yet; the holder may take another minute."""
+    """Nothing is presented yet, and the holder may take another minute."""
     home.write(login())
     source = home.source(clock=clock.skipping, lock_timeout_seconds=1e6)
     old = await source.current()
     async with home.store().lock(0):
-        asked = asyncio.create_task(source.refresh(old, "refused"))
+        refreshing = asyncio.create_task(source.refresh(old, "refused"))
         await asyncio.sleep(0)
         await soon(source.close())
-        with pytest.raises(AuthorityUnavailable):
-            await asked
+        with pytest.raises(StoreUnavailable, match="has held the lock"):
+            await refreshing
     assert home.authority.calls == []
     assert clock.monotonic() < 1_000.0 + 60
 
 
-def test_a_mounted_file_is_its_own_lock(tmp_path: Path, clock: ManualClock) -> None:
+async def test_a_mounted_file_is_its_own_lock(
+    tmp_path: Path, clock: ManualClock
+) -> None:
     """Each container has another folder around it, and all have this file."""
     path = tmp_path / "auth.json"
     path.write_text(json.dumps(login()))
-
-    async def locked() -> None:
-        async with MountedFile(path, clock=clock.skipping).lock(0):
-            with pytest.raises(TimeoutError):
-                async with MountedFile(path, clock=clock.skipping).lock(0):
-                    raise AssertionError("it was given to two at once")
-
-    asyncio.run(locked())
-    assert [it.name for it in tmp_path.iterdir()] == ["auth.json"]
+    async with mounted(path, clock.skipping).lock(0):
+        with pytest.raises(TimeoutError):
+            async with mounted(path, clock.skipping).lock(0):
+                raise AssertionError("two hold it at once")
+    assert names_in(tmp_path) == ["auth.json"]
 
 
-async def test_a_process_that_starts_does_not_renew_a_token_that_is_young(
+async def test_a_process_that_starts_does_not_refresh_a_young_token(
     home: Home,
 ) -> None:
-    """It lives for less than the window: forty starts are not forty refreshes."""
+    """Its life is shorter than the window: forty starts are not forty refreshes."""
     token = access_token("young", expires_at=START + 50, iat=int(START) - 10)
     document = login()
     document["tokens"]["access_token"] = token
@@ -238,45 +249,24 @@ async def test_a_process_that_starts_does_not_renew_a_token_that_is_young(
     assert home.authority.calls == []
 
 
-async def test_a_store_that_cannot_be_read_is_said_once_and_mends(home: Home) -> None:
-    """What is held is served meanwhile, and a person can see why that may end."""
-    home.write(login())
-    source = home.source()
-    held_now = await source.current()
-    home.path.write_bytes(b"{")
-    for _ in range(3):
-        await source.reload_if_changed()
-        assert await source.current() is held_now
-    (said,) = home.events_of(StoreTroubled)
-    assert str(home.path) in said.reason
-    assert source.status().state == "ready"
-    assert source.status().message == said.reason
-    home.write(login())
-    await source.reload_if_changed()
-    assert source.status().message is None
-    home.path.write_bytes(b"{")
-    await source.reload_if_changed()
-    assert len(home.events_of(StoreTroubled)) == 2
-
-
 class FullStore(FileStore):
-    """A store that takes the record of a login, and not the login."""
+    """A store with room for the record of a login, and none for the login."""
 
     is_full = True
 
     async def replace(
-        self, began_from: Credential, renewed: Credential
+        self, base: Credential, successor: Credential
     ) -> Credential | None:
-        """Refuse while the disk is full."""
+        """Fail while the disk is full."""
         if not self.is_full:
-            return await super().replace(began_from, renewed)
+            return await super().replace(base, successor)
         raise StoreError("no space left on this device")
 
 
-async def test_who_cannot_save_goes_on_from_what_another_has_noted(
+async def test_a_process_that_cannot_save_continues_from_anothers_record(
     home: Home,
 ) -> None:
-    """Two processes before a full disk, one of which has renewed once more."""
+    """Two processes have a full disk, and one of them has refreshed once more."""
     home.write(login())
     one, two = (
         home.source(store=FullStore(home.path, clock=home.clock.skipping))
@@ -296,7 +286,7 @@ async def test_who_cannot_save_goes_on_from_what_another_has_noted(
 async def test_an_unsaved_response_without_a_new_refresh_token_stays_the_newest(
     home: Home,
 ) -> None:
-    """The store has the same refresh token, with the access token that was refused."""
+    """The store has the same refresh token, with the access token that was rejected."""
     home.write(login())
     source = home.source(store=FullStore(home.path, clock=home.clock.skipping))
     old = await source.current()
@@ -307,10 +297,10 @@ async def test_an_unsaved_response_without_a_new_refresh_token_stays_the_newest(
     assert newer.access_token not in {old.access_token, new.access_token}
 
 
-async def test_who_saves_late_does_not_write_over_what_another_went_on_to(
+async def test_a_late_save_does_not_write_over_a_newer_login(
     home: Home,
 ) -> None:
-    """One has renewed, the other once more; then the disk is mended for the first."""
+    """One has refreshed, the other once more; then the first has room on its disk."""
     home.write(login())
     store = FullStore(home.path, clock=home.clock.skipping)
     one = home.source(store=store)
@@ -326,10 +316,10 @@ async def test_who_saves_late_does_not_write_over_what_another_went_on_to(
     assert home.authority.reused == 0
 
 
-async def test_an_unsaved_response_is_not_given_up_for_what_it_was_made_from(
+async def test_an_unsaved_response_is_kept_over_the_login_that_it_follows(
     home: Home,
 ) -> None:
-    """The refresh token is the same; the store is looked at, as its notes changed."""
+    """The refresh token is the same; the store is read, because its state changed."""
     home.write(login())
     store = FullStore(home.path, clock=home.clock.skipping)
     source = home.source(store=store)

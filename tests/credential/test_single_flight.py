@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import gc
+import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
 
-from bearerd.credential.single_flight import SingleFlight
+from bearerd.credential.single_flight import LATE_SECONDS, SingleFlight
 from tests.credential.stand_ins import soon, wait_until
 
 
@@ -46,7 +47,7 @@ async def callers(
 
 
 def is_idle(single_flight: SingleFlight[str]) -> bool:
-    """Return True if no call is under way."""
+    """Return True if no call is in progress."""
     return single_flight._task is None
 
 
@@ -108,7 +109,7 @@ async def test_the_call_ends_by_itself_when_every_caller_has_left() -> None:
 
 
 async def test_a_new_caller_joins_a_call_that_all_others_have_left() -> None:
-    """It is still under way, so no second one starts."""
+    """It is still in progress, so no second one starts."""
     single_flight, call = SingleFlight[str](), GatedCall()
     (first,) = await callers(single_flight, call, 1)
     first.cancel()
@@ -118,18 +119,33 @@ async def test_a_new_caller_joins_a_call_that_all_others_have_left() -> None:
     assert await second == "result 1"
 
 
-@pytest.mark.parametrize("patience_seconds", [0.0, 0.01])
-async def test_a_caller_without_patience_leaves_and_the_call_goes_on(
-    patience_seconds: float,
+@pytest.mark.parametrize("timeout_seconds", [0.0, 0.01])
+async def test_a_caller_that_times_out_leaves_and_the_call_continues(
+    timeout_seconds: float,
 ) -> None:
-    """Patience is the caller's; the call has no limit here."""
+    """The timeout belongs to the caller; the call has none."""
     single_flight, call = SingleFlight[str](), GatedCall()
     (patient,) = await callers(single_flight, call, 1)
     with pytest.raises(TimeoutError):
-        await single_flight.run(call, patience_seconds=patience_seconds)
+        await single_flight.run(call, timeout_seconds=timeout_seconds)
     assert single_flight.waiters == 1
     call.gate.set()
     assert await patient == "result 1"
+
+
+async def test_a_caller_of_a_stopped_process_gets_a_result_that_was_on_its_way() -> (
+    None
+):
+    """Patience and result are due at the same moment, when the process goes on."""
+    single_flight, call = SingleFlight[str](), GatedCall()
+    wait_timeout_seconds = 0.05
+    caller = asyncio.create_task(
+        single_flight.run(call, timeout_seconds=wait_timeout_seconds)
+    )
+    await wait_until(lambda: single_flight.waiters == 1)
+    asyncio.get_running_loop().call_later(2 * wait_timeout_seconds, call.gate.set)
+    time.sleep(wait_timeout_seconds + 2 * LATE_SECONDS)  # noqa: ASYNC251 - as after a SIGSTOP
+    assert await soon(caller) == "result 1"
 
 
 async def test_a_caller_with_a_deadline_of_its_own_leaves_when_it_is_over() -> None:
@@ -144,9 +160,7 @@ async def test_a_caller_with_a_deadline_of_its_own_leaves_when_it_is_over() -> N
     assert await patient == "result 1"
 
 
-async def test_a_timeout_inside_the_call_is_its_error_and_not_a_lack_of_patience() -> (
-    None
-):
+async def test_a_timeout_inside_the_call_is_an_error_of_the_call() -> None:
     """Both are a TimeoutError; the first is the call's own and reaches all."""
     single_flight, call = SingleFlight[str](), GatedCall(TimeoutError("inside"))
     waiting = await callers(single_flight, call, 2)
@@ -169,7 +183,7 @@ async def test_any_error_wakes_all_callers(error: BaseException) -> None:
 
 
 async def test_an_error_that_no_caller_waited_for_is_not_logged_by_asyncio() -> None:
-    """The callers have left, or there were none."""
+    """All callers have timed out, or there were none."""
     complaints: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(
         lambda _, context: complaints.append(context)
@@ -205,7 +219,7 @@ async def test_an_error_that_many_get_does_not_grow() -> None:
 
 
 async def test_start_makes_one_call_and_waits_for_nothing() -> None:
-    """A second `start` finds the first call under way."""
+    """A second `start` finds the first call in progress."""
     single_flight, call = SingleFlight[str](), GatedCall()
     single_flight.start(call)
     single_flight.start(call)

@@ -11,12 +11,15 @@ from typing import Any
 
 import pytest
 
+from bearerd.clock import Clock
 from bearerd.credential.authority.errors import AuthorityFailure
 from bearerd.credential.authority.refresh_grant import Grant
 from bearerd.credential.refresh.backoff import MAYBE_SPENT_SECONDS
 from bearerd.credential.refresh.limiter import UNACCEPTED_FREE
 from bearerd.credential.refresh.token_bucket import TokenBucket
 from bearerd.credential.source import CredentialSource
+from bearerd.credential.store.file_store import FileStore
+from bearerd.credential.store.state import StoreState
 from bearerd.credential.token import Credential
 from bearerd.errors import (
     AccountChanged,
@@ -38,6 +41,7 @@ from bearerd.events import (
 from tests.credential.stand_ins import (
     HOUR,
     MARK,
+    PATIENCE_SECONDS,
     START,
     Document,
     Home,
@@ -67,9 +71,9 @@ async def login_reason(awaitable: Awaitable[object]) -> str:
 
 
 async def refreshed(source: CredentialSource) -> Credential:
-    """Refresh what is held, as after a 401, and return the new credential."""
-    held = await source.current()
-    return await soon(source.refresh(held, "refused"))
+    """Refresh the cached credential, as after a 401, and return the new one."""
+    cached = await source.current()
+    return await soon(source.refresh(cached, "refused"))
 
 
 def lost_response() -> AuthorityFailure:
@@ -102,7 +106,7 @@ async def test_the_stored_login_is_served_and_read_once(
     ]
 
 
-async def test_a_login_that_appears_later_is_taken_up(home: Home) -> None:
+async def test_a_login_that_appears_later_is_loaded(home: Home) -> None:
     """A missing login is announced once; so is the end of that."""
     source = home.source()
     for _ in range(3):
@@ -114,7 +118,7 @@ async def test_a_login_that_appears_later_is_taken_up(home: Home) -> None:
     assert home.events_of(LoginRestored) == [LoginRestored("default", 1)]
 
 
-async def test_inside_the_window_the_held_one_is_served_meanwhile(home: Home) -> None:
+async def test_inside_the_window_the_cached_one_is_served(home: Home) -> None:
     """One refresh runs behind the callers, however many they are."""
     home.write(login(expires_at=START + 200))
     home.authority.gate.clear()
@@ -193,7 +197,7 @@ async def test_many_rejections_at_once_are_one_refresh(
 async def test_a_late_401_finds_the_work_done(
     home: Home, ready: CredentialSource
 ) -> None:
-    """It was about the credential before; the one that is held now is not refreshed."""
+    """It was about the previous credential; the cached one is not refreshed."""
     old = await ready.current()
     new = await ready.refresh(old, "refused")
     assert ready.newer_than(old) is new
@@ -286,10 +290,52 @@ async def test_a_reload_finds_nothing_if_nothing_has_changed(
     assert await ready.current() is old
 
 
+class HeldState(FileStore):
+    """A store whose state, which is read after the login, comes when `gate` is set."""
+
+    def __init__(self, home: Home) -> None:
+        super().__init__(home.path, clock=home.clock.skipping)
+        self.gate, self.reached = asyncio.Event(), asyncio.Event()
+        self.gate.set()
+
+    async def read_state(self) -> StoreState:
+        """Wait, and return the state."""
+        self.reached.set()
+        await self.gate.wait()
+        return await super().read_state()
+
+
+async def test_a_reload_finds_what_the_background_has_read_and_not_cached(
+    home: Home,
+) -> None:
+    """Otherwise the request would be sent with it as if it were fresh, and its 401 would
+    be the end.
+    """
+    home.write(login())
+    store = HeldState(home)
+    source = home.source(store=store)
+    cached = await source.current()
+    store.gate.clear()
+    store.reached.clear()
+    home.write(login("second"))
+    looking = asyncio.create_task(source.reload_if_changed())
+    await soon(store.reached.wait())
+    store.reached.clear()
+    reloading = asyncio.create_task(source.reload(cached))
+    reading = asyncio.create_task(store.reached.wait())
+    await soon(asyncio.wait({reloading, reading}, return_when=asyncio.FIRST_COMPLETED))
+    store.gate.set()
+    found = await soon(reloading)
+    await soon(looking)
+    await soon(reading)
+    assert found is not None
+    assert found.refresh_token == refresh_token_of("second")
+
+
 async def test_a_stored_credential_that_has_expired_is_refreshed_and_not_adopted(
     home: Home, ready: CredentialSource
 ) -> None:
-    """The refresh token in the store is presented: the one held may be an older one."""
+    """The refresh token in the store is presented: the cached one may be older."""
     old = await ready.current()
     home.write(login("second", expires_at=START - 1))
     new = await ready.refresh(old, "refused")
@@ -334,7 +380,7 @@ async def test_a_grant_without_an_access_token_is_kept_and_gives_no_credential(
     ],
     ids=["account-and-user", "account", "user-in-the-account", "no-account"],
 )
-async def test_another_accounts_login_is_never_taken_up_silently(
+async def test_another_accounts_login_is_never_adopted_silently(
     home: Home, ready: CredentialSource, other: Document
 ) -> None:
     """Refused wherever it is met, announced once, and the authority is not called."""
@@ -356,7 +402,7 @@ async def test_another_accounts_login_is_never_taken_up_silently(
 async def test_a_refresh_alone_finds_that_the_account_has_changed(
     home: Home, ready: CredentialSource
 ) -> None:
-    """No reload preceded it: the look under the lock refuses the file."""
+    """No reload preceded it: the read under the lock refuses the file."""
     old = await ready.current()
     home.write(login("x", account="acct-2"))
     assert isinstance(await error_of(ready.refresh(old, "refused")), AccountChanged)
@@ -435,13 +481,13 @@ async def test_a_login_without_an_account_may_gain_one(home: Home) -> None:
     ],
     ids=["same-account", "other-account", "other-user"],
 )
-async def test_a_login_during_the_call_wins_if_it_is_of_the_same_account(
+async def test_a_login_stored_during_the_call_is_adopted_if_its_account_is_the_same(
     home: Home,
     ready: CredentialSource,
     other: Document,
     kind: type[BearerdError] | None,
 ) -> None:
-    """Another account's is refused, and left as it is."""
+    """A login of another account is refused and not changed."""
     old = await ready.current()
     home.authority.before_response = lambda: home.write(other)
     if kind is None:
@@ -467,11 +513,11 @@ async def test_a_sign_out_during_the_call_is_not_undone(
     assert await login_reason(ready.current()) == "missing"
 
 
-# Refused for good.
+# Refused permanently.
 
 
 @pytest.mark.parametrize("reason", ["expired", "reused", "revoked", "other"])
-async def test_a_refusal_for_good_is_remembered_and_announced_once(
+async def test_a_permanent_refusal_is_recorded_and_announced_once(
     home: Home, ready: CredentialSource, reason: str
 ) -> None:
     """No second call, in this process or another, until the login changes."""
@@ -496,7 +542,7 @@ async def test_a_refusal_for_good_is_remembered_and_announced_once(
 
 
 async def test_two_processes_with_a_dead_token_ask_once(home: Home) -> None:
-    """Both at the same moment: one asks, the other reads the result."""
+    """Both at the same moment: one calls the authority, the other reads the result."""
     home.write(login())
     home.authority.script.append(AuthorityFailure("refused", "reused"))
     sources = [
@@ -510,10 +556,10 @@ async def test_two_processes_with_a_dead_token_ask_once(home: Home) -> None:
     assert len(home.authority.calls) == 1
 
 
-async def test_a_login_that_is_refused_for_good_is_served_until_its_token_ends(
+async def test_a_login_that_is_refused_permanently_is_served_until_its_token_expires(
     home: Home, ready: CredentialSource
 ) -> None:
-    """It is degraded, then blocked; no refresh is tried in vain."""
+    """It is degraded, then blocked; no further refresh is tried."""
     home.authority.script.append(AuthorityFailure("refused", "revoked"))
     old = await ready.current()
     await error_of(ready.refresh(old, "refused"))
@@ -536,27 +582,51 @@ async def test_a_login_that_is_refused_for_good_is_served_until_its_token_ends(
     assert len(home.authority.calls) == 1
 
 
-@pytest.mark.parametrize("looks", [0, 1, 9])
+async def test_a_rejected_token_is_refreshed_without_a_request_once_that_can_work(
+    home: Home, ready: CredentialSource
+) -> None:
+    """Readiness has taken the daemon out of service, so perhaps no request arrives."""
+    home.authority.script.append(AuthorityFailure("rejected", "http_401"))
+    old = await ready.current()
+    ready.record_rejection(old)
+    ready.refresh_if_due()
+    assert home.authority.calls == [], "the next request starts it"
+    await error_of(ready.refresh(old, "refused"))
+    state = ready.status()
+    assert (state.state, state.code) == ("blocked", "authority_unavailable")
+    assert state.retry_at is not None
+    ready.refresh_if_due()
+    await soon(ready.wait_idle())
+    assert len(home.authority.calls) == 1, "not before the pause is over"
+    home.clock.advance(state.retry_at - START)
+    ready.refresh_if_due()
+    await soon(ready.wait_idle())
+    assert len(home.authority.calls) == 2
+    assert ready.status().state == "usable"
+    assert await ready.current() != old
+
+
+@pytest.mark.parametrize("reads", [0, 1, 9])
 async def test_after_a_reuse_the_login_of_the_other_program_is_adopted(
-    home: Home, looks: int
+    home: Home, reads: int
 ) -> None:
     """It presented the token first, and may still be writing its successor."""
     home.write(login())
 
     async def sleep(seconds: float) -> None:
-        nonlocal looks
-        looks -= 1
-        if looks == 0:
-            home.write(login("winner"))
+        nonlocal reads
+        reads -= 1
+        if reads == 0:
+            home.write(login("newer"))
         home.clock.advance(seconds)
         await asyncio.sleep(0)
 
-    if looks == 0:
-        home.authority.before_response = lambda: home.write(login("winner"))
+    if reads == 0:
+        home.authority.before_response = lambda: home.write(login("newer"))
     home.authority.script.append(AuthorityFailure("refused", "reused"))
     source = home.source(clock=home.clock.with_sleep(sleep))
     found = await refreshed(source)
-    assert found.refresh_token == refresh_token_of("winner")
+    assert found.refresh_token == refresh_token_of("newer")
     assert home.events_of(CredentialRefreshed)[0].outcome == "adopted"
     assert home.events_of(LoginNeeded) == []
     assert len(home.authority.calls) == 1
@@ -612,7 +682,7 @@ async def test_a_token_that_was_spent_indeed_costs_one_more_call(
 
 
 async def test_two_processes_share_one_budget(home: Home) -> None:
-    """A call by one counts for the other; time gives calls back. A client is asked to try
+    """A call by one counts for the other; time gives calls back. A client is told to try
     again soon: that costs the authority nothing.
     """
     home.write(login())
@@ -620,7 +690,7 @@ async def test_two_processes_share_one_budget(home: Home) -> None:
     one, two = home.source(bucket=bucket), home.source(bucket=bucket)
     for source in (one, two, one):
         await source.reload_if_changed()
-        await refreshed(source)
+        source.record_acceptance(await refreshed(source))
     for source in (one, two):
         await source.reload_if_changed()
         why = await error_of(refreshed(source))
@@ -667,9 +737,9 @@ async def test_an_upstream_that_rejects_everything_costs_few_calls(
 ) -> None:
     """Each new token is rejected as well: after three the interval grows."""
     for _ in range(100):
-        held = await ready.current()
+        cached = await ready.current()
         try:
-            await ready.refresh(held, "refused")
+            await ready.refresh(cached, "refused")
         except RefreshThrottled:
             continue
     assert len(home.authority.calls) == UNACCEPTED_FREE
@@ -678,7 +748,7 @@ async def test_an_upstream_that_rejects_everything_costs_few_calls(
 # When the store is in trouble.
 
 
-async def test_a_credential_that_cannot_be_saved_is_held_and_saved_later(
+async def test_a_credential_that_cannot_be_saved_stays_in_memory_and_is_saved_later(
     home: Home, ready: CredentialSource
 ) -> None:
     """Announced when it begins and when it is over."""
@@ -715,16 +785,16 @@ async def test_a_second_refresh_presents_the_token_in_memory(
     assert home.authority.reused == 0
 
 
-async def test_a_token_in_memory_that_is_refused_for_good_costs_one_call(
+async def test_a_token_in_memory_that_is_refused_permanently_costs_one_call(
     home: Home, ready: CredentialSource
 ) -> None:
-    """The older token in the store is no winner over it."""
+    """The older token in the store does not replace it."""
     await ready.current()
     with full_disk():
-        held = await refreshed(ready)
+        cached = await refreshed(ready)
         home.authority.script.append(AuthorityFailure("refused", "revoked"))
         for _ in range(3):
-            assert await login_reason(ready.refresh(held, "refused")) == "revoked"
+            assert await login_reason(ready.refresh(cached, "refused")) == "revoked"
     assert len(home.authority.calls) == 2
 
 
@@ -745,7 +815,7 @@ async def test_a_sign_out_while_unsaved_is_a_sign_out(
     assert await login_reason(ready.current()) == "missing"
 
 
-async def test_a_new_login_while_unsaved_wins(
+async def test_a_new_login_replaces_an_unsaved_credential(
     home: Home, ready: CredentialSource
 ) -> None:
     """It is not written over, it is served, and nothing is announced as saved."""
@@ -773,7 +843,7 @@ async def test_closing_saves_what_it_can(home: Home, ready: CredentialSource) ->
 async def test_a_restored_backup_of_a_spent_token_is_not_presented(
     home: Home, ready: CredentialSource
 ) -> None:
-    """The newer one stays held, and replaces the file at the next refresh."""
+    """The newer one stays cached, and replaces the file at the next refresh."""
     backup = home.read()
     new = await refreshed(ready)
     home.write(backup)
@@ -786,10 +856,10 @@ async def test_a_restored_backup_of_a_spent_token_is_not_presented(
     assert home.stored_refresh_token() == newer.refresh_token
 
 
-async def test_a_file_that_is_missing_for_one_look_changes_nothing(
+async def test_a_file_that_is_missing_in_one_read_changes_nothing(
     home: Home, ready: CredentialSource
 ) -> None:
-    """A program that writes it anew has done so by the next look."""
+    """A program that replaces it has done so by the next read."""
     old = await ready.current()
     home.path.unlink()
     await ready.reload_if_changed()
@@ -799,14 +869,14 @@ async def test_a_file_that_is_missing_for_one_look_changes_nothing(
     assert (await ready.current()).refresh_token == refresh_token_of("new")
     home.path.unlink()
     await ready.reload_if_changed()
-    assert (await ready.current()).generation == 2, "the looks are counted anew"
+    assert (await ready.current()).generation == 2, "the reads are counted again"
     assert home.events_of(LoginNeeded) == []
 
 
 async def test_a_file_that_stays_away_is_a_sign_out(
     home: Home, ready: CredentialSource
 ) -> None:
-    """At the second look: nothing is served any more, and nothing stays in memory."""
+    """At the second read: nothing is served any more, and nothing stays in memory."""
     await ready.current()
     home.path.unlink()
     await ready.reload_if_changed()
@@ -826,7 +896,7 @@ async def test_a_file_that_stays_away_is_a_sign_out(
 async def test_a_torn_file_changes_nothing_however_often_it_is_looked_at(
     home: Home, ready: CredentialSource, content: bytes
 ) -> None:
-    """What is held is served; a whole file is taken up."""
+    """The cached credential is served; a complete file is loaded."""
     old = await ready.current()
     home.path.write_bytes(content)
     for _ in range(3):
@@ -891,7 +961,7 @@ async def test_an_error_that_many_get_does_not_grow(home: Home) -> None:
 async def test_a_wrong_clock_causes_neither_many_refreshes_nor_none(
     home: Home, ahead: float
 ) -> None:
-    """An hour of the authority is an hour here, whatever the local clock shows."""
+    """An hour at the authority is an hour here, with any local clock."""
     home.authority.ahead_seconds = ahead
     home.authority.lifetime_seconds = HOUR
     home.write(login(expires_at=START - 1))
@@ -922,7 +992,7 @@ async def test_an_opaque_token_from_the_authority_ends_after_eight_days(
 async def test_closing_waits_for_the_refresh_under_way(
     home: Home, ready: CredentialSource
 ) -> None:
-    """Its callers have left; its response is stored."""
+    """Its callers were cancelled; its response is stored."""
     old = await ready.current()
     home.authority.gate.clear()
     caller = asyncio.create_task(ready.refresh(old, "refused"))
@@ -972,20 +1042,20 @@ async def test_a_caller_that_is_cancelled_at_any_await_leaves_no_trace(
     home: Home, method: str, is_torn: bool
 ) -> None:
     """At each in turn: the refresh ends and is stored, the lock is free, the store holds
-    what is held, and no token was presented twice.
+    the cached credential, and no token was presented twice.
     """
     turn, is_over, waited = 0, False, 0
     while not is_over:
         home.write(login(f"first-{turn}", expires_at=START - 1))
         source = home.source(bucket=TokenBucket(10_000, 1.0))
         await source.reload_if_changed()
-        held = source._cached.credential
-        assert held is not None
+        cached = source._cached.credential
+        assert cached is not None
         if is_torn:
             home.path.write_bytes(b"{")
         works: dict[str, Callable[[], Coroutine[Any, Any, object]]] = {
-            "refresh": partial(source.refresh, held, "asked"),
-            "reload": partial(source.reload, held),
+            "refresh": partial(source.refresh, cached, "asked"),
+            "reload": partial(source.reload, cached),
             "current": source.current,
             "reload_if_changed": source.reload_if_changed,
             "adopt": source.adopt,
@@ -994,7 +1064,8 @@ async def test_a_caller_that_is_cancelled_at_any_await_leaves_no_trace(
         waited += not is_over
         await soon(source.close())
         assert source.waiters == 0
-        async with home.store().lock(0):
+        # A lock that its caller left as it got it is released by the loop's next turns.
+        async with home.store(Clock()).lock(PATIENCE_SECONDS):
             if is_torn:
                 home.write(login(f"mended-{turn}"))
         await source.reload_if_changed()

@@ -17,14 +17,21 @@ from bearerd.credential.token import (
     Credential,
     account_claim,
     claims,
-    credential_of,
     expiry,
     fingerprint,
+    parse_credential,
     seconds_claim,
     user_claim,
     visible_text,
 )
-from tests.credential.stand_ins import MARK, START, encoded, held, identity, jwt
+from tests.credential.stand_ins import (
+    MARK,
+    START,
+    credential_for,
+    encoded,
+    identity,
+    jwt,
+)
 
 LAST_REFRESH = datetime.fromtimestamp(START, UTC)
 EIGHT_DAYS = 8 * 24 * 3600
@@ -99,7 +106,7 @@ def test_a_credential_ends_at_its_second_and_not_before(
     now: float, expires_at: float | None, expected: bool
 ) -> None:
     """Its last second is over at the end; an unknown end never comes."""
-    assert held(expires_at=expires_at).is_expired(now) is expected
+    assert credential_for(expires_at=expires_at).is_expired(now) is expected
 
 
 @pytest.mark.parametrize(
@@ -140,7 +147,7 @@ def test_a_credential_ends_at_its_second_and_not_before(
     ],
 )
 def test_garbage_has_no_claims_and_breaks_nothing(token: str | None) -> None:
-    """A token that is no JWT is an opaque one, whatever it contains."""
+    """A token that is not a JWT is opaque, with any content."""
     assert claims(token) == {}
     assert account_claim(token) is None
     assert user_claim(token) is None
@@ -270,8 +277,8 @@ def test_only_visible_ascii_is_text_for_a_header_field(
 def test_a_credential_comes_back_from_its_fields() -> None:
     """Without a refresh token and without any name too."""
     for credential in (
-        held(),
+        credential_for(),
         Credential("access", "", None),
         Credential("a", "r", "acct", "user", "no-jwt", 5, 7.5),
     ):
-        assert credential_of(asdict(credential)) == credential
+        assert parse_credential(asdict(credential)) == credential

@@ -1,4 +1,4 @@
-"""A file that is replaced whole and durably, or left as it was."""
+"""Atomic and durable replacement of a file."""
 
 from __future__ import annotations
 
@@ -166,7 +166,7 @@ def test_a_stamp_tells_two_states_of_a_file_apart(tmp_path: Path) -> None:
 
 
 def test_a_file_written_in_place_keeps_its_inode(tmp_path: Path) -> None:
-    """And nothing of a longer content is left."""
+    """And nothing of a longer content remains."""
     path = tmp_path / "auth.json"
     path.write_bytes(b"a longer content from before")
     inode = path.stat().st_ino
@@ -179,9 +179,3 @@ def test_a_missing_file_is_not_written_in_place(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         atomic.write_in_place(tmp_path / "auth.json", b"new")
     assert names_in(tmp_path) == []
-
-
-def test_a_mount_point_is_told_from_an_ordinary_file(tmp_path: Path) -> None:
-    """By the system's own table."""
-    assert atomic.is_mount_point(Path("/proc"))
-    assert not atomic.is_mount_point(tmp_path / "auth.json")

@@ -49,7 +49,7 @@ async def test_two_holders_in_one_process_exclude_each_other(
 async def test_a_waiter_gets_the_lock_as_soon_as_it_is_free(
     tmp_path: Path, clock: ManualClock
 ) -> None:
-    """At its next look."""
+    """At its next attempt."""
     path = tmp_path / "lock"
     acquired = asyncio.Event()
 
@@ -206,7 +206,7 @@ async def test_the_holder_is_named_in_the_file(
     """Process, host and since when; the name stays when the lock is free."""
     path = tmp_path / "lock"
     expected = LockHolder(os.getpid(), socket.gethostname(), clock.now())
-    async with flock(path, clock.skipping, 0, names_holder=True):
+    async with flock(path, clock.skipping, 0, writes_holder=True):
         assert read_holder(path) == expected
     assert read_holder(path) == expected
 
@@ -214,12 +214,12 @@ async def test_the_holder_is_named_in_the_file(
 async def test_a_new_holder_replaces_the_name(
     tmp_path: Path, clock: ManualClock
 ) -> None:
-    """Nothing of a longer name is left behind it."""
+    """Nothing of a longer name remains after it."""
     path = tmp_path / "lock"
     longer = {"pid": 4_194_304, "host": "a-host-with-a-long-name" * 4, "since": 1.5}
     path.write_text(json.dumps(longer))
     clock.advance(7.0)
-    async with flock(path, clock.skipping, 0, names_holder=True):
+    async with flock(path, clock.skipping, 0, writes_holder=True):
         assert read_holder(path) == LockHolder(
             os.getpid(), socket.gethostname(), clock.now()
         )
@@ -231,11 +231,11 @@ async def test_a_waiter_does_not_change_the_holders_name(
 ) -> None:
     """Only the process that got the lock writes."""
     path = tmp_path / "lock"
-    async with flock(path, clock.skipping, 0, names_holder=True):
+    async with flock(path, clock.skipping, 0, writes_holder=True):
         before = path.read_bytes()
         clock.advance(60.0)
         with pytest.raises(TimeoutError):
-            async with flock(path, clock.skipping, 1.0, names_holder=True):
+            async with flock(path, clock.skipping, 1.0, writes_holder=True):
                 raise AssertionError("both hold it")
         assert path.read_bytes() == before
 
@@ -254,11 +254,11 @@ async def test_a_file_that_is_more_than_a_lock_is_not_written_to(
 async def test_a_name_that_cannot_be_written_costs_no_lock(
     tmp_path: Path, clock: ManualClock
 ) -> None:
-    """The name is for people alone."""
+    """The name is for messages only."""
     path = tmp_path / "lock"
     path.touch()
     with full_disk():
-        async with flock(path, clock.skipping, 0, names_holder=True):
+        async with flock(path, clock.skipping, 0, writes_holder=True):
             assert read_holder(path) is None
 
 

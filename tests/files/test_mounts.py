@@ -27,7 +27,7 @@ broken line
 
 
 def test_a_line_gives_the_mount_point_and_the_type() -> None:
-    """Blanks are escaped in it; lines of another form are left out."""
+    """Spaces are escaped in it; lines in another format are skipped."""
     assert parse_mountinfo(MOUNTINFO) == (
         Mount(PurePosixPath("/"), "ext4"),
         Mount(PurePosixPath("/a b"), "nfs4"),
@@ -64,7 +64,7 @@ def test_network_file_systems_are_known_by_type(
     assert is_network(file_system) is expected
 
 
-def test_a_mount_point_is_told_from_an_ordinary_file(tmp_path: Path) -> None:
+def test_a_mount_point_is_distinguished_from_an_ordinary_file(tmp_path: Path) -> None:
     """By the table of this machine."""
     assert is_mount_point(Path("/proc"))
     assert not is_mount_point(tmp_path / "auth.json")

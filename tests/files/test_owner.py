@@ -93,7 +93,7 @@ async def test_a_lock_that_root_makes_belongs_to_the_owner_of_its_folder(
     users_folder: Path, clock: ManualClock
 ) -> None:
     """Else the daemon could not take it after the command."""
-    async with flock(users_folder / "lock", clock.skipping, 0, names_holder=True):
+    async with flock(users_folder / "lock", clock.skipping, 0, writes_holder=True):
         assert owner(users_folder / "lock") == (USER, USER)
     write = "import sys; open(sys.argv[1], 'r+b').write(b'x')"
     as_user(USER, write, users_folder / "lock")

@@ -145,6 +145,41 @@ async def test_cancelled_callers_do_not_pile_up_threads_either(
     assert file_threads() == 1
 
 
+async def test_a_call_waits_for_one_whose_caller_was_cancelled(
+    hanging: HangingCall,
+) -> None:
+    """A client that disconnects must not make the next read fail."""
+    thread = FileThread()
+    cancelled = asyncio.create_task(thread.run(hanging, timeout_seconds=1e6))
+    await began(hanging)
+    cancelled.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await cancelled
+    following = asyncio.create_task(thread.run(lambda: 7, timeout_seconds=1e6))
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert not following.done()
+    hanging.release.set()
+    assert await soon(following) == 7
+
+
+async def test_a_cancelled_call_that_hangs_costs_one_timeout(
+    hanging: HangingCall,
+) -> None:
+    """The first call after it waits for it; later ones fail at once."""
+    thread = FileThread()
+    cancelled = asyncio.create_task(thread.run(hanging, timeout_seconds=1e6))
+    await began(hanging)
+    cancelled.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await cancelled
+    with pytest.raises(TimeoutError):
+        await soon(thread.run(lambda: 7, timeout_seconds=SHORT_SECONDS))
+    with pytest.raises(TimeoutError):
+        await soon(thread.run(lambda: 7, timeout_seconds=1e6))
+    assert file_threads() == 1
+
+
 async def test_calls_that_wait_for_a_slow_one_keep_their_own_deadline(
     hanging: HangingCall,
 ) -> None:
@@ -185,7 +220,7 @@ async def test_a_result_in_time_is_not_disposed_of() -> None:
 async def test_an_error_that_comes_too_late_is_not_logged_by_asyncio(
     complaints: list[dict[str, Any]], is_cancelled: bool
 ) -> None:
-    """Its caller has left; nothing else could see it."""
+    """Its caller was cancelled; no other code could see it."""
     collect_complaints(complaints)
     call = HangingCall(OSError(5, "Input/output error"))
 

@@ -18,6 +18,9 @@ from tests.support import Canary, Daemon, ManualClock, ServeProcess
 from tests.support.daemon import A_LOGIN, Start, running_daemon
 from tests.support.process import Launch, serving
 
+LOOPS = 2
+"""The background loops of each profile: `bearerd.credential.background`."""
+
 
 @pytest.fixture
 def hand() -> ManualClock:
@@ -79,7 +82,10 @@ async def start(
 async def timed_start(
     timed_sandbox: Sandbox, canary: Canary, tmp_path: Path, hand: ManualClock
 ) -> AsyncIterator[Start]:
-    """Start a daemon in this process that runs on the test's clock."""
+    """Start a daemon in this process that runs on the test's clock.
+
+    Its background loops have run once when it is returned, and sleep.
+    """
     async with AsyncExitStack() as stack:
         start = await _start(stack, timed_sandbox, canary, tmp_path)
 
@@ -90,9 +96,13 @@ async def timed_start(
             folder: Path | None = None,
             **settings: object,
         ) -> Daemon:
-            return await start(
+            before = hand.sleepers
+            daemon = await start(
                 login=login, clock=clock or hand.clock, folder=folder, **settings
             )
+            loops = LOOPS * len(daemon.settings.profiles)
+            await hand.wait_for_sleepers(before + loops)
+            return daemon
 
         yield timed
 

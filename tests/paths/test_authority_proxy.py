@@ -30,6 +30,7 @@ from tests.support import (
     Start,
     read_login,
     run_command,
+    run_in_process,
     tokens_of,
     write_login,
 )
@@ -122,7 +123,7 @@ async def test_an_authority_that_is_not_trusted_gets_no_token(
     start: Start, sandbox: Sandbox, proxy: ConnectProxy
 ) -> None:
     """Without `ca_file` the self-signed certificate is not trusted, and nothing is sent."""
-    daemon = await start(token_url=TOKEN_URL, upstream_proxy=proxy.url)
+    daemon = await start(token_url=TOKEN_URL, upstream_proxy=proxy.url, ca_file=None)
     sandbox.revoke_access_tokens()
     reply = await daemon.client.send()
     assert (reply.status, reply.code) == (503, "authority_unavailable")
@@ -189,8 +190,12 @@ COMMANDS = pytest.mark.parametrize(
 )
 
 
-async def bearerd(store: Path, *args: str) -> Finished:
-    """Run a command over *store*, with the authority and the upstream behind the proxy."""
+async def bearerd(store: Path, *args: str, is_process: bool = False) -> Finished:
+    """Run a command over *store*, with the authority and the upstream behind the proxy.
+
+    A command whose calls succeed over TLS needs a process of its own: it ends while its
+    last connection is closing.
+    """
     settings = {
         "store": store,
         "issuer_url": ISSUER_URL,
@@ -199,7 +204,8 @@ async def bearerd(store: Path, *args: str) -> Finished:
         "admin_listen": "none",
     }
     home = store.parent.parent
-    return await run_command(home, *args, settings=settings)
+    run = run_command if is_process else run_in_process
+    return await run(home, *args, settings=settings)
 
 
 @COMMANDS
@@ -213,7 +219,7 @@ async def test_a_command_calls_through_the_proxy_and_trusts_the_file(
     sandbox.authority.sign_in.device_auto_approve = True
     case.prepare(sandbox, store)
     way_out = ["--upstream-proxy", proxy.url, "--ca-file", str(proxy.ca_file)]
-    ended = await bearerd(store, *case.args, *way_out)
+    ended = await bearerd(store, *case.args, *way_out, is_process=True)
     assert ended.code == 0, ended.stderr + ended.stdout
     assert "warning" not in ended.stderr
     assert Counter(proxy.connects) == case.connects
@@ -362,7 +368,7 @@ async def test_an_authority_on_loopback_is_called_directly(
 ) -> None:
     """As on the upstream leg: plain http:// is for loopback, and needs no proxy."""
     with_a_login(sandbox, store)
-    ended = await run_command(
+    ended = await run_in_process(
         store.parent.parent,
         "logout",
         settings={

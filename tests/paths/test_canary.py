@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from bearerd.sandbox import Sandbox
-from tests.support import Canary, Start, read_login, tokens_of
+from tests.support import Canary, Start, tokens_of
+from tests.support.daemon import client_key
 from tests.support.process import ROOT, environment
 
 KEPT = """
@@ -33,16 +34,15 @@ def test_that_logs_a_secret():
 @pytest.mark.parametrize("part", ["whole", "beginning", "end"])
 @pytest.mark.parametrize("kind", ["access_token", "refresh_token", "id_token", "key"])
 async def test_a_secret_is_found_whole_and_in_part(
-    start: Start, sandbox: Sandbox, kind: str, part: str
+    sandbox: Sandbox, tmp_path: Path, kind: str, part: str
 ) -> None:
     """Every token that the sandbox issued: in the middle of a line, or truncated."""
-    daemon = await start()
-    secret = daemon.client.key
+    secret = client_key(tmp_path / "keys.json")
     watching = Canary()
     watching.knows("a client key", secret)
     if kind != "key":
         watching.watches(sandbox)
-        secret = tokens_of(read_login(daemon.store))[kind]
+        secret = tokens_of(sandbox.auth_document())[kind]
     shown = {"whole": secret, "beginning": secret[:24], "end": secret[-24:]}[part]
     watching.saw("a line", f'{{"said": "the {shown} it is"}}')
     if (kind, part) == ("id_token", "end"):
@@ -75,13 +75,12 @@ async def test_it_is_active_in_every_test(tmp_path: Path) -> None:
         "tests.conftest",
         "-p",
         "no:cacheprovider",
-        "-p",
-        "no:asyncio",
         "--rootdir",
         str(tmp_path),
         str(tmp_path),
         cwd=ROOT,
-        env=environment(tmp_path, {}),
+        # The plugins that are installed take longer to load than all the rest.
+        env=environment(tmp_path, {}) | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
         stdout=asyncio.subprocess.PIPE,
     )
     said, _ = await process.communicate()

@@ -6,23 +6,26 @@ The path is that of a 401, with an authority, or a store, whose failure is final
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from bearerd.clock import Clock
 from bearerd.events import LoginNeeded, LoginRestored
-from bearerd.sandbox import AuthorityFault, Sandbox
+from bearerd.sandbox import (
+    CODEX_CLIENT_ID,
+    AuthorityFault,
+    ClientRejection,
+    Sandbox,
+)
 from tests.support import (
     Daemon,
     ManualClock,
     Reply,
     Start,
     read_login,
-    run_command,
+    run_in_process,
     tokens_of,
     write_login,
 )
@@ -45,23 +48,9 @@ def sign_out_elsewhere(sandbox: Sandbox, _: Daemon) -> None:
     sandbox.tokens.revoke_refresh_tokens()
 
 
-def reject_with_unknown_code(sandbox: Sandbox, _: Daemon) -> None:
-    """Let the authority reject it with an unknown error code."""
-    sandbox.authority.fault(AuthorityFault("answer", status=401, body="{}"))
-
-
 def reject_with_invalid_grant(sandbox: Sandbox, _: Daemon) -> None:
     """Let the authority reject it with OAuth's own error code."""
     sandbox.authority.fault(AuthorityFault("refuse", code="invalid_grant"))
-
-
-def patient_clock(hand: ManualClock) -> Clock:
-    """Return the test's clock, on which pauses shorter than a tick take no time."""
-
-    async def sleep(seconds: float) -> None:
-        await (hand.sleep(seconds) if seconds >= 1 else asyncio.sleep(0))
-
-    return Clock(now=hand.now, monotonic=hand.now, sleep=sleep)
 
 
 async def two_seconds(hand: ManualClock) -> None:
@@ -91,8 +80,7 @@ def is_clear(reply: Reply, code: str) -> bool:
         (expire, "expired", "has expired"),
         (spend_elsewhere, "reused", "already used"),
         (sign_out_elsewhere, "revoked", "was revoked"),
-        (reject_with_unknown_code, "other", "refuses this login for good"),
-        (reject_with_invalid_grant, "other", "refuses this login for good"),
+        (reject_with_invalid_grant, "other", "refuses this login permanently"),
     ],
 )
 async def test_a_terminal_failure_is_one_clear_401_until_the_file_changes(
@@ -107,7 +95,7 @@ async def test_a_terminal_failure_is_one_clear_401_until_the_file_changes(
     """The reason, the remedy, one call, one event; the file is not changed, and a new
     login in it restores service within 2 s.
     """
-    daemon = await timed_start(clock=patient_clock(hand))
+    daemon = await timed_start(clock=hand.ticking)
     before = daemon.store.read_bytes()
     end(timed_sandbox, daemon)
     timed_sandbox.revoke_access_tokens()
@@ -132,6 +120,96 @@ async def test_a_terminal_failure_is_one_clear_401_until_the_file_changes(
     assert (await daemon.admin("/readyz"))[0] == 200
     assert timed_sandbox.authority.calls == 1
     assert len(daemon.announced(LoginNeeded)) == 1
+
+
+PASSING = {
+    "a plain 401": (AuthorityFault("unauthorized", before_spending=True), 401),
+    "an empty 401": (AuthorityFault("unauthorized_empty", before_spending=True), 401),
+    "a page": (AuthorityFault("unauthorized_page", before_spending=True), 401),
+    "an unknown code": (
+        AuthorityFault("refuse", code="account_under_review", before_spending=True),
+        401,
+    ),
+    "a challenge": (AuthorityFault("challenge"), 403),
+    "a proxy": (AuthorityFault("proxy_authentication"), 407),
+}
+
+
+@pytest.mark.parametrize(("fault", "status"), PASSING.values(), ids=PASSING)
+async def test_a_rejection_that_is_not_about_the_token_ends_no_login(
+    timed_start: Start,
+    timed_sandbox: Sandbox,
+    hand: ManualClock,
+    fault: AuthorityFault,
+    status: int,
+) -> None:
+    """The access token is dead, and the authority does not say that the login is. So
+    clients get a 503 for now; a minute later it is asked again, and the login goes on.
+    The pause is recorded beside the file: a restart calls no earlier.
+    """
+    daemon = await timed_start()
+    login = read_login(daemon.store)
+    timed_sandbox.authority.fault(fault)
+    timed_sandbox.revoke_access_tokens()
+    for reply in await daemon.client.many(20):
+        assert (reply.status, reply.code) == (503, "authority_unavailable")
+        assert reply.headers["Retry-After"] == "5"
+        assert f"answered {status}; the login is kept" in reply.message
+    (profile,) = json.loads((await daemon.admin("/api/status"))[1])["profiles"]
+    assert (profile["state"], profile["code"]) == ("blocked", "authority_unavailable")
+    assert not profile["needs_person"]
+    assert daemon.announced(LoginNeeded) == []
+    assert timed_sandbox.authority.calls == 1
+    assert read_login(daemon.store) == login
+    await daemon.stop()
+
+    again = await timed_start(login=login)
+    timed_sandbox.authority.clear_faults()
+    hand.seconds += 44  # a minute, less at most a quarter
+    assert (await again.client.send()).code == "authority_unavailable"
+    assert timed_sandbox.authority.calls == 1
+    hand.seconds += 16
+    assert (await again.client.send()).status == 200
+    assert (timed_sandbox.authority.calls, timed_sandbox.authority.reused) == (2, 0)
+    assert again.announced(LoginNeeded) == []
+
+
+@pytest.mark.parametrize(
+    "rejection",
+    [
+        ClientRejection("invalid_client", status=401),
+        ClientRejection("unauthorized_client", status=400),
+        ClientRejection("invalid_client", status=400, form="object"),
+    ],
+    ids=lambda rejection: f"{rejection.code}-{rejection.form}",
+)
+async def test_a_rejected_client_is_a_fault_of_the_settings_and_never_on_disk(
+    timed_start: Start, timed_sandbox: Sandbox, rejection: ClientRejection
+) -> None:
+    """A person has to correct the settings and not to sign in; the message names them.
+    After the restart the authority is asked at once.
+    """
+    daemon = await timed_start()
+    login = read_login(daemon.store)
+    clients = timed_sandbox.authority.clients
+    clients.unregister(CODEX_CLIENT_ID)
+    clients.reject_with(rejection)
+    timed_sandbox.revoke_access_tokens()
+    for reply in await daemon.client.many(20):
+        assert (reply.status, reply.code) == (503, "authority_unavailable")
+        assert f"rejects this client ({rejection.code})" in reply.message
+        assert "correct `client_id` or `token_url`, and restart" in reply.message
+    (profile,) = json.loads((await daemon.admin("/api/status"))[1])["profiles"]
+    assert (profile["needs_person"], profile["needs_sign_in"]) == (True, False)
+    assert daemon.announced(LoginNeeded) == []
+    assert timed_sandbox.authority.calls == 1
+    assert read_login(daemon.store) == login
+    await daemon.stop()
+
+    clients.register(CODEX_CLIENT_ID)
+    again = await timed_start(login=login)
+    assert (await again.client.send()).status == 200
+    assert (timed_sandbox.authority.calls, timed_sandbox.authority.reused) == (2, 0)
 
 
 async def test_a_dead_login_is_remembered_by_the_next_process(
@@ -186,7 +264,7 @@ async def test_an_adopted_account_is_served(
     await two_seconds(hand)
     settings = {"store": daemon.store, "issuer_url": timed_sandbox.issuer_url}
     home = daemon.store.with_name("home")
-    adopted = await run_command(home, "adopt", settings=settings)
+    adopted = await run_in_process(home, "adopt", settings=settings)
     assert (adopted.code, adopted.stderr) == (0, "")
     assert "acct-somebody-else" in adopted.stdout
     await two_seconds(hand)
@@ -224,7 +302,7 @@ async def test_a_sign_out_is_noticed_and_not_undone(
     timed_start: Start, timed_sandbox: Sandbox, hand: ManualClock
 ) -> None:
     """A removed file is a sign-out: none of its tokens is used any more."""
-    daemon = await timed_start(clock=patient_clock(hand))
+    daemon = await timed_start(clock=hand.ticking)
     assert (await daemon.client.send()).status == 200
     daemon.store.unlink()
     await two_seconds(

@@ -158,15 +158,24 @@ async def test_a_body_too_large_to_replay_marks_its_401(
 async def test_the_upstream_cannot_set_our_fields(
     start: Start, sandbox: Sandbox, status: int
 ) -> None:
-    """The upstream's fields of these names are removed, whatever the response is."""
+    """The upstream's fields of these names are removed, whatever the response is. A 401
+    is tried once with a fresh credential, of which the client is told in our field; from
+    then on the path is known to reject whatever it gets.
+    """
     daemon = await start()
     sandbox.upstream.extra_headers.extend(
         [("X-Bearerd-Error", "login_required"), ("x-bearerd-recovery", "reload")]
     )
     assert (await daemon.client.send()).status == 200
     if status != 200:
-        fault = UpstreamFault("answer", status=status, body='{"detail":"no"}')
-        sandbox.upstream.fault(fault, times=1)
+        sandbox.upstream.fault(
+            UpstreamFault(
+                "answer", status=status, body='{"detail":"no"}', path="codex/models"
+            )
+        )
+    if status == 401:
+        assert marks(await daemon.client.get(MODELS)) == ("refresh", None)
+        assert marks(await daemon.client.send()) == (None, None)
     reply = await daemon.client.get(MODELS)
     assert (reply.status, *marks(reply)) == (status, None, None)
 
@@ -177,11 +186,13 @@ async def test_a_response_of_ours_has_nothing_of_the_upstreams_401(
     """One error, one content type, and no field of the 401 that began the recovery."""
     daemon = await start()
     sandbox.upstream.extra_headers["x-first"] = "1"
-    sandbox.authority.fault(AuthorityFault("answer", status=503, retry_after="7"))
+    fault = AuthorityFault("answer", status=503, retry_after="7", before_spending=True)
+    sandbox.authority.fault(fault)
     sandbox.revoke_access_tokens()
     reply = await daemon.client.send()
     assert (reply.status, *marks(reply)) == (503, None, "authority_unavailable")
-    assert "try again" in reply.message
-    assert int(reply.headers["Retry-After"]) == 7
+    assert "answered 503; the login is kept" in reply.message
+    assert "the next attempt is in 7 s" in reply.message
+    assert reply.headers["Retry-After"] == "5"  # to ask us costs the authority nothing
     assert reply.headers["Content-Type"] == "application/json"
     assert not {"x-first", "x-openai-authorization-error"} & set(reply.headers)

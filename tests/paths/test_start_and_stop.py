@@ -116,7 +116,7 @@ async def test_an_invalid_login_is_reported_until_it_is_valid(
     content = daemon.store.read_bytes()
     status, text = await daemon.admin("/readyz")
     (missing,) = json.loads(text)["missing"]
-    assert (status, missing["reason"]) == (503, "unreadable")
+    assert (status, missing["reason"]) == (503, "no_login")
     assert str(daemon.store) in missing["remedy"]
     assert (await daemon.client.send()).code == "login_required"
     assert daemon.store.read_bytes() == content

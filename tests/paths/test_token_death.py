@@ -14,6 +14,8 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from bearerd.clock import Clock
+from bearerd.credential.refresh.backoff import MAYBE_SPENT_SECONDS
 from bearerd.events import CredentialRefreshed, RecoveryFinished, RecoveryOutcome
 from bearerd.relay.recovery import State
 from bearerd.sandbox import AuthorityFault, Sandbox
@@ -29,6 +31,7 @@ from tests.support import (
     tokens_of,
     write_login,
 )
+from tests.support.daemon import client_key
 
 SLOW = AuthorityFault("delay", delay_seconds=0.2)
 
@@ -223,15 +226,12 @@ async def test_four_processes_on_one_file_refresh_once(
     write_login(store, a_login(sandbox, end))
     if end == "expired":
         sandbox.authority.gate.close()  # each process sees the 401 by itself
-    first = await launch()
-    key = first.client.key
-    others = await asyncio.gather(*(launch(key=key) for _ in range(3)))
+    key = client_key(tmp_path / "keys.json")
+    processes = await asyncio.gather(*(launch(key=key) for _ in range(4)))
     sandbox.authority.fault(SLOW)
     if end == "revoked":
         sandbox.revoke_access_tokens()
-    asking = [
-        asyncio.create_task(process.client.many(50)) for process in (first, *others)
-    ]
+    asking = [asyncio.create_task(process.client.many(50)) for process in processes]
     if end == "revoked":
         await sandbox.upstream.wait_for_requests(4)
     sandbox.authority.gate.open()
@@ -246,13 +246,14 @@ async def test_four_processes_on_one_file_refresh_once(
 
 @pytest.mark.parametrize("end", ["revoked", "expired"])
 async def test_another_process_takes_over_when_the_lock_holder_is_killed(
-    launch: Launch, sandbox: Sandbox, tmp_path: Path, end: str
+    launch: Launch, start: Start, sandbox: Sandbox, tmp_path: Path, end: str
 ) -> None:
     """SIGKILL before the call was sent: the kernel releases the lock, and the login is
-    kept.
+    kept. The process that takes over is the test's own.
 
     The first process has an authority behind TLS that never completes the handshake; so
-    it holds the lock, and no byte of its request is sent.
+    it holds the lock, and no byte of its request is sent. The second process cannot know
+    that, and gives a call of the first the time to end; its long sleeps are short here.
     """
     store = tmp_path / "auth.json"
     write_login(store, a_login(sandbox, end))
@@ -269,10 +270,24 @@ async def test_another_process_takes_over_when_the_lock_holder_is_killed(
     mute = await asyncio.start_server(say_nothing, "127.0.0.1", 0)
     port = mute.sockets[0].getsockname()[1]
     doomed = await launch(token_url=f"https://127.0.0.1:{port}/oauth/token")
-    heir = await launch(key=doomed.client.key)
+    keys_file = tmp_path / "heir" / "keys.json"
+    now, slept_until = Clock().now, list[float]()
+
+    async def sleep(seconds: float) -> None:
+        slept_until.append(now() + seconds)
+        await asyncio.sleep(min(seconds, 0.05))
+
+    heir = await start(
+        login=None,
+        clock=Clock(sleep=sleep),
+        folder=keys_file.parent,
+        store=store,
+        keys_file=keys_file,
+    )
     sandbox.revoke_access_tokens()
     lost = asyncio.create_task(doomed.client.many(5))
     await reached.wait()
+    presented_at = now()
     asking = asyncio.create_task(heir.client.many(20))
     await until_waiters(heir, 20)
     assert sandbox.authority.calls == 0
@@ -281,6 +296,8 @@ async def test_another_process_takes_over_when_the_lock_holder_is_killed(
     killed_at = loop.time()
     assert all_complete(await asking)
     assert loop.time() - killed_at < 2
+    # The record of it is a little older than the handshake.
+    assert max(slept_until) > presented_at + MAYBE_SPENT_SECONDS - 1
     assert spent_once(sandbox)
     (lot,) = await asyncio.gather(lost, return_exceptions=True)
     assert isinstance(lot, aiohttp.ClientError | OSError)

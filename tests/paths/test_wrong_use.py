@@ -75,18 +75,22 @@ async def test_an_invalid_credential_file_is_named_and_not_quoted(
 async def test_an_unreadable_credential_file_is_named(
     canary: Canary, tmp_path: Path
 ) -> None:
-    """A folder in its place, or no permission where permissions apply."""
+    """A folder in its place, or no permission where permissions apply. A sign-in would
+    not help, so none is asked for.
+    """
     store = tmp_path / "auth.json"
     store.mkdir()
-    said = await complaint(canary, tmp_path, 3, "token")
-    assert said.startswith(f"{store}: cannot be read: Is a directory; ")
-    assert "`bearerd login`" in said
+    said = await complaint(canary, tmp_path, 1, "token")
+    assert said.startswith(f"{store}: cannot be read: it is not a regular file; ")
+    assert "move it away, or set `store`" in said
+    assert "bearerd login" not in said
     store.rmdir()
     if os.geteuid() != 0:  # root may read everything
         store.write_text("{}")
         store.chmod(0)
-        said = await complaint(canary, tmp_path, 3, "token")
+        said = await complaint(canary, tmp_path, 1, "token")
         assert said.startswith(f"{store}: cannot be read: Permission denied; ")
+        assert "bearerd login" not in said
 
 
 async def test_a_missing_credential_file_needs_a_sign_in(

@@ -44,6 +44,7 @@ CLIENT = Client("laptop", "default", frozenset({"relay"}))
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 REFUSED = b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 13\r\n\r\ntoken_expired"
+WORDLESS = b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 7\r\n\r\nno seat"
 
 
 @dataclass
@@ -82,10 +83,10 @@ class ScriptedSource:
         assert refused is not self.newer
         return self.newer
 
-    def note_accepted(self, credential: Credential) -> None:
+    def record_acceptance(self, credential: Credential) -> None:
         self.calls.append(f"accepted {credential.access_token}")
 
-    def note_rejected(self, credential: Credential) -> None:
+    def record_rejection(self, credential: Credential) -> None:
         self.calls.append(f"rejected {credential.access_token}")
 
 
@@ -349,6 +350,39 @@ async def test_a_401_of_the_resource_is_delivered(ends: tuple[Bench, Peer]) -> N
     assert status(head) == 401
     assert values(head, b"x-bearerd-error") == []
     assert source.calls == []
+
+
+@pytest.mark.parametrize(
+    ("response", "failure", "error"),
+    [
+        (WORDLESS, AuthorityUnavailable("away"), None),
+        (WORDLESS, StoreUnavailable("no permission"), None),
+        (WORDLESS, LoginRequired("dead", reason="reused"), "login_required"),
+        (WORDLESS, AccountChanged("another"), "account_changed"),
+        (REFUSED, AuthorityUnavailable("away"), "authority_unavailable"),
+    ],
+)
+async def test_a_401_that_may_be_the_resources_is_delivered_if_no_refresh_can_be_had(
+    ends: tuple[Bench, Peer], response: bytes, failure: BearerdError, error: str | None
+) -> None:
+    """The path is new, another one accepts the credential, and the body blames no token.
+    So it is tried once, and a failure that passes is no reason to hide the challenge.
+    """
+    bench, client = ends
+    bench.history.record_success("/other", OLD.generation, now())
+    serving = asyncio.create_task(bench.serve(response))
+    exchange = bench.exchange(ScriptedSource([None], [failure]))
+    if error is not None:
+        with pytest.raises(BearerdError) as raised:
+            await exchange.run()
+        assert raised.value.code == error
+    else:
+        await exchange.run()
+        head, body = await client.response()
+        assert (status(head), body) == (401, b"no seat")
+        assert values(head, b"x-bearerd-error") == []
+    await serving
+    assert len(bench.sent) == 1
 
 
 async def test_the_source_is_told_how_the_upstream_responded(

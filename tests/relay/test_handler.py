@@ -68,10 +68,10 @@ class FixedSource:
     async def refresh(self, refused: Credential, trigger: Trigger) -> Credential:
         raise NotImplementedError
 
-    def note_accepted(self, credential: Credential) -> None:
+    def record_acceptance(self, credential: Credential) -> None:
         """Nothing depends on it here."""
 
-    def note_rejected(self, credential: Credential) -> None:
+    def record_rejection(self, credential: Credential) -> None:
         raise NotImplementedError
 
 

@@ -10,6 +10,7 @@ from bearerd.errors import (
     BearerdError,
     LoginRequired,
     StoreError,
+    StoreUnavailable,
 )
 from bearerd.events import RecoveryOutcome, RecoveryPath
 from bearerd.relay.recovery_result import RecoveryResult, outcome_of
@@ -99,6 +100,7 @@ def test_a_dropped_error_leaves_the_shortfall() -> None:
         LoginRequired("", reason="missing"),
         AccountChanged(""),
         AuthorityUnavailable(""),
+        StoreUnavailable(""),
         StoreError(""),
         BearerdError(""),
     ],

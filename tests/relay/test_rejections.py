@@ -36,7 +36,7 @@ HERE, THERE = "codex/responses", "wham/usage"
         ("just now", 2, False, False, True),
         ("just now", None, False, False, True),
         ("just now", 1, False, False, False),
-        # A path that rejected a fresh credential is not believed meanwhile.
+        # The rejections of a path that rejected a new credential do not count.
         ("just now", None, True, False, False),
         ("just now", None, True, True, False),
         ("just now", 2, True, False, False),
@@ -75,6 +75,29 @@ def test_a_401_is_about_the_token_or_about_the_resource(
     assert history.is_known_bad(HERE, 2) is is_token
 
 
+@pytest.mark.parametrize(
+    ("elsewhere", "here", "is_doubtful"),
+    [
+        (2, None, True),
+        (2, 1, True),
+        (2, 2, False),
+        (1, None, False),
+        (1, 1, False),
+        (None, None, False),
+    ],
+)
+def test_a_401_without_blame_is_doubtful_if_only_another_path_accepts(
+    elsewhere: int | None, here: int | None, is_doubtful: bool
+) -> None:
+    """The generations that were accepted when such a 401 comes for generation 2."""
+    history = RejectionHistory()
+    for path, generation in ((THERE, elsewhere), (HERE, here)):
+        if generation is not None:
+            history.record_success(path, generation, NOW)
+    assert history.is_doubtful(HERE, 2, NOW) is is_doubtful
+    assert not history.is_doubtful(HERE, 2, NOW + RECENT_SECONDS)
+
+
 def test_a_path_without_a_history_has_one_try_with_each_credential() -> None:
     """A token that was dead at the start is refreshed; the path costs no second one."""
     history = RejectionHistory()
@@ -99,7 +122,7 @@ def test_paths_without_a_history_are_tried_up_to_a_limit() -> None:
 
 
 def test_a_late_401_for_an_older_credential_gives_no_new_tries() -> None:
-    """Responses overtake each other; the tries with the credential held stay used up."""
+    """Responses can overtake each other; the tries with the cached credential stay used."""
     history = RejectionHistory()
     for generation in (1, 2):
         history.record_success(THERE, generation, NOW)
@@ -119,7 +142,7 @@ def test_an_acceptance_on_the_same_path_is_none_elsewhere() -> None:
 
 
 def test_a_path_that_accepts_again_is_believed_again() -> None:
-    """One acceptance ends its record of rejecting whatever it gets."""
+    """One acceptance ends its record of rejecting every credential."""
     history = RejectionHistory()
     history.record_success(THERE, 1, NOW)
     history.record_rejection(HERE, 1, NOW, blames_token=True, is_fresh=True)
@@ -176,7 +199,7 @@ def test_one_path_in_a_storm_makes_the_credential_bad_nowhere_else() -> None:
 
 
 def test_an_acceptance_anywhere_ends_the_record_of_rejections() -> None:
-    """The credential is alive, whatever some paths answer."""
+    """The credential is valid, whatever status some paths return."""
     history = RejectionHistory()
     for number in range(DEAD_AFTER_PATHS):
         history.record_rejection(f"other/{number}", 1, NOW, blames_token=True)

@@ -285,8 +285,8 @@ async def test_sign_ins_can_be_chosen_and_approved(
         ('{"do": "set_reuse", "reuse": "nope"}', "tolerate_one"),
         ('{"do": "set_clock", "at": 1, "server": "x"}', "authority or upstream"),
         ('{"do": "set_clock", "at": "noon"}', "noon"),
-        ('{"do": "set_client_rejection", "status": 500}', "status is one of"),
-        ('{"do": "set_usage", "primary_used_percent": -1}', "0 or more"),
+        ('{"do": "set_client_rejection", "status": 500}', "status must be one of"),
+        ('{"do": "set_usage", "primary_used_percent": -1}', "at least 0"),
     ],
 )
 async def test_a_wrong_command_says_what_is_wrong(

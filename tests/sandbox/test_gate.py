@@ -18,7 +18,7 @@ async def test_an_open_gate_lets_a_call_pass_at_once() -> None:
 @pytest.mark.parametrize(
     ("newest_first", "order"), [(False, [0, 1, 2]), (True, [2, 0, 1])]
 )
-async def test_a_closed_gate_releases_as_many_calls_as_asked(
+async def test_a_closed_gate_releases_the_requested_number_of_calls(
     newest_first: bool, order: list[int]
 ) -> None:
     """The oldest call passes first, or the newest; the gate stays closed."""
@@ -66,7 +66,7 @@ async def test_a_call_can_be_cancelled_and_released_at_once() -> None:
 
 
 async def test_a_timeout_names_what_was_waited_for() -> None:
-    """A bare timeout would not say which condition stayed false."""
+    """A bare timeout would not name the condition that stayed false."""
     with pytest.raises(TimeoutError, match="2 calls at the gate"):
         await Gate().wait_for_waiting(2, timeout_seconds=0.01)
 

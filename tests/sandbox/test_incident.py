@@ -12,7 +12,7 @@ PLAIN = {"detail": "Unauthorized"}
 async def test_an_incident_rejects_everything_and_spares_every_token(
     sandbox: Sandbox, http: aiohttp.ClientSession, refresh: Refresh, clock: Clock
 ) -> None:
-    """Both servers answer the same, and after its time all is as before."""
+    """Both servers send the same response, and after its end everything is as before."""
     tokens = login(sandbox)
     headers = {"Authorization": f"Bearer {tokens['access_token']}"}
     usage = f"{sandbox.upstream_url}/wham/usage"
@@ -68,7 +68,7 @@ async def test_a_fault_waits_for_the_end_of_an_incident(
 async def test_an_incident_does_not_reach_the_control(
     sandbox: Sandbox, http: aiohttp.ClientSession, path: str
 ) -> None:
-    """A test goes on controlling the sandbox."""
+    """A test can still control the sandbox."""
     sandbox.incident()
     method = "GET" if path == "report" else "POST"
     async with http.request(method, f"{sandbox.issuer_url}/sandbox/{path}") as response:

@@ -19,8 +19,9 @@ class ManualClock:
     for the wall. Hand `now` to the sandbox too, so that tokens are issued and judged by
     the same time.
 
-    There are two kinds of sleep. `clock` sleeps until a test has moved the time far
-    enough; `skipping` moves the time itself, and goes on at once.
+    There are three kinds of sleep. `clock` sleeps until a test has moved the time far
+    enough; `skipping` moves the time itself, and goes on at once; `ticking` sleeps as
+    `clock` does, except for less than a second, which takes no time.
     """
 
     def __init__(self, at: float = 1_800_000_000.0) -> None:
@@ -28,6 +29,7 @@ class ManualClock:
         self._monotonic = MONOTONIC_START
         self.clock = self.with_sleep(self.sleep)
         self.skipping = self.with_sleep(self.skip)
+        self.ticking = self.with_sleep(self.sleep_whole_seconds)
         self._sleepers: list[tuple[float, asyncio.Future[None]]] = []
         self._notifier = Notifier()
 
@@ -72,6 +74,10 @@ class ManualClock:
         """Sleep by moving the clock."""
         self.advance(seconds)
         await asyncio.sleep(0)
+
+    async def sleep_whole_seconds(self, seconds: float) -> None:
+        """Return once the clock has been moved that far; at once for a short sleep."""
+        await self.sleep(seconds if seconds >= 1 else 0)
 
     def advance(self, seconds: float, *, wall_seconds: float | None = None) -> None:
         """Let *seconds* pass, on the wall *wall_seconds*; wake what is due."""

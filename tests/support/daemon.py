@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -28,6 +28,10 @@ E = TypeVar("E", bound=Event)
 
 A_LOGIN: Mapping[str, object] = {}
 """Stands for a new login of the sandbox."""
+
+CA_FILE = Path(__file__).with_name("of_no_server.pem")
+"""A certificate that no server has. To read the system's certificates would take as long
+as all the rest of a start, and few tests call a server by TLS."""
 
 ADMIN_PAGES = ("/", "/metrics", "/api/status", "/readyz", "/healthz", "/nowhere")
 
@@ -80,13 +84,19 @@ class Daemon:
 
     async def admin(self, path: str) -> tuple[int, str]:
         """Return status and text of an admin page."""
-        async with (
-            aiohttp.ClientSession() as session,
-            session.get(self.admin_url + path) as response,
-        ):
-            text = await response.text()
-        self._canary.saw(f"the admin page {path}", text)
-        return response.status, text
+        ((status, text),) = await self._admin_pages([path])
+        return status, text
+
+    async def _admin_pages(self, paths: Sequence[str]) -> list[tuple[int, str]]:
+        """Return status and text of admin pages, and show them to the canary."""
+        pages = []
+        async with aiohttp.ClientSession(self.admin_url) as session:
+            for path in paths:
+                async with session.get(path) as response:
+                    text = await response.text()
+                self._canary.saw(f"the admin page {path}", text)
+                pages.append((response.status, text))
+        return pages
 
     async def start(self, clock: Clock) -> None:
         """Start the service; raise what keeps it from starting."""
@@ -124,8 +134,7 @@ class Daemon:
     async def look_around(self) -> None:
         """Show the canary everything that can be asked for, and the log."""
         if self.is_running:
-            for page in ADMIN_PAGES:
-                await self.admin(page)
+            await self._admin_pages(ADMIN_PAGES)
 
     def show_log(self) -> None:
         """Show the canary what was logged."""
@@ -144,17 +153,20 @@ async def running_daemon(
 ) -> AsyncIterator[Daemon]:
     """Give a daemon that listens, over *login* in a file; None is no file.
 
-    *given* are settings. The key of the daemon's client is made beside the store.
+    *given* are settings; None is the default. The key of the daemon's client is made
+    beside the store.
     """
-    flags = {
-        "store": str(folder / "auth.json"),
+    chosen = {
+        "store": folder / "auth.json",
         "issuer_url": sandbox.issuer_url,
         "upstream_url": sandbox.upstream_url,
         "listen": "127.0.0.1:0",
         "admin_listen": "127.0.0.1:0",
-        "drain_seconds": "5",
-        **{name: str(value) for name, value in given.items()},
+        "drain_seconds": 5,
+        "ca_file": CA_FILE,
+        **given,
     }
+    flags = {name: str(value) for name, value in chosen.items() if value is not None}
     settings = load_settings(flags, environ={}, config=empty_config(folder))
     daemon = Daemon(sandbox, settings, canary)
     if login is not None:

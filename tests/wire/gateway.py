@@ -13,6 +13,7 @@ from bearerd.admin.status import ServiceStatus
 from bearerd.events import Event, RequestFinished
 from bearerd.service import Service
 from bearerd.settings import load_settings
+from tests.support.daemon import CA_FILE
 from tests.wire.peers import PATIENCE_SECONDS, Peer, RawUpstream
 
 ACCESS_TOKEN = "made-up.access.token"
@@ -86,12 +87,19 @@ class Gateway:
 
 @asynccontextmanager
 async def running(
-    folder: Path, *, issuer_url: str = "http://127.0.0.1:9", **flags: str
+    folder: Path,
+    *,
+    issuer_url: str = "http://127.0.0.1:9",
+    ca_file: str | None = str(CA_FILE),
+    **flags: str,
 ) -> AsyncIterator[Gateway]:
     """Run a service with a credential, in front of a raw upstream.
 
-    Nothing listens at the default *issuer_url*.
+    Nothing listens at the default *issuer_url*. A *ca_file* of None is the system's own
+    certificates.
     """
+    if ca_file is not None:
+        flags["ca_file"] = ca_file
     store = folder / "auth.json"
     if not store.exists():
         store.write_text(json.dumps(login_document()))

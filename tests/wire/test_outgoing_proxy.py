@@ -320,7 +320,7 @@ async def test_an_untrusted_certificate_is_reported(
     tmp_path: Path, front: TlsFront
 ) -> None:
     """Item 133: with the setting that helps; no byte of the request is sent."""
-    async with running(tmp_path, upstream_url=direct(front)) as gateway:
+    async with running(tmp_path, upstream_url=direct(front), ca_file=None) as gateway:
         front.behind = gateway.upstream.port
         answered, name, said = await rejection(gateway)
         assert (answered, name) == (502, b"upstream_unreachable")

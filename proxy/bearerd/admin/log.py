@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, MutableMapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, Literal, TextIO, TypeAlias
 
@@ -68,9 +69,14 @@ class EventLog:
             self.write(level, EVENT_NAMES[type(event)], **event_fields(event))
 
     def write(self, level: Level, name: str, /, **fields: object) -> None:
-        """Write one line, if *level* is high enough."""
+        """Write one line, if *level* is high enough.
+
+        A stream that cannot be written, such as a file on a full disk, costs the line:
+        no request and no refresh may fail because of the log.
+        """
         if LEVELS[level] >= self._lowest:
-            self._logger.msg(name, level=level, **fields)
+            with suppress(OSError):
+                self._logger.msg(name, level=level, **fields)
 
     def handler(self) -> logging.Handler:
         """Return a handler that writes the log records of libraries as lines here."""

@@ -59,8 +59,8 @@ def run_with_source(
             except asyncio.CancelledError:
                 if source.is_refreshing:
                     print_stderr(
-                        "a refresh is under way, and its response is waited for, so that "
-                        "the login is not lost; a second signal ends this at once"
+                        "waiting for the response to a refresh, so that the login is not "
+                        "lost; a second signal ends this at once"
                     )
                 raise
 

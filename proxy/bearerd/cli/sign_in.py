@@ -61,10 +61,11 @@ async def sign_in(
             clock=clock,
             lock_timeout_seconds=profile.authority_timeout_seconds,
         )
-        if installed.kept_at is not None:
+        if installed.quarantine_path is not None:
             print_stderr(
-                f"warning: the store cannot take the new login now; it is kept in "
-                f"{installed.kept_at}, and taken up as soon as the store can be written"
+                "warning: the new login cannot be stored now; it is kept in "
+                f"{installed.quarantine_path}, and stored as soon as the store can be "
+                "locked and written"
             )
         previous = installed.previous
         if previous is None or previous.fingerprint == credential.fingerprint:

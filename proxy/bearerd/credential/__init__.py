@@ -1,1 +1,1 @@
-"""What we hold and how it stays valid. This room knows no server and no client."""
+"""The credential of a profile and how it stays valid. No HTTP server, no relay."""

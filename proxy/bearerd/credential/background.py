@@ -1,12 +1,12 @@
 """The loops that keep a credential fresh without a request.
 
-One refreshes before expiry, the other notices a store that changed. Both only call the
-source, which announces what they find. Both run each second, so that expiry is judged by
-the wall clock as it is then: after a suspend, or a change of the time, a timer that was
-computed earlier would be wrong.
+One loop refreshes before expiry, the other detects changes of the store. Both only call
+the source, which emits the events. Both run each second and compare expiry with the wall
+clock at that moment: after a suspend, or a change of the time, a timer that was computed
+earlier would be wrong.
 
-A round that fails, whatever the reason, is logged, and the loop goes on: the relay must
-not end because a disk did.
+An exception in one iteration is logged and the loop continues: a failing disk must not
+stop the relay.
 """
 
 from __future__ import annotations
@@ -22,17 +22,18 @@ from bearerd.events import ClockJumped, Observer
 LOG = logging.getLogger(__name__)
 
 TICK_SECONDS = 1.0
-"""A changed store is noticed within two of these, for the price of two `stat` calls."""
+"""A changed store is detected within two ticks. A tick costs two `stat` calls."""
 
 RETRY_SAVE_TICKS = 5
-"""How many ticks lie between two tries to save what lives in memory only."""
+"""The number of ticks between two attempts to save an unsaved credential."""
 
 JUMP_SECONDS = 5.0
-"""How far the two clocks may drift apart within a tick before that is announced."""
+"""How far the wall clock and the monotonic clock may differ within a tick before
+`ClockJumped` is emitted."""
 
 
 class BackgroundRefresh:
-    """Looks after one source until cancelled."""
+    """Runs the loops of one source until it is cancelled."""
 
     def __init__(
         self, source: CredentialSource, *, clock: Clock, observe: Observer
@@ -42,13 +43,16 @@ class BackgroundRefresh:
         self._observe = observe
 
     async def run(self) -> None:
-        """Run both loops; return only by cancellation."""
+        """Run both loops until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._keep_fresh())
             tasks.create_task(self._watch_store())
 
     async def _keep_fresh(self) -> None:
-        refresh, save = Round(self._refresh_if_due), Round(self._source.retry_save)
+        refresh, save = (
+            PeriodicTask(self._refresh_if_due),
+            PeriodicTask(self._source.retry_save),
+        )
         ticks = 0
         while True:
             await refresh.run()
@@ -58,36 +62,41 @@ class BackgroundRefresh:
             await self._clock.sleep(TICK_SECONDS)
 
     async def _watch_store(self) -> None:
-        look = Round(self._source.reload_if_changed)
+        reload = PeriodicTask(self._source.reload_if_changed)
         now, monotonic = self._clock.now(), self._clock.monotonic()
         while True:
-            await look.run()
+            await reload.run()
             await self._clock.sleep(TICK_SECONDS)
-            before = now - monotonic
+            previous_offset = now - monotonic
             now, monotonic = self._clock.now(), self._clock.monotonic()
-            jumped = now - monotonic - before
-            if abs(jumped) > JUMP_SECONDS:
-                self._observe(ClockJumped(jumped))
+            jump_seconds = now - monotonic - previous_offset
+            if abs(jump_seconds) > JUMP_SECONDS:
+                self._observe(ClockJumped(jump_seconds))
 
     async def _refresh_if_due(self) -> None:
         self._source.refresh_if_due()
 
 
-class Round:
-    """One kind of work that is done again and again. Owns how it failed last."""
+class PeriodicTask:
+    """A call that is repeated. Owns the error of the last run.
 
-    def __init__(self, work: Callable[[], Awaitable[None]]) -> None:
-        self._work = work
-        self._last_fault: str | None = None
+    Equal errors in a row are logged once.
+    """
+
+    def __init__(self, call: Callable[[], Awaitable[None]]) -> None:
+        self._call = call
+        self._last_error: str | None = None
 
     async def run(self) -> None:
-        """Do the work; log what it raises, the same fault once until it went well."""
+        """Run the call once; log an exception instead of raising it."""
         try:
-            await self._work()
+            await self._call()
         except Exception as error:
-            fault = repr(error)
-            if fault != self._last_fault:
-                LOG.exception("a round of the background refresh failed; it goes on")
-            self._last_fault = fault
+            error_text = repr(error)
+            if error_text != self._last_error:
+                LOG.exception(
+                    "a background task failed; it runs again in the next tick"
+                )
+            self._last_error = error_text
         else:
-            self._last_fault = None
+            self._last_error = None

@@ -1,7 +1,7 @@
-"""The credential that this process holds: which one, and when it is due for a refresh.
+"""The cached credential, and when it is due for a refresh.
 
-Due times are computed once, when the credential is set, so that jitter does not move
-them; they are compared with the wall clock as it is at each look.
+The due time is computed once, when the credential is set, so that jitter does not move
+it. It is compared with the wall clock at each check.
 """
 
 from __future__ import annotations
@@ -13,18 +13,21 @@ from bearerd.clock import Clock
 from bearerd.credential.token import Credential, seconds_claim
 
 SKEW_SECONDS = 60.0
-"""A larger difference between two clocks is more than delay."""
+"""A larger difference between two clocks is clock skew and not network delay."""
 
 JITTER_SHARE = 0.1
-"""Processes on one login spread their refreshes over this share of the window."""
+"""Processes that share a login spread their refreshes over this share of the window."""
 
 WINDOW_SHARE = 0.2
-"""A window is at most this share of the token's life."""
+"""The refresh window is at most this share of the token's lifetime."""
 
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """When a credential is to be refreshed, and when it ends; epoch seconds or None."""
+    """When a credential is due for a refresh, and when it expires.
+
+    Both are epoch seconds, or None if the expiry is unknown.
+    """
 
     refresh_at: float | None = None
     expires_at: float | None = None
@@ -34,7 +37,7 @@ class Schedule:
         return self.refresh_at is not None and self.refresh_at <= now
 
     def is_expired(self, now: float) -> bool:
-        """Return True if the credential has ended by the clock."""
+        """Return True if the credential has expired."""
         return self.expires_at is not None and self.expires_at <= now
 
 
@@ -52,10 +55,12 @@ def schedule(
 ) -> Schedule:
     """Return the schedule of *credential*. *jitter* is in [0, 1).
 
-    A window that is longer than a token's life would mean a refresh at once, and again,
-    by each process that starts. So a window is at most a fifth of the life: of what is
-    left, for a token that came in while this process ran; of the whole life, for the
-    first one of a process. A first token without `iat` gets the whole window.
+    With a window longer than the token's lifetime, each process would refresh as soon as
+    it starts. So the window is at most a fifth of the lifetime:
+
+    - of the whole lifetime for the first credential of a process (*is_first*), if the
+      token has an `iat`; without one, the window is *window_seconds*;
+    - of the remaining lifetime for each later credential.
 
     *skew_seconds* is how far the local clock is ahead of the authority's.
     """
@@ -67,17 +72,17 @@ def schedule(
     if not is_first:
         window = min(window, WINDOW_SHARE * max(0.0, expires_at - now))
     elif issued_at is not None:
-        life = max(0.0, credential.expires_at - issued_at)
-        window = min(window, WINDOW_SHARE * life)
+        lifetime = max(0.0, credential.expires_at - issued_at)
+        window = min(window, WINDOW_SHARE * lifetime)
     return Schedule(expires_at - window * (1 - JITTER_SHARE * jitter), expires_at)
 
 
 def clock_skew(credential: Credential, *, now: float, issued_at: float | None) -> float:
     """Return how far the local clock is ahead of the authority's, in seconds.
 
-    *issued_at* is the Date field of the response that brought *credential*. It is
-    believed only if the token's `iat` agrees: a Date can be a proxy's, and an `iat` that
-    of a token which the authority had issued earlier.
+    *issued_at* is the Date field of the response that contained *credential*. It is used
+    only if the token's `iat` is close to it: a proxy may have set the Date, and the
+    authority may have issued the token earlier. Otherwise the skew is 0.
     """
     claimed_at = seconds_claim(credential.access_token, "iat")
     if issued_at is None or claimed_at is None:
@@ -89,9 +94,9 @@ def clock_skew(credential: Credential, *, now: float, issued_at: float | None) -
 
 
 class CachedCredential:
-    """Owns the credential held, its generation, and how far the local clock is off.
+    """Owns the cached credential, its generation, its schedule and the clock skew.
 
-    Only the source changes it. *jitter* returns a number in [0, 1).
+    Only the parts of the source change it. *jitter* returns a number in [0, 1).
     """
 
     def __init__(
@@ -107,17 +112,17 @@ class CachedCredential:
 
     @property
     def credential(self) -> Credential | None:
-        """The credential held, or None."""
+        """The cached credential, or None."""
         return self._credential
 
     @property
     def generation(self) -> int:
-        """How many credentials this process has held."""
+        """The number of credentials that this process has cached so far."""
         return self._generation
 
     @property
     def schedule(self) -> Schedule:
-        """When the credential held is due and when it ends."""
+        """When the cached credential is due for a refresh and when it expires."""
         return self._schedule
 
     @property
@@ -127,25 +132,28 @@ class CachedCredential:
 
     @property
     def is_expired(self) -> bool:
-        """True if the clock has passed the end of what is held."""
+        """True if the cached credential has expired."""
         return self._schedule.is_expired(self._clock.now())
 
     @property
     def is_due(self) -> bool:
-        """True if what is held should be refreshed by now."""
+        """True if the cached credential should be refreshed."""
         return self._schedule.is_due(self._clock.now())
 
-    def set_received(
+    def set_issued(
         self, credential: Credential, *, issued_at: float | None
     ) -> Credential:
-        """Hold what the authority has just issued; *issued_at* is its Date."""
+        """Cache a credential that the authority has just issued, and return it.
+
+        *issued_at* is the Date field of the authority's response.
+        """
         self._skew_seconds = clock_skew(
             credential, now=self._clock.now(), issued_at=issued_at
         )
         return self.set(credential)
 
     def set(self, credential: Credential) -> Credential:
-        """Hold *credential* as the next generation, and return it as such."""
+        """Cache *credential* as the next generation; return it with that generation."""
         self._schedule = schedule(
             credential,
             now=self._clock.now(),
@@ -159,5 +167,5 @@ class CachedCredential:
         return self._credential
 
     def clear(self) -> None:
-        """Hold nothing: the login was signed out."""
+        """Drop the cached credential: the login was signed out."""
         self._credential, self._schedule = None, NEVER

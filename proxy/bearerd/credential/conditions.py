@@ -1,31 +1,33 @@
-"""The one state of a profile, and why it is in it.
+"""The state of a profile and its conditions.
 
-What requests get, the status page, `/readyz`, `bearerd status --check`, metrics and
-notices are all derived from `ProfileState`, which `assess` computes from `Facts`. No
-other place decides whether a profile works.
+The responses to requests, the status page, `/readyz`, `bearerd status --check`, metrics
+and notices are all derived from `ProfileState`, which `assess` computes from `Facts`. No
+other module decides whether a profile works.
 
-A profile has any number of conditions at a time, as an object in Kubernetes has; the
-most severe one names its state:
+A profile can have several conditions at a time, like an object in Kubernetes. The most
+severe one determines the state:
 
-| # | facts | condition | state | a person must act |
+| # | facts | condition | state | operator must act |
 |---|---|---|---|---|
 | 1 | the store holds another account | `account_changed` | blocked | yes |
 | 2 | the store holds no login | `login_required` | blocked | yes |
-| 3 | no login is known, and the store cannot be read | `store_unavailable` | blocked | yes |
-| 4 | the refresh token is refused for good; the access token is over | its error | blocked | yes |
-| 5 | the refresh fails; the access token has expired | its error | blocked | if it lasts |
-| 6 | the refresh token is refused for good; the access token lives | its error | degraded | yes |
-| 7 | the store cannot be read or is torn, while a login is held | `store_*` | degraded | yes |
+| 3 | no credential is cached, and the store cannot be read | `store_unavailable` | blocked | yes |
+| 4 | the refresh token was refused permanently; the access token is dead | its error | blocked | yes |
+| 5 | the refresh fails; the access token is dead | its error | blocked | if it persists |
+| 6 | the refresh token was refused permanently; the access token is alive | its error | degraded | yes |
+| 7 | the store cannot be read or is torn, and a credential is cached | `store_*` | degraded | yes |
 | 8 | the login is in memory only | `unsaved` | degraded | yes |
-| 9 | the refresh fails; the access token has not expired | its error | degraded | if it lasts |
-| 10 | the upstream rejects what is held | `upstream_rejects` | degraded | if it lasts |
-| 11 | the access token has expired; a refresh comes next | `expired` | degraded | if it lasts |
+| 9 | the refresh fails; the access token is alive | its error | degraded | if it persists |
+| 10 | the upstream rejects the access token; a refresh is next | `upstream_rejects` | degraded | if it persists |
+| 11 | the access token has expired; a refresh is next | `expired` | degraded | if it persists |
 | 12 | none of these | | usable | no |
 
-"Over" is expired by the clock, or rejected by the upstream with no acceptance since. A
-token that is only rejected is still sent (5, 9): the upstream may be wrong, and what it
-answers then is the way back. "If it lasts" is after `PERSON_AFTER_SECONDS`, or at once
-for a fault of the settings. The code of `AuthorityUnavailable` stands for its subtypes.
+An access token is dead if it has expired, or if the upstream has rejected it and has not
+accepted it since. A token that is only rejected is still sent (4, 5): the upstream may
+be wrong, and a success there ends the condition. The background refresh also retries, in
+case no request arrives. "If it persists" means after
+`PERSON_AFTER_SECONDS`, or at once if the settings are wrong. Subtypes of
+`AuthorityUnavailable` share its code.
 """
 
 from __future__ import annotations
@@ -44,16 +46,20 @@ from bearerd.errors import (
 )
 
 PERSON_AFTER_SECONDS = 600.0
-"""A passing failure that lasts this long is one that a person should look at."""
+"""A transient failure that persists this long needs an operator."""
 
 SIGN_IN_CODES = frozenset({LoginRequired.code, AccountChanged.code})
-"""The codes of what a sign-in, or `bearerd adopt`, ends."""
+"""The codes of the conditions that a sign-in, or `bearerd adopt`, ends."""
 
 StoreProblem: TypeAlias = LoginRequired | AccountChanged | StoreUnavailable
 
 
 class StateKind(Enum):
-    """Usable: served. Degraded: served, but something is wrong. Blocked: refused."""
+    """The three states of a profile.
+
+    Usable: requests are served. Degraded: requests are served, but something is wrong.
+    Blocked: requests are refused.
+    """
 
     USABLE = "usable"
     DEGRADED = "degraded"
@@ -62,10 +68,11 @@ class StateKind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class RefreshProblem:
-    """Why the last refresh gave nothing.
+    """Why the last refresh failed.
 
-    *is_final* is true of a refusal for good; *is_misconfigured* of a client or endpoint
-    that the authority rejects. *retry_at* is epoch seconds, or None.
+    *is_final*: the authority refused the refresh token permanently. *is_misconfigured*:
+    the authority rejects the client or the endpoint. *retry_at* is the time of the next
+    attempt in epoch seconds, or None.
     """
 
     error: BearerdError
@@ -76,10 +83,10 @@ class RefreshProblem:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """All that decides the state of a profile.
+    """The input of `assess`: everything that decides the state of a profile.
 
-    *store_problem* is what the last look at the store found; *is_store_blocking* tells
-    that it holds for what is in memory too.
+    *store_problem* is the error of the last read of the store. *is_store_blocking*: that
+    error also blocks the cached credential.
     """
 
     has_credential: bool = False
@@ -93,10 +100,11 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """One thing that is wrong. *message* names it, the reason and the remedy.
+    """One thing that is wrong with a profile.
 
-    *error* is what requests get, or None if it blocks none. *reason* is the code's
-    detail, such as `reused` for a login that is required.
+    *message* names the thing, the reason and the remedy. *error* is the error that
+    requests get, or None if the condition does not block them. *reason* is a detail of
+    *code*, such as `reused` for `login_required`.
     """
 
     code: str
@@ -108,7 +116,7 @@ class Condition:
 
     @property
     def is_blocking(self) -> bool:
-        """True if requests are refused because of it."""
+        """True if requests are refused because of this condition."""
         return self.error is not None
 
 
@@ -116,10 +124,10 @@ class Condition:
 class ProfileState:
     """The state of a profile. Times are epoch seconds.
 
-    *code*, *message* and *needs_person* are those of the most severe condition; *since*
-    is when the profile came into this state with this code. *needs_sign_in* is true from
-    a condition that a sign-in, or `bearerd adopt`, ends until the profile works again:
-    a store that cannot be read meanwhile is no end of it.
+    *code*, *message* and *needs_person* are those of the most severe condition. *since*
+    is when the profile entered this state with this code. *needs_sign_in* becomes true
+    with a condition that a sign-in, or `bearerd adopt`, ends. It stays true until the
+    profile works again, even if the store becomes unreadable in the meantime.
     """
 
     kind: StateKind
@@ -134,35 +142,33 @@ class ProfileState:
 
     @property
     def error(self) -> BearerdError | None:
-        """What requests get, or None while they are served."""
+        """The error that requests get, or None while they are served."""
         return self.conditions[0].error if self.conditions else None
 
 
 def assess(facts: Facts) -> tuple[Condition, ...]:
-    """Return the conditions that *facts* amount to, the most severe first."""
-    found = [
-        condition
-        for row in (_store_blocks, _refresh_blocks, _refresh_ends, _store_troubles)
-        if (condition := row(facts)) is not None
-    ]
+    """Return the conditions that follow from *facts*, the most severe first."""
+    rules = (_store_blocked, _refresh_blocked, _refresh_refused, _store_degraded)
+    found = [condition for rule in rules if (condition := rule(facts)) is not None]
     if facts.is_unsaved:  # 8
         found.append(
             Condition(
                 "unsaved",
-                "the login is in memory only, because the store cannot be written; it "
-                "is lost if bearerd is killed now",
+                "the login is in memory only, because the store cannot be written, and "
+                "is lost if bearerd is killed; make the store writable",
                 needs_person=True,
             )
         )
     problem = facts.refresh_problem
-    if problem is not None and not problem.is_final and not facts.is_expired:  # 9
-        found.append(_failing(problem))
-    if facts.is_rejected and not any(one.is_blocking for one in found):  # 10
+    is_dead = _is_access_token_dead(facts)
+    if problem is not None and not problem.is_final and not is_dead:  # 9
+        found.append(_transient(problem))
+    if facts.is_rejected and not any(each.is_blocking for each in found):  # 10
         found.append(
             Condition(
                 "upstream_rejects",
-                "the upstream rejects the access token; a refresh follows the next "
-                "request",
+                "the upstream rejects the access token; the next request starts a "
+                "refresh",
             )
         )
     if facts.is_expired and not found:  # 11
@@ -170,15 +176,15 @@ def assess(facts: Facts) -> tuple[Condition, ...]:
     return tuple(found)
 
 
-def state_of(
+def derive_state(
     conditions: tuple[Condition, ...],
     *,
     now: float,
     before: ProfileState | None,
 ) -> ProfileState:
-    """Return the state that *conditions* amount to; *before* is the last one.
+    """Return the state that follows from *conditions*; *before* is the previous state.
 
-    A state keeps its *since* while kind and code stay the same.
+    *since* does not change while kind and code stay the same.
     """
     first = conditions[0] if conditions else None
     kind = StateKind.USABLE
@@ -206,62 +212,62 @@ def state_of(
 class StateTracker:
     """Owns the last state of a profile, and reports each change once.
 
-    *changed* is called with the state before and the state now.
+    *on_change* is called with the previous state and the new one.
     """
 
     def __init__(
         self,
         now: Callable[[], float],
-        changed: Callable[[ProfileState, ProfileState], None],
+        on_change: Callable[[ProfileState, ProfileState], None],
     ) -> None:
         self._now = now
-        self._changed = changed
+        self._on_change = on_change
         self._state = ProfileState(StateKind.USABLE, now())
 
     def update(self, facts: Facts) -> ProfileState:
-        """Return the state that *facts* amount to now."""
+        """Return the state that follows from *facts* now."""
         before = self._state
-        self._state = state_of(assess(facts), now=self._now(), before=before)
-        if _lasting(before) != _lasting(self._state):
-            self._changed(before, self._state)
+        self._state = derive_state(assess(facts), now=self._now(), before=before)
+        if _comparable(before) != _comparable(self._state):
+            self._on_change(before, self._state)
         return self._state
 
 
-def _lasting(state: ProfileState) -> ProfileState:
-    """Return *state* without what changes while it stays the same."""
+def _comparable(state: ProfileState) -> ProfileState:
+    """Return *state* without the fields whose change is not reported."""
     return replace(state, retry_at=None, conditions=())
 
 
-def _is_over(facts: Facts) -> bool:
+def _is_access_token_dead(facts: Facts) -> bool:
     return facts.is_expired or facts.is_rejected
 
 
-def _store_blocks(facts: Facts) -> Condition | None:  # 1, 2, 3
+def _store_blocked(facts: Facts) -> Condition | None:  # 1, 2, 3
     problem = facts.store_problem
     if problem is None or (facts.has_credential and not facts.is_store_blocking):
         return None
-    return _for_person(problem, is_blocking=True)
+    return _terminal(problem, is_blocking=True)
 
 
-def _refresh_blocks(facts: Facts) -> Condition | None:  # 4, 5
+def _refresh_blocked(facts: Facts) -> Condition | None:  # 4, 5
     problem = facts.refresh_problem
     if problem is None:
         return None
-    if problem.is_final and _is_over(facts):  # 4
-        return _for_person(problem.error, is_blocking=True)
-    if not problem.is_final and facts.is_expired:  # 5
-        return replace(_failing(problem), error=problem.error)
+    if problem.is_final and _is_access_token_dead(facts):  # 4
+        return _terminal(problem.error, is_blocking=True)
+    if not problem.is_final and _is_access_token_dead(facts):  # 5
+        return replace(_transient(problem), error=problem.error)
     return None
 
 
-def _refresh_ends(facts: Facts) -> Condition | None:  # 6
+def _refresh_refused(facts: Facts) -> Condition | None:  # 6
     problem = facts.refresh_problem
-    if problem is None or not problem.is_final or _is_over(facts):
+    if problem is None or not problem.is_final or _is_access_token_dead(facts):
         return None
-    return _for_person(problem.error, is_blocking=False)
+    return _terminal(problem.error, is_blocking=False)
 
 
-def _store_troubles(facts: Facts) -> Condition | None:  # 7
+def _store_degraded(facts: Facts) -> Condition | None:  # 7
     problem = facts.store_problem
     if problem is None or not facts.has_credential or facts.is_store_blocking:
         return None
@@ -270,8 +276,8 @@ def _store_troubles(facts: Facts) -> Condition | None:  # 7
     return Condition(code, problem.message, needs_person=True)
 
 
-def _for_person(error: BearerdError, *, is_blocking: bool) -> Condition:
-    """Return the condition of an error that only a person can end."""
+def _terminal(error: BearerdError, *, is_blocking: bool) -> Condition:
+    """Return the condition for an error that stays until a person acts."""
     return Condition(
         error.code,
         error.message,
@@ -281,8 +287,8 @@ def _for_person(error: BearerdError, *, is_blocking: bool) -> Condition:
     )
 
 
-def _failing(problem: RefreshProblem) -> Condition:
-    """Return the condition of a refresh that fails and is tried again."""
+def _transient(problem: RefreshProblem) -> Condition:
+    """Return the condition for a refresh that failed and will be retried."""
     code = problem.error.code
     if isinstance(problem.error, AuthorityUnavailable):
         code = AuthorityUnavailable.code

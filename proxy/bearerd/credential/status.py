@@ -1,6 +1,6 @@
-"""What operators see of one profile, and what is announced when its state changes.
+"""The status of one profile for operators, and the events of its state changes.
 
-Frozen values, without a secret.
+Frozen values that contain no secret.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ class SourceStatus:
     """The status of one profile. Times are epoch seconds.
 
     *state* is `usable`, `degraded` or `blocked`; *code*, *reason*, *message*, *since*,
-    *needs_person*, *needs_sign_in* and *retry_at* explain it. *since* is None where no
-    daemon watches the profile. A person signs in, or runs `bearerd adopt`, where
-    *needs_sign_in* is true. *last_error* is the outcome and the reason of the last
-    refresh, if that failed.
+    *needs_person*, *needs_sign_in* and *retry_at* explain it. *since* is None if no
+    daemon serves the profile. *needs_sign_in*: a sign-in, or `bearerd adopt`, is needed.
+    *last_error* is the outcome and the reason of the last refresh, or None if it
+    succeeded.
     """
 
     profile: str
@@ -53,7 +53,7 @@ class SourceStatus:
 
     @property
     def is_usable(self) -> bool:
-        """True if requests get a credential: the profile is not blocked."""
+        """True if the profile is not blocked, so requests are served."""
         return self.state != StateKind.BLOCKED.value
 
     @property
@@ -73,7 +73,7 @@ def source_status(
     last_refreshed_at: float | None,
 ) -> SourceStatus:
     """Return the status of a profile in *state*."""
-    held = cached.credential
+    credential = cached.credential
     return SourceStatus(
         profile=profile,
         store=store_name,
@@ -85,7 +85,7 @@ def source_status(
         needs_person=state.needs_person,
         needs_sign_in=state.needs_sign_in,
         retry_at=state.retry_at,
-        account_id=held.account_id if held else None,
+        account_id=credential.account_id if credential else None,
         generation=cached.generation,
         expires_at=cached.schedule.expires_at,
         refresh_at=cached.schedule.refresh_at,
@@ -98,16 +98,16 @@ def source_status(
 def state_events(
     profile: str, before: ProfileState, now: ProfileState, generation: int
 ) -> Iterator[Event]:
-    """Yield what is announced of a change from *before* to *now*.
+    """Yield the events of a change from *before* to *now*.
 
-    A sign-in that is needed is announced once, and again if its message changes; its end
-    is announced once, when the profile works again.
+    `LoginNeeded` is emitted once, and again if its message changes. `LoginRestored` is
+    emitted once, when the profile works again.
     """
-    is_news = (before.code, before.message) != (now.code, now.message)
-    if now.code in SIGN_IN_CODES and is_news:
+    is_changed = (before.code, before.message) != (now.code, now.message)
+    if now.code in SIGN_IN_CODES and is_changed:
         code, message = now.code or "", now.message or ""
         yield LoginNeeded(profile, code, now.reason or code, message)
     elif before.needs_sign_in and not now.needs_sign_in:
         yield LoginRestored(profile, generation)
-    if now.code in STORE_CODES and is_news:
+    if now.code in STORE_CODES and is_changed:
         yield StoreTroubled(profile, now.message or "")

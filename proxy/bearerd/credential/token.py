@@ -1,6 +1,6 @@
-"""The credential: what it is, when it ends, and how to name it without showing it.
+"""The credential: its tokens, its expiry, and a fingerprint that does not reveal it.
 
-Known here: the tokens' shapes. Not known here: files, the network, the time.
+Pure: no files, no network, no clock.
 """
 
 from __future__ import annotations
@@ -17,31 +17,33 @@ from typing import Any
 from bearerd.json_object import json_object
 
 AUTH_CLAIM = "https://api.openai.com/auth"
-"""The namespaced claim in which OpenAI's tokens carry account, user and plan."""
+"""The namespaced claim with the account, user and plan in OpenAI's tokens."""
 
 OPAQUE_LIFETIME_SECONDS = 8 * 24 * 3600.0
-"""How long a token without `exp` is trusted after its last refresh.
+"""The lifetime, from the last refresh, of a token without `exp`.
 
 Codex's own rule (`TOKEN_REFRESH_INTERVAL`, codex-rs login/src/auth/manager.rs).
 """
 
 
 JWT = re.compile(r"[\w-]+\.([\w-]+)\.[\w-]+", re.ASCII)
-"""Three parts, none empty, in base64url without padding: what Codex decodes, no more.
+"""Three non-empty parts in base64url without padding: exactly what Codex decodes.
 
-With a laxer reading an id token could get into the file that makes Codex refuse it.
+Codex rejects a file with an id token that it cannot decode, so nothing else may be
+written as one.
 """
 
-VISIBLE = re.compile(r"[!-~]+")
+VISIBLE_ASCII = re.compile(r"[!-~]+")
 
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """One login at one moment. Two are the same credential if their tokens are equal.
+    """The tokens of one login at one moment.
 
-    `expires_at` and `refreshed_at` are epoch seconds, or None if unknown; the second is
-    when the authority issued the tokens. `generation` counts the credentials that this
-    process has held. None of the three is part of the identity.
+    Two credentials are equal if their access token, refresh token and account are.
+    `expires_at` and `refreshed_at` (when the authority issued the tokens) are epoch
+    seconds, or None if unknown. `generation` numbers the credentials that this process
+    has cached.
     """
 
     access_token: str = field(repr=False)
@@ -55,61 +57,62 @@ class Credential:
 
     @property
     def fingerprint(self) -> str:
-        """Name the refresh token in logs, records and comparisons; see `fingerprint`."""
+        """The fingerprint of the refresh token, for logs, records and comparisons."""
         return fingerprint(self.refresh_token)
 
     def is_expired(self, now: float) -> bool:
-        """Return True if the clock has passed the token's end. An unknown end never comes."""
+        """Return True if the token has expired; False if its expiry is unknown."""
         return self.expires_at is not None and self.expires_at <= now
 
 
-def credential_of(fields: Mapping[str, Any]) -> Credential:
-    """Return the credential in *fields*, as `dataclasses.asdict` wrote it.
+def parse_credential(fields: Mapping[str, Any]) -> Credential:
+    """Return the credential in *fields*, the output of `dataclasses.asdict`.
 
     Raises:
-        TypeError: *fields* are not those of a credential, or one has a value that a
-            credential never has: what is read here goes into header fields too.
+        TypeError: the fields are not those of a credential, or a value is invalid. The
+            values are checked because they are sent in header fields.
     """
-    found = Credential(**fields)
-    names = [fields.get(name) for name in ("account_id", "user_id")]
+    credential = Credential(**fields)
+    identifiers = [fields.get(name) for name in ("account_id", "user_id")]
     times = [fields.get(name) for name in ("expires_at", "refreshed_at")]
     if (
         visible_text(fields["access_token"]) is None
         or fields["refresh_token"] != (visible_text(fields["refresh_token"]) or "")
-        or any(name is not None and visible_text(name) is None for name in names)
+        or any(each is not None and visible_text(each) is None for each in identifiers)
         or not isinstance(fields.get("id_token"), str | None)
         or not all(isinstance(time, int | float | None) for time in times)
     ):
-        raise TypeError("a token or a name is not visible ASCII, or a time no number")
-    return found
+        raise TypeError("a token or an id is not visible ASCII, or a time is no number")
+    return credential
 
 
 def visible_text(value: object) -> str | None:
     """Return *value* if it is non-empty visible ASCII, else None.
 
-    Tokens and account ids go into header fields: a line end would add a field, and a
-    lone surrogate could not be encoded (RFC 9110 section 5.5; RFC 6750 section 2.1).
+    Tokens and account ids are sent in header fields. A line break would add a field, and
+    a lone surrogate cannot be encoded (RFC 9110 section 5.5; RFC 6750 section 2.1).
     """
-    if isinstance(value, str) and VISIBLE.fullmatch(value):
+    if isinstance(value, str) and VISIBLE_ASCII.fullmatch(value):
         return value
     return None
 
 
 def fingerprint(refresh_token: str) -> str:
-    """Return 16 hex digits that tell two refresh tokens apart and give neither away.
+    """Return 16 hex digits that identify a refresh token without revealing it.
 
-    The purpose is hashed in, so that the value matches no other program's digest.
+    A purpose string is part of the hash input, so the value differs from the digest that
+    another program computes.
     """
-    # JSON may escape half a surrogate pair; naming such a token must not fail.
-    named = b"bearerd refresh token\0" + refresh_token.encode(errors="surrogatepass")
-    return hashlib.sha256(named).hexdigest()[:16]
+    # A token from JSON can contain a lone surrogate; this must not raise for it.
+    content = b"bearerd refresh token\0" + refresh_token.encode(errors="surrogatepass")
+    return hashlib.sha256(content).hexdigest()[:16]
 
 
 def claims(token: str | None) -> Mapping[str, Any]:
-    """Return the payload of a JWT, unverified, or an empty mapping if it is none.
+    """Return the payload of a JWT, unverified; an empty mapping if *token* is not a JWT.
 
-    RFC 7519 section 3. Nothing here is trusted: claims only say when to refresh and
-    whether two tokens speak of the same account.
+    RFC 7519 section 3. The claims are not trusted: they only decide when to refresh and
+    whether two tokens name the same account.
     """
     jwt = JWT.fullmatch(token or "")
     if jwt is None:
@@ -127,8 +130,17 @@ def account_claim(token: str | None) -> str | None:
 
 
 def user_claim(token: str | None) -> str | None:
-    """Return the person that a token is for, or None. One account may have several."""
+    """Return the user that a token is for, or None. One account may have several."""
     return _auth_claim(token, "chatgpt_user_id") or _auth_claim(token, "user_id")
+
+
+def is_of_one_account(access_token: str | None, id_token: str | None) -> bool:
+    """Return True unless the two tokens name different accounts.
+
+    If they do, the id token is not used: the access token is what the upstream gets.
+    """
+    accounts = {account_claim(access_token), account_claim(id_token)} - {None}
+    return len(accounts) < 2  # noqa: PLR2004
 
 
 def _auth_claim(token: str | None, name: str) -> str | None:
@@ -139,7 +151,7 @@ def _auth_claim(token: str | None, name: str) -> str | None:
 def seconds_claim(token: str | None, name: str) -> float | None:
     """Return a NumericDate claim (`exp`, `iat`; RFC 7519 section 2), or None.
 
-    A boolean, a negative number or one past the year 9999 is no date.
+    A boolean, a negative number and a number past the year 9999 are not dates.
     """
     value = claims(token).get(name)
     if isinstance(value, bool) or not isinstance(value, int | float):
@@ -148,10 +160,9 @@ def seconds_claim(token: str | None, name: str) -> float | None:
 
 
 def expiry(access_token: str, last_refresh: datetime | None) -> float | None:
-    """Return when an access token ends, in epoch seconds, or None if nothing tells.
+    """Return when an access token expires, in epoch seconds, or None if unknown.
 
-    The token's own `exp` decides, however old the last refresh is; a token without one
-    is taken to last `OPAQUE_LIFETIME_SECONDS` from its last refresh.
+    That is its `exp`. Without one, it is `OPAQUE_LIFETIME_SECONDS` after *last_refresh*.
     """
     exp = seconds_claim(access_token, "exp")
     if exp is not None or last_refresh is None:

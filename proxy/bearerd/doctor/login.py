@@ -94,7 +94,7 @@ def _check_last_refresh(path: Path) -> Iterator[Finding]:
 def _check_state(credential: Credential, state: StoreState) -> Iterator[Finding]:
     """Check the pinned account, and whether the authority has refused this login."""
     account = state.account
-    if account is not None and not account.accepts(Account.of(credential)):
+    if account is not None and not account.accepts(Account.from_credential(credential)):
         yield sign_in_needed(
             "owner",
             f"the file has account {credential.account_id or 'unknown'}, but the profile "

@@ -89,7 +89,7 @@ def _check_folder(store: Path, *, is_in_place: bool) -> Finding:
             "folder",
             f"{folder} cannot be written, so no refresh can be stored",
             "make it writable for the user that runs bearerd, or set `store` to "
-            "another place",
+            "another path",
         )
     if folder != target.parent:
         return ok("folder", f"{target.parent} does not exist yet and can be created")

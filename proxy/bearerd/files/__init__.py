@@ -1,1 +1,1 @@
-"""Files: replaced whole, locked, and where they lie."""
+"""Files: atomic replacement, locks, owners, mounts, and blocking calls in threads."""

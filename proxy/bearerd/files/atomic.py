@@ -1,7 +1,7 @@
-"""A file that is replaced whole and durably, or left as it was.
+"""Atomic and durable replacement of a file.
 
-The steps: a temporary file in the same folder, private from its creation; fsync; rename;
-fsync of the folder. `rename(2)` is atomic, and the two syncs keep its order through a
+The steps: create a private temporary file in the same folder; fsync; rename; fsync of
+the folder. `rename(2)` is atomic, and the two fsyncs keep the order of the steps in a
 power failure.
 """
 
@@ -26,7 +26,7 @@ SPECIAL_KINDS = (stat.S_ISCHR, stat.S_ISBLK, stat.S_ISFIFO, stat.S_ISSOCK)
 
 
 def file_stamp(path: Path) -> FileStamp | None:
-    """Return what tells two states of a file apart, or None if it cannot be examined."""
+    """Return the stamp of a file, or None if it cannot be examined."""
     try:
         return _stamp(path.stat())
     except OSError:
@@ -38,29 +38,30 @@ def _stamp(status: os.stat_result) -> FileStamp:
 
 
 def real_path(path: Path) -> Path:
-    """Return the file that *path* leads to over all symbolic links.
+    """Return *path* with all symbolic links resolved.
 
-    A circle of links stays a circle: `Path.resolve` raises RuntimeError for one.
+    `Path.resolve` raises RuntimeError for a loop of links; this returns a path.
     """
     return Path(os.path.realpath(path))
 
 
 def replace(
-    path: Path, content: bytes, *, is_durable: bool = True, makes_folder: bool = True
+    path: Path, content: bytes, *, is_durable: bool = True, creates_folder: bool = True
 ) -> FileStamp:
-    """Put *content* into the file that *path* leads to, with mode 0600; return its stamp.
+    """Replace the content of the file at *path*, with mode 0600; return its stamp.
 
-    A symbolic link stays: its target is replaced. Missing folders are made, private, if
-    *makes_folder*. Without *is_durable* the file is whole too, but a power failure may
-    undo the replacement. A process run by root gives the file to the folder's owner.
+    If *path* is a symbolic link, its target is replaced. *creates_folder*: missing
+    folders are created, with mode 0700. Without *is_durable* there is no fsync: the
+    replacement is atomic, but a power failure may undo it. A process run by root gives
+    the file to the owner of the folder.
 
     Raises:
-        OSError: nothing was replaced, and no temporary file is left. One reason is that
-            something else than a file is in the place, such as a device.
+        OSError: nothing was replaced, and the temporary file is removed. One reason is
+            that the path is a device, a FIFO or a socket.
     """
     target = real_path(path)
     _require_replaceable(target)
-    if makes_folder:
+    if creates_folder:
         make_private_folder(target.parent)
     # mkstemp creates with O_EXCL and mode 0600.
     descriptor, temporary = tempfile.mkstemp(
@@ -85,12 +86,12 @@ def replace(
 
 
 def _require_replaceable(target: Path) -> None:
-    """Raise if a device, a FIFO or a socket would be lost by the rename.
+    """Check that the rename would not replace a device, a FIFO or a socket.
 
-    The rename itself refuses a folder.
+    The rename itself fails for a folder.
 
     Raises:
-        OSError: see above.
+        OSError: *target* is not a regular file.
     """
     with suppress(FileNotFoundError):
         mode = target.lstat().st_mode
@@ -99,14 +100,14 @@ def _require_replaceable(target: Path) -> None:
 
 
 def write_in_place(path: Path, content: bytes) -> FileStamp:
-    """Overwrite the file at *path*, which cannot be replaced; return its stamp.
+    """Overwrite the file at *path*, which no rename can replace; return its stamp.
 
-    This is not atomic: the caller has the content in a journal. The file is emptied
-    first, so that half a write is the beginning of one document and never a mixture of
-    two, which could be well-formed and belong to no login.
+    This is not atomic, so the caller has the content in a journal. The file is truncated
+    first. So an interrupted write leaves the beginning of one document, and never a
+    mixture of two, which could be valid JSON.
 
     Raises:
-        OSError: it was not, or not wholly, written.
+        OSError: the content was not written, or not completely.
     """
     with path.open("r+b") as file:
         file.truncate()
@@ -117,26 +118,33 @@ def write_in_place(path: Path, content: bytes) -> FileStamp:
 
 
 def stale_temporaries(path: Path) -> list[Path]:
-    """Return the temporary files of processes that died while they replaced *path*.
+    """Return the temporary files of processes that died during a `replace` of *path*.
 
-    The caller holds the lock under which *path* is replaced, so none is in use.
+    The caller holds the lock under which *path* is replaced, so none of them is in use.
     """
     target = real_path(path)
-    # The name that mkstemp makes of the prefix above.
+    # The names that mkstemp creates with the prefix in `replace`.
     name = re.compile(re.escape(f".{target.name}.") + "[a-z0-9_]{8}")
     try:
-        return [it for it in target.parent.iterdir() if name.fullmatch(it.name)]
+        return [each for each in target.parent.iterdir() if name.fullmatch(each.name)]
     except OSError:
         return []
 
 
+def remove_stale_temporaries(path: Path) -> None:
+    """Remove the files that `stale_temporaries` returns."""
+    for temporary in stale_temporaries(path):
+        with suppress(OSError):
+            temporary.unlink()
+
+
 def replace_in_folder(path: Path, content: bytes) -> None:
-    """Do what `replace` does in a folder that exists; make none."""
-    replace(path, content, makes_folder=False)
+    """Replace the file as `replace` does; create no folder."""
+    replace(path, content, creates_folder=False)
 
 
 def _sync_folder(folder: Path) -> None:
-    # Some file systems refuse to sync a folder; the rename has happened all the same.
+    # Some file systems do not support fsync of a folder. The rename has succeeded anyway.
     with suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0))
         try:

@@ -1,13 +1,14 @@
-"""A lock between processes, by flock on a file that is never unlinked.
+"""A lock between processes: flock(2) on a file that is never unlinked.
 
-The kernel releases it when its holder dies, so no age has to be guessed. A waiter on an
-unlinked inode would hold a lock that no other process sees; hence the file stays.
+The kernel releases the lock when its holder dies, so a stale lock cannot exist. If the
+file were unlinked, a process that waits on the old inode would get a lock that no other
+process sees.
 
-The holder writes its name into the file. The name is for people: whether the lock is
-held is the kernel's answer alone.
+The holder writes its process id and host into the file, for messages only. The kernel
+alone decides whether the lock is held.
 
-Two forms of one lock: `flock` for the event loop, `flock_blocking` for short file work
-outside of it.
+There are two forms of the lock: `flock` for the event loop, and `flock_blocking` for
+short file operations outside of it.
 """
 
 from __future__ import annotations
@@ -31,18 +32,18 @@ from bearerd.files.threads import FileThread, run_to_end
 from bearerd.json_object import json_object
 
 POLL_SECONDS = 0.02
-"""How soon a waiter notices that the lock is free."""
+"""The interval between two attempts to take the lock."""
 
-RESPONSE_SECONDS = 5.0
-"""How long one try may take. A local disk needs microseconds; past this the file system
-is taken for dead."""
+ATTEMPT_TIMEOUT_SECONDS = 5.0
+"""How long one attempt may take. A local disk needs microseconds; after this time, the
+file system counts as dead."""
 
 HOLDER_LIMIT_BYTES = 512
 
 
 @dataclass(frozen=True, slots=True)
 class LockHolder:
-    """The process that holds a lock. *since* is epoch seconds."""
+    """The process that holds a lock since *since*, in epoch seconds."""
 
     pid: int
     host: str
@@ -51,20 +52,20 @@ class LockHolder:
 
 @asynccontextmanager
 async def flock(
-    path: Path, clock: Clock, timeout_seconds: float, *, names_holder: bool = False
+    path: Path, clock: Clock, timeout_seconds: float, *, writes_holder: bool = False
 ) -> AsyncIterator[None]:
-    """Hold the lock on *path*; the file is created, private, if it does not exist.
+    """Hold the lock on *path*. The file is created with mode 0600 if it does not exist.
 
-    *names_holder* writes this process into the file: only for a file that is a lock and
-    nothing else. No call blocks the event loop, even if the file system hangs.
+    *writes_holder*: this process writes itself into the file, which must have no other
+    content. No call blocks the event loop, even if the file system hangs.
 
     Raises:
-        TimeoutError: another holder did not release it in time.
-        OSError: there is no place to lock, such as a folder that does not exist, or the
-            file system does not respond.
+        TimeoutError: another process did not release the lock in time.
+        OSError: the lock cannot be created, because the folder does not exist for
+            example, or the file system does not respond.
     """
     deadline = clock.monotonic() + timeout_seconds
-    acquire = partial(_acquire, path, clock, names_holder=names_holder)
+    acquire = partial(_acquire, path, clock, writes_holder=writes_holder)
     thread = FileThread()
     while (lock := await _in_thread(thread, acquire)) is None:
         if clock.monotonic() >= deadline:
@@ -82,31 +83,33 @@ async def flock(
 async def _in_thread(
     thread: FileThread, acquire: Callable[[], filelock.BaseFileLock | None]
 ) -> filelock.BaseFileLock | None:
-    """Return the lock, or None if it is held; a lock that comes too late is released.
+    """Return the lock, or None if it is held.
+
+    A lock that is acquired after the timeout is released.
 
     Raises:
-        OSError: the file system does not respond. Not ETIMEDOUT, which Python turns into
-            the TimeoutError of a lock that is held.
+        OSError: the file system does not respond. Its errno is not ETIMEDOUT, which
+            Python maps to TimeoutError, the error for a lock that is held.
     """
     try:
         return await thread.run(
-            acquire, timeout_seconds=RESPONSE_SECONDS, dispose=_release
+            acquire, timeout_seconds=ATTEMPT_TIMEOUT_SECONDS, dispose=_release
         )
     except TimeoutError:
         raise OSError(errno.EIO, "the file system does not respond") from None
 
 
 def _acquire(
-    path: Path, clock: Clock, *, names_holder: bool
+    path: Path, clock: Clock, *, writes_holder: bool
 ) -> filelock.BaseFileLock | None:
-    """Try once to take the lock; return None if another holder has it."""
+    """Try once to take the lock; return None if another process holds it."""
     is_new = _is_new(path)
     lock = _file_lock(path)
     try:
         lock.acquire(blocking=False)
     except filelock.Timeout:
         return None
-    _prepare(path, is_new=is_new, since=clock.now() if names_holder else None)
+    _prepare(path, is_new=is_new, since=clock.now() if writes_holder else None)
     return lock
 
 
@@ -114,7 +117,7 @@ def _is_new(path: Path) -> bool:
     """Return True if the lock file does not exist yet.
 
     Raises:
-        OSError: its folder does not exist, which filelock would create.
+        OSError: its folder does not exist. filelock would create the folder.
     """
     path.parent.stat()
     return not path.exists()
@@ -126,7 +129,7 @@ def _file_lock(path: Path) -> filelock.BaseFileLock:
         mode=0o600,
         thread_local=False,
         preserve_lock_file=True,
-        fallback_to_soft=False,  # a lock file without flock outlives its holder
+        fallback_to_soft=False,  # a lock without flock stays when its holder dies
     )
 
 
@@ -137,11 +140,12 @@ def _release(lock: filelock.BaseFileLock | None) -> None:
 
 @contextmanager
 def flock_blocking(path: Path, timeout_seconds: float) -> Iterator[None]:
-    """Hold the lock on *path*, and block the thread while waiting for it.
+    """Hold the lock on *path*; block the thread while waiting for it.
 
     Raises:
-        TimeoutError: another holder did not release it in time.
-        OSError: there is no place for the lock, such as a missing folder.
+        TimeoutError: another process did not release the lock in time.
+        OSError: the lock cannot be created, because the folder does not exist for
+            example.
     """
     is_new = _is_new(path)
     lock = _file_lock(path)
@@ -157,7 +161,7 @@ def flock_blocking(path: Path, timeout_seconds: float) -> Iterator[None]:
 
 
 def read_holder(path: Path) -> LockHolder | None:
-    """Return the last process that wrote its name into the lock file, or None."""
+    """Return the process that last wrote itself into the lock file, or None."""
     try:
         document = json_object(read_regular(path, HOLDER_LIMIT_BYTES)) or {}
         return LockHolder(
@@ -170,9 +174,9 @@ def read_holder(path: Path) -> LockHolder | None:
 
 
 def _prepare(path: Path, *, is_new: bool, since: float | None = None) -> None:
-    """Give a new file to the folder's owner, and write the holder's name with *since*.
+    """Give a new file to the owner of the folder, and write the holder if *since* is set.
 
-    Neither is worth a lock that cannot be had.
+    A failure of either is ignored: the lock is held.
     """
     if not is_new and since is None:
         return

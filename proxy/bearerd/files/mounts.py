@@ -1,8 +1,8 @@
-"""The mounts of this machine: which file system a path is on, and what is mounted itself.
+"""The mounts of this machine: the file system of a path, and whether it is a mount point.
 
-Source: /proc/self/mountinfo, see proc_pid_mountinfo(5). Its fields are separated by
-blanks, and the mount point is the fifth. The type of the file system is the first after
-a field that is only a hyphen; before that hyphen there are any number of optional fields.
+Source: /proc/self/mountinfo, see proc_pid_mountinfo(5). The fields are separated by
+spaces. The mount point is the fifth field. After a variable number of optional fields
+there is a field `-`, and the next field is the type of the file system.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ NETWORK_FILE_SYSTEMS: Final = frozenset(
     {"9p", "afs", "beegfs", "ceph", "cifs", "davfs", "glusterfs", "lustre"}
     | {"nfs", "nfs4", "prl_fs", "smb3", "smbfs", "sshfs", "s3fs", "vboxsf", "drvfs"}
 )
-"""On these a lock may not exclude processes of another machine."""
+"""On these, a lock may not exclude processes on another machine."""
 
 MOUNT_POINT_FIELD: Final = 4
 
@@ -37,7 +37,7 @@ class Mount:
 
 
 def read_mounts(mountinfo: Path = MOUNTINFO) -> tuple[Mount, ...]:
-    """Return the mounts of this process, in their order; none if it is not Linux."""
+    """Return the mounts of this process in their order; an empty tuple if not on Linux."""
     try:
         return parse_mountinfo(mountinfo.read_text(encoding="utf-8", errors="replace"))
     except OSError:
@@ -45,7 +45,7 @@ def read_mounts(mountinfo: Path = MOUNTINFO) -> tuple[Mount, ...]:
 
 
 def parse_mountinfo(text: str) -> tuple[Mount, ...]:
-    """Return the mounts in *text*. A line of another form is left out."""
+    """Return the mounts in *text*. Lines in another format are skipped."""
     mounts = []
     for line in text.splitlines():
         fields, separator, after = line.partition(" - ")
@@ -57,10 +57,10 @@ def parse_mountinfo(text: str) -> tuple[Mount, ...]:
 
 
 def file_system_of(path: PurePosixPath, mounts: Sequence[Mount]) -> str | None:
-    """Return the type of the file system that *path*, which is absolute, is on.
+    """Return the file system type of the absolute path *path*, or None if unknown.
 
-    That is the one mounted closest to the path, and the last of several at one place,
-    because it hides the others. None if no mount contains the path.
+    Of the mounts that contain the path, the deepest mount point counts. Of several mounts
+    on one mount point, the last one counts, because it hides the others.
     """
     containing = [mount for mount in mounts if path.is_relative_to(mount.point)]
     if not containing:
@@ -71,19 +71,19 @@ def file_system_of(path: PurePosixPath, mounts: Sequence[Mount]) -> str | None:
 
 
 def is_mount_point(path: Path) -> bool:
-    """Return True if *path* itself is mounted, as a single file is into a container.
+    """Return True if *path* is a mount point, like a single file in a container.
 
-    Such a file may be on the same device as its folder, so stat(2) cannot tell.
+    Such a file may be on the same device as its folder, so stat(2) does not show it.
     """
     target = PurePosixPath(real_path(path))
     return any(mount.point == target for mount in read_mounts())
 
 
 def is_network(file_system: str) -> bool:
-    """Return True if a file system is reached over a network or from a host machine."""
+    """Return True if *file_system* is accessed over a network or from a host machine."""
     return file_system.removeprefix("fuse.") in NETWORK_FILE_SYSTEMS
 
 
 def _unescaped(field: str) -> str:
-    """Return *field* without the octal escapes for blanks and backslashes."""
+    """Return *field* with its octal escapes decoded: spaces, tabs, backslashes."""
     return _ESCAPE.sub(lambda match: chr(int(match[1], 8)), field)

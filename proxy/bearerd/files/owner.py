@@ -1,7 +1,7 @@
-"""The owner of new files: a command run by root leaves none that the daemon cannot read.
+"""The owner of new files: a process run by root gives them to the owner of the folder.
 
-`sudo bearerd login` on the folder of a service's user would otherwise create a file of
-root's, mode 0600, and the daemon could neither read nor replace it.
+Otherwise `sudo bearerd login`, in the folder of a service user, would create a file that
+belongs to root with mode 0600, and the daemon could neither read nor replace it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ ROOT = 0
 
 
 def give_to_folder_owner(descriptor: int, folder: Path) -> None:
-    """Make the open file belong to the owner of *folder*, if this process is root.
+    """Give the open file to the owner of *folder*, if this process is run by root.
 
     Raises:
         OSError: the file system does not allow it.
@@ -27,12 +27,12 @@ def give_to_folder_owner(descriptor: int, folder: Path) -> None:
 
 
 def make_private_folder(folder: Path) -> None:
-    """Make *folder*, and each part of it that is missing, with mode 0700.
+    """Create *folder* and its missing parents, with mode 0700.
 
-    A process run by root gives each new part to the owner of the folder around it.
+    A process run by root gives each new folder to the owner of its parent.
 
     Raises:
-        OSError: it cannot be made; FileExistsError if a file stands in its place.
+        OSError: it cannot be created; FileExistsError if a file has its name.
     """
     if folder.is_dir():
         return
@@ -45,32 +45,32 @@ def make_private_folder(folder: Path) -> None:
 
 
 def access_remedy(path: Path) -> str:
-    """Return the command that lets this user use *path*, or general advice.
+    """Return the command that gives this user access to *path*, or general advice.
 
-    The nearest existing part of *path* that belongs to another user is named, with the
-    uid on both sides. One command is for the file and all that lies beside it under its
-    name, since a process that ran as the other user has made them together. None is
-    recursive: the folder may hold more than a login.
+    If the file or its folder belongs to another user, the text contains both uids. The
+    command for a file includes the files beside it with its name, since one process of
+    the other user has created all of them. No command is recursive: the folder may
+    contain other files.
     """
     general = "let this user read and write it"
     if not hasattr(os, "geteuid"):
         return general
     user = os.geteuid()
-    for place in (path, path.parent):
+    for candidate in (path, path.parent):
         try:
-            owner = place.stat().st_uid
+            owner = candidate.stat().st_uid
         except OSError:
             continue
         if owner == user:
             continue
-        fact = f"{place} belongs to uid {owner} and this process runs as uid {user}"
+        fact = f"{candidate} belongs to uid {owner} and this process runs as uid {user}"
         if user == ROOT:  # a network mount that gives root no rights
             return f"{fact}: run this command as its owner, with `sudo -u '#{owner}'`"
-        if place == path.parent:
+        if candidate == path.parent:
             return (
                 f"{fact}: set `store` to a folder of this user or, if the folder is "
-                f"for this login alone, run `chown {user} {shlex.quote(str(place))}` as "
-                "root"
+                f"for this login only, run `chown {user} {shlex.quote(str(candidate))}` "
+                "as root"
             )
         stem = path.with_name(path.name.split(".bearerd-")[0])
         return f"{fact}: run `chown {user} {shlex.quote(str(stem))}*` as root"

@@ -1,7 +1,7 @@
-"""Reads of a path that may lead to something else than a file.
+"""Bounded reads of regular files.
 
-A FIFO without a writer blocks whoever opens it, and a device such as /dev/zero has no
-end. Both can stand in the place of a file, by accident or on purpose.
+Opening a FIFO without a writer blocks, and reading a device such as /dev/zero never ends.
+Both can have the path of a file, by accident or on purpose.
 """
 
 from __future__ import annotations
@@ -11,17 +11,22 @@ import stat
 from pathlib import Path
 
 
+class NotRegularError(OSError):
+    """The path is not a regular file."""
+
+
 def read_regular(path: Path, limit_bytes: int) -> bytes:
-    """Return the content of a regular file, up to a byte more than *limit_bytes*.
+    """Return the content of a regular file, at most one byte more than *limit_bytes*.
 
     Raises:
-        OSError: it cannot be read, or is something else, such as a folder or a FIFO.
+        NotRegularError: the path is a folder or a FIFO, for example.
+        OSError: it cannot be read.
     """
-    # O_NONBLOCK: the open of a FIFO would wait for a writer.
+    # O_NONBLOCK: without it, opening a FIFO waits for a writer.
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(None, "it is not a regular file")
+            raise NotRegularError(None, "it is not a regular file")
         with os.fdopen(descriptor, "rb", closefd=False) as file:
             return file.read(limit_bytes + 1)
     finally:

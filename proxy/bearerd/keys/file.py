@@ -95,7 +95,7 @@ class KeyFile:
             except TimeoutError as error:
                 raise StoreError(
                     f"{path}: another process has held this lock for "
-                    f"{self._lock_timeout_seconds:g} s; end it, and try again"
+                    f"{self._lock_timeout_seconds:g} s; end that process, and try again"
                 ) from error
             except OSError as error:
                 raise _write_error(path, error) from error
@@ -122,7 +122,7 @@ def replace(path: Path, content: bytes) -> None:
 def _write_error(path: Path, error: OSError) -> StoreError:
     return StoreError(
         f"{path}: cannot be written: {error.strerror or error}; make its folder "
-        "writable for this user, or set `keys_file` to another place"
+        "writable for this user, or set `keys_file` to another path"
     )
 
 

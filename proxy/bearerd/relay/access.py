@@ -160,8 +160,8 @@ def check_host(rules: ListenerRules, host: bytes | None) -> None:
         raise RequestMalformed(message)
     if verdict is HostVerdict.FORBIDDEN:
         message = (
-            "this listener does not answer to this Host; use localhost, 127.0.0.1 or "
-            "[::1], or add the name to `allowed_hosts`"
+            "this listener does not serve this Host; use localhost, 127.0.0.1 or [::1], "
+            "or add the name to `allowed_hosts`"
         )
         raise HostForbidden(message)
 

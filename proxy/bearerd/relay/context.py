@@ -60,10 +60,10 @@ class TokenSource(Protocol):
             CredentialError, StoreError: the refresh failed.
         """
 
-    def note_accepted(self, credential: Credential) -> None:
+    def record_acceptance(self, credential: Credential) -> None:
         """Note that the upstream accepted *credential*."""
 
-    def note_rejected(self, credential: Credential) -> None:
+    def record_rejection(self, credential: Credential) -> None:
         """Note that the upstream rejected *credential*."""
 
 

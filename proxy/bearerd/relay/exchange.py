@@ -17,7 +17,8 @@ Who closes what:
 
 What is delivered:
 
-1. The error that a reload or a refresh raised, as bearerd's own response.
+1. The error that a reload or a refresh raised, as bearerd's own response; unless it is
+   temporary, and the 401 may be the resource's.
 2. Otherwise the last response. `x-bearerd-recovery` has the steps of the recovery, if
    there were any; `x-bearerd-error` says why it stopped short, if it did.
 """
@@ -89,6 +90,7 @@ class Exchange:
         self._record = record
         self._received: _Received | None = None
         self._result = RecoveryResult()
+        self._may_be_resources = False  # the 401 in hand, and not the token's
 
     async def run(self) -> None:
         """Send, recover, and deliver the response.
@@ -164,7 +166,7 @@ class Exchange:
             self._history.record_success(
                 self._path, credential.generation, self._record.now()
             )
-            self._source.note_accepted(credential)
+            self._source.record_acceptance(credential)
         if head.status != HTTPStatus.UNAUTHORIZED:
             return Outcome.ANSWERED
         return await self._judge_rejection(self._received, state, credential)
@@ -174,16 +176,19 @@ class Exchange:
     ) -> Outcome:
         """Return the outcome of a 401: it may be about the token, or about the resource."""
         beginning = await _beginning(received.attempt.response)
+        blames_token = challenge.blames_token(received.head, beginning)
+        rejected = (self._path, credential.generation, self._record.now())
+        self._may_be_resources = not blames_token and self._history.is_doubtful(
+            *rejected
+        )
         is_about_token = self._history.record_rejection(
-            self._path,
-            credential.generation,
-            self._record.now(),
-            blames_token=challenge.blames_token(received.head, beginning),
+            *rejected,
+            blames_token=blames_token,
             is_fresh=state is State.RENEWED,
         )
         if not is_about_token:
             return Outcome.ANSWERED
-        self._source.note_rejected(credential)
+        self._source.record_rejection(credential)
         self._record.recovery_started()
         body = self._request.body
         if body is not None and not body.is_replayable and state is not State.RENEWED:
@@ -213,7 +218,9 @@ class Exchange:
             self._result.set_shortfall(RecoveryOutcome.REFRESH_THROTTLED)
             return Outcome.FAILED, refused
         except BearerdError as error:
-            self._result.set_error(error)
+            is_temporary = isinstance(error, AuthorityUnavailable | StoreUnavailable)
+            if not (is_temporary and self._may_be_resources):
+                self._result.set_error(error)
             return Outcome.FAILED, refused
         self._result.add_step(RecoveryPath.REFRESH)
         return Outcome.RENEWED, renewed

@@ -15,6 +15,7 @@ from bearerd.errors import (
     BearerdError,
     LoginRequired,
     StoreError,
+    StoreUnavailable,
 )
 from bearerd.events import RecoveryOutcome, RecoveryPath
 
@@ -85,6 +86,8 @@ def outcome_of(error: BearerdError) -> RecoveryOutcome:
             return RecoveryOutcome.ACCOUNT_CHANGED
         case AuthorityUnavailable():
             return RecoveryOutcome.AUTHORITY_UNAVAILABLE
+        case StoreUnavailable():
+            return RecoveryOutcome.STORE_UNAVAILABLE
         case StoreError():
             return RecoveryOutcome.STORE_ERROR
         case _:

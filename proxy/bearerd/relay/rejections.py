@@ -1,23 +1,24 @@
-"""Whose 401 is it: the token's, or only the resource's?
+"""The decision whether a 401 is about the token or about the resource.
 
-A 401 about the token is answered by recovery, and recovery spends a refresh token. If
-every 401 counted as one, a path that always refuses could drive the authority, and could
-have a living login declared dead. So this history remembers which paths have accepted
-and rejected the credential held, and judges by that.
+A 401 about the token starts a recovery, and a recovery can spend a refresh token. If every
+401 counted as one, a path that always responds 401 would cause calls to the authority and
+could end a valid login. So this history records which paths have accepted and rejected
+the cached credential.
 
-A 401 belongs to the resource if the credential was accepted on another path within
-`RECENT_SECONDS`, and one of these holds:
+A 401 is about the resource if another path has accepted the credential within
+`RECENT_SECONDS`, and one of these rules applies:
 
-1. The path has rejected a credential fresh from the authority: it rejects whatever it
-   gets. An acceptance elsewhere of that credential, or of a later one, is enough then.
-2. The response blames no token, the path has never accepted this credential, and it has
-   accepted an earlier one, or has had its one try with this one.
+1. The path has rejected a new credential, which the authority had just issued for the
+   request. Such a path rejects every credential. Then an acceptance by another path counts
+   if it was of that credential or of a later one.
+2. The response does not blame the token, the path has not accepted this credential, and
+   it has accepted an earlier one or has used its one refresh for this credential.
 
-The try of rule 2 is for a token that was dead when this process started: its path has no
-history, and a response may have an empty body. `DOUBTFUL_PATHS` bounds how many such
-paths may cost a refresh of one credential.
+The one refresh in rule 2 is for a token that was dead when this process started: its path
+has no history, and the response may have an empty body. `DOUBTFUL_PATHS` limits how many
+such paths can cause a refresh of one credential.
 
-Pure: time comes as an argument, in monotonic seconds. One history belongs to one profile.
+Pure: the time is an argument, in monotonic seconds. Each profile has one history.
 """
 
 from __future__ import annotations
@@ -25,29 +26,32 @@ from __future__ import annotations
 from collections import OrderedDict
 
 RECENT_SECONDS = 60.0
-"""How long an acceptance elsewhere counts."""
+"""How long an acceptance by another path counts."""
 
 DEAD_AFTER_PATHS = 3
-"""One path may be wrong; after three, and no acceptance since, the token is dead."""
+"""A single path may be wrong. After rejections by three paths and no acceptance since,
+the token counts as dead."""
 
 DOUBTFUL_PATHS = 3
-"""So many paths without a history may cause a refresh of one credential."""
+"""The number of paths without a history that may cause a refresh of one credential."""
 
 PATHS_LIMIT = 256
-"""Bounds the memory; agents use a dozen paths."""
+"""Limits the memory; agents use about a dozen paths."""
 
 PROBE_SECONDS = 30.0
-"""How often a credential that is known to be rejected is sent all the same: the upstream
-may have been wrong, as in an incident on its side."""
+"""The interval at which a rejected credential is sent again: the upstream may have been
+wrong, for example during an incident."""
 
 
 class RejectionHistory:
-    """What the upstream has answered to one profile's credentials.
+    """Which paths have accepted and rejected the credentials of one profile.
 
-    Owns bounded facts: path to the newest generation that was accepted there, with the
-    time; the paths that rejected a fresh credential, with its generation; the paths that
-    rejected the credential held, since it was last accepted anywhere; and the paths that
-    had their try with it.
+    Owns, each with a limit:
+
+    - for each path, the newest generation that it has accepted, and when;
+    - the paths that have rejected a new credential, with its generation;
+    - the paths that have rejected the cached credential since its last acceptance;
+    - the paths that have used their one refresh for the cached credential.
     """
 
     def __init__(self) -> None:
@@ -58,13 +62,13 @@ class RejectionHistory:
         self._probed_at: float | None = None
 
     def record_success(self, path: str, generation: int, now: float) -> None:
-        """Record that a request with a credential of ours was accepted at *path*."""
+        """Record that *path* has accepted the credential of this generation."""
         if path not in self._accepted and len(self._accepted) >= PATHS_LIMIT:
             self._accepted.popitem(last=False)
-        # Responses overtake each other: a late one hides no newer generation.
+        # Responses can overtake each other; a late one must not hide a newer generation.
         if self._accepted.get(path, (0, now))[0] <= generation:
             self._accepted[path] = (generation, now)
-        self._accepted.move_to_end(path)  # invented paths push out none that is in use
+        self._accepted.move_to_end(path)  # random paths must not evict one in use
         if self._always_rejecting:
             self._always_rejecting.pop(path, None)
         if self._rejecting[0] == generation and self._rejecting[1]:
@@ -81,7 +85,8 @@ class RejectionHistory:
     ) -> bool:
         """Record a 401 at *path*; return True if it is about the token.
 
-        *is_fresh*: the authority had just issued the credential, for this request.
+        *blames_token*: the response names the token as the reason. *is_fresh*: the
+        authority had just issued the credential for this request.
         """
         if is_fresh:
             self._always_rejecting.setdefault(path, generation)
@@ -90,32 +95,45 @@ class RejectionHistory:
         if self._is_accepted_elsewhere(path, generation, now):
             if path in self._always_rejecting:  # 1
                 return False
-            here = self._accepted.get(path)
-            was_accepted_here = here is not None and here[0] == generation
-            is_doubtful = not blames_token and not was_accepted_here
-            if is_doubtful and not (here is None and self._may_try(path, generation)):
+            is_doubtful = not blames_token and self.is_doubtful(path, generation, now)
+            has_history = path in self._accepted
+            if is_doubtful and (has_history or not self._acquire_try(path, generation)):
                 return False  # 2
         self._add_rejection(path, generation)
         return True
 
+    def is_doubtful(self, path: str, generation: int, now: float) -> bool:
+        """Return True if a 401 at *path* may be about the resource, unless it blames the
+        token.
+
+        Another path has recently accepted this credential, and this path has not. Such a
+        401 may cause the one refresh of rule 2; if that fails, the 401 is delivered.
+        """
+        here = self._accepted.get(path)
+        was_accepted_here = here is not None and here[0] == generation
+        return not was_accepted_here and self._is_accepted_elsewhere(
+            path, generation, now
+        )
+
     def is_known_bad(self, path: str, generation: int) -> bool:
-        """Return True if *path*, or so many others, have rejected this credential."""
+        """Return True if *path*, or `DEAD_AFTER_PATHS` paths, rejected this credential."""
         at_generation, paths = self._rejecting
         if at_generation != generation:
             return False
         return path in paths or len(paths) >= DEAD_AFTER_PATHS
 
     def acquire_probe(self, now: float) -> bool:
-        """Return True, once each `PROBE_SECONDS`, for a credential that is known bad."""
+        """Return True once every `PROBE_SECONDS`: send a credential that is known bad."""
         if self._probed_at is not None and now - self._probed_at < PROBE_SECONDS:
             return False
         self._probed_at = now
         return True
 
-    def _may_try(self, path: str, generation: int) -> bool:
-        """Return True, once for each generation, for a path without a history.
+    def _acquire_try(self, path: str, generation: int) -> bool:
+        """Return True once per generation: *path*, without a history, may cause a refresh.
 
-        A late 401 for an older generation costs no refresh, since a newer one is held.
+        A late 401 for an older generation causes no refresh, since a newer credential is
+        cached.
         """
         at_generation, paths = self._tried
         if generation < at_generation:

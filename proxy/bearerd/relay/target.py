@@ -101,8 +101,8 @@ def resolve(target: bytes) -> Target:
                 profile, upstream_path + question_mark + query, upstream_path.decode()
             )
     message = (
-        "nothing is served at this path; as a base URL use /backend-api/codex (Codex, "
-        "opencode), /backend-api (pi, OpenClaw) or /v1 (OpenAI SDKs) of this address"
+        "this path does not exist; the base URLs are /backend-api/codex (Codex, "
+        "opencode), /backend-api (pi, OpenClaw) and /v1 (OpenAI SDKs) of this address"
     )
     raise NotFound(message)
 

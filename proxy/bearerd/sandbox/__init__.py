@@ -1,15 +1,15 @@
 """A stand-in authority (`auth.openai.com`) and a stand-in upstream
 (`chatgpt.com/backend-api`) on loopback, for tests, demonstrations and measurements.
 
-It imports no other room, so no assumption of bearerd is in it, and its tokens are made
-up. It is as strict as a real server may be:
+It imports no code of the product, so it shares none of its assumptions, and it issues
+fake tokens. It is as strict as a real server may be:
 
-- A refresh token can be used once. A second use revokes its whole family, access tokens
-  included, so a test fails by itself when a token is spent twice.
-- A call that reaches the authority spends its refresh token, whatever is answered then;
-  a fault that spares the token says so (`before_spending`, or its kind).
+- A refresh token can be used once. A second use revokes its whole family, including the
+  access tokens, so a test fails if a token is spent twice.
+- A call that reaches the authority spends its refresh token, whatever the response is.
+  Exceptions are explicit: the kind of a fault, or its `before_spending`.
 - Only registered clients may call.
-- Each server has a clock of its own, from which `iat`, `exp` and the Date field come.
+- Each server has its own clock, which sets `iat`, `exp` and the Date field.
 
     async with Sandbox() as sandbox:
         sandbox.issuer_url, sandbox.token_url, sandbox.upstream_url
@@ -24,32 +24,31 @@ up. It is as strict as a real server may be:
 it runs.
 
 `sandbox.authority`
-    counts: `calls`, `refreshes`, `reused`, `waiting`, `max_overlapping_calls`,
+    counters: `calls`, `refreshes`, `reused`, `waiting`, `max_overlapping_calls`,
     `outcomes`; `records`, a `TokenCall` for each call to the token endpoint.
     `fault(AuthorityFault("drop_after_rotation"), times=1)`, `clear_faults()`; the kinds
     are in `authority.faults` and `fault_queue`.
-    `gate.close()`, `gate.release(n)`, `gate.open()` hold calls back before they arrive;
-    `response_gate` holds their responses back.
+    `gate.close()`, `gate.release(n)`, `gate.open()` hold calls before they arrive;
+    `response_gate` holds their responses.
     `await wait_for_calls(n)`, `wait_for_waiting(n)`, `wait_for_outcomes(n)`.
     `clock.set(at)`, `clock.jump(seconds)`, `clock.skew(seconds)`.
     `clients`: `register(client_id)`, `unregister(client_id)`, `reject_with(...)`.
     `sign_in`: `account`, `declines`, `approve_device()`, `device_auto_approve`.
 `sandbox.upstream`
-    counts: `requests`, `statuses`, `abandoned`, `waiting`, `streams.open`; `records`, a
-    `RequestRecord` for each request, with the raw header fields.
+    counters: `requests`, `statuses`, `abandoned`, `waiting`, `streams.open`; `records`,
+    a `RequestRecord` for each request, with the raw header fields.
     `fault(UpstreamFault("unauthorized", path="codex/models"))`; the kinds are in
     `upstream.faults` and `fault_queue`.
     `gate` and `response_gate` as above, before and after the check of the credential.
     `streams.script = StreamScript(deltas=500, interval_seconds=0.02)`;
-    `streams.gate` with `streams.gate_after_events` holds a response back midway.
+    `streams.gate` with `streams.gate_after_events` holds a response in the middle.
     `websocket = "accept"`; `extra_headers`; `usage`; `clock`.
     `await wait_for_requests(n)`, `wait_for_waiting(n)`, `wait_for_abandoned(n)`.
 
-Besides what Codex calls, `/backend-api/echo` answers what arrived and
-`/backend-api/bytes/N` answers N bytes.
+In addition to the paths that Codex calls, `/backend-api/echo` returns the request as it
+arrived and `/backend-api/bytes/N` returns N bytes.
 
-Other processes control it over HTTP; see `control`. `serve_sandbox` runs all of it as a
-service.
+Other processes control it over HTTP; see `control`. `serve_sandbox` runs it as a service.
 """
 
 from bearerd.sandbox.authority.clients import (

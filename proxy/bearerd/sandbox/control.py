@@ -3,8 +3,8 @@
 It adds no behaviour: each command is one call to the authority, the upstream or the
 token registry.
 
-`POST /sandbox/control` takes `{"do": NAME, ...}` and answers `{"done", "result"}`. A wrong
-name is answered with the list of names, a wrong argument with what is wrong.
+`POST /sandbox/control` takes `{"do": NAME, ...}` and returns `{"done", "result"}`. The
+response to an unknown name lists the names; that to a wrong argument has the reason.
 
     revoke_access_tokens, expire_access_tokens, revoke_refresh_tokens,
     expire_refresh_tokens {account_id?}: end the tokens issued so far.
@@ -13,21 +13,22 @@ name is answered with the list of names, a wrong argument with what is wrong.
     set_clock {at, server?}, jump_clock {seconds, server?}, skew_clock {seconds, server?}:
         the clock of the authority (default) or the upstream.
     register_client, unregister_client {client_id}.
-    set_client_rejection {code?, status?, form?}: what an unregistered client gets.
+    set_client_rejection {code?, status?, form?}: the response to unregistered clients.
     authority_fault, upstream_fault {kind, times?, ...}: see `authority.faults`,
         `upstream.faults` and `fault_queue`. clear_faults.
-    incident {seconds?}, end_incident: both servers answer everything with a plain 401.
+    incident {seconds?}, end_incident: both servers respond to everything with a plain 401.
     hold_authority, release_authority, hold_upstream, release_upstream: calls are held
-        back before they arrive. hold_authority_responses, release_authority_responses,
-        hold_upstream_responses, release_upstream_responses: after they were decided.
-    hold_streams {after_events?}, release_streams: streams are held back midway.
+        before they arrive. hold_authority_responses, release_authority_responses,
+        hold_upstream_responses, release_upstream_responses: responses are held.
+    hold_streams {after_events?}, release_streams: streams are held in the middle.
     set_stream {deltas?, delta_bytes?, interval_seconds?, stamped?}.
     set_usage {primary_used_percent?, primary_reset_seconds?, secondary_...}.
     set_websocket {mode}: accept or refuse.
     sign_in_as {account}, approve_device {user_code?}.
 
-`GET /sandbox/report` answers counts, without a secret. `POST /sandbox/login` answers a
-new login, as Codex's `auth.json` has it; `?account=` and `?issued_seconds_ago=`.
+`GET /sandbox/report` returns the counters, without a secret. `POST /sandbox/login`
+returns a new login in the format of Codex's `auth.json`; it accepts `?account=` and
+`?issued_seconds_ago=`.
 """
 
 import json
@@ -54,14 +55,14 @@ Command = Callable[..., object]
 
 
 class SignInAccount(Protocol):
-    """Signs an account in and returns its auth document."""
+    """Signs an account in and returns its login in the format of `auth.json`."""
 
     def __call__(self, account: str, *, issued_seconds_ago: float) -> dict[str, object]:
-        """Return the auth document of a new login."""
+        """Return a new login of `account`."""
 
 
 class Control:
-    """Owns the table of commands; everything that they change belongs to others."""
+    """Owns the table of commands. The objects that they change belong to the sandbox."""
 
     def __init__(
         self,
@@ -104,7 +105,7 @@ class Control:
         }
 
     def _fault_commands(self) -> dict[str, Command]:
-        """Return the commands for what goes wrong, and for what is held back."""
+        """Return the commands for faults, incidents and gates."""
         authority, upstream = self._authority, self._upstream
         return {
             "authority_fault": self._authority_fault,
@@ -141,7 +142,7 @@ class Control:
         }
 
     def report(self) -> dict[str, object]:
-        """Return what happened so far, in numbers, and the state of the servers."""
+        """Return the counters and the state of both servers."""
         authority, upstream = self._authority, self._upstream
         return {
             "calls": authority.calls,
@@ -168,14 +169,14 @@ class Control:
         }
 
     async def handle_command(self, request: web.BaseRequest) -> web.StreamResponse:
-        """POST /sandbox/control: run one command; a 400 says what is wrong with it."""
+        """POST /sandbox/control: run one command; a 400 has the reason if it fails."""
         try:
             arguments = json.loads(await request.read())
             name = arguments.pop("do")
             command = self._commands[name]
         except (ValueError, AttributeError, KeyError, TypeError):
             names = ", ".join(sorted(self._commands))
-            message = f'Send {{"do": NAME, ...}}; NAME is one of {names}.'
+            message = f'Send {{"do": NAME, ...}}, where NAME is one of {names}.'
             return error_response(400, "unknown_command", message)
         try:
             result = command(**arguments)
@@ -188,7 +189,7 @@ class Control:
         return web.json_response(self.report())
 
     async def handle_login(self, request: web.BaseRequest) -> web.StreamResponse:
-        """POST /sandbox/login: a new auth document for an account."""
+        """POST /sandbox/login: a new login of an account."""
         account_id = request.query.get(
             "account", self._authority.sign_in.account.account_id
         )
@@ -215,7 +216,7 @@ class Control:
     def _clock(self, server: str) -> ServerClock:
         clocks = {"authority": self._authority.clock, "upstream": self._upstream.clock}
         if server not in clocks:
-            raise ValueError(f"server is authority or upstream; got {server!r}")
+            raise ValueError(f"server must be authority or upstream; got {server!r}")
         return clocks[server]
 
     def _set_client_rejection(self, **fields: object) -> None:
@@ -243,7 +244,7 @@ class Control:
 
     def _set_websocket(self, mode: str) -> None:
         if mode not in {"accept", "refuse"}:
-            raise ValueError(f"mode is accept or refuse; got {mode!r}")
+            raise ValueError(f"mode must be accept or refuse; got {mode!r}")
         self._upstream.websocket = "accept" if mode == "accept" else "refuse"
 
     def _sign_in_as(self, account: str) -> None:

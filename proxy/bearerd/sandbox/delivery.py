@@ -1,4 +1,4 @@
-"""Responses that do not arrive as HTTP wants them to: reset, cut, slow or without end.
+"""Responses with a faulty delivery: reset, cut, slow or without an end.
 
 They are written to the transport, since aiohttp would complete them.
 """
@@ -14,22 +14,22 @@ RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # linger on, 0 s: close() sends RST
 
 
 def reset_connection(request: web.BaseRequest) -> None:
-    """Reset the client's connection (RST): no response and no orderly end (FIN)."""
+    """Reset the client's connection (RST) instead of closing it (FIN)."""
     transport = request.transport
     if transport is None:
         return
-    peer = transport.get_extra_info("socket")
-    peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+    connection = transport.get_extra_info("socket")
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
     transport.abort()
 
 
 def send_cut(
     request: web.BaseRequest, message: bytes, *, after_bytes: int, resets: bool
 ) -> None:
-    """Send the first bytes of a message, and end the connection there.
+    """Send the first `after_bytes` of a message and close the connection.
 
-    The connection ends in order, or with a reset; the client may then lose bytes that it
-    has not read yet.
+    With `resets` the connection is reset, and the client may lose bytes that it has not
+    read yet.
     """
     if request.transport is None:
         return
@@ -47,7 +47,7 @@ async def send_slowly(
     interval_seconds: float,
     sleep: Callable[[float], Awaitable[None]],
 ) -> None:
-    """Send a message byte by byte, and end the connection after it."""
+    """Send a message byte by byte, and close the connection after it."""
     transport = request.transport
     if transport is None:
         return
@@ -61,14 +61,14 @@ async def send_slowly(
 
 
 async def send_without_end(request: web.BaseRequest, message: bytes) -> None:
-    """Send a message, and keep the connection until the sandbox stops."""
+    """Send a message and keep the connection open until the sandbox stops."""
     if request.transport is not None:
         request.transport.write(message)
     await asyncio.get_running_loop().create_future()
 
 
 def as_message(response: web.Response, date: str, *, is_chunked: bool = False) -> bytes:
-    """Return a response as it goes over the wire (RFC 9112 section 2.1).
+    """Return the bytes of a response on the wire (RFC 9112 section 2.1).
 
     With `is_chunked` the body is one chunk, and the last chunk is missing.
     """

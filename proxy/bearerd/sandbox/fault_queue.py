@@ -1,9 +1,9 @@
-"""What the faults of both stand-ins have in common, and the queue of those due.
+"""The common part of the faults of both stand-ins, and the queue of pending faults.
 
-A fault is a value. Counted faults come first, in the order in which they were added; a
-standing fault stays until it is cleared or replaced.
+A fault is a value. Counted faults apply first, in the order in which they were added. A
+permanent fault applies until it is cleared or replaced.
 
-Kinds that both stand-ins have, and what the client gets:
+The kinds that both stand-ins have, and the response to the client:
     answer: `status` with `body`, as JSON or, with `html`, as a page.
     unauthorized: a plain 401, `{"detail":"Unauthorized"}`.
     unauthorized_empty, unauthorized_page: a 401 without a body, or with HTML.
@@ -11,12 +11,12 @@ Kinds that both stand-ins have, and what the client gets:
     proxy_authentication: 407 from a proxy on the way.
     rate_limited: 429, with Retry-After.
     maintenance: 503 with a page.
-    edge_error: an error page of a content network; `status` is 502 (the default), 504,
-        520 to 524, or 1020, which is sent as a 403.
-    redirect: `status` (302 unless set) to `location`.
+    edge_error: an error page of a CDN; `status` is 502 (the default), 504, 520 to 524,
+        or 1020, which is sent as a 403.
+    redirect: `status` (302 by default) to `location`.
 
-Retry-After is `retry_after` as it is, or comes from `retry_after_seconds`, as a number
-of seconds or, with `retry_after_form="date"`, as a date by the server's clock.
+The value of Retry-After is `retry_after`, or `retry_after_seconds` as a number or, with
+`retry_after_form="date"`, as a date by the server's clock.
 """
 
 from collections.abc import Sequence
@@ -37,18 +37,18 @@ CommonKind = Literal[
 ]
 
 EDGE_STATUSES = frozenset({502, 504, 520, 521, 522, 523, 524, 1020})
-"""Cloudflare's: what it sends when the origin fails it, or its own rules reject."""
+"""Cloudflare sends these if the origin fails, or if one of its rules rejects."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One thing that a stand-in does wrong.
+    """One fault of a stand-in.
 
-    `path` limits the fault to one path; None means every path. `delay_seconds` pass
-    before the response. The other fields describe the response; see above.
+    `path` limits the fault to one path; None means every path. `delay_seconds` is the
+    delay before the response. The other fields describe the response; see the module.
 
     Raises:
-        ValueError: a field is none of its choices.
+        ValueError: a field has a value that is not allowed.
     """
 
     kind: str
@@ -72,51 +72,51 @@ AnyFault = TypeVar("AnyFault", bound=Fault)
 
 
 class FaultQueue(Generic[AnyFault]):
-    """Owns the faults that are still due."""
+    """Owns the pending faults."""
 
     def __init__(self) -> None:
-        self._due: list[tuple[AnyFault, int | None]] = []
+        self._pending: list[tuple[AnyFault, int | None]] = []
 
     def add(self, fault: AnyFault, *, times: int | None = None) -> None:
         """Apply a fault to the next `times` calls, or to all calls if None.
 
-        A standing fault replaces the standing fault of the same path.
+        A permanent fault replaces the permanent fault of the same path.
 
         Raises:
             ValueError: `times` is less than 1.
         """
         if times is not None and times < 1:
-            raise ValueError(f"times is 1 or more, or nothing; got {times}")
+            raise ValueError(f"times must be at least 1, or absent; got {times}")
         if times is None:
-            self._due = [
-                due
-                for due in self._due
-                if due[1] is not None or due[0].path != fault.path
+            self._pending = [
+                pending
+                for pending in self._pending
+                if pending[1] is not None or pending[0].path != fault.path
             ]
-            self._due.append((fault, None))
+            self._pending.append((fault, None))
             return
-        counted = sum(1 for due in self._due if due[1] is not None)
-        self._due.insert(counted, (fault, times))
+        counted = sum(1 for pending in self._pending if pending[1] is not None)
+        self._pending.insert(counted, (fault, times))
 
     def clear(self) -> None:
-        """Drop all faults."""
-        self._due.clear()
+        """Remove all faults."""
+        self._pending.clear()
 
     def take(self, path: str) -> AnyFault | None:
-        """Return the fault for a call to `path`, and count it; None if none is due."""
-        for index, (fault, times) in enumerate(self._due):
+        """Return the fault for a call to `path`, and count it; None if there is none."""
+        for index, (fault, times) in enumerate(self._pending):
             if fault.path not in {None, path}:
                 continue
             if times == 1:
-                del self._due[index]
+                del self._pending[index]
             elif times is not None:
-                self._due[index] = (fault, times - 1)
+                self._pending[index] = (fault, times - 1)
             return fault
         return None
 
 
 def require_choice(name: str, value: object, choices: Sequence[object]) -> None:
-    """Raise ValueError, with all choices in its message, unless `value` is one."""
+    """Raise ValueError, with the list of choices, unless `value` is one of them."""
     if value not in choices:
         listed = ", ".join(str(choice) for choice in choices)
-        raise ValueError(f"{name} is one of {listed}; got {value!r}")
+        raise ValueError(f"{name} must be one of {listed}; got {value!r}")

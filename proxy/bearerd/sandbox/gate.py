@@ -1,20 +1,20 @@
-"""Gates and notifiers: a test stages a race inside the sandbox without sleeping.
+"""Gates and notifiers, with which a test stages a race in the sandbox without sleeping.
 
-A `Gate` holds calls back while it is closed. A `Notifier` lets a test wait until a
-condition is true. Both belong to one event loop.
+A `Gate` holds calls while it is closed. A `Notifier` lets a test wait until a condition
+is true. Both belong to one event loop.
 """
 
 import asyncio
 from collections import deque
 from collections.abc import Callable
 
-PATIENCE_SECONDS = 10.0  # long enough for a busy machine, short enough for a suite
+WAIT_TIMEOUT_SECONDS = 10.0  # long enough for a busy machine, short enough for a suite
 
 
 class Notifier:
     """Owns the list of tasks that wait for a condition.
 
-    As `asyncio.Condition`, without the lock: everything here runs in one event loop.
+    Like `asyncio.Condition`, without a lock: everything here runs in one event loop.
     """
 
     def __init__(self) -> None:
@@ -30,12 +30,12 @@ class Notifier:
         predicate: Callable[[], bool],
         *,
         description: str,
-        timeout_seconds: float = PATIENCE_SECONDS,
+        timeout_seconds: float = WAIT_TIMEOUT_SECONDS,
     ) -> None:
-        """Return once `predicate()` is true.
+        """Wait until `predicate()` is true.
 
         Raises:
-            TimeoutError: it stayed false; the message contains `description`.
+            TimeoutError: it is still false; the message contains `description`.
         """
         changed = asyncio.Event()
         self._waiters.append(changed)
@@ -53,7 +53,7 @@ class Notifier:
 
 
 class Gate:
-    """Owns the queue of calls that wait at it. A new gate is open."""
+    """Owns the queue of waiting calls. A new gate is open."""
 
     def __init__(self) -> None:
         self._is_closed = False
@@ -66,45 +66,45 @@ class Gate:
 
     @property
     def waiting(self) -> int:
-        """The number of calls that wait now."""
+        """The number of waiting calls."""
         return len(self._queue)
 
     def close(self) -> None:
-        """Gate back every call from now on."""
+        """Hold every call from now on."""
         self._is_closed = True
 
     def open(self) -> None:
-        """Let all calls pass, the waiting ones and later ones."""
+        """Let the waiting calls and all later ones pass."""
         self._is_closed = False
         self.release(len(self._queue))
 
     def release(self, count: int = 1, *, newest_first: bool = False) -> None:
-        """Let `count` of the waiting calls pass; the gate stays as it is.
+        """Let `count` of the waiting calls pass, without opening the gate.
 
-        They pass in the order in which they came, or in the reverse order.
+        They pass in the order of their arrival, or in the reverse order.
         """
         for _ in range(min(count, len(self._queue))):
-            passage = self._queue.pop() if newest_first else self._queue.popleft()
-            if not passage.done():
-                passage.set_result(None)
+            waiter = self._queue.pop() if newest_first else self._queue.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
 
     async def pass_through(self) -> None:
-        """Return at once if the gate is open, otherwise when it lets this call pass."""
+        """Return at once if the gate is open; otherwise wait until it releases the call."""
         if not self._is_closed:
             return
-        passage = asyncio.get_running_loop().create_future()
-        self._queue.append(passage)
+        waiter = asyncio.get_running_loop().create_future()
+        self._queue.append(waiter)
         self._notifier.notify()
         try:
-            await passage
+            await waiter
         finally:
-            if passage in self._queue:
-                self._queue.remove(passage)
+            if waiter in self._queue:
+                self._queue.remove(waiter)
 
     async def wait_for_waiting(
-        self, count: int, *, timeout_seconds: float = PATIENCE_SECONDS
+        self, count: int, *, timeout_seconds: float = WAIT_TIMEOUT_SECONDS
     ) -> None:
-        """Return once at least `count` calls wait."""
+        """Wait until at least `count` calls wait at the gate."""
         await self._notifier.wait_for(
             lambda: self.waiting >= count,
             description=f"{count} calls at the gate",

@@ -1,7 +1,7 @@
-"""An incident: both servers reject everything, and no token is touched.
+"""An incident: both servers reject every request, and no token changes.
 
-When an identity provider is in trouble, every request gets the same plain 401, with a
-good credential or without. It ends by itself, and every token is as good as before.
+During an incident of an identity provider, every request gets the same plain 401, with
+or without a valid credential. When the incident ends, all tokens are as valid as before.
 """
 
 import math
@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 
 class Incident:
-    """Owns the time until which the incident lasts."""
+    """Owns the end time of the incident."""
 
     def __init__(self, now: Callable[[], float]) -> None:
         self._now = now
@@ -17,11 +17,11 @@ class Incident:
 
     @property
     def is_active(self) -> bool:
-        """True while the servers reject everything."""
+        """True while the servers reject every request."""
         return self._now() < self._until
 
     def begin(self, seconds: float | None = None) -> None:
-        """Reject everything for `seconds` of real time, or until `end` if None."""
+        """Reject every request for `seconds` of real time, or until `end` if None."""
         self._until = math.inf if seconds is None else self._now() + seconds
 
     def end(self) -> None:

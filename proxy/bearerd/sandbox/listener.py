@@ -1,7 +1,7 @@
-"""A listening socket with a handler behind it, and a quick end.
+"""A listening socket with a handler, on aiohttp's runners.
 
-Knows aiohttp's runners; knows nothing of tokens. Rule: stopping waits for nobody. What
-is under way is cancelled, since the sandbox holds and hangs calls on purpose.
+`stop` does not wait for requests in progress but cancels them, since the sandbox holds
+and hangs calls on purpose.
 """
 
 import asyncio
@@ -12,19 +12,19 @@ from aiohttp import web
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
-LINGER_SECONDS = 0.05  # for idle keep-alive connections to close in order
+LINGER_SECONDS = 0.05  # for an orderly close of idle keep-alive connections
 FIELD_LIMIT_BYTES = 65536  # aiohttp's 8190 is less than real tokens and metadata need
 
 
 class InFlight:
-    """Owns the set of handler tasks that are under way."""
+    """Owns the set of running handler tasks."""
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[object]] = set()
 
     @contextmanager
-    def entered(self) -> Iterator[None]:
-        """Count the current task as under way inside the block."""
+    def track(self) -> Iterator[None]:
+        """Add the current task to the set within the block."""
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - handlers run in tasks
         self._tasks.add(task)
@@ -34,7 +34,7 @@ class InFlight:
             self._tasks.discard(task)
 
     async def cancel(self) -> None:
-        """Cancel what is under way, and return when it is gone."""
+        """Cancel all running tasks and wait until they have ended."""
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
@@ -42,16 +42,16 @@ class InFlight:
 
 
 class Listener:
-    """Owns one listening socket and the connections made to it.
+    """Owns one listening socket and its connections.
 
-    With `cancels_on_disconnect` a handler is cancelled when its client goes away.
+    With `cancels_on_disconnect` a handler is cancelled when its client disconnects.
     """
 
     def __init__(self, handler: Handler, *, cancels_on_disconnect: bool) -> None:
         self._in_flight = InFlight()
 
         async def handle(request: web.BaseRequest) -> web.StreamResponse:
-            with self._in_flight.entered():
+            with self._in_flight.track():
                 return await handler(request)
 
         server = web.Server(
@@ -72,7 +72,7 @@ class Listener:
         return int(self._runner.addresses[0][1])
 
     async def stop(self) -> None:
-        """Close the socket, cancel what is under way, close every connection."""
+        """Close the socket, cancel running handlers, and close all connections."""
         for site in list(self._runner.sites):
             await site.stop()
         await self._in_flight.cancel()

@@ -1,18 +1,18 @@
-"""What arrived at the stand-ins: one record for each call, filled in until it is over.
+"""The records of the stand-ins: one for each call, updated until the call completes.
 
-Records hold made-up tokens, yet do not print them; they print fingerprints.
+A record contains the fingerprints of tokens and not the tokens, although these are fake.
 """
 
 import hashlib
 from dataclasses import dataclass, field
 
 FINGERPRINT_DIGITS = 12
-KEPT_RECORDS = 4096  # a load run makes many; the counters count them all
+KEPT_RECORDS = 4096  # a load test makes more calls; the counters include all of them
 
 
 def fingerprint(secret: str) -> str:
-    """Return a short name for a secret that does not give it away."""
-    # A token of ours may hold a lone surrogate, on purpose.
+    """Return a short digest that identifies a secret without revealing it."""
+    # A faulty token can contain a lone surrogate.
     encoded = secret.encode(errors="surrogatepass")
     return hashlib.sha256(encoded).hexdigest()[:FINGERPRINT_DIGITS]
 
@@ -21,10 +21,10 @@ def fingerprint(secret: str) -> str:
 class TokenCall:
     """One POST to the token endpoint.
 
-    `outcome` is `pending` until it is decided, then `rotated`, `tolerated`,
-    `not_rotated`, `signed_in`, an error's code, `fault:KIND`, `incident`, or `abandoned`
-    when the sandbox stopped first. `rotated` is True if the call spent the refresh token
-    that it presented, which a client that lost the response does not know.
+    `outcome` is `pending` at first, then `rotated`, `tolerated`, `not_rotated`,
+    `signed_in`, an error code, `fault:KIND`, `incident`, or `abandoned` if the sandbox
+    stopped first. `rotated` is True if the call has spent the presented refresh token,
+    even if the client has lost the response.
     """
 
     at: float
@@ -43,9 +43,10 @@ class TokenCall:
 class RequestRecord:
     """One request at the upstream.
 
-    `outcome` is `pending`, then `answered`, `abandoned` (the client went away) or
-    `broken` (a fault cut it). `body_length` and `body_sha256` are of the bytes as they
-    came, never decoded; `sent_bytes` counts the response's body while it streams.
+    `outcome` is `pending` at first, then `answered`, `abandoned` (the client
+    disconnected) or `broken` (a fault cut the response). `body_length` and `body_sha256`
+    are those of the received bytes, without decoding. `sent_bytes` counts the bytes of a
+    streamed response body.
     """
 
     method: str
@@ -59,6 +60,6 @@ class RequestRecord:
     outcome: str = "pending"
 
     def header(self, name: bytes) -> list[bytes]:
-        """Return the values of a header field, in order, by any case of its name."""
-        wanted = name.lower()
-        return [value for key, value in self.raw_headers if key.lower() == wanted]
+        """Return the values of a header field in order; names are case-insensitive."""
+        lowered = name.lower()
+        return [value for key, value in self.raw_headers if key.lower() == lowered]

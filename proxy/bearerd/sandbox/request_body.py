@@ -1,4 +1,4 @@
-"""Request bodies: read as fields where they matter, otherwise only counted."""
+"""Request bodies: parsed into fields, or only counted and hashed."""
 
 import hashlib
 import json
@@ -13,9 +13,9 @@ FIELD_TYPES = frozenset({"application/json", FORM_TYPE})
 
 
 async def read_fields(request: web.BaseRequest) -> dict[str, str]:
-    """Return a body's text fields, sent as JSON or as a form; empty if it has none.
+    """Return the text fields of a JSON or form body; empty if it has none.
 
-    RFC 6749 has forms only; Codex sends its refresh grant as JSON.
+    RFC 6749 uses forms only; Codex sends its refresh grant as JSON.
     """
     body = await request.read()
     if request.content_type == FORM_TYPE:
@@ -30,7 +30,7 @@ async def read_fields(request: web.BaseRequest) -> dict[str, str]:
 
 
 async def read_body(request: web.BaseRequest, record: RequestRecord) -> None:
-    """Read the request body; keep its length and hash only."""
+    """Read the request body and record its length and hash."""
     if request.headers.get("Expect", "").lower() == "100-continue":
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
     digest = hashlib.sha256()

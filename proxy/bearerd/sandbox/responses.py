@@ -1,8 +1,7 @@
-"""Responses of both stand-ins: errors in the shape of the real ones, and those of others.
+"""Responses that both stand-ins send: errors of the real services and of intermediaries.
 
-Others are what stands between a client and a server: proxies, content networks, and an
-identity provider in trouble. Pure. Sources are the responses that clients of the real
-services report.
+Intermediaries are proxies and CDNs; an identity provider during an incident is here too.
+Pure. The formats are those that users of the real services report.
 """
 
 import json
@@ -22,7 +21,7 @@ CHALLENGE_PAGE = HTML_PAGE.replace(
     "<noscript>Enable JavaScript and cookies to continue</noscript>"
     "<script>window._cf_chl_opt = {cType: 'managed'};</script></body>",
 )
-EDGE_RULE_STATUS = 1020  # Cloudflare's own number; HTTP has 403 for it
+EDGE_RULE_STATUS = 1020  # Cloudflare's own number; the HTTP status is 403
 DEFAULT_RETRY_SECONDS = 30
 SIGN_IN_AGAIN = "Please try signing in again."
 
@@ -80,16 +79,16 @@ def page_response(
 
 
 def plain_unauthorized() -> web.Response:
-    """Return the 401 of both real servers that explains nothing."""
+    """Return the 401 of both real servers that has no error code."""
     return web.json_response({"detail": "Unauthorized"}, status=401)
 
 
 def common_response(
     fault: Fault, clock: ServerClock, *, default_status: int
 ) -> web.Response | None:
-    """Return the response of a kind that both stand-ins have, otherwise None.
+    """Return the response of a fault that both stand-ins have, otherwise None.
 
-    `default_status` is that of the kind `answer`.
+    `default_status` is the status of the kind `answer`.
     """
     if fault.kind == "answer":
         response = _chosen_response(fault, fault.status or default_status)

@@ -23,11 +23,11 @@ FIRST_ACCOUNT = "acct-sandbox-1"
 
 
 class Sandbox:
-    """Owns both stand-ins; an async context manager that listens inside the block.
+    """Owns both stand-ins; an async context manager that listens within the block.
 
-    Port 0 lets the system choose. `now` is real time, from which the clock of each
-    server starts; `sleep` is what delays and intervals wait with. `client_ids` are the
-    clients that the authority accepts.
+    With port 0 the system chooses. `now` is real time, from which the clock of each
+    server starts; `sleep` is used for delays and intervals. `client_ids` are the
+    registered clients.
     """
 
     def __init__(
@@ -71,30 +71,29 @@ class Sandbox:
             Listener(self.authority.handle, cancels_on_disconnect=False),
             Listener(self.upstream.handle, cancels_on_disconnect=True),
         ]
-        self.authority.serve_also(self._control().routes())
+        self.authority.add_routes(self._control().routes())
 
     @property
     def issuer_url(self) -> str:
-        """The authority's address, without a slash at the end."""
+        """The base URL of the authority, without a trailing slash."""
         return self._url(0)
 
     @property
     def token_url(self) -> str:
-        """The authority's token endpoint."""
+        """The URL of the token endpoint."""
         return f"{self.issuer_url}/oauth/token"
 
     @property
     def upstream_url(self) -> str:
-        """The upstream's base, `.../backend-api`."""
+        """The base URL of the upstream, `.../backend-api`."""
         return f"{self._url(1)}/backend-api"
 
     def auth_document(
         self, account: str = FIRST_ACCOUNT, *, issued_seconds_ago: float = 0
     ) -> dict[str, object]:
-        """Sign an account in anew and return it as Codex's `auth.json` has it.
+        """Sign an account in and return the login in the format of Codex's `auth.json`.
 
-        `issued_seconds_ago` sets the tokens' `iat` back; their `exp` comes that much
-        earlier.
+        `issued_seconds_ago` moves `iat` and `exp` of the tokens back.
         """
         grant = self.tokens.sign_in(
             Account(account), issued_seconds_ago=issued_seconds_ago
@@ -113,17 +112,18 @@ class Sandbox:
         }
 
     def revoke_access_tokens(self) -> int:
-        """Let the upstream reject every access token issued so far, as invalidated."""
+        """Invalidate every access token issued so far; return how many were live."""
         return self.tokens.revoke_access_tokens()
 
     def expire_access_tokens(self) -> int:
-        """Let the upstream reject every access token issued so far, as expired."""
+        """Expire every access token issued so far; return how many were live."""
         return self.tokens.expire_access_tokens()
 
     def incident(self, seconds: float | None = None) -> None:
-        """Let both servers answer everything with a plain 401; no token is touched.
+        """Make both servers respond to every request with a plain 401.
 
-        It lasts `seconds` of real time, or until `end_incident` if None.
+        No token changes. The incident lasts `seconds` of real time, or until
+        `end_incident` if None.
         """
         self._incident.begin(seconds)
 
@@ -177,12 +177,12 @@ async def serve_sandbox(
     announce: Callable[[Sandbox], None],
     stop: asyncio.Event,
 ) -> None:
-    """Serve a sandbox until `stop` is set; call `announce` once it listens.
+    """Serve a sandbox until `stop` is set; call `announce` as soon as it listens.
 
-    Cancelling closes it at once.
+    Cancellation closes it at once.
 
     Raises:
-        OSError: a port cannot be had.
+        OSError: a port is not available.
     """
     async with Sandbox(
         host=host,

@@ -1,5 +1,5 @@
-// An authority that nobody here wrote: oidc-provider, with rotation on. It revokes the
-// whole grant when a spent refresh token is presented.
+// An authority of other authors: oidc-provider, with rotation on. It revokes the whole
+// grant when a spent refresh token is presented.
 //
 // This file only stands in front of it: it takes JSON at /oauth/token, as bearerd sends,
 // and passes it on as a form. Before that, some calls go wrong as FAULTS says. What goes
@@ -48,14 +48,14 @@ async function login() {
 }
 
 let seed = Number(process.env.SEED ?? 1);
-function draw() {
+function random() {
   seed = (seed * 1103515245 + 12345) % 2147483648;
   return seed / 2147483648;
 }
 
 function fault() {
-  if (draw() >= Number(process.env.FAULTS ?? 0)) return null;
-  return KINDS[Math.floor(draw() * KINDS.length)];
+  if (random() >= Number(process.env.FAULTS ?? 0)) return null;
+  return KINDS[Math.floor(random() * KINDS.length)];
 }
 
 async function body(request) {
@@ -64,7 +64,7 @@ async function body(request) {
   return Buffer.concat(chunks).toString();
 }
 
-function answer(response, status, text, headers = {}) {
+function respond(response, status, text, headers = {}) {
   response.writeHead(status, { 'content-type': 'application/json', ...headers });
   response.end(text);
 }
@@ -77,21 +77,21 @@ async function token(request, response) {
   const fields = JSON.parse(await body(request));
   switch (kind) {
     case 'reset': return request.socket.resetAndDestroy();
-    case 'empty': return answer(response, 200, '');
-    case 'garbage': return answer(response, 200, '{"access_token": "ey');
-    case 'unavailable': return answer(response, 503, '{"error": "temporarily_unavailable"}');
-    case 'busy': return answer(response, 429, '{}', { 'retry-after': '1' });
+    case 'empty': return respond(response, 200, '');
+    case 'garbage': return respond(response, 200, '{"access_token": "ey');
+    case 'unavailable': return respond(response, 503, '{"error": "temporarily_unavailable"}');
+    case 'busy': return respond(response, 429, '{}', { 'retry-after': '1' });
     case 'slow': await new Promise((resolve) => { setTimeout(resolve, 50); }); break;
     default:
   }
   const given = await fetch(innerUrl, { method: 'POST', body: new URLSearchParams(fields) });
-  return answer(response, given.status, await given.text());
+  return respond(response, given.status, await given.text());
 }
 
 const front = createServer(async (request, response) => {
   if (request.url === '/oauth/token') return token(request, response);
-  if (request.url === '/login') return answer(response, 200, JSON.stringify(await login()));
-  return answer(response, 200, JSON.stringify(counts));
+  if (request.url === '/login') return respond(response, 200, JSON.stringify(await login()));
+  return respond(response, 200, JSON.stringify(counts));
 });
 front.listen(0, '127.0.0.1', () => {
   console.log(JSON.stringify({ url: `http://127.0.0.1:${front.address().port}`, client_id: CLIENT }));

@@ -21,7 +21,7 @@ from tests.credential.stand_ins import soon
 
 
 class Person:
-    """The person at the terminal, who does what a test says.
+    """The person at the terminal, controlled by a test.
 
     `pages` fills with the pages that are shown; what is put into `typed` is typed in.
     """
@@ -69,7 +69,7 @@ async def test_a_browser_signs_in_and_comes_back(
 async def test_the_url_of_another_machines_browser_can_be_pasted(
     client: AuthorityClient, session: aiohttp.ClientSession
 ) -> None:
-    """Lines that are not that URL are reported, and the wait goes on."""
+    """Lines that are not that URL are reported, and the wait continues."""
     person = Person()
     signing_in = person.sign_in(client)
     page = await person.pages.get()
@@ -124,7 +124,7 @@ async def test_a_sign_in_without_a_free_port_does_not_start(
 async def test_a_sign_in_ends_when_its_time_is_over(client: AuthorityClient) -> None:
     """At once here; after 15 minutes otherwise."""
     person = Person()
-    with pytest.raises(SignInFailed, match="no sign-in within"):
+    with pytest.raises(SignInFailed, match="sign-in was not completed within"):
         await person.sign_in(client, timeout_seconds=0)
 
 

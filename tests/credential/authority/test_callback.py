@@ -1,4 +1,4 @@
-"""The loopback listener: which requests it takes for the redirect, and what it answers."""
+"""The loopback listener: which requests it accepts as the redirect, and its responses."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ async def test_a_redirect_that_is_pasted_gives_the_code() -> None:
         assert await soon(callback.wait_for_code()) == "first"
 
 
-async def test_a_redirect_with_another_state_is_400_and_the_wait_goes_on() -> None:
+async def test_a_redirect_with_another_state_is_400_and_the_wait_continues() -> None:
     """Any page in the browser can send one here."""
     async with CallbackServer(REQUEST, (0,)) as callback:
         status, text = await get(callback.redirect_uri, code="x", state="other")

@@ -95,14 +95,14 @@ async def test_https_goes_through_the_proxy(proxy: ConnectProxy) -> None:
 async def test_loopback_goes_beside_the_proxy(
     sandbox: Sandbox, proxy: ConnectProxy
 ) -> None:
-    """`http://` is for loopback alone."""
+    """`http://` is allowed for loopback only."""
     async with client_of(sandbox.issuer_url, proxy_url=proxy.url) as client:
         response = await soon(client.request("HEAD", sandbox.issuer_url))
     assert (response.status, proxy.connects) == (404, [])
 
 
 async def test_a_redirect_is_not_followed() -> None:
-    """What a call carries is for the authority alone."""
+    """The content of a call is sent to the authority only."""
     async with scripted_client((302, b"")) as client:
         response = await client.request("POST", client.token_url, json={"a": SECRET})
     assert response.status == 302
@@ -125,7 +125,7 @@ async def test_the_body_of_a_success_is_handed_on_as_it_arrives(status: int) -> 
     content = b"x" * 300_000
     async with scripted_client((status, content)) as client:
         response = await client.request(
-            "POST", client.token_url, received=received.append
+            "POST", client.token_url, on_body=received.append
         )
     assert b"".join(received) == content == response.content
     assert len(received) > 1
@@ -136,7 +136,7 @@ async def test_the_body_of_another_status_is_not(status: int) -> None:
     """It holds no tokens."""
     received: list[bytes] = []
     async with scripted_client((status, b"{}")) as client:
-        await client.request("POST", client.token_url, received=received.append)
+        await client.request("POST", client.token_url, on_body=received.append)
     assert received == []
 
 
@@ -205,11 +205,11 @@ async def test_a_server_without_tls_is_named(sandbox: Sandbox) -> None:
     async with client_of(url) as client:
         failure = await failed(client)
     assert failure.stage is CallStage.TLS
-    assert "TLS cannot be agreed on" in failure.detail
+    assert "the TLS handshake failed" in failure.detail
 
 
 async def test_a_refused_connection_has_sent_nothing() -> None:
-    """The message says where to look."""
+    """The message names the command that finds the cause."""
     with socket.socket() as reserved:
         reserved.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{reserved.getsockname()[1]}"
@@ -237,11 +237,11 @@ async def test_a_connection_that_breaks_off_may_have_sent_it() -> None:
     async with scripted_client(None) as client:
         failure = await failed(client)
     assert failure.stage is CallStage.SENT
-    assert "gave no whole response" in failure.message
+    assert "sent no complete response" in failure.message
 
 
 class Silence:
-    """A server that receives and never answers. Owns what it received."""
+    """A server that never responds. Owns the received bytes."""
 
     def __init__(self) -> None:
         self.received = bytearray()
@@ -283,12 +283,12 @@ async def test_a_server_that_is_silent_ends_with_the_time(silence: Silence) -> N
 async def test_the_limit_of_a_call_takes_the_place_of_the_clients(
     silence: Silence,
 ) -> None:
-    """A refresh goes on for longer than any caller waits."""
+    """The call of a refresh may take longer than any caller waits."""
     async with client_of(silence.url, timeout_seconds=60.0) as client:
-        with pytest.raises(CallFailed, match=r"the time of 0\.2 s is over"):
+        with pytest.raises(CallFailed, match=r"the timeout of 0\.2 s has passed"):
             await soon(client.request("POST", silence.url, timeout_seconds=0.2))
     async with client_of(silence.url, timeout_seconds=0.1) as client:
-        with pytest.raises(CallFailed, match=r"the time of 0\.3 s is over"):
+        with pytest.raises(CallFailed, match=r"the timeout of 0\.3 s has passed"):
             await soon(client.request("POST", silence.url, timeout_seconds=0.3))
 
 

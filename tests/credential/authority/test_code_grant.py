@@ -51,7 +51,7 @@ async def test_a_response_without_all_three_tokens_is_a_failure(
 ) -> None:
     """One line names the authority and the status."""
     sandbox.authority.fault(fault)
-    with pytest.raises(SignInFailed, match=f"{sandbox.issuer_url} gave no tokens"):
+    with pytest.raises(SignInFailed, match=f"{sandbox.issuer_url} issued no tokens"):
         await exchange(client, CODE)
 
 
@@ -60,7 +60,7 @@ async def test_a_connection_that_breaks_off_is_another_failure(
 ) -> None:
     """It names the URL and shows nothing of the code."""
     sandbox.authority.fault(AuthorityFault("drop_before_rotation"))
-    with pytest.raises(CallFailed, match="gave no whole response") as raised:
+    with pytest.raises(CallFailed, match="sent no complete response") as raised:
         await exchange(client, CODE)
     assert client.token_url in raised.value.message
     assert MARK not in raised.value.message + repr(CODE)

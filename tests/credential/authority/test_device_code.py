@@ -98,7 +98,9 @@ async def test_a_response_without_a_user_code_is_a_failure(
 ) -> None:
     """With the status, and the command to run again."""
     async with scripted_client((status, content)) as client:
-        with pytest.raises(SignInFailed, match=f"gave no device code .status {status}"):
+        with pytest.raises(
+            SignInFailed, match=f"issued no device code .status {status}"
+        ):
             await request_user_code(client)
 
 
@@ -157,6 +159,6 @@ async def test_a_poll_that_came_too_soon_asks_for_patience(
 
 @pytest.mark.parametrize("status", [403, 404])
 async def test_403_and_404_mean_that_the_code_is_not_typed_in(status: int) -> None:
-    """Whatever is in the body."""
+    """With any body."""
     async with scripted_client((status, b"[" * 200_000)) as client:
         assert await poll(client, DEVICE) is None

@@ -83,7 +83,7 @@ async def test_a_network_that_stays_away_ends_the_polls() -> None:
         sleeps.append(sleep)
 
     async with scripted_client(DEVICE, PENDING, None) as client:
-        with pytest.raises(CallFailed, match="gave no whole response"):
+        with pytest.raises(CallFailed, match="sent no complete response"):
             await sign_in_by_device(client, clock=stepping(count), show_code=ignore)
     assert len(sleeps) == MAX_FAILED_POLLS  # one after the pending poll
 

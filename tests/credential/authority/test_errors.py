@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from bearerd.credential.authority.errors import (
+    NO_JOURNAL,
+    UPSTREAM_REJECTS_NEW_TOKENS,
     AuthorityFailure,
     CallFailed,
     CallStage,
@@ -21,11 +23,11 @@ from bearerd.events import RefreshOutcome
         ("expired", "has expired"),
         ("reused", "already used: another program"),
         ("revoked", "revoked"),
-        ("other", "refuses this login for good"),
-        ("a reason of a later version", "refuses this login for good"),
+        ("other", "refuses this login permanently"),
+        ("a reason of a later version", "refuses this login permanently"),
     ],
 )
-def test_a_refusal_for_good_requires_a_sign_in(reason: str, words: str) -> None:
+def test_a_permanent_refusal_requires_a_sign_in(reason: str, words: str) -> None:
     """It names the reason and the command, on the right machine."""
     error = client_error(AuthorityFailure("refused", reason), "default")
     assert isinstance(error, LoginRequired)
@@ -49,7 +51,7 @@ def test_the_command_names_the_profile() -> None:
         ("rejected", AuthorityUnavailable, "the authority answered 429"),
         ("unclear", AuthorityUnavailable, "the authority answered 429"),
         ("misconfigured", AuthorityUnavailable, "correct `client_id` or `token_url`"),
-        ("throttled", RefreshThrottled, "no more refreshes are made for now"),
+        ("throttled", RefreshThrottled, "the limit on refreshes is reached"),
     ],
 )
 @pytest.mark.parametrize(
@@ -80,24 +82,24 @@ def test_a_failure_that_passes_says_when_to_try_again(
 
 
 @pytest.mark.parametrize(
-    ("outcome", "reason", "words"),
+    ("outcome", "reason", "fact"),
     [
         ("unclear", "http_502", "the authority answered 502;"),
-        ("unclear", "200_without_tokens", "gave no clear answer (200_without_tokens);"),
-        ("unclear", "no_access_token", "gave no clear answer (no_access_token);"),
-        ("unclear", "ServerDisconnectedError", "gave no whole response (ServerDis"),
+        ("unclear", "200_without_tokens", "no usable response (200_without_tokens);"),
+        ("unclear", "no_access_token", "no usable response (no_access_token);"),
+        ("unclear", "ServerDisconnectedError", "no complete response (ServerDis"),
         ("undelivered", "ConnectionRefusedError", "was not reached (ConnectionRef"),
-        ("undelivered", "no_journal", "was not asked, because no folder takes the rec"),
-        ("undelivered", "too_late", "was not asked, because the connection took too"),
-        ("throttled", "budget", "asked as often as the budget allows, so"),
-        ("throttled", "upstream_refuses_fresh_tokens", "one new token after the other"),
+        ("undelivered", NO_JOURNAL, "no journal can be written"),
+        ("undelivered", "too_late", "took too long, so nothing was sent"),
+        ("throttled", "budget", "limit on refreshes is reached"),
+        ("throttled", UPSTREAM_REJECTS_NEW_TOKENS, "rejects each new access token"),
     ],
 )
-def test_the_message_says_what_happened(
-    outcome: RefreshOutcome, reason: str, words: str
+def test_the_message_states_what_happened(
+    outcome: RefreshOutcome, reason: str, fact: str
 ) -> None:
-    """Something that answered was reached, and something that was not asked was not."""
-    assert words in client_error(AuthorityFailure(outcome, reason), "default").message
+    """It blames the authority only if the authority failed."""
+    assert fact in client_error(AuthorityFailure(outcome, reason), "default").message
 
 
 @pytest.mark.parametrize(
@@ -106,7 +108,7 @@ def test_the_message_says_what_happened(
         (CallStage.CONNECTING, "was not reached", "`bearerd doctor --online`"),
         (CallStage.PROXY, "was not reached", "check `upstream_proxy`"),
         (CallStage.TLS, "was not reached", "set `ca_file`"),
-        (CallStage.SENT, "gave no whole response", "try again"),
+        (CallStage.SENT, "sent no complete response", "try again"),
     ],
 )
 def test_a_call_that_fails_names_the_url_the_reason_and_the_remedy(

@@ -1,4 +1,4 @@
-"""The authorization request: its URL, its proof key, and the redirect that answers it."""
+"""The authorization request: its URL, its proof key, and the redirect that follows."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from bearerd.credential.authority.errors import SignInFailed
 from bearerd.credential.authority.pkce import (
     AuthorizationRequest,
     StateMismatch,
-    query_of,
+    parse_query,
 )
 
 
@@ -70,13 +70,13 @@ def test_no_two_requests_are_alike() -> None:
     ],
 )
 def test_a_redirect_of_another_sign_in_does_not_count(query: dict[str, str]) -> None:
-    """Nor does one without a code; an error counts with the right state alone."""
+    """A redirect without a code has none either; an error counts only with the right state."""
     with pytest.raises(StateMismatch):
         AuthorizationRequest("mine", "v").code_from(query)
 
 
 def test_a_redirect_with_the_right_state_gives_its_code() -> None:
-    """Whatever else is in the query."""
+    """With any other fields in the query."""
     query = {"code": "x", "state": "mine", "scope": "openid"}
     assert AuthorizationRequest("mine", "v").code_from(query) == "x"
 
@@ -110,4 +110,4 @@ def test_an_authority_that_declines_is_quoted_in_one_short_line() -> None:
 )
 def test_the_query_of_a_pasted_line_is_read(text: str, query: dict[str, str]) -> None:
     """A line that is no URL has none."""
-    assert query_of(text) == query
+    assert parse_query(text) == query

@@ -7,6 +7,7 @@ import json
 import socket
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
+from dataclasses import replace
 
 import aiohttp
 import pytest
@@ -22,7 +23,7 @@ from tests.credential.stand_ins import (
     MARK,
     START,
     access_token,
-    held,
+    credential_for,
     identity,
     jwt,
     soon,
@@ -215,7 +216,7 @@ def test_a_grant_shows_no_secret() -> None:
     """Nor does a credential that is made of it."""
     grant = Grant(access_token=MARK, refresh_token=MARK, id_token=MARK)
     assert MARK not in repr(grant)
-    assert MARK not in repr(grant.applied_to(held(), START))
+    assert MARK not in repr(grant.applied_to(credential_for(), START))
 
 
 @pytest.mark.parametrize("absent", ["access_token", "refresh_token", "id_token"])
@@ -227,7 +228,7 @@ def test_a_token_that_the_grant_leaves_out_stays(absent: str) -> None:
         "id_token": jwt({"sub": "new"}),
     }
     given = {name: None if name == absent else fields[name] for name in fields}
-    spent = held()
+    spent = credential_for()
     renewed = Grant(
         given["access_token"], given["refresh_token"], given["id_token"]
     ).applied_to(spent, START)
@@ -243,7 +244,7 @@ def test_an_opaque_token_expires_eight_days_after_the_grant() -> None:
     """Codex's rule. Without it, such a token would not be refreshed before it expires."""
     eight_days = 8 * 24 * 3600
     given = Grant(access_token="opaque", refresh_token="r", id_token=None)
-    renewed = given.applied_to(held(), START + 7)
+    renewed = given.applied_to(credential_for(), START + 7)
     assert renewed.expires_at == START + 7 + eight_days
     kept = Grant(access_token=None, refresh_token="r2", id_token=None)
     assert kept.applied_to(renewed, START + 99).expires_at == renewed.expires_at
@@ -252,7 +253,9 @@ def test_an_opaque_token_expires_eight_days_after_the_grant() -> None:
 def test_an_id_token_that_is_no_jwt_is_left_out() -> None:
     """The old one stays, since Codex would reject the file for the new one."""
     grant = Grant(access_token="a", refresh_token="r", id_token="no jwt")
-    assert grant.applied_to(held(), START).id_token == held().id_token
+    assert (
+        grant.applied_to(credential_for(), START).id_token == credential_for().id_token
+    )
 
 
 @pytest.mark.parametrize(
@@ -276,7 +279,35 @@ def test_a_grant_for_another_account_is_noticed(
         refresh_token="r",
         id_token=jwt(identity(in_id, "u")),
     )
-    assert grant.names_another_account(held(account=stored)) is other
+    assert grant.names_another_account(credential_for(account=stored)) is other
+
+
+@pytest.mark.parametrize("names_id", [True, False], ids=["id-token", "no-id-token"])
+def test_a_grant_for_another_account_takes_no_name_over(names_id: bool) -> None:
+    """Else the tokens of one account would bear the id token and the user of the other."""
+    of_other = identity("acct-2", "user-2")
+    id_token = jwt(of_other) if names_id else None
+    presented = replace(credential_for(), id_token=jwt(identity("acct-1", "user-1")))
+    foreign = Grant(
+        access_token=access_token("x", expires_at=START + 9, **of_other),
+        refresh_token="r",
+        id_token=id_token,
+    ).applied_to(presented, START)
+    assert (foreign.account_id, foreign.user_id) == ("acct-2", "user-2")
+    assert foreign.id_token == id_token
+
+
+def test_an_id_token_of_another_account_decides_nothing_later() -> None:
+    """It stays in the file, since Codex demands one, beside the tokens that were adopted."""
+    adopted = replace(
+        credential_for(account="acct-2", user="user-2"),
+        access_token=jwt(identity("acct-2", "user-2")),
+        id_token=jwt(identity("acct-1", "user-1")),
+    )
+    of_first = Grant(jwt(identity("acct-1", "user-1")), "r", None)
+    of_second = Grant(jwt(identity("acct-2", "user-2")), "r", None)
+    assert of_first.names_another_account(adopted)
+    assert not of_second.names_another_account(adopted)
 
 
 # On the wire.
@@ -293,7 +324,7 @@ def at(
         client_id=CODEX_CLIENT_ID,
         timeout_seconds=timeout_seconds,
     )
-    return RefreshGrant(client, limit_seconds=timeout_seconds)
+    return RefreshGrant(client, timeout_seconds=timeout_seconds)
 
 
 def sign_in(sandbox: Sandbox) -> str:
@@ -312,8 +343,8 @@ async def failed(authority: RefreshGrant, refresh_token: str) -> tuple[str, str]
 
 
 @asynccontextmanager
-async def answering(response: bytes) -> AsyncIterator[tuple[str, list[bytes]]]:
-    """Give the URL of a server that answers every request with the same bytes, and
+async def responding(response: bytes) -> AsyncIterator[tuple[str, list[bytes]]]:
+    """Yield the URL of a server that sends the same bytes to every request, and
     the requests as they came.
     """
     requests = []
@@ -341,7 +372,7 @@ async def test_a_refresh_on_the_wire_is_what_codex_sends(
     """Exactly three keys as JSON, our own User-Agent, and no credential in the head."""
     response = body(access_token="a", refresh_token="r")
     head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(response)
-    async with answering(head + response) as (url, requests):
+    async with responding(head + response) as (url, requests):
         await soon(at(session, url).refresh(f"{MARK}-r"))
     (request,) = requests
     head, content = request.split(b"\r\n\r\n", 1)
@@ -513,12 +544,12 @@ async def test_a_tls_that_cannot_be_agreed_leaves_the_token_unspent(
 async def test_a_redirect_is_not_followed(
     session: aiohttp.ClientSession, sandbox: Sandbox, status: int
 ) -> None:
-    """A refresh token goes to the authority alone."""
+    """A refresh token is sent to the authority only."""
     response = (
         f"HTTP/1.1 {status} Moved\r\nLocation: {sandbox.token_url}\r\n"
         "Content-Length: 0\r\n\r\n"
     )
-    async with answering(response.encode()) as (url, requests):
+    async with responding(response.encode()) as (url, requests):
         found = await failed(at(session, url), sign_in(sandbox))
     assert found == ("rejected", f"http_{status}")
     assert len(requests) == 1
@@ -540,7 +571,7 @@ async def test_a_response_that_breaks_http_is_unclear(
     session: aiohttp.ClientSession, response: bytes
 ) -> None:
     """A server received the request, and it is not known what it did."""
-    async with answering(response) as (url, requests):
+    async with responding(response) as (url, requests):
         outcome, _ = await failed(at(session, url), "r-made-up")
     assert outcome == "unclear"
     assert len(requests) == 1

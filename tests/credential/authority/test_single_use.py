@@ -27,7 +27,7 @@ RESPONSE = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 
 
 class Server:
-    """Keeps what each connection sends, segment by segment, and answers `{}`."""
+    """Records what each connection sends, segment by segment, and responds `{}`."""
 
     def __init__(self) -> None:
         self.connections: list[list[bytes]] = []
@@ -89,11 +89,11 @@ async def test_each_call_has_a_connection_of_its_own_and_one_write() -> None:
 
 
 async def test_a_request_that_is_no_longer_wanted_is_not_sent() -> None:
-    """Nothing of it leaves, it counts as never delivered, and no socket is left open."""
-    asked = []
+    """Nothing of it is sent, it counts as undelivered, and no socket stays open."""
+    checks = []
 
     def refuse() -> bool:
-        asked.append(True)
+        checks.append(True)
         return False
 
     async with serving() as server, open_session(tls(), "agent") as session:
@@ -109,7 +109,7 @@ async def test_a_request_that_is_no_longer_wanted_is_not_sent() -> None:
             assert failure.value.reason == "too_late"
         await asyncio.sleep(0)
         assert open_descriptors() <= before + 2
-    assert len(asked) == 20
+    assert len(checks) == 20
     assert b"".join(part for one in server.connections for part in one) == b""
 
 
@@ -117,14 +117,14 @@ async def test_the_kernel_keeps_nothing_of_a_socket_that_ends() -> None:
     """SO_LINGER 0 discards what is unsent; TCP_USER_TIMEOUT bounds what is sent."""
     options: list[tuple[bytes, int]] = []
 
-    def look() -> bool:
+    def record_options() -> bool:
         (one,) = check._sockets
         linger = one.getsockopt(socket.SOL_SOCKET, socket.SO_LINGER, 8)
         timeout = one.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
         options.append((linger, timeout))
         return True
 
-    check = SendCheck(look)
+    check = SendCheck(record_options)
     async with serving() as server, open_session(tls(), "agent") as session:
         bind_check(check)
         async with session.post(server.url, json={}) as response:

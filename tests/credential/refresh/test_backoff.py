@@ -1,4 +1,4 @@
-"""How long the authority is left alone after a failure."""
+"""The pause between a failed call to the authority and the next one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether the authority may be asked: refusals, pauses, damping, budget, and who shares.
+"""Whether the authority may be called: refusals, pauses, damping, budget, and who shares.
 
 Each `limiter()` is another process on the same store.
 """
@@ -20,10 +20,10 @@ from bearerd.credential.refresh.token_bucket import TokenBucket
 from bearerd.credential.store.state import Account, StoreState, Unaccepted
 from bearerd.credential.token import Credential
 from bearerd.events import RefreshOutcome
-from tests.credential.stand_ins import AUTHORITY, HOUR, Home, full_disk, held
+from tests.credential.stand_ins import AUTHORITY, HOUR, Home, credential_for, full_disk
 
-TOKEN = held("first")
-OTHER_TOKEN = held("second")
+TOKEN = credential_for("first")
+OTHER_TOKEN = credential_for("second")
 AMPLE = TokenBucket(1000, 1.0)
 
 
@@ -59,7 +59,7 @@ def limiter(home: Home) -> Limiters:
 async def refused_call(
     limiter: RefreshLimiter, token: Credential = TOKEN, *, is_forced: bool = False
 ) -> AuthorityFailure:
-    """Return why the authority may not be asked."""
+    """Return why the authority may not be called."""
     with pytest.raises(AuthorityFailure) as why:
         await limiter.acquire(token, is_forced=is_forced)
     assert not why.value.is_call
@@ -67,7 +67,7 @@ async def refused_call(
 
 
 async def may_call(limiter: RefreshLimiter, token: Credential = TOKEN) -> bool:
-    """Return True if the authority may be asked; the call counts then."""
+    """Return True if the authority may be called; the call counts then."""
     try:
         await limiter.acquire(token)
     except AuthorityFailure:
@@ -127,7 +127,7 @@ async def test_a_refused_token_is_not_presented_again_by_any_process(
 async def test_a_refusal_counts_for_one_client_at_one_endpoint(
     limiter: Limiters, corrected: AuthorityName
 ) -> None:
-    """After a correction of the settings the authority is asked at once."""
+    """After a correction of the settings the authority is called at once."""
     await limiter().record_refusal(TOKEN, "other")
     assert await may_call(limiter(authority=corrected))
     assert (await refused_call(limiter())).outcome == "refused"
@@ -157,12 +157,12 @@ async def test_an_acceptance_by_the_upstream_ends_a_refusal_at_the_slow_pace(
     one = limiter()
     await one.record_refusal(TOKEN, "revoked")
     for pause in (60.0, 120.0):
-        one.note_accepted()
+        one.record_acceptance()
         assert (await refused_call(one)).retry_after_seconds == pause
         limiter.home.clock.advance(pause - 1)
         assert (await refused_call(one)).retry_after_seconds == 1.0
         limiter.home.clock.advance(1.0)
-        await one.acquire(TOKEN)  # the acceptance was not forgotten meanwhile
+        await one.acquire(TOKEN)  # the acceptance is still recorded
         assert (await refused_call(one)).outcome == "refused"
         await one.record_refusal(TOKEN, "revoked")
 
@@ -181,7 +181,7 @@ async def test_a_person_may_ask_again_at_once(limiter: Limiters) -> None:
 
 
 async def test_a_pause_is_the_same_for_all_processes(limiter: Limiters) -> None:
-    """Each gets the failure as it was, with the seconds that are left."""
+    """Each gets the recorded failure, with the remaining seconds."""
     first = limiter()
     assert await fail(first, "unclear", "http_502", retry_after_seconds=8) == 8
     limiter.home.clock.advance(7.0)
@@ -294,17 +294,17 @@ async def test_a_wall_clock_that_jumps_changes_no_pause_of_its_own(
 
 
 async def test_no_pause_is_longer_than_an_hour(limiter: Limiters) -> None:
-    """Whatever the authority asks for, and however often it fails."""
+    """For any Retry-After, and after any number of failures."""
     one = limiter()
-    asked = {"is_slow": True, "retry_after_seconds": 1e9}
+    given = {"is_slow": True, "retry_after_seconds": 1e9}
     for _ in range(30):
-        assert await fail(one, "rejected", "http_403", **asked) == LONGEST_SECONDS  # type: ignore[arg-type]
+        assert await fail(one, "rejected", "http_403", **given) == LONGEST_SECONDS  # type: ignore[arg-type]
 
 
 async def test_a_rejected_client_is_remembered_in_memory_alone(
     limiter: Limiters,
 ) -> None:
-    """A restart with better settings asks at once; until then the pauses grow."""
+    """After a restart with other settings the call is made at once; before, the pauses grow."""
     one = limiter()
     for pause in (60.0, 120.0, 240.0):
         assert await may_call(one)
@@ -364,12 +364,12 @@ async def test_a_dead_account_costs_about_a_rotation_an_hour(
 
 
 async def test_one_acceptance_ends_the_damping(limiter: Limiters) -> None:
-    """The count begins anew."""
+    """The count starts again."""
     one = limiter()
     for _ in range(UNACCEPTED_FREE):
         await rotate(one)
     await refused_call(one)
-    one.note_accepted()
+    one.record_acceptance()
     for _ in range(UNACCEPTED_FREE):
         await rotate(one)
     await refused_call(one)
@@ -409,7 +409,7 @@ async def test_a_clock_that_went_back_does_not_block_for_its_difference(
 
 
 async def test_the_budget_is_one_for_all_processes(limiter: Limiters) -> None:
-    """What one takes is gone for the others; time gives it back."""
+    """A call of one process counts for all; the budget refills with time."""
     bucket = TokenBucket(3, 30.0)
     granted = [await may_call(limiter(bucket=bucket)) for _ in range(5)]
     assert granted == [True] * 3 + [False] * 2

@@ -9,30 +9,30 @@ import pytest
 from bearerd.credential.refresh.lineage import CLOCK_TOLERANCE_SECONDS, Lineage
 from bearerd.credential.store.state import SPENT_LIMIT, StoreState
 from bearerd.credential.token import Credential
-from tests.credential.stand_ins import HOUR, START, held
+from tests.credential.stand_ins import HOUR, START, credential_for
 
 NOW = START + HOUR
 
 
 def at(serial: str, refreshed_at: float | None, **fields: str | None) -> Credential:
     """Return a credential of that last refresh."""
-    return replace(held(serial), refreshed_at=refreshed_at, **fields)  # type: ignore[arg-type]
+    return replace(credential_for(serial), refreshed_at=refreshed_at, **fields)  # type: ignore[arg-type]
 
 
-HELD = at("held", START)
+CACHED = at("cached", START)
 
 
 @pytest.mark.parametrize(
-    ("stored", "spent", "displaced", "is_refused", "is_newer"),
+    ("stored", "spent", "replaced", "is_refused", "is_newer"),
     [
         # a: spent tokens.
         (at("x", None), {"x"}, (), False, True),
         (at("x", START + 60), {"x"}, (), False, True),
         (at("x", START + 60), {"x"}, (), True, True),
-        (at("x", START - 60), {"held"}, (), False, False),
-        (at("x", START - 60), {"held"}, ("x",), False, False),
-        (at("x", START - 60), {"held", "x"}, (), False, True),
-        (at("x", None), {"held", "x"}, (), False, False),
+        (at("x", START - 60), {"cached"}, (), False, False),
+        (at("x", START - 60), {"cached"}, ("x",), False, False),
+        (at("x", START - 60), {"cached", "x"}, (), False, True),
+        (at("x", None), {"cached", "x"}, (), False, False),
         # b: a login that is of no use yields.
         (at("x", START - 60), set(), (), True, False),
         (at("x", START - 60), set(), ("x",), True, False),
@@ -50,35 +50,37 @@ HELD = at("held", START)
 def test_the_first_rule_that_can_tell_decides(
     stored: Credential,
     spent: set[str],
-    displaced: tuple[str, ...],
+    replaced: tuple[str, ...],
     is_refused: bool,
     is_newer: bool,
 ) -> None:
     """What is held is kept over *stored*, or yields to it."""
     lineage = Lineage()
-    for serial in displaced:
-        lineage.note_displaced(held(serial), HELD)
-    lineage.sync(StoreState(spent=tuple(held(name).fingerprint for name in spent)))
-    found = lineage.is_newer(HELD, stored, now=NOW, is_refused=is_refused)
+    for serial in replaced:
+        lineage.record_replacement(credential_for(serial), CACHED)
+    lineage.sync(
+        StoreState(spent=tuple(credential_for(name).fingerprint for name in spent))
+    )
+    found = lineage.is_newer(CACHED, stored, now=NOW, is_refused=is_refused)
     assert found is is_newer
 
 
 def test_what_this_process_spent_counts_as_what_others_spent() -> None:
     """Before the state is read again."""
     lineage = Lineage()
-    lineage.note_spent(held("x").fingerprint)
-    assert lineage.is_newer(HELD, at("x", START + 60), now=NOW)
-    assert lineage.was_spent_here(held("x"))
-    assert lineage.was_spent_here(held("x").fingerprint)
-    assert not lineage.was_spent_here(None)
+    lineage.record_spent(credential_for("x").fingerprint)
+    assert lineage.is_newer(CACHED, at("x", START + 60), now=NOW)
+    assert lineage.is_spent_locally(credential_for("x"))
+    assert lineage.is_spent_locally(credential_for("x").fingerprint)
+    assert not lineage.is_spent_locally(None)
 
 
 def test_what_others_spent_was_not_spent_here() -> None:
-    """A process that died may have left its successor in the journal."""
+    """The journal may contain the successor of a process that died."""
     lineage = Lineage()
-    lineage.sync(StoreState(spent=(held("x").fingerprint,)))
-    assert lineage.is_spent(held("x"))
-    assert not lineage.was_spent_here(held("x"))
+    lineage.sync(StoreState(spent=(credential_for("x").fingerprint,)))
+    assert lineage.is_spent(credential_for("x"))
+    assert not lineage.is_spent_locally(credential_for("x"))
 
 
 @pytest.mark.parametrize(
@@ -87,25 +89,25 @@ def test_what_others_spent_was_not_spent_here() -> None:
     ids=["account", "user"],
 )
 def test_another_accounts_login_is_never_older(other: Credential) -> None:
-    """Whether it may be taken up is the pin's question, and an adopted one stays."""
+    """The pin decides whether it may be used, and an adopted one stays."""
     lineage = Lineage()
-    lineage.note_spent(other.fingerprint)
-    lineage.note_displaced(other, HELD)
-    assert not lineage.is_newer(HELD, other, now=NOW)
+    lineage.record_spent(other.fingerprint)
+    lineage.record_replacement(other, CACHED)
+    assert not lineage.is_newer(CACHED, other, now=NOW)
 
 
 def test_a_login_without_a_refresh_token_yields_to_any_other() -> None:
     """It serves until its end, and cannot be kept valid."""
-    tokenless = at("held", START, refresh_token="")
+    tokenless = at("cached", START, refresh_token="")
     lineage = Lineage()
     assert not lineage.is_newer(tokenless, at("x", START - HOUR), now=NOW)
-    lineage.note_displaced(tokenless, HELD)
-    assert not lineage.is_newer(HELD, at("x", None, refresh_token=""), now=NOW)
+    lineage.record_replacement(tokenless, CACHED)
+    assert not lineage.is_newer(CACHED, at("x", None, refresh_token=""), now=NOW)
 
 
 def test_a_time_that_is_still_to_come_decides_nothing() -> None:
     """A clock that was ahead stamped what is held; a new sign-in must not be undone."""
-    ahead = at("held", NOW + 1)
+    ahead = at("cached", NOW + 1)
     assert not Lineage().is_newer(ahead, at("x", START), now=NOW)
 
 
@@ -114,32 +116,36 @@ def test_the_time_of_the_base_decides_where_it_is_given() -> None:
     successor, sign_in = at("successor", START + 30), at("x", START + 10)
     lineage = Lineage()
     assert lineage.is_newer(successor, sign_in, now=NOW)
-    assert not lineage.is_newer(successor, sign_in, now=NOW, since=START)
-    assert lineage.is_newer(successor, at("backup", START - 60), now=NOW, since=START)
+    assert not lineage.is_newer(successor, sign_in, now=NOW, refreshed_at=START)
+    assert lineage.is_newer(
+        successor, at("backup", START - 60), now=NOW, refreshed_at=START
+    )
 
 
-def test_a_login_that_comes_back_and_is_taken_up_is_not_displaced_any_more() -> None:
+def test_a_restored_login_does_not_count_as_replaced() -> None:
     """Else the next refresh of it would be undone."""
     lineage = Lineage()
     one, two = at("one", None), at("two", None)
-    lineage.note_displaced(one, two)
-    lineage.note_displaced(two, one)
+    lineage.record_replacement(one, two)
+    lineage.record_replacement(two, one)
     assert lineage.is_newer(one, two, now=NOW)
     assert not lineage.is_newer(two, one, now=NOW)
 
 
-def test_a_new_access_token_for_the_same_refresh_token_displaces_nothing() -> None:
+def test_a_new_access_token_for_the_same_refresh_token_is_not_a_replacement() -> None:
     """An authority that does not rotate leaves the login as it was."""
     lineage = Lineage()
-    same = replace(HELD, access_token="other")
-    lineage.note_displaced(HELD, same)
-    assert not lineage.is_newer(same, HELD, now=NOW)
+    same = replace(CACHED, access_token="other")
+    lineage.record_replacement(CACHED, same)
+    assert not lineage.is_newer(same, CACHED, now=NOW)
 
 
 def test_the_memory_is_bounded() -> None:
     """A file that is replaced for years fills no memory."""
     lineage = Lineage()
     for number in range(3 * SPENT_LIMIT):
-        lineage.note_spent(str(number))
-        lineage.note_displaced(held(str(number)), held(str(number + 1)))
-    assert len(lineage._spent) == len(lineage._displaced) == SPENT_LIMIT
+        lineage.record_spent(str(number))
+        lineage.record_replacement(
+            credential_for(str(number)), credential_for(str(number + 1))
+        )
+    assert len(lineage._spent) == len(lineage._replaced) == SPENT_LIMIT

@@ -14,10 +14,12 @@ from bearerd.credential.authority.client import AuthorityClient
 from bearerd.credential.authority.errors import AuthorityFailure
 from bearerd.credential.authority.refresh_grant import RefreshGrant
 from bearerd.credential.refresh.backoff import MAYBE_SPENT_SECONDS
-from bearerd.credential.refresh.refresher import Refresher, RefreshRequest
+from bearerd.credential.refresh.crash_recovery import RecoveryResult
+from bearerd.credential.refresh.refresher import Refresher
+from bearerd.credential.refresh.request import RefreshRequest
 from bearerd.credential.refresh.token_bucket import TokenBucket
-from bearerd.credential.refresh.transaction import RecoveryResult
 from bearerd.credential.store.journal import Journal, JournalEntry, Presenter
+from bearerd.credential.store.quarantine import QuarantinedCredential
 from bearerd.credential.store.state import Account
 from bearerd.credential.token import Credential
 from bearerd.errors import (
@@ -27,12 +29,12 @@ from bearerd.errors import (
     StoreUnavailable,
 )
 from bearerd.events import CredentialRefreshed
-from bearerd.sandbox import AuthorityFault, Sandbox
+from bearerd.sandbox import CODEX_CLIENT_ID, AuthorityFault, Sandbox
 from tests.credential.stand_ins import (
     START,
     Home,
+    credential_for,
     full_disk,
-    held,
     login,
     refresh_token_of,
     sleep_briefly,
@@ -58,23 +60,25 @@ async def stored(home: Home) -> Credential:
 
 
 async def test_the_order_is_lock_journal_call_store(home: Home) -> None:
-    """Looked at during the call, and after it."""
+    """Checked during the call and after it."""
     home.write(login())
     old = await stored(home)
     seen: list[JournalEntry] = []
     locked: list[bool] = []
     lock_path = home.path.with_name("auth.json.bearerd-lock")
 
-    async def look() -> None:
+    async def inspect() -> None:
         seen.extend(await journal_of(home).read())
         locked.append(lock_path.exists())
         level = (await home.store().read_state()).level
         assert level is not None
         assert level.calls == 4.0, "the call counts before it is made"
 
-    home.authority.before_response = look
+    home.authority.before_response = inspect
     waits: list[float] = []
-    found = await home.refresher(waited=waits.append).run(RefreshRequest(old, ACCOUNT))
+    found = await home.refresher(on_lock_acquired=waits.append).run(
+        RefreshRequest(old, ACCOUNT)
+    )
     (record,) = seen
     assert (record.stored, record.spending) == (old.fingerprint, old.fingerprint)
     assert record.renewed is None
@@ -86,7 +90,7 @@ async def test_the_order_is_lock_journal_call_store(home: Home) -> None:
 
 
 async def test_the_lock_is_held_while_the_authority_is_called(home: Home) -> None:
-    """No other process can present the token meanwhile."""
+    """No other process can present the token during the call."""
     home.write(login())
     home.authority.gate.clear()
     running = asyncio.create_task(
@@ -112,7 +116,7 @@ async def test_a_waiter_for_the_lock_finds_the_work_done(home: Home) -> None:
     waits: list[float] = []
     clock = home.clock.clock
     second = asyncio.create_task(
-        home.refresher(clock=clock, waited=waits.append).run(
+        home.refresher(clock=clock, on_lock_acquired=waits.append).run(
             RefreshRequest(old, ACCOUNT)
         )
     )
@@ -130,7 +134,7 @@ async def test_a_waiter_for_the_lock_finds_the_work_done(home: Home) -> None:
 async def test_a_holder_that_does_not_release_the_lock_costs_one_wait(
     home: Home,
 ) -> None:
-    """Later callers get the answer at once, until the lock was free. The message names
+    """Later callers get the error at once, until the lock is free. The message names
     the holder.
     """
     home.write(login())
@@ -146,7 +150,7 @@ async def test_a_holder_that_does_not_release_the_lock_costs_one_wait(
             messages.append(why.value.message)
     assert 3.0 <= took[0] < 3.2
     assert took[1:] == [0.0, 0.0]
-    holder = f"process {os.getpid()} on {socket.gethostname()} holds the lock"
+    holder = f"process {os.getpid()} on {socket.gethostname()} has held the lock"
     assert holder in messages[0]
     assert "since 2027-01-15T08:00:00Z" in messages[0]
     renewed = await refresher.run(request)
@@ -242,7 +246,7 @@ async def test_a_response_in_the_journal_is_stored_at_the_next_start(
 ) -> None:
     """Before anything is served; the authority is not called."""
     home.write(login() | {"note": "kept"})
-    await leave_record(home, spending=None, renewed=held("second"))
+    await leave_record(home, spending=None, renewed=credential_for("second"))
     source = home.source()
     await source.start()
     assert (await source.current()).refresh_token == refresh_token_of("second")
@@ -259,7 +263,7 @@ async def test_a_response_in_the_journal_is_found_under_the_lock_too(
     home.write(login())
     source = home.source()
     old = await source.current()
-    await leave_record(home, spending=None, renewed=held("second"))
+    await leave_record(home, spending=None, renewed=credential_for("second"))
     new = await source.refresh(old, "refused")
     assert new.refresh_token == refresh_token_of("second")
     assert home.authority.calls == []
@@ -284,17 +288,19 @@ async def test_a_token_that_may_be_spent_is_presented_once_more_at_the_start(
 async def test_a_record_over_another_login_is_forgotten(home: Home) -> None:
     """A sign-in came since, so the late response is of no use."""
     home.write(login())
-    await leave_record(home, spending=None, renewed=held("late"))
+    await leave_record(home, spending=None, renewed=credential_for("late"))
     home.write(login("new"))
     assert await home.refresher().recover() == RecoveryResult()
     assert home.stored_refresh_token() == refresh_token_of("new")
     assert await journal_of(home).read() == []
 
 
-async def test_a_response_that_still_cannot_be_stored_is_held(home: Home) -> None:
+async def test_a_response_that_still_cannot_be_stored_stays_in_memory(
+    home: Home,
+) -> None:
     """And served; it is saved when there is room."""
     home.write(login())
-    await leave_record(home, spending=None, renewed=held("second"))
+    await leave_record(home, spending=None, renewed=credential_for("second"))
     source = home.source()
     with full_disk():
         await source.start()
@@ -339,7 +345,7 @@ async def authority(sandbox: Sandbox) -> AsyncIterator[RefreshGrant]:
             session,
             issuer_url=sandbox.issuer_url,
             token_url=sandbox.token_url,
-            client_id="app_test",
+            client_id=CODEX_CLIENT_ID,
             timeout_seconds=5.0,
         )
         yield RefreshGrant(client)
@@ -384,7 +390,7 @@ async def test_a_token_whose_response_was_lost_is_presented_once_more(
     assert sandbox.authority.reused == 0
 
 
-async def test_a_response_that_is_lost_for_good_needs_a_sign_in(
+async def test_a_response_that_is_lost_permanently_needs_a_sign_in(
     home: Home, sandbox: Sandbox, authority: RefreshGrant
 ) -> None:
     """Known after the second call, and no third is made."""
@@ -436,6 +442,28 @@ async def test_a_grant_for_another_account_is_kept_and_not_stored(
     kept = await home.store().quarantine.read("foreign")
     assert kept is not None
     assert kept.credential.account_id != old.account_id
+
+
+async def test_a_grant_for_another_account_is_known_by_the_quarantine_alone(
+    home: Home,
+) -> None:
+    """Its process died before it could record that the token is spent: to present it
+    again would end the family of the grant.
+    """
+    home.write(login())
+    foreign = credential_for("foreign", account="acct-2", user="user-2")
+    kept = QuarantinedCredential(
+        foreign, presented=credential_for("first").fingerprint, since=START
+    )
+    await home.store().quarantine.write("foreign", kept)
+    source = home.source()
+    for _ in range(2):
+        with pytest.raises(AccountChanged, match="bearerd adopt"):
+            await source.refresh(await source.current(), "refused")
+    assert home.authority.calls == []
+    adopted = await home.source().adopt()
+    assert adopted == foreign
+    assert home.stored_refresh_token() == refresh_token_of("foreign")
 
 
 def test_a_refresher_shows_no_secret(home: Home) -> None:

@@ -1,4 +1,4 @@
-"""A token that was presented, and its successor: begin, commit, recover, and what wins.
+"""The transaction around a call: begin, commit, recover, and conflicts.
 
 Each `Process` has a transaction and a store of its own, on the same files.
 """
@@ -12,15 +12,12 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from bearerd.credential.refresh.transaction import (
-    REPLACE_TRIES,
-    RecoveryResult,
-    RefreshAttempt,
-    RefreshTransaction,
-)
+from bearerd.credential.refresh.crash_recovery import RecoveryResult
+from bearerd.credential.refresh.transaction import RefreshAttempt, RefreshTransaction
+from bearerd.credential.refresh.unsaved import REPLACE_TRIES
 from bearerd.credential.store.file_store import FileStore
 from bearerd.credential.store.journal import JournalEntry, Presenter
-from bearerd.credential.store.quarantine import Kept
+from bearerd.credential.store.quarantine import QuarantinedCredential
 from bearerd.credential.store.state import StoreState
 from bearerd.credential.token import Credential
 from bearerd.errors import LoginRequired, StoreError
@@ -30,8 +27,8 @@ from tests.credential.stand_ins import (
     Document,
     Home,
     access_token,
+    credential_for,
     full_disk,
-    held,
     identity,
     jwt,
     login,
@@ -40,7 +37,7 @@ from tests.credential.stand_ins import (
 )
 
 DEAD = Presenter(pid=1, host="gone")
-FOREIGN = held("foreign", account="acct-2", user="user-2")
+FOREIGN = credential_for("foreign", account="acct-2", user="user-2")
 OTHERS_FILE = login("other", account="acct-2", user="user-2")
 BACKUP = login("backup", last_refresh="2026-12-01T08:00:00Z")
 
@@ -87,14 +84,14 @@ async def journal(home: Home) -> list[JournalEntry]:
     return await home.store().journal.read()
 
 
-async def kept_foreign(home: Home) -> Kept | None:
+async def kept_foreign(home: Home) -> QuarantinedCredential | None:
     """Return the foreign grant in the quarantine."""
     return await home.store().quarantine.read("foreign")
 
 
 async def mark_spent(home: Home, *serials: str) -> None:
     """Note in the state that some process has spent these tokens."""
-    spent = tuple(held(serial).fingerprint for serial in serials)
+    spent = tuple(credential_for(serial).fingerprint for serial in serials)
     await home.store().write_state(StoreState(spent=spent))
 
 
@@ -118,9 +115,12 @@ async def test_a_record_is_on_disk_from_begin_to_commit(
     one = process()
     attempt = await one.attempt()
     (record,) = await journal(home)
-    assert (record.stored, record.spending) == (held().fingerprint, held().fingerprint)
+    assert (record.stored, record.spending) == (
+        credential_for().fingerprint,
+        credential_for().fingerprint,
+    )
     assert (record.renewed, record.presenter, record.since) == (None, DEAD, START)
-    assert await one.transaction.commit(attempt, held("second")) is None
+    assert await one.transaction.commit(attempt, credential_for("second")) is None
     assert await journal(home) == []
     assert tokens_on_disk(home) == {"auth.json": ["second"]}
     assert not one.transaction.has_unsaved
@@ -133,10 +133,12 @@ async def test_nothing_is_left_of_a_call_that_gave_nothing(
     one = process()
     await one.transaction.abort(await one.attempt())
     assert await journal(home) == []
-    unsaved = RefreshAttempt(held("first"), held("second"))
+    unsaved = RefreshAttempt(credential_for("first"), credential_for("second"))
     await one.transaction.begin(unsaved)
     await one.transaction.abort(unsaved)
-    assert [record.renewed for record in await journal(home)] == [held("second")]
+    assert [record.renewed for record in await journal(home)] == [
+        credential_for("second")
+    ]
 
 
 async def test_what_cannot_be_stored_is_in_memory_until_it_can(
@@ -147,8 +149,8 @@ async def test_what_cannot_be_stored_is_in_memory_until_it_can(
     attempt = await one.attempt()
     with full_disk():
         with pytest.raises(StoreError):
-            await one.transaction.commit(attempt, held("second"))
-        assert one.transaction.newest(attempt.stored, None) == held("second")
+            await one.transaction.commit(attempt, credential_for("second"))
+        assert one.transaction.newest(attempt.stored, None) == credential_for("second")
         with pytest.raises(StoreError):
             await one.transaction.retry_save()
     assert await one.transaction.retry_save()
@@ -157,19 +159,21 @@ async def test_what_cannot_be_stored_is_in_memory_until_it_can(
     assert not one.transaction.has_unsaved
 
 
-# What wins over a late response.
+# Conflicts between a late response and the store.
 
 
-async def test_a_sign_in_during_the_call_wins(home: Home, process: Make) -> None:
+async def test_a_sign_in_during_the_call_is_not_overwritten(
+    home: Home, process: Make
+) -> None:
     """It is a little older than the response, and newer than what was presented."""
     one = process()
     attempt = await one.attempt()
     home.write(login("new", last_refresh="2027-01-15T08:00:10Z"))
     home.clock.advance(30.0)
-    late = replace(held("second"), refreshed_at=home.clock.now())
-    winner = await one.transaction.commit(attempt, late)
-    assert winner is not None
-    assert winner.refresh_token == refresh_token_of("new")
+    late = replace(credential_for("second"), refreshed_at=home.clock.now())
+    conflicting = await one.transaction.commit(attempt, late)
+    assert conflicting is not None
+    assert conflicting.refresh_token == refresh_token_of("new")
     assert home.stored_refresh_token() == refresh_token_of("new")
     assert (await journal(home), one.transaction.has_unsaved) == ([], False)
 
@@ -185,7 +189,7 @@ async def test_a_backup_that_comes_back_during_the_call_does_not_win(
     if is_known:
         await mark_spent(home, "backup")
         one.transaction.sync(await home.store().read_state())
-    assert await one.transaction.commit(attempt, held("second")) is None
+    assert await one.transaction.commit(attempt, credential_for("second")) is None
     assert home.stored_refresh_token() == refresh_token_of("second")
     assert (await journal(home), one.transaction.has_unsaved) == ([], False)
 
@@ -203,20 +207,24 @@ class RestlessStore(FileStore):
         if not self.is_restless:
             return await super().replace(base, successor)
         self.backups += 1
-        return replace(held(f"backup-{self.backups}"), refreshed_at=START - 1e6)
+        return replace(
+            credential_for(f"backup-{self.backups}"), refreshed_at=START - 1e6
+        )
 
 
-async def test_a_store_that_changes_all_the_time_is_an_error_and_no_loop(
+async def test_a_store_that_keeps_changing_is_an_error_and_no_loop(
     home: Home, process: Make
 ) -> None:
     """The successor stays in the journal and in memory, and is saved later."""
     store = RestlessStore(home.path, clock=home.clock.skipping)
     one = process(store)
     attempt = await one.attempt()
-    with pytest.raises(StoreError, match="changes it all the time"):
-        await one.transaction.commit(attempt, held("second"))
+    with pytest.raises(StoreError, match="keeps replacing it"):
+        await one.transaction.commit(attempt, credential_for("second"))
     assert store.backups == REPLACE_TRIES
-    assert [record.renewed for record in await journal(home)] == [held("second")]
+    assert [record.renewed for record in await journal(home)] == [
+        credential_for("second")
+    ]
     store.is_restless = False
     home.write(BACKUP)
     assert await one.transaction.retry_save()
@@ -238,13 +246,15 @@ async def test_a_response_waits_for_its_file_to_be_put_back(
     attempt = await one.attempt()
     home.write(other)
     with suppress(LoginRequired):  # of another kind
-        winner = await one.transaction.commit(attempt, held("second"))
-        assert winner is not None
-        assert winner.account_id == "acct-2"
+        conflicting = await one.transaction.commit(attempt, credential_for("second"))
+        assert conflicting is not None
+        assert conflicting.account_id == "acct-2"
     assert is_unsaved(one)
     assert await one.transaction.retry_save() is False
     assert home.read() == other
-    assert [record.renewed for record in await journal(home)] == [held("second")]
+    assert [record.renewed for record in await journal(home)] == [
+        credential_for("second")
+    ]
     home.path.write_bytes(before)
     if is_restarted:
         one = process()
@@ -264,10 +274,10 @@ async def test_a_sign_out_during_the_call_leaves_nothing_on_disk(
     before = home.path.read_bytes()
     home.path.unlink()
     with pytest.raises(LoginRequired):
-        await one.transaction.commit(attempt, held("second"))
+        await one.transaction.commit(attempt, credential_for("second"))
     assert tokens_on_disk(home) == {}
     home.path.write_bytes(before)
-    assert one.transaction.newest(attempt.stored, None) == held("second")
+    assert one.transaction.newest(attempt.stored, None) == credential_for("second")
 
 
 async def test_a_sign_out_ends_what_is_unsaved(home: Home, process: Make) -> None:
@@ -275,7 +285,7 @@ async def test_a_sign_out_ends_what_is_unsaved(home: Home, process: Make) -> Non
     one = process()
     attempt = await one.attempt()
     with full_disk(), pytest.raises(StoreError):
-        await one.transaction.commit(attempt, held("second"))
+        await one.transaction.commit(attempt, credential_for("second"))
     home.path.unlink()
     assert await one.transaction.retry_save() is False
     assert not one.transaction.has_unsaved
@@ -289,19 +299,19 @@ async def test_what_is_unsaved_yields_to_a_sign_in_and_not_to_a_backup(
     one = process()
     attempt = await one.attempt()
     with full_disk(), pytest.raises(StoreError):
-        await one.transaction.commit(attempt, held("second"))
+        await one.transaction.commit(attempt, credential_for("second"))
     home.write(BACKUP)
     stored = await one.store.load()
-    one.transaction.settle(stored)
-    assert one.transaction.newest(stored, None) == held("second")
+    one.transaction.compare_with_stored(stored)
+    assert one.transaction.newest(stored, None) == credential_for("second")
     home.write(login("new", last_refresh="2027-01-15T08:00:10Z"))
     stored = await one.store.load()
-    one.transaction.settle(stored)
+    one.transaction.compare_with_stored(stored)
     assert not one.transaction.has_unsaved
     assert one.transaction.newest(stored, None) == stored
 
 
-# What a process that died has left: the cases of `refresh.leftover`.
+# Recovery: the cases of `refresh.interrupted`.
 
 
 async def leave(
@@ -313,10 +323,10 @@ async def leave(
     response: bytes | None = None,
 ) -> None:
     """Leave the record, and perhaps the response, of a process that died."""
-    name = held(spending).fingerprint if spending else None
+    name = credential_for(spending).fingerprint if spending else None
     store = home.store()
     await store.journal.write(
-        JournalEntry(held(stored).fingerprint, name, START, DEAD, renewed)
+        JournalEntry(credential_for(stored).fingerprint, name, START, DEAD, renewed)
     )
     if response is not None:
         store.journal.spool.write(response)
@@ -345,22 +355,22 @@ async def test_2_a_record_over_another_login_is_cleared(
 ) -> None:
     """A sign-in came since."""
     home.write(login("new"))
-    await leave(home, renewed=held("second"))
+    await leave(home, renewed=credential_for("second"))
     assert await process().transaction.recover() == RecoveryResult()
     assert tokens_on_disk(home) == {"auth.json": ["new"]}
 
 
-async def test_3_a_process_that_has_gone_on_leaves_the_record(
+async def test_3_a_process_with_a_newer_credential_leaves_the_record(
     home: Home, process: Make
 ) -> None:
     """Its memory is ahead of the record."""
     one = process()
     attempt = await one.attempt()
     with full_disk(), pytest.raises(StoreError):
-        await one.transaction.commit(attempt, held("second"))
+        await one.transaction.commit(attempt, credential_for("second"))
     assert [record.renewed for record in await journal(home)] == [None]
     assert await one.transaction.recover() == RecoveryResult()
-    assert one.transaction.newest(attempt.stored, None) == held("second")
+    assert one.transaction.newest(attempt.stored, None) == credential_for("second")
     assert len(await journal(home)) == 1
 
 
@@ -370,23 +380,25 @@ async def test_4_a_successor_is_stored_and_its_predecessor_known_as_spent(
 ) -> None:
     """The process that got it died before it could write either."""
     if where == "journal":
-        await leave(home, renewed=held("second"))
+        await leave(home, renewed=credential_for("second"))
     else:
         await leave(home, spending="first", response=response_of("second"))
     assert await process().transaction.recover() == RecoveryResult()
     assert tokens_on_disk(home) == {"auth.json": ["second"]}
-    assert (await home.store().read_state()).spent == (held("first").fingerprint,)
+    assert (await home.store().read_state()).spent == (
+        credential_for("first").fingerprint,
+    )
 
 
-async def test_4_a_successor_that_cannot_be_stored_is_held(
+async def test_4_a_successor_that_cannot_be_stored_stays_in_memory(
     home: Home, process: Make
 ) -> None:
     """And saved later, by the same process or by another."""
-    await leave(home, renewed=held("second"))
+    await leave(home, renewed=credential_for("second"))
     one = process()
     with full_disk():
         recovered = await one.transaction.recover()
-    assert recovered.unsaved == held("second")
+    assert recovered.unsaved == credential_for("second")
     assert recovered.error is not None
     assert one.transaction.has_unsaved
     assert await one.transaction.retry_save()
@@ -398,7 +410,7 @@ async def test_4_a_successor_is_stored_over_a_backup_that_came_back(
 ) -> None:
     """The process died, and then its file was restored: the login is in the record."""
     await mark_spent(home, "backup")
-    await leave(home, renewed=held("second"))
+    await leave(home, renewed=credential_for("second"))
     home.write(login("backup"))
     await process().transaction.recover()
     assert home.stored_refresh_token() == refresh_token_of("second")
@@ -408,11 +420,13 @@ async def test_4_and_5_an_unsaved_successor_that_was_presented(
     home: Home, process: Make
 ) -> None:
     """It is stored first; then its own token is maybe spent."""
-    await leave(home, spending="second", renewed=held("second"))
+    await leave(home, spending="second", renewed=credential_for("second"))
     assert (await process().transaction.recover()).is_maybe_spent
     assert home.stored_refresh_token() == refresh_token_of("second")
     (record,) = await journal(home)
-    assert (record.stored, record.spending) == (held("second").fingerprint,) * 2
+    assert (record.stored, record.spending) == (
+        credential_for("second").fingerprint,
+    ) * 2
     assert record.renewed is None
     assert (await process().transaction.recover()).is_maybe_spent
 
@@ -432,7 +446,7 @@ async def test_6_a_record_waits_while_another_accounts_file_is_there(
     """Also if the process died before it could write the response into the journal."""
     before = home.path.read_bytes()
     if where == "journal":
-        await leave(home, renewed=held("second"))
+        await leave(home, renewed=credential_for("second"))
     else:
         await leave(home, spending="first", response=response_of("second"))
     home.write(OTHERS_FILE)
@@ -467,15 +481,15 @@ async def test_6_a_refresh_of_the_other_login_keeps_what_waits(
     home: Home, process: Make
 ) -> None:
     """The journal is needed for it; what waits goes into the quarantine."""
-    await leave(home, renewed=held("second"))
+    await leave(home, renewed=credential_for("second"))
     home.write(OTHERS_FILE)
     one = process()
     await one.transaction.recover()
     attempt = await one.attempt()
     kept = await kept_foreign(home)
     assert kept is not None
-    assert kept.credential == held("second")
-    assert kept.presented == held("first").fingerprint
+    assert kept.credential == credential_for("second")
+    assert kept.presented == credential_for("first").fingerprint
     await one.transaction.commit(attempt, FOREIGN)
     assert set(tokens_on_disk(home)) == {
         "auth.json",
@@ -487,14 +501,16 @@ async def test_6_what_waits_is_not_written_over_if_it_cannot_be_kept(
     home: Home, process: Make
 ) -> None:
     """Then a refresh has no record, and one that can wait is not made."""
-    await leave(home, renewed=held("second"))
+    await leave(home, renewed=credential_for("second"))
     home.write(OTHERS_FILE)
     one = process()
     await one.transaction.recover()
     stored = await one.store.load()
     with full_disk():
         assert not await one.transaction.begin(RefreshAttempt(stored, stored))
-    assert [record.renewed for record in await journal(home)] == [held("second")]
+    assert [record.renewed for record in await journal(home)] == [
+        credential_for("second")
+    ]
 
 
 @pytest.mark.parametrize("where", ["journal", "spool"])
@@ -517,7 +533,7 @@ async def test_7_a_grant_for_another_account_is_kept_and_its_price_is_known(
     assert kept.credential.account_id == "acct-2"
     later = process()
     later.transaction.sync(await home.store().read_state())
-    assert later.transaction.is_spent(held("first"))
+    assert later.transaction.is_spent(credential_for("first"))
 
 
 # The quarantine.
@@ -554,7 +570,10 @@ async def test_a_foreign_grant_that_no_file_can_take_stays_in_memory(
     assert not is_unsaved(one)
     kept = await kept_foreign(home)
     assert kept is not None
-    assert (kept.credential, kept.presented) == (FOREIGN, held("first").fingerprint)
+    assert (kept.credential, kept.presented) == (
+        FOREIGN,
+        credential_for("first").fingerprint,
+    )
 
 
 async def test_a_second_foreign_grant_does_not_destroy_the_first(
@@ -564,9 +583,11 @@ async def test_a_second_foreign_grant_does_not_destroy_the_first(
     for serial in ("first", "second"):
         home.write(login(serial))
         one = process_of(home)
-        grant = held(f"foreign-{serial}", account="acct-2")
+        grant = credential_for(f"foreign-{serial}", account="acct-2")
         await one.transaction.quarantine(await one.attempt(), grant)
-    aside = f"auth.json.bearerd-quarantine-foreign-{held('first').fingerprint}"
+    aside = (
+        f"auth.json.bearerd-quarantine-foreign-{credential_for('first').fingerprint}"
+    )
     assert aside in names_in(home.path.parent)
     assert process is not None
 
@@ -611,13 +632,13 @@ async def test_adopting_takes_up_a_grant_for_an_unsaved_token_too(
 ) -> None:
     """The store holds the token before the one that was spent on the grant."""
     one = process()
-    attempt = RefreshAttempt(await one.store.load(), held("second"))
+    attempt = RefreshAttempt(await one.store.load(), credential_for("second"))
     await one.transaction.begin(attempt)
     await one.transaction.quarantine(attempt, FOREIGN)
     assert await process().transaction.adopt() == FOREIGN
 
 
-async def test_a_grant_for_another_token_is_not_taken_up(
+async def test_a_grant_for_another_token_is_not_adopted(
     home: Home, process: Make
 ) -> None:
     """A sign-in came since; the grant stays where it is."""
@@ -634,15 +655,15 @@ async def test_adopting_another_accounts_file_keeps_what_waits_for_the_old_one(
 ) -> None:
     """In the quarantine, where adopting the old file again finds it."""
     before = home.path.read_bytes()
-    await leave(home, renewed=held("second"))
+    await leave(home, renewed=credential_for("second"))
     home.write(OTHERS_FILE)
     assert (await process().transaction.adopt()).account_id == "acct-2"
     assert await journal(home) == []
     kept = await kept_foreign(home)
     assert kept is not None
-    assert kept.credential == held("second")
+    assert kept.credential == credential_for("second")
     home.path.write_bytes(before)
-    assert await process().transaction.adopt() == held("second")
+    assert await process().transaction.adopt() == credential_for("second")
     assert home.stored_refresh_token() == refresh_token_of("second")
 
 
@@ -653,13 +674,13 @@ async def test_adopting_keeps_what_is_unsaved_of_the_old_login(
     one = process()
     attempt = await one.attempt()
     with full_disk(), pytest.raises(StoreError):
-        await one.transaction.commit(attempt, held("second"))
+        await one.transaction.commit(attempt, credential_for("second"))
     home.write(OTHERS_FILE)
     assert (await one.transaction.adopt()).account_id == "acct-2"
     assert not one.transaction.has_unsaved
     kept = await kept_foreign(home)
     assert kept is not None
-    assert kept.credential == held("second")
+    assert kept.credential == credential_for("second")
 
 
 async def test_adopting_what_is_stored_keeps_its_unsaved_successor(
@@ -669,7 +690,7 @@ async def test_adopting_what_is_stored_keeps_its_unsaved_successor(
     one = process()
     attempt = await one.attempt()
     with full_disk(), pytest.raises(StoreError):
-        await one.transaction.commit(attempt, held("second"))
+        await one.transaction.commit(attempt, credential_for("second"))
     await one.transaction.adopt()
     assert await one.transaction.retry_save()
     assert home.stored_refresh_token() == refresh_token_of("second")
@@ -683,7 +704,7 @@ class ChangedStore(FileStore):
     ) -> Credential | None:
         """Find another login."""
         del base, successor
-        return held("new")
+        return credential_for("new")
 
 
 async def test_a_store_that_changes_while_it_is_adopted_keeps_the_grant(
@@ -703,16 +724,18 @@ async def test_a_store_that_changes_while_it_is_adopted_keeps_the_grant(
 
 async def keep_new_login(home: Home) -> None:
     """Keep a new login, as `bearerd login` does if the store is locked."""
-    kept = Kept(held("new"), presented="", since=home.clock.now())
-    await home.store().quarantine.keep("new_login", kept)
+    kept = QuarantinedCredential(
+        credential_for("new"), presented="", since=home.clock.now()
+    )
+    await home.store().quarantine.write("new_login", kept)
 
 
 async def test_a_new_login_is_installed_by_the_next_holder_of_the_lock(
     home: Home, process: Make
 ) -> None:
-    """It wins over all that was left of the old one."""
+    """It replaces everything that was recorded of the old one."""
     await keep_new_login(home)
-    await leave(home, renewed=held("second"))
+    await leave(home, renewed=credential_for("second"))
     one = process()
     assert await one.transaction.recover() == RecoveryResult()
     assert tokens_on_disk(home) == {"auth.json": ["new"]}
@@ -746,9 +769,9 @@ async def test_a_new_login_that_was_used_since_is_not_installed_again(
 async def test_the_shared_state_is_read_before_anything_is_decided(
     home: Home, process: Make
 ) -> None:
-    """`logout` calls `recover` alone."""
+    """`logout` calls `recover` only."""
     await mark_spent(home, "backup")
     home.write(login("backup"))
-    await leave(home, stored="elsewhere", renewed=held("second"))
+    await leave(home, stored="elsewhere", renewed=credential_for("second"))
     await process().transaction.recover()
     assert home.stored_refresh_token() == refresh_token_of("second")

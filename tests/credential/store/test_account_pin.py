@@ -8,11 +8,11 @@ from bearerd.credential.store.account_pin import AccountPin, require_same_accoun
 from bearerd.credential.store.state import Account, BucketLevel, StoreState
 from bearerd.credential.token import Credential
 from bearerd.errors import AccountChanged, StoreUnavailable
-from tests.credential.stand_ins import START, Home, full_disk, held, login
+from tests.credential.stand_ins import START, Home, credential_for, full_disk, login
 
-NAMELESS = held("nameless", account=None, user=None)
-FIRST = held("first")
-FOREIGN = held("foreign", account="acct-2", user="user-2")
+NAMELESS = credential_for("nameless", account=None, user=None)
+FIRST = credential_for("first")
+FOREIGN = credential_for("foreign", account="acct-2", user="user-2")
 
 
 def pin_of(home: Home) -> AccountPin:
@@ -41,17 +41,17 @@ async def test_the_first_login_decides_for_all_processes(home: Home) -> None:
     assert await recorded(home) == Account("acct-1", "user-1")
     for pin in (one, two, pin_of(home)):
         assert await is_refused(pin, FOREIGN)
-        assert not await is_refused(pin, held("second"))
+        assert not await is_refused(pin, credential_for("second"))
 
 
 @pytest.mark.parametrize(
     "other",
     [
         FOREIGN,
-        held("x", account="acct-2"),
-        held("x", user="user-2"),
+        credential_for("x", account="acct-2"),
+        credential_for("x", user="user-2"),
         NAMELESS,
-        held("x", account=None),
+        credential_for("x", account=None),
     ],
     ids=["account-and-user", "account", "user", "no-names", "user-alone"],
 )
@@ -78,9 +78,17 @@ async def test_another_login_is_refused_however_often(
     ("first", "then", "expected"),
     [
         (NAMELESS, FIRST, Account("acct-1", "user-1")),
-        (held(account="acct-1", user=None), FIRST, Account("acct-1", "user-1")),
-        (held(account=None, user="user-1"), FIRST, Account("acct-1", "user-1")),
-        (FIRST, held("second", user=None), Account("acct-1", "user-1")),
+        (
+            credential_for(account="acct-1", user=None),
+            FIRST,
+            Account("acct-1", "user-1"),
+        ),
+        (
+            credential_for(account=None, user="user-1"),
+            FIRST,
+            Account("acct-1", "user-1"),
+        ),
+        (FIRST, credential_for("second", user=None), Account("acct-1", "user-1")),
     ],
     ids=["no-names", "no-user", "no-id", "less"],
 )
@@ -92,7 +100,7 @@ async def test_a_pin_is_completed_by_the_first_login_that_names_more(
     await pin.check(first)
     await pin.check(then)
     assert pin.account == await recorded(home) == expected
-    for other in (FOREIGN, held("x", user="user-2")):
+    for other in (FOREIGN, credential_for("x", user="user-2")):
         assert await is_refused(pin, other)
         assert await is_refused(pin_of(home), other)
 
@@ -115,7 +123,7 @@ async def test_what_could_not_be_recorded_yet_holds_all_the_same(home: Home) -> 
         await pin.learn(FIRST)
         assert await recorded(home) == Account(None, None)
         assert await is_refused(pin, FOREIGN)
-        assert not await is_refused(pin, held("second"))
+        assert not await is_refused(pin, credential_for("second"))
     await pin.record()
     assert await recorded(home) == Account("acct-1", "user-1")
 
@@ -131,7 +139,7 @@ async def test_a_pin_that_cannot_be_written_holds_in_memory(home: Home) -> None:
     assert await recorded(home) == Account("acct-1", "user-1")
 
 
-async def test_a_sign_in_meanwhile_is_not_written_over(home: Home) -> None:
+async def test_a_concurrent_sign_in_is_not_overwritten(home: Home) -> None:
     """It chose another account, before this process could record the first."""
     pin = pin_of(home)
     async with home.store().lock(0):

@@ -10,12 +10,21 @@ from pathlib import Path
 
 import pytest
 
-from bearerd.credential.store.auth_file import FILE_LIMIT_BYTES, AuthFile, unavailable
+from bearerd.credential.store.auth_file import (
+    FILE_LIMIT_BYTES,
+    AuthFile,
+    unavailable_error,
+)
 from bearerd.credential.store.state import Account, StoreState
 from bearerd.errors import LoginRequired, StoreUnavailable
 from bearerd.files import atomic
 from tests.credential.processes import as_user
-from tests.credential.stand_ins import login, names_in, refresh_token_of
+from tests.credential.stand_ins import (
+    MountedAuthFile,
+    login,
+    names_in,
+    refresh_token_of,
+)
 
 USER = 12_345
 
@@ -58,7 +67,7 @@ def unavailable_at(path: Path) -> StoreUnavailable:
         (
             json.dumps(login() | {"auth_mode": "apikey"}).encode(),
             "no_login",
-            "a login of the kind apikey",
+            "a login with auth_mode apikey",
         ),
         (b'{"tokens": {"access_token": "a\\r\\nb"}}', "no_login", "visible ASCII"),
     ],
@@ -85,7 +94,7 @@ def test_a_file_without_a_login_is_torn_or_holds_another_kind(
 
 
 def test_a_login_is_read_with_the_stamps_of_its_file(path: Path) -> None:
-    """Taken before the content, so that a change meanwhile is seen as one."""
+    """Taken before the content, so that a change in between is detected."""
     path.write_text(json.dumps(login()))
     file = AuthFile(path)
     snapshot = file.read()
@@ -133,7 +142,7 @@ def test_a_file_in_the_place_of_the_folder_is_unavailable(tmp_path: Path) -> Non
     """It is a fault of the settings."""
     (tmp_path / "data").write_bytes(b"no folder")
     message = unavailable_at(tmp_path / "data" / "auth.json").message
-    assert "set `store` to another place" in message
+    assert "set `store` to another path" in message
 
 
 READ_AS_USER = """
@@ -187,7 +196,7 @@ def test_an_error_of_the_system_names_file_reason_and_remedy(
     path: Path, error: OSError, words: list[str]
 ) -> None:
     """It passes, so a client may ask again."""
-    problem = unavailable(path, error)
+    problem = unavailable_error(path, error)
     for word in (str(path), *words):
         assert word in problem.message
     assert problem.retry_after_seconds
@@ -198,7 +207,7 @@ def test_an_error_of_the_system_names_file_reason_and_remedy(
 def test_a_problem_that_is_met_often_leaks_no_descriptor(
     path: Path, make: Callable[[Path], None]
 ) -> None:
-    """The background looks each second, for as long as the problem lasts."""
+    """The background reads it each second while the problem persists."""
     make(path)
     file = AuthFile(path)
     before = len(list(Path("/proc/self/fd").iterdir()))
@@ -210,10 +219,10 @@ def test_a_problem_that_is_met_often_leaks_no_descriptor(
 # A folder that vanishes.
 
 
-def test_a_folder_that_vanished_is_unavailable_and_not_made_anew(
+def test_a_missing_folder_is_unavailable_and_not_created(
     tmp_path: Path,
 ) -> None:
-    """An unmounted volume must not come back empty, which looks like a sign-out."""
+    """An empty folder in place of an unmounted volume would look like a sign-out."""
     folder = tmp_path / "volume"
     folder.mkdir()
     path = folder / "auth.json"
@@ -222,7 +231,7 @@ def test_a_folder_that_vanished_is_unavailable_and_not_made_anew(
     file.read()
     folder.rename(tmp_path / "away")
     assert "mount it again" in str(file.read().problem)
-    for refused in (file.prepare_lock, file.require_place):
+    for refused in (file.prepare_lock, file.require_folder):
         with pytest.raises(StoreUnavailable, match="mount it again"):
             refused()
     with pytest.raises(FileNotFoundError):
@@ -230,7 +239,7 @@ def test_a_folder_that_vanished_is_unavailable_and_not_made_anew(
     assert not folder.exists()
     (tmp_path / "away").rename(folder)
     assert file.read().problem is None
-    file.require_place()
+    file.require_folder()
 
 
 def test_an_empty_mount_point_is_no_sign_out(tmp_path: Path) -> None:
@@ -283,15 +292,6 @@ def test_the_stamp_of_a_write_is_that_of_what_was_written(path: Path) -> None:
     assert file.write_state(StoreState()) == file.stamps()[1]
 
 
-class MountedAuthFile(AuthFile):
-    """A file that was mounted by itself, which no rename can replace."""
-
-    @property
-    def is_mount_point(self) -> bool:
-        """Return True."""
-        return True
-
-
 def test_a_mounted_file_keeps_its_inode(path: Path) -> None:
     """It is written in place, and it is its own lock: each container has another folder."""
     path.write_text(json.dumps(login("a longer one" * 20)))
@@ -303,8 +303,13 @@ def test_a_mounted_file_keeps_its_inode(path: Path) -> None:
 
 
 def test_what_a_killed_writer_left_is_removed_by_the_next(path: Path) -> None:
-    """Temporary files hold tokens; those of other programs are left alone."""
-    for name in (".auth.json.k3_x9qzz", ".auth-k3x9qz", ".auth.json.notes.1234567"):
+    """Temporary files contain tokens; those of other programs are not removed."""
+    for name in (
+        ".auth.json.k3_x9qzz",
+        ".auth.json.bearerd-state.k3_x9qzz",
+        ".auth-k3x9qz",
+        ".auth.json.notes.1234567",
+    ):
         (path.parent / name).write_text("{}")
     AuthFile(path).write(login())
     left = names_in(path.parent)
@@ -312,7 +317,7 @@ def test_what_a_killed_writer_left_is_removed_by_the_next(path: Path) -> None:
 
 
 def test_removing_a_link_removes_what_it_leads_to(path: Path) -> None:
-    """A link alone would only hide where the login is."""
+    """Removing only the link would leave the login in the target."""
     target = path.with_name("login")
     target.write_text("{}")
     path.symlink_to(target)

@@ -13,7 +13,14 @@ import pytest
 
 from bearerd.credential.store import auth_json
 from bearerd.credential.store.auth_json import InvalidDocument
-from tests.credential.stand_ins import START, Document, held, identity, jwt, login
+from tests.credential.stand_ins import (
+    START,
+    Document,
+    credential_for,
+    identity,
+    jwt,
+    login,
+)
 
 EIGHT_DAYS = 8 * 24 * 3600
 
@@ -78,26 +85,29 @@ def test_content_that_is_no_json_object_is_torn(content: bytes, why: str) -> Non
         ({}, "it holds no ChatGPT tokens"),
         (
             {"auth_mode": "apikey", "OPENAI_API_KEY": "sk-made-up"},
-            "a login of the kind apikey",
+            "a login with auth_mode apikey",
         ),
-        (login() | {"auth_mode": "apikey"}, "a login of the kind apikey"),
-        (login() | {"auth_mode": "personalAccessToken"}, "kind personalAccessToken"),
-        (login() | {"auth_mode": 7}, "a login of the kind unknown"),
-        (login() | {"auth_mode": "a\r\nb"}, "a login of the kind unknown"),
+        (login() | {"auth_mode": "apikey"}, "a login with auth_mode apikey"),
+        (
+            login() | {"auth_mode": "personalAccessToken"},
+            "auth_mode personalAccessToken",
+        ),
+        (login() | {"auth_mode": 7}, "a login with auth_mode unknown"),
+        (login() | {"auth_mode": "a\r\nb"}, "a login with auth_mode unknown"),
         (
             {"OPENAI_API_KEY": "sk-made-up", "tokens": None},
             "it holds an API key and no ChatGPT tokens",
         ),
         ({"tokens": []}, "it holds no ChatGPT tokens"),
-        ({"tokens": {}}, "it holds no access token"),
-        ({"tokens": {"access_token": ""}}, "it holds no access token"),
-        ({"tokens": {"access_token": 7}}, "it holds no access token"),
-        ({"tokens": {"access_token": None}}, "it holds no access token"),
-        ({"tokens": {"access_token": "a\r\nx: y"}}, "no access token of visible ASCII"),
-        ({"tokens": {"access_token": "a\n"}}, "no access token of visible ASCII"),
-        ({"tokens": {"access_token": "a b"}}, "no access token of visible ASCII"),
-        ({"tokens": {"access_token": "ü"}}, "no access token of visible ASCII"),
-        ({"tokens": {"access_token": "\ud800"}}, "no access token of visible ASCII"),
+        ({"tokens": {}}, "its access token is missing"),
+        ({"tokens": {"access_token": ""}}, "its access token is missing"),
+        ({"tokens": {"access_token": 7}}, "its access token is missing"),
+        ({"tokens": {"access_token": None}}, "its access token is missing"),
+        ({"tokens": {"access_token": "a\r\nx: y"}}, "not visible ASCII"),
+        ({"tokens": {"access_token": "a\n"}}, "not visible ASCII"),
+        ({"tokens": {"access_token": "a b"}}, "not visible ASCII"),
+        ({"tokens": {"access_token": "ü"}}, "not visible ASCII"),
+        ({"tokens": {"access_token": "\ud800"}}, "not visible ASCII"),
     ],
     ids=[
         "empty",
@@ -139,6 +149,30 @@ def test_a_login_is_read_whole() -> None:
     assert (credential.account_id, credential.user_id) == ("acct-1", "user-1")
     assert credential.expires_at == START + 24 * 3600
     assert credential.refreshed_at == START
+
+
+@pytest.mark.parametrize(
+    ("in_id_token", "in_access_token", "expected"),
+    [
+        (("acct-1", "of-id"), ("acct-1", "of-access"), "of-id"),
+        (("acct-1", "of-id"), (None, None), "of-id"),
+        ((None, "of-id"), ("acct-1", "of-access"), "of-id"),
+        (("acct-1", None), ("acct-1", "of-access"), "of-access"),
+        (("acct-2", "of-id"), ("acct-1", "of-access"), "of-access"),
+        (("acct-2", "of-id"), ("acct-1", None), None),
+    ],
+)
+def test_the_user_is_that_of_an_id_token_of_the_same_account(
+    in_id_token: tuple[str | None, str | None],
+    in_access_token: tuple[str | None, str | None],
+    expected: str | None,
+) -> None:
+    """An id token of another account says nothing about who the access token is for."""
+    tokens = {
+        "id_token": jwt(identity(*in_id_token)),
+        "access_token": jwt(identity(*in_access_token)),
+    }
+    assert auth_json.credential(changed(login(), **tokens)).user_id == expected
 
 
 @pytest.mark.parametrize(
@@ -220,7 +254,7 @@ def test_a_refresh_changes_the_tokens_and_keeps_all_else() -> None:
         "note": "grüße",
     }
     before = json.dumps(document)
-    new = held("second")
+    new = credential_for("second")
     renewed = auth_json.with_tokens(document, new, START + 7.5)
     assert renewed["tokens"]["access_token"] == new.access_token
     assert renewed["tokens"]["refresh_token"] == new.refresh_token
@@ -245,7 +279,7 @@ def test_the_mode_is_written_down(
 ) -> None:
     """Without it, Codex would use an API key that lies beside the tokens."""
     document = {"tokens": login()["tokens"], **fields}
-    renewed = auth_json.with_tokens(document, held("second"), START)
+    renewed = auth_json.with_tokens(document, credential_for("second"), START)
     assert (renewed["auth_mode"], renewed["OPENAI_API_KEY"]) == (mode, api_key)
 
 
@@ -282,7 +316,7 @@ def test_codex_can_go_on_with_what_we_write() -> None:
 
 
 def test_an_account_that_only_the_tokens_named_is_written_down() -> None:
-    """Codex reads the account from this field alone."""
+    """Codex reads the account from this field only."""
     document = login()
     del document["tokens"]["account_id"]
     new = auth_json.credential(document)

@@ -9,7 +9,7 @@ import pytest
 
 from bearerd.clock import Clock
 from bearerd.credential.store.codex import (
-    LOCK_TIMEOUT_SECONDS,
+    CODEX_LOCK_TIMEOUT_SECONDS,
     codex_file,
     codex_locks,
     sharing,
@@ -32,7 +32,7 @@ async def test_a_codex_that_writes_is_waited_for(
         with pytest.raises(TimeoutError, match=name):
             async with codex_locks(tmp_path / "auth.json", clock.skipping):
                 raise AssertionError("Codex is writing")
-    assert clock.monotonic() - began >= LOCK_TIMEOUT_SECONDS
+    assert clock.monotonic() - began >= CODEX_LOCK_TIMEOUT_SECONDS
 
 
 async def test_codex_waits_while_the_file_is_written(
@@ -52,7 +52,7 @@ async def test_codex_waits_while_the_file_is_written(
 async def test_the_first_lock_is_released_if_the_second_is_held(
     tmp_path: Path, clock: ManualClock
 ) -> None:
-    """With the first alone Codex would wait for ever."""
+    """If the first one stayed locked, Codex would wait for ever."""
     async with flock(tmp_path / "auth.json.lock", clock.skipping, 0):
         with pytest.raises(TimeoutError):
             async with codex_locks(tmp_path / "auth.json", clock.skipping):
@@ -80,16 +80,16 @@ async def test_a_copy_of_codex_login_is_known_by_its_refresh_token(
     document = sandbox.auth_document()
     write_login(codex, document)
     write_login(mine, document)
-    held = await FileStore(mine, clock=Clock()).load()
+    cached = await FileStore(mine, clock=Clock()).load()
     other = tmp_path / "other.json"
     write_login(other, sandbox.auth_document())
     another = await FileStore(other, clock=Clock()).load()
-    assert sharing(mine, held, codex) == "copy"
-    assert sharing(codex, held, codex) == "same_file"
+    assert sharing(mine, cached, codex) == "copy"
+    assert sharing(codex, cached, codex) == "same_file"
     assert sharing(mine, another, codex) == "none"
     assert sharing(mine, None, codex) == "none"
     codex.write_text(json.dumps({"OPENAI_API_KEY": "made-up"}), encoding="utf-8")
-    assert sharing(mine, held, codex) == "none"
+    assert sharing(mine, cached, codex) == "none"
 
 
 @pytest.mark.parametrize(

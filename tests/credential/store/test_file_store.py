@@ -41,8 +41,8 @@ from tests.credential.stand_ins import (
     PATIENCE_SECONDS,
     Document,
     Home,
+    credential_for,
     full_disk,
-    held,
     login,
     names_in,
     refresh_token_of,
@@ -186,7 +186,7 @@ async def test_a_file_that_never_held_a_login_is_not_waited_for(home: Home) -> N
 
 
 async def test_an_unavailable_file_is_not_waited_for(home: Home) -> None:
-    """A folder in its place is no writer at work; service goes on when it is gone."""
+    """A folder with its name is not a write in progress; after its removal the store works."""
     home.write(login())
     store = home.store()
     await store.load()
@@ -206,7 +206,7 @@ async def test_foreign_writes_are_counted_and_own_ones_are_not(home: Home) -> No
     store = home.store()
     base = await store.load()
     before = store.foreign_writes
-    await store.replace(base, held("second"))
+    await store.replace(base, credential_for("second"))
     await store.load()
     assert store.foreign_writes == before
     os.utime(home.path)
@@ -252,7 +252,7 @@ async def test_a_mount_that_hangs_is_unavailable_and_the_loop_runs_on(
     assert await store.has_changed()
     assert file.calls == 1
     file.release.set()
-    await wait_until(store._reader._thread._left.done)  # type: ignore[union-attr]
+    await wait_until(store._reader._thread._abandoned.done)  # type: ignore[union-attr]
     store._file = AuthFile(home.path)
     assert (await store.load()).refresh_token == refresh_token_of("first")
 
@@ -267,11 +267,11 @@ async def test_a_successor_is_written_and_is_no_change_for_its_writer(
     home.write(login() | {"agent_identity": "kept"})
     store = home.store()
     base = await store.load()
-    assert await store.replace(base, held("second")) is None
+    assert await store.replace(base, credential_for("second")) is None
     assert not await store.has_changed()
     assert home.read()["agent_identity"] == "kept"
     assert stat.S_IMODE(home.path.stat().st_mode) == 0o600
-    assert await home.store().load() == held("second")
+    assert await home.store().load() == credential_for("second")
 
 
 async def test_a_torn_file_is_written_over(home: Home) -> None:
@@ -280,7 +280,7 @@ async def test_a_torn_file_is_written_over(home: Home) -> None:
     store = home.store()
     base = await store.load()
     home.path.write_bytes(b"{")
-    assert await store.replace(base, held("second")) is None
+    assert await store.replace(base, credential_for("second")) is None
     assert home.stored_refresh_token() == refresh_token_of("second")
     assert home.read()["agent_identity"] == "kept"
 
@@ -294,7 +294,7 @@ async def test_a_torn_file_is_written_over(home: Home) -> None:
     ],
     ids=["newer-login", "other-account", "other-user"],
 )
-async def test_a_login_that_was_stored_meanwhile_wins(
+async def test_a_login_that_another_writer_has_stored_is_not_overwritten(
     home: Home, other: Document
 ) -> None:
     """A late response overwrites no login."""
@@ -303,10 +303,10 @@ async def test_a_login_that_was_stored_meanwhile_wins(
     base = await store.load()
     home.write(other)
     before = home.path.read_bytes()
-    winner = await store.replace(base, held("second"))
-    assert winner is not None
-    assert winner.account_id == other["tokens"]["account_id"]
-    assert winner.access_token == other["tokens"]["access_token"]
+    conflicting = await store.replace(base, credential_for("second"))
+    assert conflicting is not None
+    assert conflicting.account_id == other["tokens"]["account_id"]
+    assert conflicting.access_token == other["tokens"]["access_token"]
     assert home.path.read_bytes() == before
 
 
@@ -328,7 +328,7 @@ async def test_a_sign_out_is_not_undone(
     change(home.path)
     before = home.path.read_bytes() if home.path.exists() else None
     with pytest.raises(LoginRequired) as why:
-        await store.replace(base, held("second"))
+        await store.replace(base, credential_for("second"))
     assert why.value.reason == reason
     assert (home.path.read_bytes() if home.path.exists() else None) == before
 
@@ -339,13 +339,13 @@ async def test_a_full_disk_leaves_the_file_as_it_was(home: Home) -> None:
     store = home.store()
     base = await store.load()
     with full_disk(), pytest.raises(StoreError) as why:
-        await store.replace(base, held("second"))
+        await store.replace(base, credential_for("second"))
     assert str(home.path) in why.value.message
     assert "make its folder writable" in why.value.message
     assert await home.store().load() == base
     expected = ["auth.json", "auth.json.lock", "auth.lock"]
     assert names_in(home.path.parent) == expected
-    assert await store.replace(base, held("second")) is None
+    assert await store.replace(base, credential_for("second")) is None
 
 
 async def test_a_lock_that_codex_does_not_release_is_an_error_with_its_name(
@@ -357,7 +357,7 @@ async def test_a_lock_that_codex_does_not_release_is_an_error_with_its_name(
     base = await store.load()
     async with flock(home.path.with_name("auth.lock"), home.clock.skipping, 0):
         with pytest.raises(StoreError, match=r"auth\.lock"):
-            await store.replace(base, held("second"))
+            await store.replace(base, credential_for("second"))
     assert home.stored_refresh_token() == refresh_token_of("first")
 
 
@@ -368,9 +368,11 @@ async def test_a_link_stays_a_link(tmp_path: Path, clock: ManualClock) -> None:
     target.write_text(json.dumps(login()))
     link.symlink_to(target)
     store = FileStore(link, clock=clock.skipping)
-    assert await store.replace(await store.load(), held("second")) is None
+    assert await store.replace(await store.load(), credential_for("second")) is None
     assert link.is_symlink()
-    assert await FileStore(target, clock=clock.skipping).load() == held("second")
+    assert await FileStore(target, clock=clock.skipping).load() == credential_for(
+        "second"
+    )
 
 
 # The state.
@@ -401,12 +403,12 @@ async def test_a_state_that_cannot_be_written_is_an_error(home: Home) -> None:
 
 
 async def test_the_lock_lies_beside_the_target_and_stays(home: Home) -> None:
-    """One inode for ever, held or free, whatever happens to the file."""
+    """Its inode never changes, held or free, even if the credential file does."""
     home.write(login())
     store, path = home.store(), home.path.with_name("auth.json.bearerd-lock")
     async with store.lock(0):
         inode = path.stat().st_ino
-    await store.replace(await store.load(), held("second"))
+    await store.replace(await store.load(), credential_for("second"))
     async with home.store().lock(0):
         assert path.stat().st_ino == inode
     assert path.stat().st_ino == inode
@@ -443,7 +445,7 @@ async def test_a_place_without_room_for_a_lock_is_an_error(
     """It names the remedy, and is no reason to sign in."""
     (tmp_path / "data").write_bytes(b"no folder")
     store = FileStore(tmp_path / "data" / "auth.json", clock=clock.skipping)
-    assert "another place" in (await unavailable(enter(store))).message
+    assert "another path" in (await unavailable(enter(store))).message
 
 
 async def enter(store: FileStore) -> None:
@@ -453,7 +455,7 @@ async def enter(store: FileStore) -> None:
 
 
 async def test_processes_never_overlap_under_the_lock(home: Home) -> None:
-    """Each writes down when it enters and leaves: none enters before another has left."""
+    """Each logs when it enters and leaves: none enters before another has left."""
     record = home.path.with_name("record")
     async with (
         process(ENTER_AND_LEAVE, home.path, record, "40") as one,
@@ -492,7 +494,7 @@ async def test_the_lock_of_a_process_that_was_killed_is_free_at_once(
 async def test_a_waiter_gets_the_lock_that_another_process_releases(
     home: Home,
 ) -> None:
-    """At its next look."""
+    """At its next attempt."""
     store = home.store(Clock())
     async with process(HOLD_THE_LOCK, home.path) as holder:
         assert await read_line(holder) == "held"
@@ -516,7 +518,9 @@ async def test_the_holder_of_the_lock_is_known_by_name(home: Home) -> None:
         assert found is not None
         assert (found.pid, found.host) == (holder.pid, socket.gethostname())
         message = await lock_held_message(store)
-    assert f"process {holder.pid} on {socket.gethostname()} holds the lock" in message
+    assert (
+        f"process {holder.pid} on {socket.gethostname()} has held the lock" in message
+    )
     assert "since 20" in message
 
 
@@ -526,10 +530,10 @@ async def test_two_late_responses_do_not_overwrite_each_other(home: Home) -> Non
     one, two = home.store(), home.store()
     base = await one.load()
     assert await two.load() == base
-    assert await one.replace(base, held("second")) is None
-    winner = await two.replace(base, held("third"))
-    assert winner == held("second")
-    assert isinstance(winner, Credential)
+    assert await one.replace(base, credential_for("second")) is None
+    conflicting = await two.replace(base, credential_for("third"))
+    assert conflicting == credential_for("second")
+    assert isinstance(conflicting, Credential)
 
 
 @pytest.mark.parametrize("is_read_only", [False, True], ids=["folder", "read-only"])

@@ -11,7 +11,7 @@ from bearerd.clock import Clock
 from bearerd.credential.refresh.transaction import RefreshTransaction
 from bearerd.credential.store.file_store import FileStore
 from bearerd.credential.store.install import (
-    Installed,
+    InstallResult,
     install_login,
     prepare,
     remove_login,
@@ -46,12 +46,12 @@ def login_of(sandbox: Sandbox, account: str = CHOSEN) -> Credential:
 
 
 def store_at(path: Path) -> FileStore:
-    """Return the store of *path*, with a rescue place beside its folder."""
+    """Return the store of *path*, with a rescue file beside its folder."""
     rescue = path.parent.parent / "rescue.json"
     return FileStore(path, clock=Clock(), rescue=rescue)
 
 
-async def install(path: Path, credential: Credential) -> Installed:
+async def install(path: Path, credential: Credential) -> InstallResult:
     """Install *credential* at *path*."""
     return await install_login(
         store_at(path), credential, clock=Clock(), lock_timeout_seconds=0
@@ -64,7 +64,7 @@ async def test_a_login_is_kept_as_codex_has_it(
     """Complete, private, in a new folder. The profile is pinned to its account."""
     path = tmp_path / "new" / "auth.json"
     credential = login_of(sandbox)
-    assert await install(path, credential) == Installed()
+    assert await install(path, credential) == InstallResult()
     document = read_login(path)
     assert set(document) == {"auth_mode", "OPENAI_API_KEY", "tokens", "last_refresh"}
     assert document["auth_mode"] == "chatgpt"
@@ -93,7 +93,7 @@ async def test_a_new_login_replaces_the_account_and_clears_the_state(
     old = await store.load()
     refused = RefusedToken(old.fingerprint, "reused", "https://a.test", "app", 1.0)
     await store.write_state(StoreState(Account("acct-before"), refused))
-    assert await install(path, login_of(sandbox)) == Installed(previous=old)
+    assert await install(path, login_of(sandbox)) == InstallResult(previous=old)
     assert await store.read_state() == StoreState(
         account=Account(CHOSEN, f"user-{CHOSEN}")
     )
@@ -104,11 +104,11 @@ async def test_a_broken_file_is_replaced(sandbox: Sandbox, tmp_path: Path) -> No
     """A sign-in is the remedy for it."""
     path = tmp_path / "auth.json"
     path.write_text("{broken", encoding="utf-8")
-    assert await install(path, login_of(sandbox)) == Installed()
+    assert await install(path, login_of(sandbox)) == InstallResult()
     assert (await FileStore(path, clock=Clock()).load()).account_id == CHOSEN
 
 
-async def test_a_login_that_cannot_be_stored_is_kept_and_taken_up_later(
+async def test_a_login_that_cannot_be_stored_is_quarantined_and_stored_later(
     sandbox: Sandbox, tmp_path: Path
 ) -> None:
     """The lock is held for too long: the person has not signed in for nothing."""
@@ -116,8 +116,8 @@ async def test_a_login_that_cannot_be_stored_is_kept_and_taken_up_later(
     credential = login_of(sandbox)
     async with store_at(path).lock(0):
         installed = await install(path, credential)
-        assert installed.kept_at is not None
-        assert installed.kept_at.stat().st_mode & 0o777 == 0o600
+        assert installed.quarantine_path is not None
+        assert installed.quarantine_path.stat().st_mode & 0o777 == 0o600
         assert not path.exists()
     store = store_at(path)
     transaction = RefreshTransaction(
@@ -126,13 +126,13 @@ async def test_a_login_that_cannot_be_stored_is_kept_and_taken_up_later(
     async with store.lock(0):
         await transaction.recover()
     assert await store.load() == credential
-    assert not installed.kept_at.exists()
+    assert not installed.quarantine_path.exists()
 
 
 async def test_the_holder_of_the_lock_is_named_before_the_sign_in(
     tmp_path: Path,
 ) -> None:
-    """A person is not asked for a login that cannot be stored."""
+    """A sign-in does not start if its login could not be stored."""
     path = tmp_path / "data" / "auth.json"
     async with store_at(path).lock(0):
         with pytest.raises(StoreError, match=f"process {os.getpid()} on "):

@@ -11,7 +11,7 @@ import pytest
 
 from bearerd.credential.store.journal import Journal, JournalEntry, Presenter
 from bearerd.errors import StoreError
-from tests.credential.stand_ins import MARK, START, full_disk, held, names_in
+from tests.credential.stand_ins import MARK, START, credential_for, full_disk, names_in
 
 PRESENTER = Presenter.this_process()
 PRESENTED = JournalEntry(
@@ -22,7 +22,7 @@ RESPONSE = JournalEntry(
     spending=None,
     since=START,
     presenter=PRESENTER,
-    renewed=held("new"),
+    renewed=credential_for("new"),
 )
 
 

@@ -84,7 +84,7 @@ def test_the_file_is_private_and_is_removed_when_it_is_cleared(tmp_path: Path) -
 
 
 def test_a_new_response_begins_an_empty_file(tmp_path: Path) -> None:
-    """Nothing of the last one is left in it."""
+    """It contains nothing of the last one."""
     spool = ResponseSpool([tmp_path / "receipt"])
     for name, part in (("first", b"a longer response"), ("second", b"x")):
         spool.open(name)
@@ -126,7 +126,7 @@ def test_a_spool_of_root_belongs_to_the_owner_of_its_folder(tmp_path: Path) -> N
     spool.clear()
 
 
-def test_without_a_place_the_call_goes_on(tmp_path: Path) -> None:
+def test_without_a_writable_path_the_call_continues(tmp_path: Path) -> None:
     """The second place is tried; without any, nothing is kept and nothing fails."""
     spool = ResponseSpool([tmp_path / "gone" / "a", tmp_path / "b"])
     spool.open("ab")

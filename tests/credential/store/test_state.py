@@ -18,7 +18,7 @@ from bearerd.credential.store.state import (
     StoreState,
     Unaccepted,
 )
-from tests.credential.stand_ins import MARK, START, held
+from tests.credential.stand_ins import MARK, START, credential_for
 
 REFUSED = RefusedToken(
     "0123456789abcdef", "reused", "https://authority.test/token", "app_1", START
@@ -60,11 +60,13 @@ def test_a_state_comes_back_as_it_was_written(state: StoreState) -> None:
 
 
 def test_the_file_is_a_json_object_with_a_version_and_no_secret() -> None:
-    """Tokens are named by fingerprint alone."""
-    login = held()
+    """Tokens are named by fingerprint only."""
+    login = credential_for()
     refused = RefusedToken(login.fingerprint, "reused", "https://a.test", "app", START)
     state = StoreState(
-        account=Account.of(login), refused=refused, spent=(login.fingerprint,)
+        account=Account.from_credential(login),
+        refused=refused,
+        spent=(login.fingerprint,),
     )
     assert json.loads(state.to_json())["version"] == 1
     assert MARK.encode() not in state.to_json()
@@ -227,4 +229,6 @@ def test_an_account_accepts_its_own_logins(
 
 def test_the_account_is_read_from_a_credential() -> None:
     """Id and user, as far as its tokens name them."""
-    assert Account.of(held(account="a", user=None)) == Account("a", None)
+    assert Account.from_credential(credential_for(account="a", user=None)) == Account(
+        "a", None
+    )

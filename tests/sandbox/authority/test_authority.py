@@ -194,7 +194,7 @@ async def test_an_unregistered_client_is_rejected_in_the_chosen_form(
 def test_an_impossible_rejection_is_refused(wrong: dict[str, object]) -> None:
     """The message names the field and its choices."""
     (name,) = wrong
-    with pytest.raises(ValueError, match=f"{name} is one of"):
+    with pytest.raises(ValueError, match=f"{name} must be one of"):
         ClientRejection(**wrong)  # type: ignore[arg-type]
 
 
@@ -252,7 +252,7 @@ async def test_the_authority_has_a_clock_of_its_own(
 async def test_overlapping_calls_are_counted(
     sandbox: Sandbox, refresh: Refresh
 ) -> None:
-    """Three calls wait at the gate; the strict mode answers one of them with 200."""
+    """Three calls wait at the gate; in the strict mode one of them gets a 200."""
     refresh_token = login(sandbox)["refresh_token"]
     sandbox.authority.gate.close()
     async with asyncio.TaskGroup() as group:

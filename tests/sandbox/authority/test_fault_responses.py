@@ -1,4 +1,4 @@
-"""What the authority answers when something goes wrong, and what it did to the token."""
+"""The responses of the authority's faults, and their effect on the token."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -19,12 +19,12 @@ from tests.sandbox.conftest import (
     refresh_grant,
 )
 
-Answer = tuple[int, CIMultiDictProxy[str], bytes]
+Reply = tuple[int, CIMultiDictProxy[str], bytes]
 
 
 async def raw_refresh(
     sandbox: Sandbox, http: aiohttp.ClientSession, refresh_token: str
-) -> Answer:
+) -> Reply:
     """Return status, header fields and body of a refresh; follow no redirect."""
     async with http.post(
         sandbox.token_url, json=refresh_grant(refresh_token), allow_redirects=False
@@ -137,7 +137,7 @@ async def test_a_call_that_was_turned_away_has_not_spent_the_token(
     fault: AuthorityFault,
     expected: tuple[int, str, bytes],
 ) -> None:
-    """Something in front of the authority answered, or it was not the client's turn."""
+    """An intermediary has responded, or the client was rejected."""
     refresh_token = login(sandbox)["refresh_token"]
     sandbox.authority.fault(fault, times=1)
     status, headers, body = await raw_refresh(sandbox, http, refresh_token)
@@ -220,7 +220,7 @@ async def test_a_client_that_follows_a_redirect_is_seen(
 async def test_a_refusal_of_the_token_ends_its_family(
     sandbox: Sandbox, refresh: Refresh, code: str, status: int | None
 ) -> None:
-    """It is the answer from then on, without the fault too; nothing is rotated."""
+    """Later calls get the same response without the fault; nothing is rotated."""
     refresh_token = login(sandbox)["refresh_token"]
     fault = AuthorityFault("refuse", code=code, status=status)
     sandbox.authority.fault(fault, times=1)
@@ -265,7 +265,7 @@ async def test_a_token_that_is_refused_anyway_can_get_another_response(
     assert sandbox.authority.reused == 1
 
 
-async def test_a_spoiled_grant_needs_a_good_token(
+async def test_an_altered_grant_needs_a_good_token(
     sandbox: Sandbox, refresh: Refresh
 ) -> None:
     """There is no response to drop when nothing was rotated."""
@@ -378,7 +378,7 @@ async def test_faults_apply_in_order_and_the_standing_one_stays(
 @pytest.mark.parametrize("times", [0, -1])
 async def test_a_fault_applies_at_least_once(sandbox: Sandbox, times: int) -> None:
     """A fault for no call at all would be a mistake of the test."""
-    with pytest.raises(ValueError, match="1 or more"):
+    with pytest.raises(ValueError, match="at least 1"):
         sandbox.authority.fault(AuthorityFault("answer"), times=times)
 
 

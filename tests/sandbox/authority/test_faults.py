@@ -84,7 +84,7 @@ def test_a_call_that_does_not_reach_the_authority_spends_nothing(
         - {"delay", "omit_refresh_token", "without_rotation"}
     ),
 )
-def test_a_spoiled_grant_always_spends(kind: AuthorityFaultKind) -> None:
+def test_an_altered_grant_always_spends(kind: AuthorityFaultKind) -> None:
     """A grant cannot come before its token is spent."""
     with pytest.raises(ValueError, match="always rotates"):
         AuthorityFault(kind, before_spending=True)
@@ -93,7 +93,7 @@ def test_a_spoiled_grant_always_spends(kind: AuthorityFaultKind) -> None:
 
 
 def test_contradicting_names_are_refused() -> None:
-    """Both of them say whether the token is spent."""
+    """Both of them define whether the token is spent."""
     with pytest.raises(ValueError, match="does not reach"):
         AuthorityFault("answer", rotates=True, before_spending=True)
 
@@ -101,12 +101,20 @@ def test_contradicting_names_are_refused() -> None:
 @pytest.mark.parametrize(
     ("kind", "fields", "part"),
     [
-        ("nope", {}, "a fault's kind is one of .*delay"),
-        ("other_account", {"foreign_tokens": "nope"}, "foreign_tokens is one of all"),
-        ("malformed_token", {"token": "nope"}, "token is one of access_token"),
-        ("malformed_token", {"defect": "nope"}, "defect is one of crlf"),
-        ("answer", {"retry_after_form": "nope"}, "retry_after_form is one of seconds"),
-        ("edge_error", {"status": 418}, "status is one of 502"),
+        ("nope", {}, "a fault's kind must be one of .*delay"),
+        (
+            "other_account",
+            {"foreign_tokens": "nope"},
+            "foreign_tokens must be one of all",
+        ),
+        ("malformed_token", {"token": "nope"}, "token must be one of access_token"),
+        ("malformed_token", {"defect": "nope"}, "defect must be one of crlf"),
+        (
+            "answer",
+            {"retry_after_form": "nope"},
+            "retry_after_form must be one of seconds",
+        ),
+        ("edge_error", {"status": 418}, "status must be one of 502"),
     ],
 )
 def test_a_wrong_field_is_refused_with_its_choices(

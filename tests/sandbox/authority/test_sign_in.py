@@ -7,7 +7,7 @@ from yarl import URL
 from bearerd.sandbox import CODEX_CLIENT_ID, Account, AuthorityFault, Sandbox
 from bearerd.sandbox.authority.grant import AUTH_CLAIM
 from bearerd.sandbox.authority.jwt import read_claims
-from bearerd.sandbox.authority.sign_in import challenge_of
+from bearerd.sandbox.authority.sign_in import s256_challenge
 
 VERIFIER = "v" * 43
 CALLBACK = "http://localhost:1455/auth/callback"
@@ -15,7 +15,7 @@ AUTHORIZE = {
     "response_type": "code",
     "client_id": CODEX_CLIENT_ID,
     "redirect_uri": CALLBACK,
-    "code_challenge": challenge_of(VERIFIER),
+    "code_challenge": s256_challenge(VERIFIER),
     "code_challenge_method": "S256",
     "state": "some-state",
 }
@@ -47,7 +47,7 @@ async def exchange(
 def test_the_challenge_is_that_of_the_standard() -> None:
     """The example of RFC 7636, appendix B."""
     verifier = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"
-    assert challenge_of(verifier) == "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"
+    assert s256_challenge(verifier) == "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"
 
 
 async def test_a_browser_is_redirected_with_a_code_that_can_be_used_once(
@@ -148,7 +148,7 @@ class Device:
     def __init__(self, sandbox: Sandbox, http: aiohttp.ClientSession) -> None:
         self.sandbox = sandbox
         self.http = http
-        self.asked: dict[str, str] = {}
+        self.issued: dict[str, str] = {}
 
     async def call(self, path: str, body: object) -> tuple[int, dict[str, str]]:
         url = f"{self.sandbox.issuer_url}/api/accounts/deviceauth/{path}"
@@ -156,12 +156,14 @@ class Device:
             return response.status, await response.json()
 
     async def start(self) -> int:
-        status, self.asked = await self.call("usercode", {"client_id": CODEX_CLIENT_ID})
+        status, self.issued = await self.call(
+            "usercode", {"client_id": CODEX_CLIENT_ID}
+        )
         return status
 
     async def poll(self) -> tuple[int, dict[str, str]]:
-        asked = {key: self.asked[key] for key in ("device_auth_id", "user_code")}
-        return await self.call("token", asked)
+        fields = {key: self.issued[key] for key in ("device_auth_id", "user_code")}
+        return await self.call("token", fields)
 
 
 @pytest.fixture
@@ -175,9 +177,9 @@ async def test_a_device_waits_until_its_code_is_approved(
 ) -> None:
     """403 until then, afterwards a code with the verifier of the server."""
     assert await device.start() == 200
-    assert device.asked["interval"] == "1"
+    assert device.issued["interval"] == "1"
     assert (await device.poll())[0] == 403
-    user_code = device.asked["user_code"]
+    user_code = device.issued["user_code"]
     assert sandbox.authority.sign_in.waiting_user_codes == [user_code]
     page = f"{sandbox.issuer_url}/codex/device"
     async with http.get(page) as response:
@@ -188,7 +190,7 @@ async def test_a_device_waits_until_its_code_is_approved(
         assert response.status == 200
     status, given = await device.poll()
     assert status == 200
-    assert given["code_challenge"] == challenge_of(given["code_verifier"])
+    assert given["code_challenge"] == s256_challenge(given["code_verifier"])
     status, body = await exchange(
         sandbox,
         http,

@@ -104,7 +104,7 @@ def test_the_lenient_mode_refuses_a_second_use_and_spares_the_family(
     assert registry.reused == 1
 
 
-def test_the_tolerant_mode_answers_one_repeat(registry: TokenRegistry) -> None:
+def test_the_tolerant_mode_accepts_one_repeat(registry: TokenRegistry) -> None:
     """A client that lost the response gets the same successor once more, not twice."""
     registry.set_reuse("tolerate_one")
     first = registry.sign_in(ACCOUNT)
@@ -170,7 +170,7 @@ def test_a_repeat_within_the_grace_period_gets_the_same_successor(
 def test_a_cached_grant_has_the_access_token_that_was_issued_last(
     registry: TokenRegistry, clock: Clock
 ) -> None:
-    """With its old `iat`, whatever has become of it; the refresh token is new."""
+    """With its old `iat`, in any state; the refresh token is new."""
     first = registry.sign_in(ACCOUNT)
     clock.seconds += 100
     registry.revoke_access_tokens()

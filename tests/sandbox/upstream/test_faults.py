@@ -149,10 +149,10 @@ async def test_a_request_can_hang(
 @pytest.mark.parametrize(("judged_first", "status"), [(True, 200), (False, 401)])
 async def test_a_response_can_be_late(judged_first: bool, status: int) -> None:
     """The credential is checked before the delay or after it."""
-    asked, over = asyncio.Queue[float](), asyncio.Event()
+    delays, over = asyncio.Queue[float](), asyncio.Event()
 
     async def sleep(seconds: float) -> None:
-        asked.put_nowait(seconds)
+        delays.put_nowait(seconds)
         await over.wait()
 
     fault = UpstreamFault("delay", delay_seconds=9, judged_first=judged_first)
@@ -161,7 +161,7 @@ async def test_a_response_can_be_late(judged_first: bool, status: int) -> None:
         headers = {"Authorization": f"Bearer {login(sandbox)['access_token']}"}
         url = f"{sandbox.upstream_url}/wham/usage"
         call = asyncio.ensure_future(http.get(url, headers=headers))
-        assert await asked.get() == 9
+        assert await delays.get() == 9
         sandbox.revoke_access_tokens()
         over.set()
         assert (await call).status == status

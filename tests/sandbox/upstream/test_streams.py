@@ -130,7 +130,7 @@ async def test_events_come_at_the_chosen_interval() -> None:
 )
 def test_an_impossible_script_is_refused(wrong: dict[str, int]) -> None:
     """When it is made, not when a stream starts."""
-    with pytest.raises(ValueError, match="1 or more"):
+    with pytest.raises(ValueError, match="at least 1"):
         StreamScript(**wrong)  # type: ignore[arg-type]
 
 

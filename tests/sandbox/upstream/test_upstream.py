@@ -277,7 +277,7 @@ async def test_extra_fields_are_on_every_response(
 async def test_a_request_can_be_held_before_its_credential_is_checked(
     sandbox: Sandbox, http: aiohttp.ClientSession
 ) -> None:
-    """A token that is revoked meanwhile is rejected."""
+    """A token that is revoked in the meantime is rejected."""
     signed = bearer(login(sandbox)["access_token"])
     sandbox.upstream.gate.close()
     call = asyncio.create_task(get(sandbox, http, "echo", signed))
@@ -292,7 +292,7 @@ async def test_a_request_can_be_held_before_its_credential_is_checked(
 async def test_a_request_can_be_held_after_its_credential_was_checked(
     sandbox: Sandbox, http: aiohttp.ClientSession
 ) -> None:
-    """A token that is revoked meanwhile was accepted."""
+    """A token that is revoked in the meantime was accepted before."""
     signed = bearer(login(sandbox)["access_token"])
     sandbox.upstream.response_gate.close()
     call = asyncio.create_task(get(sandbox, http, "echo", signed))

@@ -43,5 +43,5 @@ def test_the_body_tells_whether_the_limit_is_reached(
 @pytest.mark.parametrize("name", ["primary_used_percent", "secondary_reset_seconds"])
 def test_a_negative_usage_is_refused(name: str) -> None:
     """The message names the field."""
-    with pytest.raises(ValueError, match=f"{name} is 0 or more"):
+    with pytest.raises(ValueError, match=f"{name} must be at least 0"):
         Usage(**{name: -1})

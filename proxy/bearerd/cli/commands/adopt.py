@@ -28,7 +28,8 @@ def adopt(settings: Settings, *, profile: Profile = "default") -> int:
         credential = run_with_source(settings, profile, lambda source: source.adopt())
     except TimeoutError as error:
         raise StoreError(
-            f"{error}: another process has held this lock for too long; try again"
+            f"{error}: another process has held this lock for too long; end that "
+            "process, or wait for it, and try again"
         ) from error
     account = credential.account_id or "an account that its token does not name"
     typer.echo(f"profile {profile} now belongs to {account}")

@@ -35,8 +35,8 @@ def token(
         bool,
         typer.Option(
             "--retry",
-            help="Ask the authority for a new token now, even if it refused this login "
-            "for good before.",
+            help="Request a new token from the authority now, even if it has refused "
+            "this login permanently.",
         ),
     ] = False,
 ) -> int:
@@ -46,9 +46,9 @@ def token(
     as well. An agent with a configurable base URL should use the relay and a client key
     instead: it then has nothing that is worth stealing.
 
-    A login that the authority refused for good is not presented again. If the refusal was
-    a mistake, such as in an outage, --retry presents it once more; a running daemon then
-    uses the new token without a restart.
+    A login that the authority has refused permanently is not presented again. If the
+    refusal was a mistake, as in an outage, --retry presents it once more. A running
+    daemon then uses the new token without a restart.
     """
     from bearerd.cli.one_shot import run_with_source
 
@@ -75,5 +75,5 @@ async def _current(source: CredentialSource) -> Credential:
 
 
 async def _retried(source: CredentialSource) -> Credential:
-    """Return a new credential, whatever is held and whatever was refused before."""
+    """Return a new credential, even after a permanent refusal."""
     return await source.refresh(None, "expired", is_forced=True)

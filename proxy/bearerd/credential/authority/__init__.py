@@ -1,1 +1,1 @@
-"""The authorization server: one client, the calls on it, and the two ways to sign in."""
+"""The authorization server: the client, its calls, and the two sign-in flows."""

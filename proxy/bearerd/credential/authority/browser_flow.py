@@ -1,7 +1,7 @@
-"""Sign-in by browser: a page of the authority, and a redirect back to loopback.
+"""Sign-in by browser: a page of the authority, and a redirect to loopback.
 
-The browser may run on another machine. It then ends at a URL that it cannot reach, and
-the person pastes that URL here. Source: Codex's `run_login_server` (codex-rs
+If the browser runs on another machine, the redirect fails there, and the person pastes
+its URL into the terminal. Source: Codex's `run_login_server` (codex-rs
 login/src/server.rs).
 """
 
@@ -18,12 +18,12 @@ from bearerd.credential.authority.errors import SignInFailed
 from bearerd.credential.authority.pkce import (
     AuthorizationRequest,
     StateMismatch,
-    query_of,
+    parse_query,
 )
 from bearerd.credential.token import Credential
 
 SIGN_IN_TIMEOUT_SECONDS: Final = 15 * 60.0
-"""How long a person may take. A device code is valid for as long."""
+"""How long a person may take; the same as for a device code."""
 
 
 async def sign_in_by_browser(
@@ -37,8 +37,8 @@ async def sign_in_by_browser(
 ) -> Credential:
     """Return the credential of the person who signs in on the page.
 
-    *show_page* is called once with the URL of the page. *pasted_lines* gives the lines
-    that the person types; for each that is not the URL of this sign-in's redirect,
+    *show_page* is called once with the URL of the page. *pasted_lines* yields the lines
+    that the person pastes. If a line is not the redirect URL of this sign-in,
     *on_mismatch* is called with the reason.
 
     Raises:
@@ -52,14 +52,14 @@ async def sign_in_by_browser(
         show_page(
             request.authorization_url(client.issuer_url, client.client_id, redirect_uri)
         )
-        reading = asyncio.create_task(_read(pasted_lines, callback, on_mismatch))
+        reading = asyncio.create_task(_read_lines(pasted_lines, callback, on_mismatch))
         try:
             async with asyncio.timeout(timeout_seconds):
                 code = await callback.wait_for_code()
         except TimeoutError:
             raise SignInFailed(
-                f"there was no sign-in within {timeout_seconds / 60:.0f} minutes; run "
-                "`bearerd login` again"
+                f"the sign-in was not completed within {timeout_seconds / 60:.0f} "
+                "minutes; run `bearerd login` again"
             ) from None
         finally:
             reading.cancel()
@@ -69,17 +69,17 @@ async def sign_in_by_browser(
     )
 
 
-async def _read(
+async def _read_lines(
     lines: AsyncIterator[str],
     callback: CallbackServer,
     on_mismatch: Callable[[str], None],
 ) -> None:
-    """Hand each pasted line to *callback*, until the authority declines in one."""
+    """Pass each pasted line to *callback*, until one contains an error response."""
     async for line in lines:
         if not line.strip():
             continue
         try:
-            callback.receive(query_of(line))
+            callback.receive(parse_query(line))
         except StateMismatch as mismatch:
             on_mismatch(str(mismatch))
         except SignInFailed:

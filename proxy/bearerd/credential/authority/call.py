@@ -1,7 +1,7 @@
-"""One call to the authorization server: its way, its limits, and how it can fail.
+"""One call to the authorization server: proxy, timeouts, and the mapping of its errors.
 
-aiohttp raises many types of error. Here each gets the stage at which the call
-ended, which is what callers act on, and a text for a person.
+aiohttp raises many types of exception. Each is mapped to the stage at which the call
+ended, on which callers decide, and to a text for a person.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from bearerd.credential.authority.errors import CallFailed, CallStage
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request, the way it takes, and how long it may take.
+    """One request, its proxy and its timeouts.
 
-    `connect_seconds` is less than `whole_seconds`, and a call that ends by it has sent
-    nothing: until then the name is looked up, the proxy asked for a tunnel and TLS agreed
-    on.
+    `connect_seconds` covers the DNS lookup, the tunnel through the proxy and the TLS
+    handshake. It is less than `total_seconds`. A call that ends with this timeout has
+    sent nothing.
     """
 
     method: str
@@ -32,11 +32,11 @@ class Call:
     form: Mapping[str, str] | None = field(repr=False)
     proxy_url: str | None = field(repr=False)
     connect_seconds: float
-    whole_seconds: float
+    total_seconds: float
 
     @property
     def proxy(self) -> str:
-        """Return HOST:PORT of the proxy, without user and password; "" if it has none."""
+        """HOST:PORT of the proxy, without user and password; "" without a proxy."""
         if self.proxy_url is None:
             return ""
         parts = urlsplit(self.proxy_url)
@@ -49,15 +49,15 @@ class Call:
         return CallFailed(self.url, stage, reason=reason, detail=detail)
 
 
-def failure_of(call: Call, error: Exception) -> CallFailed:
-    """Return what an error of aiohttp means: at which stage the call ended, and why.
+def map_error(call: Call, error: Exception) -> CallFailed:
+    """Return the failure for an exception of aiohttp: the stage and the reason.
 
-    1. The proxy answered CONNECT with a status of its own, or was not reached.
-    2. TLS was not agreed on: the certificate is not trusted, or the server has no TLS.
-    3. There is no connection: no such name, refused, no route, no answer in time.
-    4. Anything else may have happened after the request was sent. A proxy that breaks
-       off in the middle of CONNECT counts here too, since aiohttp raises the same errors
-       for it as for a response that breaks off.
+    1. The proxy responded to CONNECT with an error status, or was not reached.
+    2. The TLS handshake failed: the certificate is not trusted, or the server has no TLS.
+    3. There is no connection: unknown name, refused, no route, timeout.
+    4. Anything else may have happened after the request was sent. That includes a proxy
+       that closes the connection during CONNECT: aiohttp raises the same exceptions for
+       it as for a response that ends early.
     """
     reason = _reason(error)
     match error:
@@ -79,17 +79,18 @@ def failure_of(call: Call, error: Exception) -> CallFailed:
             detail = f"no connection{through} within {call.connect_seconds:g} s"
         case aiohttp.InvalidURL():  # 3
             stage = CallStage.CONNECTING
-            detail = "this is no URL that can be called"
+            detail = "the URL is invalid"
         case _:  # 4
             stage = CallStage.SENT
-            detail = f"the connection broke off ({reason})"
+            detail = f"the connection was closed early ({reason})"
     return CallFailed(call.url, stage, reason=reason, detail=detail)
 
 
 def _is_about_proxy(call: Call, error: aiohttp.ClientConnectorError) -> bool:
     """Return True if *error* is a failure to connect to the proxy.
 
-    Where its name is not known, aiohttp raises the same type as for the server's name.
+    If the proxy's name cannot be resolved, aiohttp raises the same type as for the
+    server's name.
     """
     if isinstance(error, aiohttp.ClientProxyConnectionError):
         return True
@@ -97,9 +98,9 @@ def _is_about_proxy(call: Call, error: aiohttp.ClientConnectorError) -> bool:
 
 
 def _reason(error: Exception) -> str:
-    """Return the type of a transport error, not its text, which may quote a URL."""
+    """Return the type of a transport error; its text may contain a URL."""
     if isinstance(error, TimeoutError):
-        return "TimeoutError"  # its cause is how the timer stopped us
+        return "TimeoutError"  # its cause is the cancellation by the timer
     cause = error.__cause__ or getattr(error, "os_error", None) or error
     return type(cause).__name__
 
@@ -107,8 +108,8 @@ def _reason(error: Exception) -> str:
 def _os_detail(error: aiohttp.ClientConnectorError) -> str:
     """Return the system's text for an error, such as "Connection refused".
 
-    asyncio puts a text of its own in its place: "Connect call failed" and an address.
-    The numbers of a name service's errors are not those of `strerror`.
+    asyncio replaces that text by "Connect call failed" and an address. The error numbers
+    of getaddrinfo(3) are not those of `strerror`, so their text is used as it is.
     """
     cause = error.os_error
     is_dns = isinstance(error, aiohttp.ClientConnectorDNSError)
@@ -122,4 +123,4 @@ def _tls_detail(error: aiohttp.ClientSSLError) -> str:
     if isinstance(cause, ssl.SSLCertVerificationError):
         return f"its certificate is not trusted: {cause.verify_message.rstrip('.')}"
     code = cause.reason if isinstance(cause, ssl.SSLError) else None
-    return f"TLS cannot be agreed on ({code or _reason(error)})"
+    return f"the TLS handshake failed ({code or _reason(error)})"

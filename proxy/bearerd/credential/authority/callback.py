@@ -1,7 +1,7 @@
-"""The loopback listener that receives the redirect at the end of a browser's sign-in.
+"""The loopback listener that receives the redirect of a sign-in by browser.
 
-RFC 8252 section 7.3. A redirect counts only with the state of this sign-in. Any other one
-gets a 400, and the listener waits on.
+RFC 8252 section 7.3. Only a redirect with the state of this sign-in is accepted. Any
+other one gets a 400, and the listener continues to wait.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ HOST: Final = "127.0.0.1"
 PATH: Final = "/auth/callback"
 CANCEL_PATH: Final = "/cancel"
 PORTS: Final = (1455, 1457)
-"""The ports that are registered for Codex's client; the authority accepts no others."""
+"""The ports registered for Codex's client; the authority accepts no others."""
 
 SHUTDOWN_TIMEOUT_SECONDS: Final = 1.0
 """How long the page may take to reach the browser after the code has arrived."""
@@ -31,14 +31,14 @@ SHUTDOWN_TIMEOUT_SECONDS: Final = 1.0
 SECURITY_HEADERS: Final = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'none'",
-    "Referrer-Policy": "no-referrer",  # the page's URL has the code in it
+    "Referrer-Policy": "no-referrer",  # the URL of the page contains the code
 }
 
 
 class CallbackServer:
-    """Listens inside its `async with` block. Owns the one authorization code.
+    """Listens within its `async with` block. Owns the authorization code.
 
-    *ports* are tried in order; 0 is any free port.
+    *ports* are tried in order; 0 means any free port.
     """
 
     def __init__(
@@ -54,9 +54,9 @@ class CallbackServer:
 
     @property
     def redirect_uri(self) -> str:
-        """Return the URL that the authority redirects the browser to.
+        """The URL that the authority redirects the browser to.
 
-        It names `localhost`, as it is registered, though the socket is on `HOST`.
+        Its host is `localhost`, as registered, although the socket is bound to `HOST`.
         """
         return f"http://localhost:{self._runner.addresses[0][1]}{PATH}"
 
@@ -64,7 +64,8 @@ class CallbackServer:
         """Return the authorization code once it has arrived.
 
         Raises:
-            SignInFailed: the authority declines, or another sign-in asked for the port.
+            SignInFailed: the authority refused the sign-in, or another sign-in has
+                requested the port.
         """
         return await asyncio.shield(self._code)
 
@@ -72,8 +73,9 @@ class CallbackServer:
         """Accept the query of a redirect, received by HTTP or pasted.
 
         Raises:
-            StateMismatch: it is not of this sign-in; the wait goes on.
-            SignInFailed: the authority declines; `wait_for_code` raises it too.
+            StateMismatch: it belongs to another sign-in; the wait continues.
+            SignInFailed: the authority refused the sign-in; `wait_for_code` raises it
+                too.
         """
         try:
             code = self._request.code_from(query)
@@ -84,10 +86,10 @@ class CallbackServer:
             self._code.set_result(code)
 
     async def __aenter__(self) -> Self:
-        """Listen on the first port that is free.
+        """Listen on the first free port.
 
         Raises:
-            StartError: none is.
+            StartError: no port is free.
         """
         await self._runner.setup()
         for port in self._ports:
@@ -99,8 +101,8 @@ class CallbackServer:
         await self._runner.cleanup()
         ports = " and ".join(map(str, self._ports))
         raise StartError(
-            f"ports {ports} of {HOST} are in use, perhaps by another sign-in; end that "
-            "one, or use `bearerd login --device`"
+            f"ports {ports} of {HOST} are in use, possibly by another sign-in; end that "
+            "sign-in, or use `bearerd login --device`"
         )
 
     async def __aexit__(
@@ -116,11 +118,15 @@ class CallbackServer:
         if request.method == "GET" and request.path == PATH:
             return self._handle_redirect(request.query)
         if request.method == "GET" and request.path == CANCEL_PATH:
-            # Codex sends this to the program that has the port which its own sign-in
-            # needs.
-            self._fail(SignInFailed("another sign-in asked for the port; run it again"))
+            # Codex requests this path when another program uses the port that its own
+            # sign-in needs.
+            self._fail(
+                SignInFailed(
+                    "another sign-in has requested the port; run `bearerd login` again"
+                )
+            )
             return _page(HTTPStatus.OK, "The sign-in was cancelled.")
-        return _page(HTTPStatus.NOT_FOUND, "There is nothing here.")
+        return _page(HTTPStatus.NOT_FOUND, "Not found.")
 
     def _handle_redirect(self, query: Mapping[str, str]) -> web.Response:
         try:
@@ -129,12 +135,13 @@ class CallbackServer:
             return _page(HTTPStatus.BAD_REQUEST, f"State mismatch: {mismatch}.")
         except SignInFailed as failure:
             return _page(HTTPStatus.FORBIDDEN, failure.message)
-        return _page(HTTPStatus.OK, "bearerd has the code. See the terminal for more.")
+        return _page(HTTPStatus.OK, "bearerd has the code. Continue in the terminal.")
 
     def _fail(self, failure: SignInFailed) -> None:
         if not self._code.done():
             self._code.set_exception(failure)
-            self._code.exception()  # retrieved, also where no one awaits the code
+            # Retrieved here: asyncio logs it otherwise if no task awaits the code.
+            self._code.exception()
 
 
 def _page(status: HTTPStatus, text: str) -> web.Response:

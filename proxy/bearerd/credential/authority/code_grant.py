@@ -1,4 +1,4 @@
-"""The authorization code grant: a code is exchanged for a credential.
+"""The authorization code grant: exchange a code for a credential.
 
 Sources: RFC 6749 section 4.1.3 with RFC 7636 section 4.5; Codex's exchange (codex-rs
 login/src/server.rs), which sends a form here and JSON for a refresh.
@@ -22,7 +22,7 @@ from bearerd.credential.token import (
 
 @dataclass(frozen=True, slots=True)
 class AuthorizationCode:
-    """An authorization code with the two values that must come with it."""
+    """An authorization code with the two values that the exchange requires."""
 
     code: str = field(repr=False)
     verifier: str = field(repr=False)
@@ -30,11 +30,11 @@ class AuthorizationCode:
 
 
 async def exchange(client: AuthorityClient, code: AuthorizationCode) -> Credential:
-    """Return the credential that *code* is good for. A code is good once.
+    """Exchange *code*, which can be used once, for a credential.
 
     Raises:
-        SignInFailed: the authority gave no tokens, or not all three.
-        CallFailed: no whole response arrived.
+        SignInFailed: the authority did not issue all three tokens.
+        CallFailed: no complete response arrived.
     """
     response = await client.request(
         "POST",
@@ -58,7 +58,7 @@ async def exchange(client: AuthorityClient, code: AuthorizationCode) -> Credenti
         and claims(id_token)  # Codex rejects a file whose id token it cannot decode
     ):
         raise SignInFailed(
-            f"{client.issuer_url} gave no tokens for the sign-in ({response.summary}); "
+            f"{client.issuer_url} issued no tokens for the sign-in ({response.summary}); "
             "run `bearerd login` again"
         )
     return Credential(

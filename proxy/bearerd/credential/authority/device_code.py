@@ -1,8 +1,8 @@
-"""The device code calls: get a code for a person to type in, and poll for its result.
+"""The calls of a sign-in by device code: request a user code, poll for the result.
 
-Source: codex-rs login/src/device_code_auth.rs. They follow the idea of RFC 8628 with
-names of their own: the result is an authorization code and not tokens, and the server
-makes the PKCE verifier. `device_flow` makes the calls in order.
+Source: codex-rs login/src/device_code_auth.rs. They follow RFC 8628 in principle, with
+other names: the result is an authorization code instead of tokens, and the server
+creates the PKCE verifier. `device_flow` makes the calls in order.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from bearerd.credential.authority.refresh_grant import retry_after_seconds
 from bearerd.credential.authority.response import AuthorityResponse, error_code
 
 PENDING: Final = frozenset({HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND})
-"""The statuses of a poll while the code has not been typed in."""
+"""The statuses of a poll before the person has entered the code."""
 
 MIN_INTERVAL_SECONDS: Final = 1.0
 MAX_INTERVAL_SECONDS: Final = 60.0
 DEFAULT_INTERVAL_SECONDS: Final = 5.0
-"""RFC 8628 section 3.2, where the response names no interval."""
+"""RFC 8628 section 3.2: the interval if the response contains none."""
 
 
 class UnclearPoll(SignInFailed):
-    """The response to a poll says nothing about the sign-in. Another poll may work."""
+    """The response to a poll has no result. Another poll may succeed."""
 
 
 class SlowDown(Exception):
-    """The authority asks for fewer polls, and for none within *retry_after_seconds*."""
+    """The polls come too often; the next one may follow after *retry_after_seconds*."""
 
     def __init__(self, retry_after_seconds: float) -> None:
         super().__init__()
@@ -40,9 +40,9 @@ class SlowDown(Exception):
 
 @dataclass(frozen=True, slots=True)
 class DeviceAuthorization:
-    """A sign-in that waits for a person to type `user_code` in on `page`.
+    """A started sign-in: a person has to enter `user_code` on `page`.
 
-    `device_auth_id` is a secret: with it the result can be polled.
+    `device_auth_id` is a secret: it is what the poll is authorized by.
     """
 
     device_auth_id: str = field(repr=False)
@@ -55,8 +55,8 @@ async def request_user_code(client: AuthorityClient) -> DeviceAuthorization:
     """Start a sign-in by device code.
 
     Raises:
-        SignInFailed: the authority gave no code.
-        CallFailed: no whole response arrived.
+        SignInFailed: the authority issued no code.
+        CallFailed: no complete response arrived.
     """
     response = await client.request(
         "POST",
@@ -65,14 +65,14 @@ async def request_user_code(client: AuthorityClient) -> DeviceAuthorization:
     )
     if response.status == HTTPStatus.NOT_FOUND:
         raise SignInFailed(
-            f"{client.issuer_url} has no sign-in by device code; use `bearerd login` "
-            "without --device"
+            f"{client.issuer_url} does not support sign-in by device code; use `bearerd "
+            "login` without --device"
         )
     document = response.document
     device_auth_id = document.get("device_auth_id")
     user_code = document.get("user_code") or document.get("usercode")
     if not response.is_success or not device_auth_id or not user_code:
-        raise _failed(client, "gave no device code", response)
+        raise _sign_in_failed(client, "issued no device code", response)
     return DeviceAuthorization(
         str(device_auth_id),
         str(user_code),
@@ -84,21 +84,21 @@ async def request_user_code(client: AuthorityClient) -> DeviceAuthorization:
 async def poll(
     client: AuthorityClient, device: DeviceAuthorization
 ) -> AuthorizationCode | None:
-    """Return the authorization code, or None while the user code is not typed in.
+    """Return the authorization code, or None before the person has entered the code.
 
-    What a response means:
+    The meaning of a response:
 
-    1. 403 or 404: the code is not typed in.
-    2. 429, or the code `slow_down` (RFC 8628 section 3.5): the same, but asked too often.
+    1. 403 or 404: the person has not entered the code.
+    2. 429, or the code `slow_down` (RFC 8628 section 3.5): the polls come too often.
     3. Any other 4xx: the sign-in has ended.
-    4. 2xx with a code: it has succeeded.
-    5. Anything else, such as a 502 or a page, says nothing about the sign-in.
+    4. 2xx with a code: the sign-in has succeeded.
+    5. Anything else, such as a 502 or a page: unclear.
 
     Raises:
         SlowDown: 2.
         SignInFailed: 3.
         UnclearPoll: 5.
-        CallFailed: no whole response arrived. Another poll may work.
+        CallFailed: no complete response arrived. Another poll may succeed.
     """
     response = await client.request(
         "POST",
@@ -113,21 +113,23 @@ async def poll(
         raise SlowDown(retry_after_seconds(response.headers) or 0.0)
     is_client_error = response.status >= HTTPStatus.BAD_REQUEST
     if is_client_error and response.status < HTTPStatus.INTERNAL_SERVER_ERROR:  # 3
-        raise _failed(client, "ended the sign-in by device code", response)
+        raise _sign_in_failed(client, "ended the sign-in by device code", response)
     code, verifier = document.get("authorization_code"), document.get("code_verifier")
     if not response.is_success or not code or not verifier:  # 5
-        raise UnclearPoll(_text(client, "gave no clear answer to a poll", response))
+        raise UnclearPoll(
+            _message(client, "sent no usable response to a poll", response)
+        )
     redirect_uri = f"{client.issuer_url}/deviceauth/callback"
     return AuthorizationCode(str(code), str(verifier), redirect_uri)
 
 
-def _failed(
+def _sign_in_failed(
     client: AuthorityClient, fact: str, response: AuthorityResponse
 ) -> SignInFailed:
-    return SignInFailed(_text(client, fact, response))
+    return SignInFailed(_message(client, fact, response))
 
 
-def _text(client: AuthorityClient, fact: str, response: AuthorityResponse) -> str:
+def _message(client: AuthorityClient, fact: str, response: AuthorityResponse) -> str:
     return (
         f"{client.issuer_url} {fact} ({response.summary}); run `bearerd login --device` "
         "again"
@@ -135,7 +137,7 @@ def _text(client: AuthorityClient, fact: str, response: AuthorityResponse) -> st
 
 
 def _interval_seconds(value: object) -> float:
-    """Return the time between two polls. The authority writes it as a string."""
+    """Return the interval between two polls. The authority sends it as a string."""
     try:
         seconds = float(str(value))
     except ValueError:

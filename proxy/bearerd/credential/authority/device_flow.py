@@ -1,7 +1,7 @@
-"""Sign-in by device code: a person types a short code in on any machine, and we poll.
+"""Sign-in by device code: a person enters a short code in a browser on any machine.
 
-For machines without a browser. Source: Codex's `run_device_code_login` (codex-rs
-login/src/device_code_auth.rs).
+For machines without a browser. bearerd polls for the result. Source: Codex's
+`run_device_code_login` (codex-rs login/src/device_code_auth.rs).
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from bearerd.credential.authority.errors import CallFailed, SignInFailed
 from bearerd.credential.token import Credential
 
 SIGN_IN_TIMEOUT_SECONDS: Final = 15 * 60.0
-"""The authority's device codes are valid for as long."""
+"""The lifetime of the authority's device codes."""
 
 MAX_FAILED_POLLS: Final = 5
-"""So many polls in a row end the sign-in. One that fails does not: networks come and go
-while a person looks for a browser."""
+"""The number of failed polls in a row that ends the sign-in. A single failure does not:
+the network may be down for a moment."""
 
 SLOW_DOWN_SECONDS: Final = 5.0
-"""What `slow_down` adds to the interval, for all later polls (RFC 8628 section 3.5)."""
+"""RFC 8628 section 3.5: `slow_down` extends the interval of all later polls by this."""
 
 
 async def sign_in_by_device(
@@ -39,14 +39,14 @@ async def sign_in_by_device(
     clock: Clock,
     show_code: Callable[[DeviceAuthorization], None],
 ) -> Credential:
-    """Return the credential of the person who types in the code.
+    """Return the credential of the person who enters the code.
 
-    *show_code* is called once with the code and the page to type it in.
+    *show_code* is called once with the code and the page on which to enter it.
 
     Raises:
-        SignInFailed: the authority declines, the code was not typed in in time, or
-            several polls in a row got no clear answer.
-        CallFailed: a call got no whole response; of the polls, several in a row.
+        SignInFailed: the authority refused the sign-in, the code was not entered in time,
+            or several polls in a row got no usable response.
+        CallFailed: a call got no complete response; for polls, several in a row.
     """
     device = await request_user_code(client)
     show_code(device)
@@ -56,9 +56,9 @@ async def sign_in_by_device(
         pause = 0.0
         try:
             code = await poll(client, device)
-        except SlowDown as asked:
+        except SlowDown as slow_down:
             interval += SLOW_DOWN_SECONDS
-            pause, failed_polls = asked.retry_after_seconds, 0
+            pause, failed_polls = slow_down.retry_after_seconds, 0
         except (CallFailed, UnclearPoll):
             failed_polls += 1
             if failed_polls >= MAX_FAILED_POLLS:
@@ -69,6 +69,6 @@ async def sign_in_by_device(
                 return await exchange(client, code)
         await clock.sleep(min(max(interval, pause), SIGN_IN_TIMEOUT_SECONDS))
     raise SignInFailed(
-        f"the code was not typed in within {SIGN_IN_TIMEOUT_SECONDS / 60:.0f} minutes; "
+        f"the code was not entered within {SIGN_IN_TIMEOUT_SECONDS / 60:.0f} minutes; "
         "run `bearerd login --device` again"
     )

@@ -1,11 +1,11 @@
-"""How calls to the authorization server fail, and what clients and people read then.
+"""The failures of calls to the authorization server, and the errors made of them.
 
 From the wire up:
 
-1. `CallFailed`: no whole response arrived. `stage` says how far the call got.
-2. `AuthorityFailure`: a refresh gave no tokens. The refresher acts on `outcome`.
-3. `SignInFailed`, `RevocationFailed`: a command of a person did not succeed.
-4. `client_error`: an `AuthorityFailure` as the error that clients and commands see.
+1. `CallFailed`: no complete response arrived. `stage` is how far the call got.
+2. `AuthorityFailure`: a refresh returned no tokens. The refresher acts on `outcome`.
+3. `SignInFailed`, `RevocationFailed`: a command failed.
+4. `client_error`: translates an `AuthorityFailure` for clients and commands.
 
 Pure: no network, no clock.
 """
@@ -26,16 +26,16 @@ from bearerd.errors import (
 from bearerd.events import RefreshOutcome
 
 CLIENT_RETRY_LIMIT_SECONDS: Final = 5
-"""Clients are told to ask again within 1 to 5 s, whatever the pause at the authority is:
-to ask bearerd again costs the authority nothing, and a client that is silent for a minute
-looks as if it hung."""
+"""Retry-After for clients is 1 to 5 s, even if the authority is not called for longer. A
+retry causes no call to the authority, and a client that waits for a minute seems to
+hang."""
 
 LINE_CHARACTERS: Final = 200
-"""How much text from outside an error message quotes."""
+"""The maximum length of external text in an error message."""
 
 
 class CallStage(Enum):
-    """How far a call got. Only `SENT` leaves open whether the server has acted on it."""
+    """How far a call got. Only after `SENT` the server may have processed the request."""
 
     CONNECTING = "connecting"
     PROXY = "proxy"
@@ -46,16 +46,16 @@ class CallStage(Enum):
 _REMEDIES: Final = {
     CallStage.CONNECTING: "check the network with `bearerd doctor --online`",
     CallStage.PROXY: "check `upstream_proxy`",
-    CallStage.TLS: "if a TLS proxy stands in between, set `ca_file` to its certificates",
+    CallStage.TLS: "if a TLS proxy is in use, set `ca_file` to its certificates",
     CallStage.SENT: "try again",
 }
 
 
 class CallFailed(AuthorityUnavailable):
-    """No whole response to a call arrived.
+    """No complete response to a call arrived.
 
     `reason` is a code for the log, such as `ConnectionRefusedError`; `detail` is the same
-    fact for a person. Neither quotes a body or a password.
+    fact as text. Neither contains a body or a password.
     """
 
     def __init__(self, url: str, stage: CallStage, *, reason: str, detail: str) -> None:
@@ -64,35 +64,36 @@ class CallFailed(AuthorityUnavailable):
         self.reason = reason
         self.detail = detail
         fact = (
-            "gave no whole response" if stage is CallStage.SENT else "was not reached"
+            "sent no complete response"
+            if stage is CallStage.SENT
+            else "was not reached"
         )
         super().__init__(f"{url} {fact}: {detail}; {self.remedy}")
 
     @property
     def remedy(self) -> str:
-        """Return what a person can do about it."""
+        """What a person can do about it."""
         return _REMEDIES[self.stage]
 
 
 class AuthorityFailure(Exception):
-    """A refresh gave no tokens.
+    """A refresh returned no tokens.
 
-    `outcome` says three things at once: what became of the call, whether the token may
-    be spent, and what could help.
+    `outcome` implies what happened to the call, the state of the token, and the remedy:
 
-    | outcome | the call | the token | what helps |
+    | outcome | the call | the token | the remedy |
     |---|---|---|---|
-    | `refused` | answered, about the token | refused for good | a sign-in |
-    | `rejected` | answered, and not about the token | unspent | time, slowly |
-    | `misconfigured` | answered: not this client | unspent | better settings |
-    | `undelivered` | never arrived | unspent | time |
-    | `unclear` | may have arrived | may be spent | the same token once more |
-    | `throttled` | was not made | unspent | time |
+    | `refused` | the response is about the token | refused permanently | a sign-in |
+    | `rejected` | the response is not about the token | unspent | a retry, slowly |
+    | `misconfigured` | the response rejects the client | unspent | correct settings |
+    | `undelivered` | was not delivered | unspent | a retry |
+    | `unclear` | may have been delivered | maybe spent | a retry with the same token |
+    | `throttled` | was not made | unspent | a retry, later |
 
-    `reason` is a code, never a body. `retry_after_seconds` is the pause that the
-    authority asked for or, once the limiter has seen the failure, the pause that follows.
-    `is_slow` asks for the slow pace. `is_maybe_spent`: the connection died after the
-    token was sent. `is_call` is false of a failure that is known without a call.
+    `reason` is a code, never a body. `retry_after_seconds` is the Retry-After of the
+    response or, once the limiter has recorded the failure, the pause that follows.
+    `is_slow`: the slow pace applies. `is_maybe_spent`: the connection was lost after the
+    token was sent. `is_call` is False if the failure is known without a call.
     """
 
     def __init__(
@@ -114,7 +115,7 @@ class AuthorityFailure(Exception):
         self.is_call = is_call
 
     def waiting(self, seconds: float) -> AuthorityFailure:
-        """Return the same failure, with the pause that follows it."""
+        """Return the same failure with the pause that follows it."""
         return AuthorityFailure(
             self.outcome,
             self.reason,
@@ -124,10 +125,10 @@ class AuthorityFailure(Exception):
         )
 
     @classmethod
-    def remembered(
+    def recorded(
         cls, outcome: str, reason: str, remaining_seconds: float
     ) -> AuthorityFailure:
-        """Return a failure that was recorded, whose pause is not over."""
+        """Return a failure from the store's state whose pause is not over."""
         return cls(
             cast("RefreshOutcome", outcome),
             reason,
@@ -137,51 +138,61 @@ class AuthorityFailure(Exception):
 
 
 class SignInFailed(CredentialError):
-    """A sign-in gave no credential. Nothing has changed."""
+    """A sign-in returned no credential. The stored login is unchanged."""
 
     code = "sign_in_failed"
 
 
 class RevocationFailed(CredentialError):
-    """The authority did not revoke a login, which therefore stays valid there."""
+    """The authority did not revoke a login, which stays valid there."""
 
     code = "revocation_failed"
 
 
+NO_JOURNAL: Final = "no_journal"
+"""The reason of `undelivered` if the refresh could not be recorded."""
+
+UPSTREAM_REJECTS_NEW_TOKENS: Final = "upstream_refuses_fresh_tokens"
+"""The reason of `throttled` if the budget is not used up."""
+
 REASONS: Final[Mapping[str, str]] = {
     "expired": "the refresh token has expired",
     "reused": "the refresh token was already used: another program has a copy of this "
-    "login, an older file was put back, or the response to a refresh was lost",
+    "login, an older file was restored, or the response to a refresh was lost",
     "revoked": "the login was revoked, by a sign-out or a new sign-in elsewhere",
-    "other": "the authority refuses this login for good",
+    "other": "the authority refuses this login permanently",
     "no_refresh_token": "the stored login has no refresh token",
 }
 """The text for each `RefusalReason`."""
 
 
 _THROTTLED: Final = {
-    "budget": "the authority was asked as often as the budget allows",
-    "upstream_refuses_fresh_tokens": "the upstream rejects one new token after the other",
+    "budget": "the limit on refreshes is reached (`refresh_burst`)",
+    UPSTREAM_REJECTS_NEW_TOKENS: "the upstream rejects each new access token, so "
+    "refreshes are paused",
 }
-"""The facts behind a refresh that is throttled."""
+"""Why a refresh is throttled, by the reason of the failure."""
 
 _NOT_SENT: Final = {
-    "no_journal": (
-        "was not asked, because no folder takes the record of a refresh",
-        "; make the store's folder writable for this user",
+    NO_JOURNAL: (
+        "no journal can be written before the token is sent",
+        "; make the folder of the store writable for this user",
     ),
-    "too_late": ("was not asked, because the connection took too long", ""),
+    "too_late": (
+        "the connection to the authority took too long, so nothing was sent",
+        "",
+    ),
 }
-"""Fact and remedy where nothing was sent, and the network is not to blame."""
+"""Fact and remedy if nothing was sent, and the network is not the reason."""
 
-_ANSWERED: Final = frozenset({"no_access_token", "answer_too_large"})
-"""Reasons of a response that came, and could not be used."""
+_UNUSABLE: Final = frozenset({"no_access_token", "answer_too_large"})
+"""The reasons that mean a complete but unusable response."""
 
 
 def client_error(failure: AuthorityFailure, profile: str) -> CredentialError:
-    """Return *failure* as the error that clients and commands see.
+    """Translate *failure* for clients and commands.
 
-    It names the reason and the remedy. *profile* is the one to sign in to.
+    The message names the reason and the remedy. *profile* is the profile to sign in to.
     """
     if failure.outcome == "refused":
         return _login_required(failure.reason, profile)
@@ -190,14 +201,13 @@ def client_error(failure: AuthorityFailure, profile: str) -> CredentialError:
     if failure.outcome == "throttled":
         fact = _THROTTLED.get(failure.reason, _THROTTLED["budget"])
         return RefreshThrottled(
-            f"{fact}, so no more refreshes are made for now; the next one may run in "
-            f"{pause} s",
+            f"{fact}; the next refresh may run in {pause} s",
             retry_after_seconds=retry_after,
         )
     fact, remedy = _fact_and_remedy(failure)
     return AuthorityUnavailable(
-        f"the access token needs a refresh, and the authority {fact}; the login is "
-        f"kept, and the authority is asked again in {pause} s{remedy}",
+        f"the access token needs a refresh, and {fact}; the login is kept, and the next "
+        f"attempt is in {pause} s{remedy}",
         retry_after_seconds=retry_after,
     )
 
@@ -206,17 +216,17 @@ def _fact_and_remedy(failure: AuthorityFailure) -> tuple[str, str]:
     reason = failure.reason
     if failure.outcome == "misconfigured":
         remedy = "; correct `client_id` or `token_url`, and restart bearerd"
-        return f"rejects this client ({reason})", remedy
+        return f"the authority rejects this client ({reason})", remedy
     if reason in _NOT_SENT:
         return _NOT_SENT[reason]
     if failure.outcome == "undelivered":
-        remedy = "; look for the cause with `bearerd doctor --online`"
-        return f"was not reached ({reason})", remedy
+        remedy = "; find the cause with `bearerd doctor --online`"
+        return f"the authority was not reached ({reason})", remedy
     if reason.startswith("http_"):
-        return f"answered {reason.removeprefix('http_')}", ""
-    if reason in _ANSWERED or reason.endswith("_without_tokens"):
-        return f"gave no clear answer ({reason})", ""
-    return f"gave no whole response ({reason})", ""
+        return f"the authority answered {reason.removeprefix('http_')}", ""
+    if reason in _UNUSABLE or reason.endswith("_without_tokens"):
+        return f"the authority sent no usable response ({reason})", ""
+    return f"the authority sent no complete response ({reason})", ""
 
 
 def _login_required(reason: str, profile: str) -> LoginRequired:
@@ -231,6 +241,6 @@ def _login_required(reason: str, profile: str) -> LoginRequired:
 
 
 def one_line(text: str) -> str:
-    """Return text from outside as one short line without control characters."""
+    """Return external text as one short line without control characters."""
     printable = "".join(c if c.isprintable() else " " for c in text)
     return " ".join(printable.split())[:LINE_CHARACTERS]

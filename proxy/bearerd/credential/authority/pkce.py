@@ -1,8 +1,8 @@
 """The authorization request: proof key, state, and the URL of the sign-in page.
 
-Pure but for the random numbers. Sources: RFC 7636 for the proof key, RFC 6749 sections
-4.1.1 and 4.1.2 for the request and the redirect, and Codex's `build_authorize_url`
-(codex-rs login/src/server.rs) for what its client asks for.
+Pure, except for the random numbers. Sources: RFC 7636 for the proof key, RFC 6749
+sections 4.1.1 and 4.1.2 for the request and the redirect, and Codex's
+`build_authorize_url` (codex-rs login/src/server.rs) for the parameters of its client.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ ORIGINATOR: Final = "bearerd"
 
 
 class StateMismatch(ValueError):
-    """A redirect that belongs to another sign-in, or to none."""
+    """A redirect that does not belong to this sign-in."""
 
 
 @dataclass(frozen=True, slots=True)
 class AuthorizationRequest:
-    """One sign-in that was started.
+    """The secrets of one sign-in.
 
-    `state` ties the redirect to it, and `verifier` proves to the authority that the
-    program that redeems the code is the one that requested it.
+    `state` binds the redirect to this request. `verifier` proves to the authority that
+    the program that exchanges the code is the one that requested it.
     """
 
     state: str = field(repr=False)
@@ -43,12 +43,12 @@ class AuthorizationRequest:
 
     @classmethod
     def new(cls) -> AuthorizationRequest:
-        """Return a request with 32 random bytes for the state, and 64 to verify."""
+        """Return a request with a state of 32 random bytes and a verifier of 64."""
         return cls(secrets.token_urlsafe(32), secrets.token_urlsafe(64))
 
     @property
     def challenge(self) -> str:
-        """Return the S256 challenge (RFC 7636 section 4.2)."""
+        """The S256 challenge (RFC 7636 section 4.2)."""
         digest = hashlib.sha256(self.verifier.encode()).digest()
         return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 
@@ -74,25 +74,28 @@ class AuthorizationRequest:
         """Return the authorization code in the query of a redirect.
 
         Raises:
-            StateMismatch: its state is not that of this request, or it has no code.
-            SignInFailed: the authority declines the sign-in.
+            StateMismatch: its state differs from that of this request, or it has no
+                code.
+            SignInFailed: the authority refused the sign-in.
         """
         if not hmac.compare_digest(
             query.get("state", "").encode(), self.state.encode()
         ):
-            raise StateMismatch("its state is not that of this sign-in")
+            raise StateMismatch("the redirect has the state of another sign-in")
         error = query.get("error")
         if error:
             description = query.get("error_description", "")
             reason = f"{one_line(error)} {one_line(description)}".strip()
-            raise SignInFailed(f"the authority did not sign you in: {reason}")
+            raise SignInFailed(
+                f"the authority refused the sign-in: {reason}; run `bearerd login` again"
+            )
         if not query.get("code"):
-            raise StateMismatch("it has no code")
+            raise StateMismatch("the redirect has no code")
         return query["code"]
 
 
-def query_of(url: str) -> dict[str, str]:
-    """Return the query of a URL that a person has pasted; an empty one if it has none."""
+def parse_query(url: str) -> dict[str, str]:
+    """Return the query of a pasted URL; an empty one if it has none."""
     try:
         return dict(parse_qsl(urlsplit(url.strip()).query))
     except ValueError:

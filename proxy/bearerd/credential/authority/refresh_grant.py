@@ -1,12 +1,11 @@
-"""The refresh grant: one call, and what each response to it means.
+"""The refresh grant: one call, and the meaning of each response to it.
 
 Sources: RFC 6749 section 6 for the grant; Codex's `request_chatgpt_token_refresh` and
 `extract_refresh_token_error_code` (codex-rs login/src/auth/manager.rs) for the JSON body
-and the error codes. The codes have this meaning in a response of the authority only: in
-one of the upstream, `token_expired` is the everyday reason to refresh, and here it is
-final.
+and the error codes. The codes are those of the authority. The codes of the upstream have
+other meanings: its `token_expired` is the usual reason to refresh.
 
-Nothing is sent twice. Whether to try again is decided where the store's lock is held.
+Nothing is sent twice. The holder of the store's lock decides about a retry.
 """
 
 from __future__ import annotations
@@ -31,6 +30,7 @@ from bearerd.credential.token import (
     account_claim,
     claims,
     expiry,
+    is_of_one_account,
     user_claim,
     visible_text,
 )
@@ -45,10 +45,10 @@ REFUSALS: Final[Mapping[str, RefusalReason]] = {
     # RFC 6749 section 5.2: the grant is invalid, expired, revoked, or of another client.
     "invalid_grant": "other",
 }
-"""The codes that speak of the token, and so end a login."""
+"""The error codes about the token. They end the login."""
 
 CLIENT_ERRORS: Final = frozenset({"invalid_client", "unauthorized_client"})
-"""The codes that speak of the client (RFC 6749 section 5.2): a fault of the settings."""
+"""The error codes about the client (RFC 6749 section 5.2): the settings are wrong."""
 
 INTERMEDIARY_STATUSES: Final = frozenset(
     {
@@ -57,7 +57,7 @@ INTERMEDIARY_STATUSES: Final = frozenset(
         HTTPStatus.PROXY_AUTHENTICATION_REQUIRED,
     }
 )
-"""Without a code they come from something in between, or from an incident."""
+"""Without an error code, an intermediary sends them, or the authority in an incident."""
 
 BUSY_STATUSES: Final = frozenset(
     {
@@ -66,26 +66,26 @@ BUSY_STATUSES: Final = frozenset(
         HTTPStatus.TOO_MANY_REQUESTS,
     }
 )
-"""They ask for patience, which the fast pace and Retry-After give."""
+"""Temporary: the fast pace and Retry-After apply."""
 
-CALL_LIMIT_SECONDS: Final = 300.0
-"""How long a call may go unanswered. No caller waits that long; but to give the call up
-earlier would throw away the only copy of the next refresh token, just when an overloaded
-authority is slow for everybody. Codex sets no limit at all."""
+CALL_TIMEOUT_SECONDS: Final = 300.0
+"""How long the authority may take to respond. No caller waits that long. But an aborted
+call discards the only copy of the next refresh token, and an overloaded authority is slow
+for all callers. Codex sets no timeout."""
 
 SEND_WITHIN_SECONDS: Final = 30.0
-"""A connection that took longer than its own limit was made by a process that was stopped
-meanwhile; what it was about to send is decided anew."""
+"""If connecting took longer than this, which is longer than its timeout, the process was
+stopped in the meantime. Then the request is not sent, and the refresh starts again."""
 
 RETRY_AFTER_DIGITS: Final = 9
-"""More digits than 31 years of seconds have say nothing."""
+"""Nine digits of seconds are 31 years; a longer Retry-After is ignored."""
 
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What a successful refresh gave. A token that was not in the response is None.
+    """The tokens of a successful response; None for one that it did not contain.
 
-    *issued_at* is the response's Date in epoch seconds, if it had one.
+    *issued_at* is the Date of the response in epoch seconds, or None.
     """
 
     access_token: str | None = field(repr=False)
@@ -94,89 +94,91 @@ class Grant:
     issued_at: float | None = None
 
     def applied_to(self, presented: Credential, now: float) -> Credential:
-        """Return *presented* with what the grant gave *now*; what it left out stays.
+        """Return *presented* with the tokens of this grant; a missing token is kept.
 
         RFC 6749 section 6: without a new refresh token the old one remains valid. An id
         token that cannot be decoded, or that names another account than the access
-        token, does not replace the old one.
+        token, does not replace the old one. If the grant is for another account, the
+        account, the user and the id token of *presented* are dropped: they do not belong
+        to the new tokens. *now* is the time of the refresh.
         """
         expires_at = presented.expires_at
         if self.access_token is not None:
             expires_at = expiry(self.access_token, datetime.fromtimestamp(now, UTC))
-        account_id = self._account_id() or presented.account_id
-        if not self.names_another_account(presented):
-            # It may be a workspace that a person chose, and differ from the claims.
-            account_id = presented.account_id or account_id
-        id_token = self.id_token if self._has_fitting_id_token() else None
+        base = presented
+        if self.names_another_account(presented):
+            base = replace(presented, account_id=None, user_id=None, id_token=None)
+        id_token = self.id_token if self._has_matching_id_token() else None
         return replace(
-            presented,
+            base,
             access_token=self.access_token or presented.access_token,
             refresh_token=self.refresh_token or presented.refresh_token,
-            id_token=id_token or presented.id_token,
-            account_id=account_id,
-            user_id=presented.user_id or user_claim(id_token),
+            id_token=id_token or base.id_token,
+            # It may be a workspace that a person selected, which no claim contains.
+            account_id=base.account_id or self._account_id(),
+            user_id=base.user_id
+            or user_claim(id_token)
+            or user_claim(self.access_token),
             expires_at=expires_at,
             refreshed_at=now,
         )
 
     def names_another_account(self, presented: Credential) -> bool:
-        """Return True if the grant is for an account that *presented* is not for.
+        """Return True if the grant is for another account than *presented*.
 
-        The access token decides, since it is what the upstream sees; only if it names no
-        account, the id token does. Tokens are compared with tokens: `account_id` may be
-        a workspace that a person chose, and then differs from the claim in both.
+        The access token decides, because it is sent to the upstream. The id token
+        decides only if the access token names no account. The account is compared with
+        `account_id` and with the claims of both old tokens: `account_id` may be a
+        workspace that a person selected, which no claim contains.
         """
-        known = {
-            presented.account_id,
-            account_claim(presented.access_token),
-            account_claim(presented.id_token),
-        } - {None}
-        named = self._account_id()
-        return bool(known) and named is not None and named not in known
+        known_ids = {presented.account_id, account_claim(presented.access_token)}
+        if is_of_one_account(presented.access_token, presented.id_token):
+            known_ids.add(account_claim(presented.id_token))
+        known_ids.discard(None)
+        account_id = self._account_id()
+        return (
+            bool(known_ids) and account_id is not None and account_id not in known_ids
+        )
 
     def _account_id(self) -> str | None:
         return account_claim(self.access_token) or account_claim(self.id_token)
 
-    def _has_fitting_id_token(self) -> bool:
-        if not claims(self.id_token):
-            return False
-        of_access, of_id = (
-            account_claim(self.access_token),
-            account_claim(self.id_token),
+    def _has_matching_id_token(self) -> bool:
+        return bool(claims(self.id_token)) and is_of_one_account(
+            self.access_token, self.id_token
         )
-        return None in (of_access, of_id) or of_access == of_id
 
 
 class Authority(Protocol):
-    """The authorization server, as far as the refresher knows it."""
+    """The authorization server, as the refresher uses it."""
 
     async def refresh(self, refresh_token: str) -> Grant:
-        """Present *refresh_token* once, and return the tokens that it gives.
+        """Present *refresh_token* once, and return the issued tokens.
 
         Raises:
-            AuthorityFailure: its outcome says whether the token is spent, and what
-                could help.
+            AuthorityFailure: there are no tokens; `outcome` implies whether the token is
+                spent.
         """
 
 
 class RefreshGrant:
     """The refresh grant over HTTP: an `Authority`.
 
-    *received* gets each part of the body of a successful response as it arrives, before
-    anything else is done with it.
+    *on_body* is called with each part of the body of a successful response as it
+    arrives, before it is processed.
     """
 
     def __init__(
         self,
         client: AuthorityClient,
         *,
-        received: Callable[[bytes], None] = lambda _part: None,
-        limit_seconds: float = CALL_LIMIT_SECONDS,
+        on_body: Callable[[bytes], None] = lambda _part: None,
+        timeout_seconds: float = CALL_TIMEOUT_SECONDS,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._client = client
-        self._received = received
-        self._limit_seconds = limit_seconds
+        self._on_body = on_body
+        self._timeout_seconds = timeout_seconds
         self._monotonic = monotonic
 
     async def refresh(self, refresh_token: str) -> Grant:
@@ -186,15 +188,15 @@ class RefreshGrant:
             "grant_type": "refresh_token",
             "refresh_token": refresh_token,
         }
-        began = self._monotonic()
+        started_at = self._monotonic()
         try:
             response = await self._client.request(
                 "POST",
                 self._client.token_url,
                 json=body,
-                timeout_seconds=self._limit_seconds,
-                may_send=lambda: self._monotonic() - began < SEND_WITHIN_SECONDS,
-                received=self._received,
+                timeout_seconds=self._timeout_seconds,
+                may_send=lambda: self._monotonic() - started_at < SEND_WITHIN_SECONDS,
+                on_body=self._on_body,
             )
         except CallFailed as failure:
             if failure.stage is CallStage.SENT:
@@ -206,18 +208,18 @@ class RefreshGrant:
 
 
 def interpret(status: int, headers: Mapping[str, str], content: bytes) -> Grant:
-    """Return the grant in a response, or raise what the response means.
+    """Return the grant in a response, or raise the failure that it means.
 
-    1. An error code that speaks of the token, with any status: refused for good.
-    2. An error code that speaks of the client: a fault of the settings.
+    1. An error code about the token, with any status: `refused`.
+    2. An error code about the client: `misconfigured`.
     3. 2xx with an access token or a refresh token: the grant.
-    4. Any other 2xx: unclear. Something answered, perhaps an intermediary, and the
+    4. Any other 2xx: `unclear`. An intermediary may have sent the response, and the
        authority may have spent the token.
-    5. Any other 4xx says nothing about the token: rejected, and nothing was spent. A
-       401, 403 or 407 without a code, or a page, is asked again at the slow pace.
-    6. Anything else: unclear.
+    5. Any other 3xx or 4xx is not about the token: `rejected`, and the token is unspent.
+       A 401, 403 or 407 without an error code, and a page, are retried at the slow pace.
+    6. Anything else: `unclear`.
 
-    *headers* takes names in any case; of them `Retry-After` and `Date` are read.
+    *headers* is case-insensitive; only `Retry-After` and `Date` are used.
 
     Raises:
         AuthorityFailure: see `Authority.refresh`.
@@ -232,12 +234,12 @@ def interpret(status: int, headers: Mapping[str, str], content: bytes) -> Grant:
         return _grant(status, headers, document)  # 3, 4
     retry_after = retry_after_seconds(headers)
     if status < HTTPStatus.INTERNAL_SERVER_ERROR:  # 5
-        is_foreign = status in INTERMEDIARY_STATUSES or not document
+        is_intermediary = status in INTERMEDIARY_STATUSES or not document
         raise AuthorityFailure(
             "rejected",
             f"http_{status}",
             retry_after_seconds=retry_after,
-            is_slow=is_foreign and status not in BUSY_STATUSES,
+            is_slow=is_intermediary and status not in BUSY_STATUSES,
         )
     raise AuthorityFailure(  # 6
         "unclear", f"http_{status}", retry_after_seconds=retry_after
@@ -261,7 +263,7 @@ def _grant(
 def retry_after_seconds(headers: Mapping[str, str]) -> float | None:
     """Return Retry-After in seconds, or None (RFC 9110 section 10.2.3).
 
-    A date counts from the response's own Date, so that no two clocks are compared.
+    A date is compared with the Date of the same response, and not with the local clock.
     """
     value = (headers.get("Retry-After") or "").strip()
     if value.isascii() and value.isdigit() and len(value) <= RETRY_AFTER_DIGITS:

@@ -12,7 +12,7 @@ from bearerd.json_object import json_object
 
 @dataclass(frozen=True, slots=True)
 class AuthorityResponse:
-    """A whole response. `headers` has lower and upper case names alike."""
+    """A complete response. `headers` is case-insensitive."""
 
     status: int
     headers: Mapping[str, str] = field(repr=False)
@@ -25,26 +25,26 @@ class AuthorityResponse:
 
     @property
     def document(self) -> dict[str, Any]:
-        """Return the JSON object in the body; an empty one if there is none."""
+        """The JSON object in the body; an empty one if there is none."""
         return json_object(self.content) or {}
 
     @property
     def summary(self) -> str:
-        """Return status and error code for a message: `status 400, invalid_grant`."""
+        """Status and error code for a message, such as `status 400, invalid_grant`."""
         code = one_line(error_code(self.document))
         return f"status {self.status}, {code}" if code else f"status {self.status}"
 
 
 def is_success(status: int) -> bool:
-    """Return True for 2xx (RFC 9110 section 15.3)."""
+    """Return True if *status* is 2xx (RFC 9110 section 15.3)."""
     return 200 <= status < 300  # noqa: PLR2004 - the two ends of the class
 
 
 def error_code(document: Mapping[str, Any]) -> str:
     """Return the error code in *document* in lower case, or "".
 
-    It is `error.code` in OpenAI's form, `error` in that of RFC 6749 section 5.2, else a
-    `code` at the top.
+    It is `error.code` in OpenAI's form, `error` in the form of RFC 6749 section 5.2, or
+    `code` at the top level.
     """
     error = document.get("error")
     if isinstance(error, Mapping):
@@ -55,6 +55,6 @@ def error_code(document: Mapping[str, Any]) -> str:
 
 
 def text_field(document: Mapping[str, Any], name: str) -> str | None:
-    """Return a field that is a string and not empty, or None."""
+    """Return the field *name* if it is a non-empty string, else None."""
     value = document.get(name)
     return value if isinstance(value, str) and value else None

@@ -1,4 +1,4 @@
-"""Token revocation: a login ends at the authority.
+"""Token revocation: end a login at the authority.
 
 Sources: RFC 7009; Codex's auth/revoke.rs for the JSON body and the time limit.
 """
@@ -12,18 +12,18 @@ from bearerd.credential.authority.errors import RevocationFailed
 from bearerd.credential.token import Credential
 
 REVOKE_TIMEOUT_SECONDS: Final = 10.0
-"""Codex waits as long. A person waits for it, and the local sign-out happens anyway."""
+"""The same as Codex's. A person waits for it, and the local sign-out follows anyway."""
 
 
 async def revoke(client: AuthorityClient, credential: Credential) -> None:
     """Revoke *credential* by its refresh token, or by its access token if it has none.
 
-    RFC 7009 section 2.1: with the refresh token, the access tokens of the same grant end
-    too.
+    RFC 7009 section 2.1: revoking the refresh token also invalidates the access tokens
+    of the same grant.
 
     Raises:
         RevocationFailed: the authority's response is not a success.
-        CallFailed: no whole response arrived.
+        CallFailed: no complete response arrived.
     """
     body = {
         "token": credential.refresh_token,
@@ -40,5 +40,5 @@ async def revoke(client: AuthorityClient, credential: Credential) -> None:
     )
     if not response.is_success:
         raise RevocationFailed(
-            f"{client.issuer_url} did not revoke it ({response.summary})"
+            f"{client.issuer_url} did not revoke the login ({response.summary})"
         )

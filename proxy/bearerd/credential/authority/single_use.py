@@ -1,17 +1,17 @@
-"""Connections that carry one call each, and send nothing that is no longer wanted.
+"""Connections that carry one call each, and a last check before the request is sent.
 
-A refresh token is good once, so where it is must be known. Three things could spend it
-behind our back:
+A refresh token can be used once, so bearerd must know whether it was delivered. Three
+things could deliver it without bearerd's knowledge:
 
-1. A pooled connection that died unseen: after a write into it, nobody knows whether the
-   token arrived. Each call has a connection of its own.
-2. A process that was stopped between deciding to send and sending. Once the connection
-   and TLS stand, `SendCheck.may_send` is asked a last time; then the request is one
-   write.
-3. The kernel. It goes on delivering what a process wrote, after that process was killed
-   or gave up: with the link cut and healed, a token arrived 3.3 to 3.8 s after the send.
-   `SO_LINGER` 0 makes the end of the socket discard what is unsent, and
-   `TCP_USER_TIMEOUT` bounds how long the kernel tries.
+1. A pooled connection that was lost unnoticed: after a write into it, it is unknown
+   whether the token arrived. So each call has its own connection.
+2. A process that is stopped between the decision to send and the write. So
+   `SendCheck.may_send` is called again after the TLS handshake, directly before the
+   request, which is a single write.
+3. The kernel, which keeps delivering written data after the process was killed or has
+   closed the socket. With a link that was cut and restored, a token arrived 3.3 to 3.8 s
+   after the send. So `SO_LINGER` 0 discards unsent data when the socket is closed, and
+   `TCP_USER_TIMEOUT` limits how long the kernel tries.
 """
 
 from __future__ import annotations
@@ -31,50 +31,50 @@ import aiohttp
 LINGER_OFF: Final = struct.pack("ii", 1, 0)
 
 USER_TIMEOUT_MILLISECONDS: Final = 10_000
-"""How long sent bytes may go unacknowledged before the kernel gives the connection up."""
+"""How long sent data may stay unacknowledged before the kernel closes the connection."""
 
 _CHECK: ContextVar[SendCheck | None] = ContextVar("send_check", default=None)
 
 
 @dataclass(slots=True)
 class SendCheck:
-    """The last look before a request is sent. Owns the sockets of one call.
+    """The check before a request is sent. Owns the sockets of one call.
 
-    *may_send* returns False if the request is no longer wanted. `was_refused` is true
-    once it has: then nothing of the request has left.
+    *may_send* returns False if the request must not be sent any more. `is_cancelled` is
+    True after that: nothing of the request has been sent.
     """
 
     may_send: Callable[[], bool]
-    was_refused: bool = False
+    is_cancelled: bool = False
     _sockets: list[socket.socket] = field(default_factory=list)
 
-    def add_socket(self, connecting: socket.socket) -> None:
-        """Note a socket that the call may use; with two addresses there are several."""
-        self._sockets.append(connecting)
+    def add_socket(self, candidate: socket.socket) -> None:
+        """Add a socket of the call. A host with several addresses has several."""
+        self._sockets.append(candidate)
 
-    def decide(self) -> None:
-        """Shut the sockets down if the request is no longer wanted.
+    def run(self) -> None:
+        """Shut the sockets down if the request must not be sent.
 
-        aiohttp would leak the connection if its hook raised. A write into a socket that
-        is shut down fails instead, and aiohttp cleans up.
+        The hook that calls this must not raise, because aiohttp would leak the
+        connection. After the shutdown the write fails, and aiohttp cleans up.
         """
         if self.may_send():
             return
-        self.was_refused = True
-        for one in self._sockets:
+        self.is_cancelled = True
+        for candidate in self._sockets:
             with suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)
+                candidate.shutdown(socket.SHUT_RDWR)
 
 
 def bind_check(check: SendCheck) -> None:
-    """Make *check* the one of the current task's call."""
+    """Set *check* for the call of the current task."""
     _CHECK.set(check)
 
 
 def open_session(tls: ssl.SSLContext, user_agent: str) -> aiohttp.ClientSession:
-    """Return a session whose connections are used once.
+    """Return a session that uses each connection once.
 
-    The environment's proxies, cookies and netrc are not used.
+    It ignores the proxies and the netrc of the environment, and stores no cookies.
     """
     trace = aiohttp.TraceConfig()
     trace.on_connection_create_end.append(_on_connected)
@@ -111,4 +111,4 @@ async def _on_connected(
 ) -> None:
     check = _CHECK.get()
     if check is not None:
-        check.decide()
+        check.run()

@@ -1,1 +1,1 @@
-"""How a refresh token is presented, and how often."""
+"""The refresh of a credential: lock, journal, limits, and recovery after a crash."""

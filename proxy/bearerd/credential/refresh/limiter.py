@@ -1,22 +1,22 @@
-"""Whether the authority may be asked now: refusals, pauses, damping and the budget.
+"""The decision whether the authority may be called now.
 
-The limiter stands below every trigger and is used only under the store's lock. What it
-decides by lies in the store's state, so all processes on a store share it, and in
-memory, so that it holds where nothing can be written. `acquire` asks in this order:
+The limiter applies to every trigger, and is used only under the store's lock. Its facts
+are in the store's state, which all processes on a store share, and in memory, so that it
+also works if the state cannot be written. `acquire` checks in this order:
 
-1. *refused*: the authority refused this very token for good. Asking again changes
-   nothing, until the upstream accepts the login, which may mean that the refusal was part
-   of an incident; then it is asked again, at the slow pace. A person, or a touched file,
-   can ask at once.
-2. *retry*: a failure of this token has a pause that is not over.
-3. *unaccepted*: the upstream refused the last fresh tokens, one after the other. After
-   three of them the interval doubles with each, up to an hour: rotating on would only
-   multiply the occasions to lose a token.
+1. *refused*: the authority has refused this token permanently, so another call would
+   change nothing. If the upstream accepts the login, the refusal may have been part of
+   an incident; then the authority is called again, at the slow pace. After
+   `bearerd token --retry`, or a change of the file, it is called at once.
+2. *retry*: this token has failed, and the pause is not over.
+3. *unaccepted*: the upstream has rejected the last new tokens in a row. From the third
+   one on, the interval doubles with each, up to an hour: each rotation is one more
+   chance to lose a token.
 4. *level*: the budget, a token bucket.
 
-1 and 2 count for one token, one client and one endpoint: after a change of `client_id` or
-`token_url` the authority is asked at once. A rejected client (`invalid_client`) is a fault
-of the settings, and never on disk.
+Checks 1 and 2 apply to one token, one client and one endpoint, so a change of
+`client_id` or `token_url` ends them. A rejected client (`invalid_client`) is an error in
+the settings and is never written to disk.
 """
 
 from __future__ import annotations
@@ -26,7 +26,10 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from bearerd.clock import Clock
-from bearerd.credential.authority.errors import AuthorityFailure
+from bearerd.credential.authority.errors import (
+    UPSTREAM_REJECTS_NEW_TOKENS,
+    AuthorityFailure,
+)
 from bearerd.credential.refresh.backoff import (
     FAST,
     LONGEST_SECONDS,
@@ -47,15 +50,16 @@ from bearerd.credential.token import Credential
 from bearerd.errors import StoreError, StoreUnavailable
 
 UNACCEPTED_FREE = 3
-"""So many fresh tokens may be refused in a row before the interval grows."""
+"""The number of new tokens that the upstream may reject in a row before the interval
+grows."""
 
 DOUBLINGS_LIMIT = 12
-"""More doublings than any interval needs to reach an hour; a count has no limit."""
+"""Bounds the exponent: after 12 doublings, an interval of 1 s exceeds an hour."""
 
 
 @dataclass(frozen=True, slots=True)
 class AuthorityName:
-    """Which client asks which endpoint: a refusal or a pause counts for that pair."""
+    """An endpoint and a client. A refusal or a pause applies to one such pair."""
 
     token_url: str
     client_id: str
@@ -63,14 +67,14 @@ class AuthorityName:
 
 @dataclass(frozen=True, slots=True)
 class OwnRetry:
-    """The last failure in this process. *until* is on the monotonic clock."""
+    """The last failure of this process. *until* is on the monotonic clock."""
 
     state: RetryState
     until: float
 
 
 class RefreshLimiter:
-    """Owns this process's copy of what it decides by.
+    """Owns this process's copy of the store's state, and the last failure.
 
     *jitter* returns a number in [0, 1) and is called once for each failure.
     """
@@ -95,17 +99,17 @@ class RefreshLimiter:
         self._own_retry: OwnRetry | None = None
         self._is_accepted = False
 
-    def note_accepted(self) -> None:
-        """Note that the upstream has accepted the credential: it ends 1 and 3."""
+    def record_acceptance(self) -> None:
+        """Record that the upstream has accepted the credential: this ends 1 and 3."""
         self._is_accepted = True
 
     async def acquire(self, presented: Credential, *, is_forced: bool = False) -> None:
         """Allow one call with the token of *presented*, and count it.
 
-        *is_forced* leaves out 1 and 2, for a person who asks for another try.
+        *is_forced* skips 1 and 2: a person has requested a retry.
 
         Raises:
-            AuthorityFailure: the call may not be made now; `is_call` is false.
+            AuthorityFailure: the call may not be made now; its `is_call` is False.
         """
         state = await self._state()
         if self._is_accepted:
@@ -125,7 +129,7 @@ class RefreshLimiter:
             )
 
     async def refund(self) -> None:
-        """Return the last call to the budget: it was not made."""
+        """Return the last call to the budget, because it was not made."""
         await self._write(self._refunded(await self._state()))
 
     async def record_success(
@@ -134,20 +138,20 @@ class RefreshLimiter:
         """Record that the authority issued a successor of *presented*.
 
         *is_rotated*: the successor has another refresh token, so this one is spent.
-        *was_rejected*: the upstream had rejected the access token that was held. A
-        refresh before the end of a token says nothing about the upstream.
+        *was_rejected*: the upstream had rejected the old access token. A refresh before
+        expiry does not count as a rejection.
         """
         state = await self._state()
         count = (state.unaccepted.count if state.unaccepted else 0) + was_rejected
-        fresh = Unaccepted(count, self._clock.now()) if count else None
+        unaccepted = Unaccepted(count, self._clock.now()) if count else None
         spent = state.with_spent(presented.fingerprint) if is_rotated else state.spent
         self._own_retry = None
         await self._write(
-            replace(state, retry=None, refused=None, spent=spent, unaccepted=fresh)
+            replace(state, retry=None, refused=None, spent=spent, unaccepted=unaccepted)
         )
 
     async def record_refusal(self, presented: Credential, reason: str) -> None:
-        """Record that *presented* was refused for good."""
+        """Record that the authority has refused *presented* permanently."""
         refused = RefusedToken(
             fingerprint=presented.fingerprint,
             reason=reason,
@@ -165,7 +169,7 @@ class RefreshLimiter:
     ) -> AuthorityFailure:
         """Return *failure* with the pause that follows it.
 
-        A call that never arrived does not count against the budget.
+        A call that was not delivered does not count against the budget.
         """
         state = await self._state()
         if failure.outcome == "undelivered":
@@ -181,16 +185,16 @@ class RefreshLimiter:
     ) -> tuple[RetryState, float]:
         """Return the pause after *failure*, as a state and in seconds.
 
-        Failures are counted for each pace: after many short pauses for an authority that
-        was away, the first slow one is a minute and not an hour.
+        Failures are counted per pace: after many fast pauses for an unreachable
+        authority, the first slow pause is a minute and not an hour.
         """
         pace = "slow" if failure.is_slow else "fast"
-        before = [
+        previous_failures = [
             retry.failures
             for retry in self._retries(state)
-            if self._is_about(retry, presented) and retry.pace == pace
+            if self._applies_to(retry, presented) and retry.pace == pace
         ]
-        failures = max(before, default=0) + 1
+        failures = max(previous_failures, default=0) + 1
         seconds = pause_seconds(
             SLOW if failure.is_slow else FAST,
             failures,
@@ -212,37 +216,38 @@ class RefreshLimiter:
         return retry, seconds
 
     def _retries(self, state: StoreState) -> tuple[RetryState, ...]:
-        """Return this process's last failure and the one that all share, if any."""
+        """Return the last failure of this process and the shared one, if any."""
         own = self._own_retry.state if self._own_retry else None
-        return tuple(one for one in (own, state.retry) if one is not None)
+        return tuple(retry for retry in (own, state.retry) if retry is not None)
 
-    def _is_about(self, record: RetryState | RefusedToken, token: Credential) -> bool:
-        """Return True if *record* is about *token*, this endpoint and this client."""
+    def _applies_to(
+        self, record: RetryState | RefusedToken, presented: Credential
+    ) -> bool:
+        """Return True if *record* is of this token, this endpoint and this client."""
         return (record.fingerprint, record.token_url, record.client_id) == (
-            token.fingerprint,
+            presented.fingerprint,
             self._authority.token_url,
             self._authority.client_id,
         )
 
     def _check_refused(self, state: StoreState, presented: Credential) -> None:
         refused = state.refused
-        if refused is not None and self._is_about(refused, presented):
+        if refused is not None and self._applies_to(refused, presented):
             raise AuthorityFailure("refused", refused.reason, is_call=False)
 
     def _check_retry(self, state: StoreState, presented: Credential) -> None:
-        """Raise the failure whose pause is the longer: this process's, or the shared."""
+        """Raise the recorded failure with the longer pause: own or shared."""
         for retry in sorted(self._retries(state), key=self._remaining, reverse=True):
             remaining = self._remaining(retry)
-            if remaining > 0 and self._is_about(retry, presented):
-                raise AuthorityFailure.remembered(
-                    retry.outcome, retry.reason, remaining
-                )
+            if remaining > 0 and self._applies_to(retry, presented):
+                raise AuthorityFailure.recorded(retry.outcome, retry.reason, remaining)
 
     def _remaining(self, retry: RetryState) -> float:
         """Return the seconds until the pause of *retry* is over.
 
-        A failure of this process is timed by the monotonic clock. Another process's is
-        by the wall clock; a pause that is too long was written under another time.
+        A failure of this process is timed by the monotonic clock, and one of another
+        process by the wall clock. A remaining time longer than the longest pause means
+        that the clock was set since, and counts as 0.
         """
         own = self._own_retry
         if own is not None and own.state == retry:
@@ -251,23 +256,27 @@ class RefreshLimiter:
         return remaining if remaining <= LONGEST_SECONDS else 0.0
 
     def _check_unaccepted(self, state: StoreState, now: float) -> None:
-        fresh = state.unaccepted
-        if fresh is None or fresh.count < UNACCEPTED_FREE or now < fresh.at:
+        unaccepted = state.unaccepted
+        if unaccepted is None or unaccepted.count < UNACCEPTED_FREE:
             return
-        doublings = min(DOUBLINGS_LIMIT, fresh.count - UNACCEPTED_FREE + 1)
+        if now < unaccepted.at:  # the clock was set back
+            return
+        doublings = min(DOUBLINGS_LIMIT, unaccepted.count - UNACCEPTED_FREE + 1)
         interval = self._bucket.interval_seconds * 2.0**doublings
-        remaining = fresh.at + min(LONGEST_SECONDS, interval) - now
+        remaining = unaccepted.at + min(LONGEST_SECONDS, interval) - now
         if remaining > 0:
             raise AuthorityFailure(
                 "throttled",
-                "upstream_refuses_fresh_tokens",
+                UPSTREAM_REJECTS_NEW_TOKENS,
                 retry_after_seconds=remaining,
                 is_call=False,
             )
 
     def _level(self, state: StoreState, now: float) -> BucketLevel:
-        """Return the level that decides: in the state or in memory, the lower one."""
-        levels = [one for one in (state.level, self._memory.level) if one is not None]
+        """Return the lower one of the shared level and the level in memory."""
+        levels = [
+            level for level in (state.level, self._memory.level) if level is not None
+        ]
         return min(
             (self._bucket.refilled(level, now) for level in levels),
             key=lambda level: level.calls,
@@ -279,9 +288,9 @@ class RefreshLimiter:
         return replace(state, level=self._bucket.refund(level))
 
     async def _state(self) -> StoreState:
-        """Return the shared state; where it cannot be had, what this process remembers.
+        """Return the shared state; if it cannot be read, the copy of this process.
 
-        If the last write failed, what it would have written counts too.
+        If the last write failed, the parts that it could not write are added.
         """
         memory = self._memory
         try:
@@ -302,11 +311,11 @@ class RefreshLimiter:
         )
 
     async def _write(self, state: StoreState) -> None:
-        """Keep *state*, on disk if that can be done.
+        """Keep *state* in memory, and on disk if possible.
 
-        Without it the budget is this process's own: worse, and no reason to refuse a
-        refresh. Over a state that could not be read nothing is written: it holds what is
-        not known here, such as the account.
+        If it cannot be written, the limits apply to this process alone, which is no
+        reason to refuse a refresh. A state that could not be read is not overwritten: it
+        contains parts that are not known here, such as the account.
         """
         self._memory, self._is_written = state, False
         if self._is_readable:

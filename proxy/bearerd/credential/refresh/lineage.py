@@ -1,86 +1,90 @@
-"""Which of two credentials of one login is the newer.
+"""The order of the credentials of one login: which of two is newer.
 
-A rotation has no number. What is known of the order comes from what was seen: tokens that
-were spent, by any process on the store; files that were replaced; the times in them.
+Refresh tokens carry no sequence number. The order is derived from what is known: the
+tokens that any process on the store has spent, the logins that were replaced in the
+store, and the time of the last refresh in the file.
 """
 
 from __future__ import annotations
 
 from collections import deque
 
-from bearerd.credential.refresh.leftover import may_become
+from bearerd.credential.refresh.interrupted import may_become
 from bearerd.credential.store.state import SPENT_LIMIT, StoreState
 from bearerd.credential.token import Credential
 
 CLOCK_TOLERANCE_SECONDS = 1.0
-"""Two writers stamp a file some time before they write it, by clocks that differ."""
+"""Two writers take the time from different clocks, and some time before the write."""
 
 
 class Lineage:
-    """Owns the fingerprints of spent tokens, and of logins that were replaced."""
+    """Owns the fingerprints of the spent tokens and of the replaced logins."""
 
     def __init__(self) -> None:
         self._spent: deque[str] = deque(maxlen=SPENT_LIMIT)  # by this process
         self._shared_spent: frozenset[str] = frozenset()
-        self._displaced: deque[str] = deque(maxlen=SPENT_LIMIT)
+        self._replaced: deque[str] = deque(maxlen=SPENT_LIMIT)
 
     def sync(self, state: StoreState) -> None:
-        """Take over the fingerprints of the tokens that any process has spent."""
+        """Copy the spent tokens of all processes from the store's state."""
         self._shared_spent = frozenset(state.spent)
 
-    def note_spent(self, fingerprint: str) -> None:
-        """Note that this process has rotated a token away, or knows that it is spent."""
+    def record_spent(self, fingerprint: str) -> None:
+        """Record that this process has spent a token, or knows that it is spent."""
         self._spent.append(fingerprint)
 
-    def note_displaced(self, before: Credential, after: Credential) -> None:
-        """Note that another writer has replaced *before* in the store by *after*."""
+    def record_replacement(self, before: Credential, after: Credential) -> None:
+        """Record that another writer has replaced *before* in the store by *after*."""
         if before.refresh_token and before.fingerprint != after.fingerprint:
-            self._displaced.append(before.fingerprint)
-        while after.fingerprint in self._displaced:
-            self._displaced.remove(after.fingerprint)
+            self._replaced.append(before.fingerprint)
+        while after.fingerprint in self._replaced:
+            self._replaced.remove(after.fingerprint)
 
-    def was_spent_here(self, token: Credential | str | None) -> bool:
-        """Return True if this process itself rotated a credential, or a fingerprint."""
-        name = token.fingerprint if isinstance(token, Credential) else token
-        return name in self._spent
+    def is_spent_locally(self, token: Credential | str | None) -> bool:
+        """Return True if this process has spent *token*.
+
+        *token* is a credential or a fingerprint; None is not spent.
+        """
+        fingerprint = token.fingerprint if isinstance(token, Credential) else token
+        return fingerprint in self._spent
 
     def is_spent(self, credential: Credential) -> bool:
-        """Return True if any process is known to have rotated *credential* away."""
-        return self.was_spent_here(credential) or (
+        """Return True if any process is known to have spent the token of *credential*."""
+        return self.is_spent_locally(credential) or (
             credential.fingerprint in self._shared_spent
         )
 
     def is_newer(
         self,
-        held: Credential,
+        cached: Credential,
         stored: Credential,
         *,
         now: float,
         is_refused: bool = False,
-        since: float | None = None,
+        refreshed_at: float | None = None,
     ) -> bool:
-        """Return True if *stored* is an older credential of the login of *held*.
+        """Return True if *cached* is a newer credential of the same login than *stored*.
 
-        Of the same account, the first of these that can tell decides:
+        If both belong to one account, the first rule that applies decides:
 
-        a. A spent token is older than one that is not.
-        b. A login without a refresh token, or whose token is refused for good
-           (*is_refused*), yields to any other.
-        c. What was seen being replaced is older.
-        d. The time of the last refresh: *stored* is older if its time is before *since*,
-           which is that of *held* unless it is given. A time that is still to come was
-           written by a wrong clock, and decides nothing.
+        a. A spent token is older than an unspent one.
+        b. *cached* is not newer if it has no refresh token, or if the authority has
+           refused its refresh token permanently (*is_refused*).
+        c. A login that was replaced in the store is older.
+        d. *stored* is older if its last refresh was before *refreshed_at*, by default the
+           last refresh of *cached*. A *refreshed_at* in the future comes from a wrong
+           clock and does not decide.
         """
-        if not may_become(held, stored):
+        if not may_become(cached, stored):
             return False
-        stored_is_spent, held_is_spent = self.is_spent(stored), self.is_spent(held)
-        if stored_is_spent != held_is_spent:
-            return stored_is_spent  # a
-        if is_refused or not held.refresh_token:
+        is_stored_spent, is_cached_spent = self.is_spent(stored), self.is_spent(cached)
+        if is_stored_spent != is_cached_spent:
+            return is_stored_spent  # a
+        if is_refused or not cached.refresh_token:
             return False  # b
-        if stored.fingerprint in self._displaced:
+        if stored.fingerprint in self._replaced:
             return True  # c
-        limit = held.refreshed_at if since is None else since
+        limit = cached.refreshed_at if refreshed_at is None else refreshed_at
         if limit is None or stored.refreshed_at is None or limit > now:
             return False
         return stored.refreshed_at < limit - CLOCK_TOLERANCE_SECONDS  # d

@@ -1,34 +1,33 @@
-"""One refresh, from the lock to the store: the only place where a token is presented.
+"""One refresh, from the lock to the store. No other module presents a refresh token.
 
-The order never changes:
+The order of the steps is fixed:
 
-    lock, recover, read the store, ask the limiter, begin, present, commit
+    lock, recover, read the store, acquire from the limiter, begin, present, commit
 
-What the store holds under the lock decides; what this process held before is only
-compared with it. So a caller that comes late finds the work done, and a process that
-takes over finds what its predecessor has left.
+The store, read under the lock, decides; the cached credential is only compared with it.
+So a late caller adopts the result of an earlier refresh, and the next process recovers
+from the refresh that another one did not complete.
 
-How long a caller waits and how long a call may take are two times. A caller's patience
-is the source's affair; a refresh that has begun goes on, under the lock, until the
-authority's response is stored or the connection is dead.
+The timeout of a caller and the time limit of a call are independent. The caller's
+timeout belongs to the source. A refresh that has started continues, under the lock,
+until the authority's response is stored or the connection is closed.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
 
 from bearerd.clock import Clock
-from bearerd.credential.authority.errors import AuthorityFailure
+from bearerd.credential.authority.errors import NO_JOURNAL, AuthorityFailure
 from bearerd.credential.authority.refresh_grant import Authority, Grant
 from bearerd.credential.refresh.backoff import MAYBE_SPENT_SECONDS
+from bearerd.credential.refresh.crash_recovery import RecoveryResult
 from bearerd.credential.refresh.limiter import RefreshLimiter
-from bearerd.credential.refresh.transaction import (
-    RecoveryResult,
-    RefreshAttempt,
-    RefreshTransaction,
-)
+from bearerd.credential.refresh.lock_wait import LockWait
+from bearerd.credential.refresh.request import RefreshRequest, RefreshResult
+from bearerd.credential.refresh.transaction import RefreshAttempt, RefreshTransaction
 from bearerd.credential.store.account_pin import require_same_account
 from bearerd.credential.store.install import lock_held_message
 from bearerd.credential.store.journal import Presenter
@@ -41,57 +40,17 @@ from bearerd.errors import (
     StoreError,
     StoreUnavailable,
 )
-from bearerd.events import RefreshOutcome
 
-WINNER_WAIT_SECONDS = 0.1
-WINNER_READS = 10
-"""After `refresh_token_reused` another program has a newer login, and may still be
+NEWER_READ_INTERVAL_SECONDS = 0.1
+NEWER_READ_TRIES = 10
+"""After `refresh_token_reused`, another program has a newer login and may still be
 writing it. The store is read for one second."""
-
-LOCK_STEP_SECONDS = 1.0
-"""How soon a wait for the lock notices `close`."""
-
-
-@dataclass(frozen=True, slots=True)
-class RefreshRequest:
-    """What a refresh starts from.
-
-    *held* is the credential in this process, *account* the pin of the profile.
-    *can_wait* is true while *held* is still valid: then no token is presented that could
-    not be recorded first. *is_rejected*: the upstream has rejected *held*. *is_refused*:
-    the authority has refused its refresh token for good. *is_forced* overrides a
-    remembered refusal or pause.
-    *skew_seconds* is how far the local clock is ahead of the authority's.
-    """
-
-    held: Credential | None
-    account: Account | None
-    can_wait: bool = False
-    is_rejected: bool = False
-    is_refused: bool = False
-    is_forced: bool = False
-    skew_seconds: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class RefreshResult:
-    """A credential that replaces *held*.
-
-    *outcome* is `renewed` if the authority issued it and `adopted` if the store had it.
-    *unsaved* is the reason why the store does not hold it, or None. *issued_at* is the
-    authority's clock in its response, in epoch seconds, if it told.
-    """
-
-    credential: Credential
-    outcome: RefreshOutcome
-    unsaved: StoreError | None = None
-    issued_at: float | None = None
 
 
 class Refresher:
     """Refreshes the credential of one profile.
 
-    *waited* is called with the seconds that each wait for the lock took.
+    *on_lock_acquired* is called with the duration of each wait for the lock in seconds.
     """
 
     def __init__(
@@ -102,25 +61,27 @@ class Refresher:
         limiter: RefreshLimiter,
         clock: Clock,
         lock_timeout_seconds: float,
-        waited: Callable[[float], None],
+        on_lock_acquired: Callable[[float], None],
         presenter: Presenter,
     ) -> None:
         self._store = store
         self._authority = authority
         self._limiter = limiter
         self._clock = clock
-        self._lock_timeout_seconds = lock_timeout_seconds
-        self._waited = waited
-        self._is_closing = False
-        self._is_lock_blocked = False  # the last wait for the lock was in vain
+        self._lock = LockWait(
+            store=store,
+            clock=clock,
+            timeout_seconds=lock_timeout_seconds,
+            on_lock_acquired=on_lock_acquired,
+        )
         self._transaction = RefreshTransaction(
             store=store, clock=clock, presenter=presenter
         )
 
     async def recover(self) -> RecoveryResult:
-        """Finish what a process that died has left open, if the lock is free.
+        """Recover from an interrupted refresh, if the lock is free.
 
-        If it is not, its holder is alive and finishes its own work.
+        If it is not free, its holder is alive and completes its own refresh.
         """
         try:
             async with self._store.lock(0):
@@ -129,24 +90,24 @@ class Refresher:
             return RecoveryResult()
 
     async def run(self, request: RefreshRequest) -> RefreshResult:
-        """Return a credential other than the one held, from the store or the authority.
+        """Return a credential other than the cached one, from the store or the authority.
 
         Raises:
-            AuthorityFailure: there is no new credential; its outcome is the reason.
-            LoginRequired, AccountChanged: the store holds nothing, or another account.
+            AuthorityFailure: the authority issued no credential, or was not called.
+            LoginRequired, AccountChanged: the store holds no login, or another account.
             StoreUnavailable: the store cannot be read or locked; the message names the
                 process that holds the lock.
         """
         try:
-            async with self._lock(gives_up_on_close=True):
+            async with self._lock.hold(stops_on_close=True):
                 return await self._run_locked(request)
         except TimeoutError:
-            # The holder may have stored a new credential without releasing the lock yet.
+            # The holder may have stored a new credential and still hold the lock.
             stored = require_same_account(
                 await self._load(request), request.account, self._store.name
             )
             newest = self._newest(stored, request)
-            if newest == stored and stored != request.held:
+            if newest == stored and stored != request.cached:
                 return RefreshResult(stored, "adopted")
             raise StoreUnavailable(
                 await lock_held_message(self._store), retry_after_seconds=1
@@ -154,61 +115,61 @@ class Refresher:
 
     @property
     def has_unsaved(self) -> bool:
-        """True while the newest credential lives in memory only."""
+        """True while a credential is in memory only."""
         return self._transaction.has_unsaved
 
     async def retry_save(self) -> bool:
-        """Try again to store what lives in memory only; return True if it is stored."""
+        """Try again to store what is in memory only; return True if it is stored."""
         with suppress(StoreError, StoreUnavailable, TimeoutError):
-            async with self._lock(gives_up_on_close=False):
+            async with self._lock.hold(stops_on_close=False):
                 return await self._transaction.retry_save()
         return False
 
     async def adopt(self) -> Credential:
-        """Return the login that a person chose; see `RefreshTransaction.adopt`."""
-        async with self._lock(gives_up_on_close=False):
+        """Return the login to adopt, stored. See `RefreshTransaction.adopt`."""
+        async with self._lock.hold(stops_on_close=False):
             return await self._transaction.adopt()
 
     def sync(self, state: StoreState) -> None:
-        """Take over what other processes know of spent tokens."""
+        """Copy the spent tokens of all processes from the store's state."""
         self._transaction.sync(state)
 
-    def note_accepted(self) -> None:
-        """Note that the upstream has accepted the credential held."""
-        self._limiter.note_accepted()
+    def record_acceptance(self) -> None:
+        """Record that the upstream has accepted the cached credential."""
+        self._limiter.record_acceptance()
 
     def supersedes(
-        self, held: Credential, stored: Credential, *, is_refused: bool
+        self, cached: Credential, stored: Credential, *, is_refused: bool
     ) -> bool:
-        """Return True if *held* is kept over *stored*: see `RefreshTransaction`."""
-        return self._transaction.supersedes(held, stored, is_refused=is_refused)
+        """Return True if *cached* is newer than *stored*. See `RefreshTransaction`."""
+        return self._transaction.supersedes(cached, stored, is_refused=is_refused)
 
-    def note_displaced(self, before: Credential, after: Credential) -> None:
-        """Note that another writer has replaced *before* in the store by *after*."""
-        self._transaction.note_displaced(before, after)
+    def record_replacement(self, before: Credential, after: Credential) -> None:
+        """Record that another writer has replaced *before* in the store by *after*."""
+        self._transaction.record_replacement(before, after)
 
-    def keep_over_stale(self, stored: Credential, held: Credential) -> None:
-        """Record that the store is behind at *stored*; *held* is saved over it."""
-        self._transaction.keep_over_stale(stored, held)
+    def record_stale_store(self, stored: Credential, cached: Credential) -> None:
+        """Record that the store holds *stored*, which *cached* has to replace."""
+        self._transaction.record_stale_store(stored, cached)
 
     def close(self) -> None:
-        """Stop waiting for the lock. A refresh that holds the lock goes on."""
-        self._is_closing = True
+        """Stop waiting for the lock. A refresh that holds the lock continues."""
+        self._lock.close()
 
     async def _run_locked(self, request: RefreshRequest) -> RefreshResult:
-        recovered = await self._transaction.recover(request.held)
+        recovered = await self._transaction.recover(request.cached)
         state = await self._store.read_state()
         self._transaction.sync(state)
-        # Another process, or a sign-in, may have pinned another account meanwhile.
+        # Another process may have pinned another account since, for example a sign-in.
         account = state.account or request.account
         request = replace(request, account=account)
-        if recovered.unsaved is not None and recovered.unsaved != request.held:
+        if recovered.unsaved is not None and recovered.unsaved != request.cached:
             unsaved = require_same_account(recovered.unsaved, account, self._store.name)
             return RefreshResult(unsaved, "adopted", unsaved=recovered.error)
         stored = require_same_account(
             await self._load(request), account, self._store.name
         )
-        self._transaction.settle(stored)
+        self._transaction.compare_with_stored(stored)
         newest = self._newest(stored, request)
         if self._is_usable(newest, request):
             return RefreshResult(newest, "adopted")
@@ -216,24 +177,23 @@ class Refresher:
         return await self._present(attempt, request, recovered.presented_at)
 
     async def _wait_for_lost_call(self, presented_at: float | None) -> None:
-        """Let the call of a process that died come to its end at the authority.
+        """Wait until the authority has processed the call of a process that died.
 
-        To present its token meanwhile would be a reuse even where one is tolerated after
-        the first call has ended.
+        An authority that tolerates one reuse may not tolerate it during the first call.
         """
         if presented_at is not None:
-            past = max(0.0, self._clock.now() - presented_at)
-            await self._clock.sleep(max(0.0, MAYBE_SPENT_SECONDS - past))
+            elapsed = max(0.0, self._clock.now() - presented_at)
+            await self._clock.sleep(max(0.0, MAYBE_SPENT_SECONDS - elapsed))
 
     def _newest(self, stored: Credential, request: RefreshRequest) -> Credential:
         return self._transaction.newest(
-            stored, request.held, is_refused=request.is_refused
+            stored, request.cached, is_refused=request.is_refused
         )
 
     def _is_usable(self, newest: Credential, request: RefreshRequest) -> bool:
-        """Return True if *newest* can replace the credential held without a call."""
-        held = request.held
-        if held is not None and newest.access_token == held.access_token:
+        """Return True if *newest* can replace the cached credential without a call."""
+        cached = request.cached
+        if cached is not None and newest.access_token == cached.access_token:
             return False
         return not newest.is_expired(self._clock.now() - request.skew_seconds)
 
@@ -243,28 +203,29 @@ class Refresher:
         request: RefreshRequest,
         presented_at: float | None,
     ) -> RefreshResult:
-        """Present a refresh token at the authority, and store its successor.
+        """Present a refresh token to the authority and store its successor.
 
-        *presented_at* is when a process that died presented it, or None.
+        *presented_at* is when a process that died has presented it, or None.
         """
         presented = attempt.presented
         if not presented.refresh_token:
             raise AuthorityFailure("refused", "no_refresh_token", is_call=False)
+        # The response to a spent token is known, and the call could revoke the whole token
+        # family. If its presenter died, only the quarantine shows that it is spent.
+        foreign = await self._store.quarantine.read("foreign")
+        if foreign is not None and foreign.presented == attempt.stored.fingerprint:
+            raise foreign_grant_error(foreign.credential, presented)
         if self._transaction.is_spent(presented):
-            # What the authority would answer is known; to ask may end the login's family.
-            kept = await self._store.quarantine.read("foreign")
-            if kept is not None and kept.presented == attempt.stored.fingerprint:
-                raise foreign_grant(kept.credential, presented)
             raise AuthorityFailure("refused", "reused", is_call=False)
         await self._limiter.acquire(presented, is_forced=request.is_forced)
         await self._wait_for_lost_call(presented_at)
         if not await self._transaction.begin(attempt) and request.can_wait:
             await self._limiter.refund()
-            raise AuthorityFailure("undelivered", "no_journal", is_call=False)
+            raise AuthorityFailure("undelivered", NO_JOURNAL, is_call=False)
         try:
             grant = await self._authority.refresh(presented.refresh_token)
         except AuthorityFailure as failure:
-            return await self._end_without_grant(failure, attempt, request)
+            return await self._handle_failure(failure, attempt, request)
         if grant.names_another_account(presented):
             return await self._quarantine(attempt, grant, request)
         return await self._commit(attempt, grant, request)
@@ -272,12 +233,12 @@ class Refresher:
     async def _commit(
         self, attempt: RefreshAttempt, grant: Grant, request: RefreshRequest
     ) -> RefreshResult:
-        """Store what the authority issued; a login stored meanwhile wins over it."""
+        """Store what the authority issued, unless the store holds a newer login."""
         successor = grant.applied_to(attempt.presented, self._clock.now())
         unsaved: StoreError | None = None
-        winner: Credential | None = None
+        conflicting: Credential | None = None
         try:
-            winner = await self._transaction.commit(attempt, successor)
+            conflicting = await self._transaction.commit(attempt, successor)
         except StoreError as error:
             unsaved = error
         await self._limiter.record_success(
@@ -285,9 +246,9 @@ class Refresher:
             is_rotated=successor.fingerprint != attempt.presented.fingerprint,
             was_rejected=request.is_rejected,
         )
-        if winner is not None:
-            account = request.account or Account.of(attempt.presented)
-            adopted = require_same_account(winner, account, self._store.name)
+        if conflicting is not None:
+            account = request.account or Account.from_credential(attempt.presented)
+            adopted = require_same_account(conflicting, account, self._store.name)
             return RefreshResult(adopted, "adopted")
         if grant.access_token is None:
             failure = AuthorityFailure("unclear", "no_access_token")
@@ -297,107 +258,79 @@ class Refresher:
     async def _quarantine(
         self, attempt: RefreshAttempt, grant: Grant, request: RefreshRequest
     ) -> RefreshResult:
-        """Keep a grant for another account.
+        """Quarantine a grant for another account.
 
         Raises:
             AccountChanged: always; the presented token is spent.
         """
         foreign = grant.applied_to(attempt.presented, self._clock.now())
-        with suppress(StoreError):  # then the journal keeps it
+        with suppress(StoreError):  # the journal, or memory, still holds it
             await self._transaction.quarantine(attempt, foreign)
         await self._limiter.record_success(
             attempt.presented, is_rotated=True, was_rejected=request.is_rejected
         )
-        raise foreign_grant(foreign, attempt.presented)
+        raise foreign_grant_error(foreign, attempt.presented)
 
-    async def _end_without_grant(
+    async def _handle_failure(
         self,
         failure: AuthorityFailure,
         attempt: RefreshAttempt,
         request: RefreshRequest,
     ) -> RefreshResult:
-        """Close the transaction after *failure*; return what another writer stored.
+        """End the transaction after *failure*; adopt a newer login if there is one.
 
         Raises:
-            AuthorityFailure: *failure*, with the time to wait.
+            AuthorityFailure: *failure*, with the pause that follows it.
         """
-        if failure.outcome != "unclear":  # unspent, or refused for good
+        if failure.outcome != "unclear":  # the token is unspent, or refused permanently
             await self._transaction.abort(attempt)
         if failure.outcome != "refused":
             raise await self._limiter.record_failure(attempt.presented, failure)
-        winner = await self._find_winner(attempt.presented, request, failure.reason)
-        if winner is not None:
-            return RefreshResult(winner, "adopted")
+        newer = await self._find_newer(attempt.presented, request, failure.reason)
+        if newer is not None:
+            return RefreshResult(newer, "adopted")
         await self._limiter.record_refusal(attempt.presented, failure.reason)
         raise failure
 
-    async def _find_winner(
+    async def _find_newer(
         self, presented: Credential, request: RefreshRequest, reason: str
     ) -> Credential | None:
         """Return the credential that another writer has stored since, or None.
 
-        Only a reuse proves that there is such a writer; only then is it waited for.
+        Only `reused` proves that another writer exists, so only then the store is read
+        several times.
 
         Raises:
             AccountChanged: the store holds another account.
         """
-        for remaining in reversed(range(WINNER_READS if reason == "reused" else 1)):
+        tries = NEWER_READ_TRIES if reason == "reused" else 1
+        for remaining in reversed(range(tries)):
             with suppress(LoginRequired, StoreUnavailable):
                 stored = require_same_account(
                     await self._store.load(), request.account, self._store.name
                 )
-                # A store that is behind, because nothing could be saved, is no winner.
+                # While *presented* is unsaved, the store holds its spent predecessor.
                 if stored != presented and not self._transaction.is_spent(stored):
                     return stored
             if remaining:
-                await self._clock.sleep(WINNER_WAIT_SECONDS)
+                await self._clock.sleep(NEWER_READ_INTERVAL_SECONDS)
         return None
 
     async def _load(self, request: RefreshRequest) -> Credential:
-        """Return what the store holds; in front of a torn file, what is held."""
+        """Return the stored credential; the cached one if the file is torn."""
         try:
             return await self._store.load()
-        except LoginRequired as absence:
-            if absence.reason != "unreadable" or request.held is None:
+        except LoginRequired as error:
+            if error.reason != "unreadable" or request.cached is None:
                 raise
-            return request.held
-
-    @asynccontextmanager
-    async def _lock(self, *, gives_up_on_close: bool) -> AsyncIterator[None]:
-        """Hold the store's lock. *gives_up_on_close* ends the wait when `close` is called.
-
-        The first wait in vain is a long one; until the lock was free once, later callers
-        do not wait at all: a stopped holder costs one wait, not one for each request.
-
-        Raises:
-            TimeoutError: another holder did not release it in time.
-        """
-        began = self._clock.monotonic()
-        limit = 0.0 if self._is_lock_blocked else self._lock_timeout_seconds
-        remaining = limit
-        async with AsyncExitStack() as stack:
-            while True:
-                step = max(0.0, min(LOCK_STEP_SECONDS, remaining))
-                try:
-                    await stack.enter_async_context(self._store.lock(step))
-                    break
-                except TimeoutError:
-                    remaining = limit - (self._clock.monotonic() - began)
-                    if remaining <= 0:
-                        self._is_lock_blocked = True
-                        raise
-                    if self._is_closing and gives_up_on_close:
-                        raise
-            self._is_lock_blocked = False
-            self._waited(self._clock.monotonic() - began)
-            yield
+            return request.cached
 
 
-def foreign_grant(granted: Credential, presented: Credential) -> AccountChanged:
-    """Return the error for a grant that is kept, because it is for another account."""
+def foreign_grant_error(granted: Credential, presented: Credential) -> AccountChanged:
+    """Return the error for a quarantined grant, which is for another account."""
     return AccountChanged(
         f"the authority issued a login for account {granted.account_id}, but this "
-        f"profile belongs to {presented.account_id}; the new login is kept and not used: "
-        "take it up with `bearerd adopt`, or sign in to the old account with `bearerd "
-        "login`"
+        f"profile belongs to {presented.account_id}; the new login is quarantined and "
+        "not used: install it with `bearerd adopt`, or sign in to the old account with "
+        "`bearerd login`"
     )

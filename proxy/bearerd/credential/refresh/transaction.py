@@ -1,48 +1,45 @@
-"""A refresh token that was presented, and its successor that is not stored yet.
+"""The transaction around one call to the authority.
 
-A rotating refresh token is good once. Between the moment it is presented and the moment
-its successor is in the store, the login exists in one process and on the wire. Logins
-are lost in that interval, so each step is recorded before it is taken:
+A rotating refresh token can be used once. From the moment it is presented until its
+successor is stored, the login exists only in one process and on the wire. A crash in
+this interval can lose the login, so each step is recorded before it is taken:
 
-    begin    the journal names the token that is about to be presented
+    begin    the journal records the token that is about to be presented
     (the authority is called; the spool receives its response byte by byte)
-    commit   the successor goes into the journal, then into the store
-    abort    nothing came of the call, and nothing will
+    commit   the successor is written to the journal, then to the store
+    abort    the call returned no tokens, and the token is not maybe spent
 
 A process can die between any two steps. The next holder of the lock calls `recover`,
-which finds out what was left and finishes it; `refresh.leftover` has the seven cases.
+which completes or discards the interrupted refresh. `refresh.interrupted` has the seven
+cases, and `refresh.crash_recovery` the action for each.
 
-docs/never-lose-a-login.md says which of these steps is proved by which test.
+docs/never-lose-a-login.md lists the test that proves each step.
 """
 
 from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Final
 
 from bearerd.clock import Clock
-from bearerd.credential.refresh.leftover import Case, Leftover, may_become
-from bearerd.credential.refresh.leftover_finder import LeftoverFinder
+from bearerd.credential.refresh.crash_recovery import CrashRecovery, RecoveryResult
+from bearerd.credential.refresh.interrupted import may_become
 from bearerd.credential.refresh.lineage import Lineage
-from bearerd.credential.store.install import replace_whole
+from bearerd.credential.refresh.unsaved import PendingWrite, UnsavedSuccessor
 from bearerd.credential.store.journal import JournalEntry, Presenter
-from bearerd.credential.store.quarantine import Kept
+from bearerd.credential.store.quarantine import QuarantinedCredential
 from bearerd.credential.store.state import StoreState
 from bearerd.credential.store.store import Store
 from bearerd.credential.token import Credential
-from bearerd.errors import LoginRequired, StoreError, StoreUnavailable
-
-REPLACE_TRIES: Final = 3
-"""How often a backup that comes back during a write is written over."""
+from bearerd.errors import LoginRequired, StoreError
 
 
 @dataclass(frozen=True, slots=True)
 class RefreshAttempt:
     """The credentials of one refresh.
 
-    *stored* is what the store holds, read under the lock. *presented* is the credential
-    whose refresh token is sent. They differ only while *presented* could not be stored.
+    *stored* is the stored credential, read under the lock. *presented* is the credential
+    whose refresh token is sent. They differ only while *presented* is unsaved.
     """
 
     stored: Credential
@@ -54,129 +51,99 @@ class RefreshAttempt:
         return None if self.presented == self.stored else self.presented
 
 
-@dataclass(frozen=True, slots=True)
-class Pending:
-    """A successor that lives in memory only. *base* is what the store holds.
-
-    *since* is the time of the last refresh before it, if that is known: a file that is
-    older came before both.
-    """
-
-    base: Credential
-    successor: Credential
-    since: float | None
-
-    def over(self, stored: Credential) -> Pending:
-        """Return the same successor, over another file."""
-        return replace(self, base=stored)
-
-
-@dataclass(frozen=True, slots=True)
-class RecoveryResult:
-    """What `RefreshTransaction.recover` found.
-
-    *is_maybe_spent*: the authority may have acted on a token whose response is lost. The
-    same token should be presented once more, soon, while a grace period may still
-    accept it. *presented_at* is when another process presented that token, in epoch
-    seconds: its call may still be at work. *unsaved* is a successor that was found and
-    cannot be stored; *error* is the reason.
-    """
-
-    is_maybe_spent: bool = False
-    presented_at: float | None = None
-    unsaved: Credential | None = None
-    error: StoreError | None = None
-
-
 class RefreshTransaction:
-    """Owns what is not stored yet, and which tokens were rotated away.
+    """Records each step of a refresh. Owns the unsaved credentials and the lineage.
 
-    The fingerprints of spent tokens are shared by the store's state: `sync` takes them
-    over, and the limiter writes them. Every method but the predicates and `sync` is
-    called under the store's lock.
+    Processes share the fingerprints of spent tokens in the store's state: `sync` copies
+    them from it, and the limiter writes them. Every method except the predicates and
+    `sync` is called under the store's lock.
     """
 
     def __init__(self, *, store: Store, clock: Clock, presenter: Presenter) -> None:
         self._store = store
         self._clock = clock
         self._presenter = presenter
-        self._pending: Pending | None = None
-        self._unkept: Kept | None = None  # a foreign grant that no file could take
-        self._waiting: JournalEntry | None = None  # of case 6
-        self._began_at: float | None = None  # the last record of `begin`
-        self._lineage = Lineage()
-        self._finder = LeftoverFinder(store=store, clock=clock, lineage=self._lineage)
+        self._began_at: float | None = None  # the time of the last record of `begin`
+        # A foreign grant that could not be written to the quarantine.
+        self._unsaved_grant: QuarantinedCredential | None = None
+        self._lineage = lineage = Lineage()
+        self._unsaved = UnsavedSuccessor(store=store, clock=clock, lineage=lineage)
+        self._recovery = CrashRecovery(
+            store=store, clock=clock, lineage=lineage, unsaved=self._unsaved
+        )
 
     @property
     def has_unsaved(self) -> bool:
-        """True while something lives in memory only."""
-        return self._pending is not None or self._unkept is not None
+        """True while a credential is in memory only."""
+        return self._unsaved.pending is not None or self._unsaved_grant is not None
 
     def is_spent(self, credential: Credential) -> bool:
-        """Return True if any process is known to have rotated *credential* away."""
+        """Return True if any process is known to have spent the token of *credential*."""
         return self._lineage.is_spent(credential)
 
     def supersedes(
-        self, held: Credential, stored: Credential, *, is_refused: bool = False
+        self, cached: Credential, stored: Credential, *, is_refused: bool = False
     ) -> bool:
-        """Return True if *held* is to be kept over *stored*, an older file of its login.
+        """Return True if *cached* is a newer credential of the same login than *stored*.
 
-        *is_refused*: the token of *held* is refused for good.
+        *is_refused*: the authority has refused the token of *cached* permanently.
         """
-        return self._successor_of(stored) == held or self._lineage.is_newer(
-            held, stored, now=self._clock.now(), is_refused=is_refused
+        return self._unsaved.successor_of(stored) == cached or self._lineage.is_newer(
+            cached, stored, now=self._clock.now(), is_refused=is_refused
         )
 
     def newest(
-        self, stored: Credential, held: Credential | None, *, is_refused: bool = False
+        self, stored: Credential, cached: Credential | None, *, is_refused: bool = False
     ) -> Credential:
-        """Return the credential to go on from: *stored*, unless memory is ahead of it."""
-        successor = self._successor_of(stored)
+        """Return the newest credential: the unsaved one, *cached* or *stored*."""
+        successor = self._unsaved.successor_of(stored)
         if successor is not None:
             return successor
-        if held is None or held == stored:
+        if cached is None or cached == stored:
             return stored
-        is_ahead = self.supersedes(held, stored, is_refused=is_refused)
-        return held if is_ahead else stored
+        is_newer = self.supersedes(cached, stored, is_refused=is_refused)
+        return cached if is_newer else stored
 
     def sync(self, state: StoreState) -> None:
-        """Take over what other processes know of spent tokens."""
+        """Copy the spent tokens of all processes from the store's state."""
         self._lineage.sync(state)
 
-    def note_displaced(self, before: Credential, after: Credential) -> None:
-        """Note that another writer has replaced *before* in the store by *after*."""
-        self._lineage.note_displaced(before, after)
+    def record_replacement(self, before: Credential, after: Credential) -> None:
+        """Record that another writer has replaced *before* in the store by *after*."""
+        self._lineage.record_replacement(before, after)
 
-    def settle(self, stored: Credential) -> None:
-        """Compare what is unsaved with *stored*, which may have been replaced.
+    def compare_with_stored(self, stored: Credential) -> None:
+        """Drop the unsaved credential if *stored* is newer; else save it over *stored*."""
+        self._unsaved.compare_with_stored(stored)
 
-        A newer login wins, and what is unsaved is forgotten. An older file that came back
-        is what the unsaved credential follows from now on.
+    def record_stale_store(self, stored: Credential, cached: Credential) -> None:
+        """Record that the store holds *stored*, which *cached* has to replace."""
+        if self._unsaved.pending is None:
+            self._unsaved.set_pending(PendingWrite(stored, cached, cached.refreshed_at))
+
+    async def recover(self, cached: Credential | None = None) -> RecoveryResult:
+        """Recover from an interrupted refresh. See `CrashRecovery.run`.
+
+        `presented_at` is None for a token that this process has presented: the limiter
+        has recorded the pause after that call.
+
+        It also runs before each refresh of a process with an unsaved credential: another
+        process may have found that credential in the journal and refreshed it.
         """
-        pending = self._pending
-        if pending is None or pending.base == stored:
-            return
-        is_ahead = self._is_ahead(pending, stored)
-        self._pending = pending.over(stored) if is_ahead else None
-
-    def keep_over_stale(self, stored: Credential, held: Credential) -> None:
-        """Record that the store went back to *stored*, and that *held* follows it."""
-        if self._pending is None:
-            self._pending = Pending(stored, held, held.refreshed_at)
+        result = await self._recovery.run(cached)
+        is_own = result.presented_at == self._began_at
+        return replace(result, presented_at=None) if is_own else result
 
     async def begin(self, attempt: RefreshAttempt) -> bool:
         """Record that a token is about to be presented; return False if that failed.
 
-        A response that waits in the journal for another account's file (case 6) goes
-        into the quarantine first.
+        The credential of case 6, which waits in the journal, goes into the quarantine
+        first.
         """
-        waiting = self._waiting
-        if waiting is not None and waiting.renewed is not None:
-            try:
-                await self._keep(waiting.stored, waiting.renewed)
-            except StoreError:
-                return False
-            self._waiting = None
+        try:
+            await self._recovery.quarantine_waiting()
+        except StoreError:
+            return False
         entry = self._entry(
             attempt.stored,
             spending=attempt.presented.fingerprint,
@@ -188,93 +155,72 @@ class RefreshTransaction:
     async def commit(
         self, attempt: RefreshAttempt, successor: Credential
     ) -> Credential | None:
-        """Keep *successor*; return None, or the credential that won over it.
+        """Store *successor* and return None, or return the conflicting credential.
 
-        It is in the journal before it is in the store, and in memory until the store
-        has it.
+        That is a credential which another writer has stored since `begin`; then
+        *successor* is not stored. It is written to the journal before the store, and
+        stays in memory until it is stored.
 
         Raises:
             StoreError: the store cannot be written; `retry_save` tries again.
-            LoginRequired: the login was signed out meanwhile.
+            LoginRequired: the login was signed out since `begin`.
         """
         if successor.refresh_token != attempt.presented.refresh_token:
-            self._lineage.note_spent(attempt.presented.fingerprint)
+            self._lineage.record_spent(attempt.presented.fingerprint)
         await self._write(self._entry(attempt.stored, spending=None, renewed=successor))
-        since = attempt.presented.refreshed_at
-        self._pending = Pending(attempt.stored, successor, since)
+        self._unsaved.set_pending(
+            PendingWrite(attempt.stored, successor, attempt.presented.refreshed_at)
+        )
         try:
-            winner = await self._replace()
-        except LoginRequired as absence:
-            if absence.reason == "missing":
-                # It stays in memory: the same file may come back.
+            conflicting = await self._unsaved.write()
+        except LoginRequired as error:
+            if error.reason == "missing":
+                # The successor stays in memory: the same file may come back.
                 await self._store.journal.clear()
-            raise  # 6: over a login of another kind the journal keeps it
-        if winner is not None and not may_become(winner, successor):
-            return winner  # 6: journal and memory keep the successor
-        self._pending = None
+            raise  # 6: if another kind of login is stored, it stays in the journal too
+        if conflicting is not None and not may_become(conflicting, successor):
+            return conflicting  # 6: the successor stays in the journal and in memory
+        self._unsaved.clear_pending()
         await self._store.journal.clear()
-        return winner
+        return conflicting
 
     async def quarantine(self, attempt: RefreshAttempt, grant: Credential) -> None:
-        """Keep a grant for another account, whose price was the presented token.
+        """Write a grant for another account to the quarantine.
+
+        The presented token is spent, so this grant is the only copy.
 
         Raises:
-            StoreError: it could not be kept anywhere but in the journal or in memory.
+            StoreError: it could not be written there; it is in the journal or in memory.
         """
-        self._lineage.note_spent(attempt.presented.fingerprint)
+        self._lineage.record_spent(attempt.presented.fingerprint)
         is_recorded = await self._write(
             self._entry(attempt.stored, spending=None, renewed=grant)
         )
         try:
-            await self._keep(attempt.stored.fingerprint, grant)
+            await self._recovery.quarantine_grant(attempt.stored.fingerprint, grant)
         except StoreError:
             if not is_recorded:
-                self._unkept = self._kept(attempt.stored.fingerprint, grant)
+                stored = attempt.stored.fingerprint
+                self._unsaved_grant = QuarantinedCredential(
+                    grant, presented=stored, since=self._clock.now()
+                )
             raise
         await self._store.journal.clear()
 
     async def abort(self, attempt: RefreshAttempt) -> None:
-        """Record that nothing came of the call, and that nothing will.
+        """Clear the record of a call that returned no tokens.
 
-        The record stays while it holds the only copy of an unsaved credential.
+        It is not cleared while it holds the only copy of an unsaved credential.
         """
         if attempt.unsaved is None:
             await self._store.journal.clear()
 
-    async def recover(self, held: Credential | None = None) -> RecoveryResult:
-        """Finish what a process that died has left open.
-
-        It is called before each refresh too, while something is unsaved here: another
-        process may have read that in the journal, and have gone on from it. *held* stands
-        for what the store holds while its file is torn.
-
-        Raises:
-            LoginRequired: there is a record, and the store holds nothing.
-            StoreUnavailable: the store cannot be read.
-        """
-        self.sync(await self._store.read_state())
-        await self._install_new_login()
-        leftover = await self._finder.find(held)
-        self._waiting = leftover.entry if leftover.case is Case.WAITING else None
-        match leftover.case:
-            case Case.NOTHING_OPEN | Case.CONTINUED_HERE | Case.WAITING:  # 1, 3, 6
-                return RecoveryResult()
-            case Case.SUPERSEDED:  # 2
-                await self._store.journal.clear()
-                return RecoveryResult()
-            case Case.SUCCESSOR_FOUND:  # 4
-                return await self._store_successor(leftover)
-            case Case.MAYBE_SPENT:  # 5
-                return self._maybe_spent(leftover.entry)
-            case Case.FOREIGN_GRANT:  # 7
-                return await self._quarantine_leftover(leftover)
-
     async def adopt(self) -> Credential:
-        """Return the credential that a person chose by `bearerd adopt`, stored.
+        """Return the credential to adopt, after it is stored.
 
-        It is what the store holds. If the token in there was spent on a grant for another
-        account, it is that grant. A response that waits for another account's file
-        (case 6) goes into the quarantine, since the next refresh needs the journal.
+        That is the stored credential or, if its token was spent for a grant of another
+        account, that grant from the quarantine. The credential of case 6, which waits in
+        the journal, goes into the quarantine, since the next refresh needs the journal.
 
         Raises:
             LoginRequired: the store holds no login.
@@ -282,169 +228,61 @@ class RefreshTransaction:
         """
         self.sync(await self._store.read_state())
         stored = await self._store.load()
-        kept = await self._store.quarantine.read("foreign")
-        leftover = await self._finder.find(None)
-        if leftover.case is Case.WAITING:
-            await self._quarantine_leftover(leftover)
+        foreign = await self._store.quarantine.read("foreign")
+        await self._recovery.find_and_quarantine_waiting()
         await self._quarantine_pending(stored)
-        if kept is None or kept.presented != stored.fingerprint:
+        if foreign is None or foreign.presented != stored.fingerprint:
             return stored
-        if await self._store.replace(stored, kept.credential) is not None:
+        if await self._store.replace(stored, foreign.credential) is not None:
             raise StoreError(
                 f"{self._store.name}: another program has just changed it; try again"
             )
-        await self._store.quarantine.clear("foreign", kept)
-        return kept.credential
+        await self._store.quarantine.clear("foreign", foreign)
+        return foreign.credential
 
     async def retry_save(self) -> bool:
-        """Try again to store what lives in memory only; return True if it is stored.
+        """Try again to store what is in memory only; return True if it is stored.
 
-        A login that was stored meanwhile wins: then what was unsaved is dropped. A
-        sign-out wins too. While a login of another account, or of another kind, is
-        stored, it is kept.
+        If the store holds a newer login, or the login was signed out, the unsaved
+        credential is dropped. While the store holds another account or another kind of
+        login, the unsaved credential stays in memory.
 
         Raises:
             StoreError, StoreUnavailable: it still cannot be written.
         """
-        if self._unkept is not None:
+        if self._unsaved_grant is not None:
             with suppress(StoreError):
-                await self._store.quarantine.keep("foreign", self._unkept)
-                self._unkept = None
-        pending = self._pending
+                await self._store.quarantine.write("foreign", self._unsaved_grant)
+                self._unsaved_grant = None
+        pending = self._unsaved.pending
         if pending is None:
             return True
         try:
             await self.recover(pending.base)
-            pending = self._unsaved()
+            pending = self._unsaved.pending
             if pending is None:
-                return True  # another process has gone on from it, and stored that
-            winner = await self._replace()
-        except LoginRequired as absence:
-            if absence.reason != "missing":
+                return True  # another process has stored it, or a later one
+            conflicting = await self._unsaved.write()
+        except LoginRequired as error:
+            if error.reason != "missing":
                 return False  # 6
-            winner, pending = None, None  # signed out
-        if winner and pending and not may_become(winner, pending.successor):
+            conflicting, pending = None, None  # signed out
+        if conflicting and pending and not may_become(conflicting, pending.successor):
             return False  # 6
         await self._store.journal.clear()
-        self._pending = None
-        return winner is None and pending is not None
-
-    async def _replace(self) -> Credential | None:
-        """Store what is pending; return None, or the credential that won over it.
-
-        An older login that came back meanwhile, such as a backup, is no winner.
-
-        Raises:
-            StoreError, LoginRequired: see `Store.replace`.
-        """
-        for _ in range(REPLACE_TRIES):
-            pending = self._pending
-            assert pending is not None  # noqa: S101 - the caller's condition
-            winner = await self._store.replace(pending.base, pending.successor)
-            if winner is None or not self._is_ahead(pending, winner):
-                return winner
-            self._pending = pending.over(winner)
-        raise StoreError(f"{self._store.name}: another program changes it all the time")
-
-    def _is_ahead(self, pending: Pending, stored: Credential) -> bool:
-        """Return True if *stored*, found in the place of the base, is an older login.
-
-        A sign-in during the call may be older than the response, and still wins; hence
-        the time of the refresh before decides.
-        """
-        return self._lineage.is_newer(
-            pending.successor,
-            stored,
-            now=self._clock.now(),
-            since=pending.since,
-        )
-
-    async def _install_new_login(self) -> None:
-        """Store the login of a person that found the store locked or not writable."""
-        kept = await self._store.quarantine.read("new_login")
-        if kept is None:
-            return
-        if self.is_spent(kept.credential):
-            # It was stored, and used since; only its file could not be removed.
-            await self._store.quarantine.clear("new_login", kept)
-            return
-        with suppress(StoreError):  # it stays in quarantine
-            await replace_whole(self._store, kept.credential, self._clock.now())
-            self._pending = None
-
-    async def _quarantine_leftover(self, leftover: Leftover) -> RecoveryResult:
-        """Keep the grant of case 7, or the response of case 6, in the quarantine."""
-        entry = leftover.entry
-        assert entry is not None  # noqa: S101 - both cases have one
-        assert entry.renewed is not None  # noqa: S101
-        if leftover.case is Case.FOREIGN_GRANT:
-            await self._record_spent(entry.stored)
-        with suppress(StoreError):  # then the journal keeps it
-            await self._keep(entry.stored, entry.renewed)
-            await self._store.journal.clear()
-        return RecoveryResult()
+        self._unsaved.clear_pending()
+        return conflicting is None and pending is not None
 
     async def _quarantine_pending(self, stored: Credential) -> None:
-        """Keep what is unsaved of another login than *stored* in the quarantine."""
-        pending = self._pending
+        """Move the unsaved credential to the quarantine if *stored* is not its base."""
+        pending = self._unsaved.pending
         if pending is None or pending.base == stored:
             return
         with suppress(StoreError):
-            await self._keep(pending.base.fingerprint, pending.successor)
-            self._pending = None
-
-    async def _keep(self, presented: str, grant: Credential) -> None:
-        await self._store.quarantine.keep("foreign", self._kept(presented, grant))
-
-    def _kept(self, presented: str, grant: Credential) -> Kept:
-        return Kept(grant, presented=presented, since=self._clock.now())
-
-    async def _record_spent(self, fingerprint: str) -> None:
-        """Share the fingerprint of a token whose presenter died before it could."""
-        self._lineage.note_spent(fingerprint)
-        with suppress(StoreError, StoreUnavailable):
-            state = await self._store.read_state()
-            spent = state.with_spent(fingerprint)
-            await self._store.write_state(replace(state, spent=spent))
-
-    async def _store_successor(self, leftover: Leftover) -> RecoveryResult:
-        """Store the successor of case 4, or hold it in memory."""
-        stored, entry = leftover.stored, leftover.entry
-        assert stored is not None  # noqa: S101 - case 4 has both
-        assert entry is not None  # noqa: S101
-        assert entry.renewed is not None  # noqa: S101
-        self._pending = Pending(stored, entry.renewed, stored.refreshed_at)
-        if stored.fingerprint != entry.renewed.fingerprint:
-            await self._record_spent(stored.fingerprint)
-        try:
-            winner = await self._replace()
-        except StoreError as error:
-            return RecoveryResult(unsaved=entry.renewed, error=error)
-        if winner is not None and not may_become(winner, entry.renewed):
-            return RecoveryResult()  # 6
-        self._pending = None
-        if winner is not None or entry.spending is None:
-            await self._store.journal.clear()
-            return RecoveryResult()
-        # 4 and 5: the record is now about the successor's own token.
-        await self._write(replace(entry, stored=entry.spending, renewed=None))
-        return self._maybe_spent(entry)
-
-    def _maybe_spent(self, entry: JournalEntry | None) -> RecoveryResult:
-        """Return case 5. The pause after an own call is known to the limiter."""
-        assert entry is not None  # noqa: S101 - case 5 has one
-        is_own = entry.since == self._began_at
-        presented_at = None if is_own else entry.since
-        return RecoveryResult(is_maybe_spent=True, presented_at=presented_at)
-
-    def _unsaved(self) -> Pending | None:
-        return self._pending
-
-    def _successor_of(self, stored: Credential) -> Credential | None:
-        pending = self._pending
-        if pending is None or pending.base != stored:
-            return None
-        return pending.successor
+            await self._recovery.quarantine_grant(
+                pending.base.fingerprint, pending.successor
+            )
+            self._unsaved.clear_pending()
 
     def _entry(
         self, stored: Credential, *, spending: str | None, renewed: Credential | None

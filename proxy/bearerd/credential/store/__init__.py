@@ -1,1 +1,1 @@
-"""What a store is, and each kind of it."""
+"""The store of a credential: its interface, and its implementation as a file."""

@@ -1,6 +1,7 @@
-"""The account that a profile belongs to: learned from its first login, changed on purpose.
+"""The account that a profile belongs to.
 
-Without the pin, agents would write into another account as soon as a file holds one.
+It is set by the first login and changed only by a sign-in or `bearerd adopt`. Without
+the pin, agents would use another account as soon as the file contains one.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ ADOPT_LOCK_SECONDS = 5.0
 
 
 class AccountPin:
-    """The pin of one profile. The state beside the store keeps it for other processes.
+    """The pin of one profile. The store's state records it for other processes.
 
-    `account` is None until a login has been seen. While it has no id, or no user, the
-    first login that names one completes the pin. What is known here and could not be
-    recorded yet counts as much as what is recorded.
+    `account` is None before the first login. A pin without an account id, or without a
+    user, is completed by the first login that names one. A pin that is known here but
+    not recorded yet is enforced like a recorded one.
     """
 
     def __init__(self, store: Store) -> None:
@@ -30,7 +31,7 @@ class AccountPin:
         self.account: Account | None = None
 
     async def check(self, stored: Credential) -> None:
-        """Learn the account, or compare: the first login decides.
+        """Pin the account of *stored* if none is pinned; otherwise compare the two.
 
         Raises:
             AccountChanged: *stored* belongs to another account.
@@ -43,17 +44,17 @@ class AccountPin:
         await self.learn(stored)
 
     async def learn(self, accepted: Credential) -> None:
-        """Complete the pin by what *accepted*, a login of this profile, names."""
-        known = _completed(self.account, Account.of(accepted))
-        if known != self.account:
-            self.account, self._is_recorded = known, False
+        """Complete the pin from *accepted*, a login of this profile."""
+        account = _completed(self.account, Account.from_credential(accepted))
+        if account != self.account:
+            self.account, self._is_recorded = account, False
         await self.record()
 
     async def record(self) -> None:
-        """Write the pin down, unless that is done or the lock is held just now.
+        """Write the pin to the store's state, unless the lock is held.
 
-        If it cannot be written, it holds for this process at least. An account that was
-        recorded meanwhile, by a sign-in, is not written over.
+        If it cannot be written, it is enforced in this process only. An account that a
+        sign-in has recorded in the meantime is not overwritten.
         """
         if self._is_recorded or self.account is None:
             return
@@ -66,16 +67,16 @@ class AccountPin:
                 self.account, self._is_recorded = account, True
 
     async def adopt(self) -> Credential:
-        """Pin the profile to the store's account; return what the store holds.
+        """Pin the profile to the account in the store; return the stored credential.
 
         Raises:
-            LoginRequired: it holds no login.
+            LoginRequired: the store holds no login.
             StoreError, StoreUnavailable, TimeoutError: the pin could not be recorded.
         """
         async with self._store.lock(ADOPT_LOCK_SECONDS):
             stored = await self._store.load()
             state = await self._store.read_state()
-            account = Account.of(stored)
+            account = Account.from_credential(stored)
             await self._store.write_state(replace(state, account=account))
             self.account, self._is_recorded = account, True
         return stored
@@ -89,22 +90,25 @@ def require_same_account(
     Raises:
         AccountChanged: it belongs to another account.
     """
-    if pinned is None or pinned.accepts(Account.of(stored)):
+    if pinned is None or pinned.accepts(Account.from_credential(stored)):
         return stored
     raise AccountChanged(
-        f"{store_name}: now holds account {stored.account_id or 'without a name'}, but "
-        f"this profile belongs to {pinned.account_id or 'an account without a name'}; to "
-        "go on with the new account run `bearerd adopt`, or sign in to the old one with "
-        "`bearerd login`"
+        f"{store_name}: now holds {_account_name(stored.account_id)}, but this profile "
+        f"belongs to {_account_name(pinned.account_id)}; to use the new account run "
+        "`bearerd adopt`, or sign in to the old one with `bearerd login`"
     )
 
 
-def _completed(account: Account | None, known: Account | None) -> Account | None:
-    """Return *account* with what *known* adds to it; another account adds nothing."""
-    if account is None or known is None:
-        return account or known
-    if not account.accepts(known):
+def _account_name(account_id: str | None) -> str:
+    return f"account {account_id}" if account_id else "an account without an id"
+
+
+def _completed(account: Account | None, other: Account | None) -> Account | None:
+    """Return *account* with the missing fields from *other*, if both are the same."""
+    if account is None or other is None:
+        return account or other
+    if not account.accepts(other):
         return account
     return Account(
-        account.account_id or known.account_id, account.user_id or known.user_id
+        account.account_id or other.account_id, account.user_id or other.user_id
     )

@@ -1,6 +1,6 @@
-"""The blocking half of the file store: one `auth.json`, read and written with care.
+"""The blocking half of the file store: reads and writes of one `auth.json`.
 
-Every function here may block on a file system that hangs, so the store calls them in
+Every function here can block on a file system that hangs, so the store calls them in
 threads (`files.threads`).
 """
 
@@ -8,34 +8,37 @@ from __future__ import annotations
 
 import errno
 import os
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
 from bearerd.credential.store import auth_json
 from bearerd.credential.store.auth_json import Document
+from bearerd.credential.store.reader import RETRY_AFTER_SECONDS
 from bearerd.credential.store.state import StoreState
 from bearerd.credential.token import Credential
 from bearerd.errors import LoginRequired, StoreUnavailable
 from bearerd.files import atomic
 from bearerd.files.mounts import is_mount_point
 from bearerd.files.owner import access_remedy, make_private_folder
-from bearerd.files.regular import read_regular
+from bearerd.files.regular import NotRegularError, read_regular
 
 FILE_LIMIT_BYTES = 1 << 20
-"""A login is about 5 KiB; a larger file is no login."""
+"""A login has about 5 KiB; a file above the limit is not a login."""
 
 LOCK_SUFFIX = ".bearerd-lock"
 STATE_SUFFIX = ".bearerd-state"
 
 FileStamps: TypeAlias = tuple[atomic.FileStamp | None, atomic.FileStamp | None]
-"""Of the credential file and of the state file."""
+"""The stamps of the credential file and of the state file."""
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What the file held when it was read. *document* is None if it held no login."""
+    """The content of the file at one moment.
+
+    Either *document* and *credential* are set, or *problem*.
+    """
 
     stamps: FileStamps
     document: Document | None = None
@@ -44,16 +47,23 @@ class Snapshot:
 
 
 class AuthFile:
-    """Owns the path, and what tells a vanished folder from a sign-out."""
+    """One `auth.json`. Owns the facts that tell an unmounted volume from a sign-out.
+
+    A sign-out removes the file and leaves the lock file. If a file with a login is
+    missing together with its lock file or its folder, the volume was unmounted.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.had_login = False  # a login has been read or written here
-        self._locked_path: Path | None = None  # a lock file is never unlinked
+        self.had_login = False  # a login was read or written at this path
+        self._lock_path: Path | None = None  # the lock file, which is never unlinked
 
     @property
     def target(self) -> Path:
-        """The file itself, over all links: two links to one file share what lies beside."""
+        """The path of the file itself, with all symbolic links resolved.
+
+        The lock and the state lie beside the target, so two links to one file share them.
+        """
         return atomic.real_path(self.path)
 
     def beside(self, suffix: str) -> Path:
@@ -62,31 +72,32 @@ class AuthFile:
         return target.with_name(target.name + suffix)
 
     def stamps(self) -> FileStamps:
-        """Return identity, size and time of the file and of the state."""
+        """Return the stamps of the credential file and of the state file."""
         state = self.beside(STATE_SUFFIX)
         return atomic.file_stamp(self.path), atomic.file_stamp(state)
 
     def read(self) -> Snapshot:
-        """Read the file. What is wrong with it is in the snapshot."""
+        """Read the file; return an error in the snapshot instead of raising it."""
         stamps = self.stamps()
         try:
             content = read_regular(self.path, FILE_LIMIT_BYTES)
         except FileNotFoundError:
-            return Snapshot(stamps, problem=self._missing())
+            return Snapshot(stamps, problem=self._missing_error())
         except OSError as error:
-            return Snapshot(stamps, problem=unavailable(self.path, error))
+            return Snapshot(stamps, problem=unavailable_error(self.path, error))
         try:
             document = auth_json.decode(content)
             credential = auth_json.credential(document)
-        except auth_json.InvalidDocument as why:
-            return Snapshot(stamps, problem=self._no_login(why))
+        except auth_json.InvalidDocument as error:
+            return Snapshot(stamps, problem=self._invalid_error(error))
         self.had_login = True
         return Snapshot(stamps, document, credential)
 
     def write(self, document: Document) -> atomic.FileStamp:
-        """Put *document* into the file durably; return the stamp of what was written.
+        """Write *document* to the file durably; return the stamp of the written file.
 
-        Another program may replace the file at once, and that must be seen as a change.
+        The stamp is taken before the rename. Another program may replace the file
+        directly afterwards, and `has_changed` must detect that.
 
         Raises:
             OSError: it was not written.
@@ -95,23 +106,22 @@ class AuthFile:
         if self.is_mount_point:
             stamp = atomic.write_in_place(target, content)
         else:
-            stamp = atomic.replace(target, content, makes_folder=False)
+            stamp = atomic.replace(target, content, creates_folder=False)
         self.had_login = True
-        for leftover in atomic.stale_temporaries(target):  # they hold tokens
-            with suppress(OSError):
-                leftover.unlink()
+        atomic.remove_stale_temporaries(target)  # they contain tokens
+        atomic.remove_stale_temporaries(self.beside(STATE_SUFFIX))
         return stamp
 
     def remove(self) -> None:
-        """Remove the file itself; a link to it would only hide where it was."""
+        """Remove the file itself; symbolic links to it stay."""
         self.target.unlink(missing_ok=True)
 
     def read_state(self) -> StoreState:
         """Return the state beside the file; an empty one if there is none.
 
         Raises:
-            StoreUnavailable: there is one, and it cannot be read. To take it for empty
-                would forget the account and the spent tokens.
+            StoreUnavailable: the state file exists and cannot be read. It contains the
+                account and the spent tokens, so it is not treated as empty.
         """
         path = self.beside(STATE_SUFFIX)
         try:
@@ -119,114 +129,118 @@ class AuthFile:
         except (FileNotFoundError, NotADirectoryError):
             return StoreState()
         except OSError as error:
-            raise unavailable(path, error) from error
+            raise unavailable_error(path, error) from error
 
     def write_state(self, state: StoreState) -> atomic.FileStamp:
-        """Replace the state file, not durably: a lost state costs one call.
+        """Replace the state file, without fsync: a lost state costs one call.
 
         Raises:
-            OSError: it was not written. A folder that is gone is not made anew.
+            OSError: it was not written. A missing folder is not created.
         """
         path = self.beside(STATE_SUFFIX)
-        if self.is_place_gone:
-            raise FileNotFoundError(errno.ENOENT, "its folder is gone", str(path))
+        if self.is_folder_missing:
+            raise FileNotFoundError(errno.ENOENT, "its folder is missing", str(path))
         return atomic.replace(
-            path, state.to_json(), is_durable=False, makes_folder=False
+            path, state.to_json(), is_durable=False, creates_folder=False
         )
 
     def prepare_lock(self) -> Path:
-        """Return the path to lock, in a folder that exists.
+        """Return the path of the lock; create its folder if necessary.
 
-        It lies beside the target. If only the file itself was mounted, the file is its
-        own lock: its folder is another one in each container, and it is written in
-        place, so its inode stays.
+        The lock file lies beside the target. A file that is mounted by itself is its own
+        lock: its folder differs between containers, and it is written in place, so its
+        inode stays the same.
 
         Raises:
-            StoreUnavailable: the folder has vanished, or cannot be made.
+            StoreUnavailable: the folder is missing, or cannot be created.
         """
-        self.require_place()
+        self.require_folder()
         target = self.target
         path = self.beside(LOCK_SUFFIX)
         if self.is_mount_point and os.access(target, os.W_OK):
             path = target
         try:
             if not self.had_login:
-                # Only before there is a login: a folder that vanishes under one must
-                # not come back empty, which would look like a sign-out.
+                # Only before the first login. A folder that was unmounted later must
+                # not be created empty, which would look like a sign-out.
                 make_private_folder(path.parent)
         except OSError as error:
-            raise unavailable(path, error) from error
-        self._locked_path = path
+            raise unavailable_error(path, error) from error
+        self._lock_path = path
         return path
 
-    def require_place(self) -> None:
-        """Raise rather than make a new file, or lock, where an old one has vanished.
+    def require_folder(self) -> None:
+        """Check that the folder exists, before a file or a lock is created in it.
 
         Raises:
-            StoreUnavailable: the folder is gone.
+            StoreUnavailable: the folder is missing: a volume was unmounted.
         """
-        if self.is_place_gone:
+        if self.is_folder_missing:
             raise StoreUnavailable(
-                f"{self.path}: its folder is gone; mount it again, or sign in with "
-                "`bearerd login`"
+                f"{self.path}: its folder is missing; mount it again, or sign in with "
+                "`bearerd login`",
+                retry_after_seconds=RETRY_AFTER_SECONDS,
             )
 
     @property
     def is_mount_point(self) -> bool:
-        """True if the file itself is mounted: no rename can replace it."""
+        """True if the file itself is a mount point, which no rename can replace."""
         return is_mount_point(self.path)
 
     @property
-    def is_place_gone(self) -> bool:
-        """True if the folder is gone or is another one: a volume was unmounted.
+    def is_folder_missing(self) -> bool:
+        """True if the folder is missing, or another one is in its place.
 
-        A sign-out removes the file and leaves the lock.
+        Then a volume was unmounted: a sign-out leaves the folder and the lock file.
         """
         if not self.had_login or _exists(self.path):
             return False
-        lock = self._locked_path
+        lock = self._lock_path
         return not _exists(self.path.parent) or bool(lock and not _exists(lock))
 
     def is_isolated(self) -> bool:
-        """Return True if the file was mounted by itself into a read-only folder."""
+        """Return True if the file is a mount point in a folder that is not writable."""
         return self.is_mount_point and not os.access(self.target.parent, os.W_OK)
 
-    def _missing(self) -> LoginRequired | StoreUnavailable:
+    def _missing_error(self) -> LoginRequired | StoreUnavailable:
         try:
-            self.require_place()
-        except StoreUnavailable as gone:
-            return gone
+            self.require_folder()
+        except StoreUnavailable as error:
+            return error
         return LoginRequired(
             f"{self.path}: there is no credential file; sign in with `bearerd login`",
             reason="missing",
         )
 
-    def _no_login(self, why: auth_json.InvalidDocument) -> LoginRequired:
+    def _invalid_error(self, error: auth_json.InvalidDocument) -> LoginRequired:
         return LoginRequired(
-            f"{self.path}: {why}; sign in again with `bearerd login`, or put a whole "
+            f"{self.path}: {error}; sign in again with `bearerd login`, or copy a valid "
             "auth.json there",
-            reason="unreadable" if why.is_torn else "no_login",
+            reason="unreadable" if error.is_torn else "no_login",
         )
 
 
-def unavailable(path: Path, error: OSError) -> StoreUnavailable:
+def unavailable_error(path: Path, error: OSError) -> StoreUnavailable:
     """Return the error for a store that cannot be read or locked."""
     reason = error.strerror or str(error)
-    remedy = "look at the file system"
+    remedy = "check the file system"
     if isinstance(error, PermissionError):
         remedy = access_remedy(Path(error.filename or path))
     elif isinstance(error, FileExistsError | NotADirectoryError):
         reason = "its folder is a file"
-        remedy = "set `store` to another place"
+        remedy = "set `store` to another path"
+    elif isinstance(error, NotRegularError):
+        remedy = "move it away, or set `store` to another path"
     return StoreUnavailable(
-        f"{path}: cannot be read: {reason}; {remedy}", retry_after_seconds=5
+        f"{path}: cannot be read: {reason}; {remedy}",
+        retry_after_seconds=RETRY_AFTER_SECONDS,
     )
 
 
 def _exists(path: Path) -> bool:
-    """Return False only if *path* is known not to exist.
+    """Return True unless *path* is known not to exist.
 
-    `Path.exists` raises for EACCES, ESTALE and EIO, none of which is an answer.
+    EACCES, ESTALE and EIO, for which `Path.exists` raises, leave that open.
     """
     try:
         path.stat()

@@ -1,8 +1,8 @@
-"""Codex's own login: where its file is, whether a store shares it, and its locks.
+"""Codex's own login: the path of its file, whether a store shares it, and its locks.
 
-Two programs with one refresh token sign each other out: the second to present it
-presents a spent one. One file for both programs works, since both lock it; a copy of the
-login in a second file never does.
+Two programs with copies of one refresh token sign each other out: the second one
+presents a token that the first has spent. They can share one file, since both lock it,
+but not a copy of the login in a second file.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ Sharing: TypeAlias = Literal["none", "same_file", "copy"]
 CODEX_FILE = "auth.json"
 CODEX_LOCKS = ("auth.lock", "auth.json.lock")
 
-LOCK_TIMEOUT_SECONDS = 5.0
-"""Codex holds its locks for some milliseconds."""
+CODEX_LOCK_TIMEOUT_SECONDS = 5.0
+"""Codex holds its locks for a few milliseconds."""
 
 
 def codex_file(codex_home: str | None, home: Path) -> Path:
@@ -36,7 +36,7 @@ def codex_file(codex_home: str | None, home: Path) -> Path:
 
 
 def sharing(store: Path, credential: Credential | None, codex: Path) -> Sharing:
-    """Return how *store* and Codex's file relate: one file, a copied login, or neither."""
+    """Return whether *store* and Codex's file are one file, have one login, or neither."""
     if atomic.real_path(store) == atomic.real_path(codex):
         return "same_file"
     if credential is None or not credential.refresh_token:
@@ -50,20 +50,20 @@ def sharing(store: Path, credential: Credential | None, codex: Path) -> Sharing:
 
 @asynccontextmanager
 async def codex_locks(target: Path, clock: Clock) -> AsyncIterator[None]:
-    """Hold Codex's locks, in Codex's order, if *target* has the name of Codex's file.
+    """Hold Codex's locks, in Codex's order, if *target* is named like Codex's file.
 
-    Codex 0.169 holds `auth.lock` and then `auth.json.lock` in the file's folder, both by
-    flock, while it reads the file again and replaces it. It holds neither while it talks
-    to the authority; nor does bearerd, since Codex could not store a token that it has
+    Codex 0.169 takes `auth.lock` and then `auth.json.lock` in the file's folder, both by
+    flock, while it reads the file again and replaces it. It holds neither during a call
+    to the authority. bearerd does not either: Codex could not store a token that it has
     just received. Observed with strace on Codex CLI 0.169.0.
 
     Raises:
         TimeoutError: another program does not release one of them.
-        OSError: the folder takes no lock file.
+        OSError: no lock file can be created in the folder.
     """
     async with AsyncExitStack() as stack:
         if target.name == CODEX_FILE:
             for name in CODEX_LOCKS:
-                lock = flock(target.with_name(name), clock, LOCK_TIMEOUT_SECONDS)
+                lock = flock(target.with_name(name), clock, CODEX_LOCK_TIMEOUT_SECONDS)
                 await stack.enter_async_context(lock)
         yield

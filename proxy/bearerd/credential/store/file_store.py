@@ -1,9 +1,9 @@
-"""The credential file: Codex's `auth.json`, so that Codex can go on with it.
+"""The store in a file: Codex's `auth.json`, which Codex can use as well.
 
 Its fields are those of `AuthDotJson` (codex-rs login/src/auth/storage.rs). bearerd reads
-and writes `tokens`, `last_refresh` and `auth_mode`; every other field stays as it is.
+and writes `tokens`, `last_refresh` and `auth_mode`; every other field is unchanged.
 
-Beside the file lie the lock, the state, the journal and the quarantine, named after it.
+The lock, the state, the journal and the quarantine are files beside it, named after it.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from bearerd.credential.store.auth_file import (
     AuthFile,
     FileStamps,
     Snapshot,
-    unavailable,
+    unavailable_error,
 )
 from bearerd.credential.store.auth_json import Document
-from bearerd.credential.store.codex import codex_locks
+from bearerd.credential.store.codex import CODEX_LOCK_TIMEOUT_SECONDS, codex_locks
 from bearerd.credential.store.journal import Journal
 from bearerd.credential.store.quarantine import Quarantine
 from bearerd.credential.store.reader import READ_TIMEOUT_SECONDS, StoreReader
@@ -37,13 +37,15 @@ from bearerd.files.threads import run_to_end
 
 TORN_READ_TRIES = 6
 TORN_READ_WAIT_SECONDS = 0.05
-"""A foreign writer may truncate in place (Codex before 0.169); 0.25 s outlasts it."""
+"""Another writer may truncate the file in place (Codex before 0.169). Its write takes
+less than these 0.25 s."""
 
 
 class FileStore:
-    """One `auth.json`. Owns the memory of what was last seen in it.
+    """One `auth.json`. Owns the stamps and the document of the last read or write.
 
-    *rescue* is where the journal and the quarantine go if the folder cannot be written.
+    *rescue* is the path for the journal and the quarantine if the folder of the file
+    cannot be written.
     """
 
     def __init__(
@@ -66,13 +68,15 @@ class FileStore:
             journal.append(rescue)
             quarantine.append(rescue)
         self.journal = Journal(
-            journal, is_gone=lambda: self._file.is_place_gone, reader=self._reader
+            journal,
+            is_folder_missing=lambda: self._file.is_folder_missing,
+            reader=self._reader,
         )
         self.quarantine = Quarantine(quarantine, reader=self._reader)
 
     @property
     def name(self) -> str:
-        """The path as it was given."""
+        """The path of the file, as configured."""
         return str(self._file.path)
 
     async def is_written_in_place(self) -> bool:
@@ -81,7 +85,7 @@ class FileStore:
 
     @property
     def foreign_writes(self) -> int:
-        """How often the file was found touched by another writer."""
+        """The number of reads that found the file changed by another writer."""
         return self._foreign_writes
 
     async def load(self) -> Credential:
@@ -92,17 +96,17 @@ class FileStore:
             if problem is None and snapshot.credential is not None:
                 return snapshot.credential
             assert problem is not None  # noqa: S101 - a snapshot has one or the other
-            # Only what was whole before can be torn, or away between two writes, now.
-            is_passing = self._document is not None and isinstance(
+            # A file that held a login before may be torn, or missing, during a write.
+            is_transient = self._document is not None and isinstance(
                 problem, LoginRequired
             )
-            if not remaining or not is_passing:
+            if not remaining or not is_transient:
                 raise problem
             await self._clock.sleep(TORN_READ_WAIT_SECONDS)
         raise AssertionError  # the last try returns or raises
 
     async def has_changed(self) -> bool:
-        """Compare identity, size and time of file and state with what was last seen."""
+        """Compare the stamps of file and state with the last ones."""
         try:
             return await self._reader.read(self._file.stamps) != self._seen
         except StoreUnavailable:
@@ -113,13 +117,13 @@ class FileStore:
     ) -> Credential | None:
         """Write *successor* over *base*. See `Store.replace`."""
         try:
-            await self._reader.read(self._file.require_place)
+            await self._reader.read(self._file.require_folder)
             is_isolated = await self._reader.read(self._file.is_isolated)
             target = await self._reader.read(lambda: self._file.target)
-            # Where no file can be made beside the login, Codex can take no lock either.
+            # Codex cannot take its locks either in a folder that is not writable.
             locks = nullcontext() if is_isolated else codex_locks(target, self._clock)
             async with locks:
-                stored = await self._stored_meanwhile()
+                stored = await self._load_unless_torn()
                 if stored is not None and stored != base:
                     return stored
                 await self._write(successor)
@@ -127,7 +131,8 @@ class FileStore:
             if error.errno is not None:  # ETIMEDOUT, from a network mount
                 raise write_error(self._file.path, error) from error
             raise StoreError(
-                f"{error}: locked by another program for too long"
+                f"{error}: another program has held this lock for more than "
+                f"{CODEX_LOCK_TIMEOUT_SECONDS:g} s; end that program"
             ) from None
         except OSError as error:
             raise write_error(self._file.path, error) from error
@@ -139,15 +144,17 @@ class FileStore:
     async def lock(self, timeout_seconds: float) -> AsyncIterator[None]:
         """Hold the flock beside the file. See `Store.lock`."""
         path = await self._reader.read(self._file.prepare_lock)
-        names_holder = path.name.endswith(LOCK_SUFFIX)
+        writes_holder = path.name.endswith(LOCK_SUFFIX)
         async with AsyncExitStack() as stack:
-            lock = flock(path, self._clock, timeout_seconds, names_holder=names_holder)
+            lock = flock(
+                path, self._clock, timeout_seconds, writes_holder=writes_holder
+            )
             try:
                 await stack.enter_async_context(lock)
             except TimeoutError:
                 raise
             except OSError as error:
-                raise unavailable(path, error) from error
+                raise unavailable_error(path, error) from error
             yield
 
     async def lock_holder(self) -> LockHolder | None:
@@ -168,10 +175,10 @@ class FileStore:
         self._seen = (self._seen[0], stamp)
 
     async def replace_login(self, document: Document) -> None:
-        """Make *document* the whole content of the file, under Codex's locks.
+        """Replace the whole content of the file by *document*, under Codex's locks.
 
         Raises:
-            StoreError: it could not be written; the file holds what it held before.
+            StoreError: it could not be written; the file is unchanged.
         """
         await self._under_codex_locks(partial(self._replace_login, document))
 
@@ -192,7 +199,8 @@ class FileStore:
             if error.errno is not None:  # ETIMEDOUT, from a network mount
                 raise write_error(self._file.path, error) from error
             raise StoreError(
-                f"{self.name}: {error} is held by another program; end it, and try again"
+                f"{self.name}: another program holds {error}; end that program, and try "
+                "again"
             ) from None
         except OSError as error:
             raise write_error(self._file.path, error) from error
@@ -221,12 +229,12 @@ class FileStore:
         self._seen = (stamp, self._seen[1])
         self._document = document
 
-    async def _stored_meanwhile(self) -> Credential | None:
-        """Return what the file holds, or None if it is torn: then it is written over."""
+    async def _load_unless_torn(self) -> Credential | None:
+        """Return the stored credential, or None if the file is torn."""
         try:
             return await self.load()
-        except LoginRequired as absence:
-            if absence.reason != "unreadable":
+        except LoginRequired as error:
+            if error.reason != "unreadable":
                 raise
             return None
 
@@ -235,10 +243,10 @@ def write_error(path: Path, error: OSError) -> StoreError:
     """Return the error for a file that cannot be written."""
     reason = error.strerror or str(error)
     if isinstance(error, FileExistsError):
-        reason = "its folder is a file"  # what mkdir finds there
+        reason = "its folder is a file"  # FileExistsError from mkdir
     remedy = "make its folder writable for this user"
     if isinstance(error, PermissionError):
         remedy = access_remedy(Path(error.filename or path))
     return StoreError(
-        f"{path}: cannot be written: {reason}; {remedy}, or set `store` to another place"
+        f"{path}: cannot be written: {reason}; {remedy}, or set `store` to another path"
     )

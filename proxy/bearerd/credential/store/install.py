@@ -1,7 +1,7 @@
-"""A new login goes into its store, and an old one out of it.
+"""Sign-in and sign-out of a store: install a new login, remove the old one.
 
-Both happen under the store's lock, so no refresh is under way meanwhile: its response
-would be written over the new login, or bring the old one back.
+Both hold the store's lock, so no refresh runs at the same time. The response of a
+refresh could otherwise replace the new login, or restore the removed one.
 """
 
 from __future__ import annotations
@@ -13,37 +13,38 @@ from pathlib import Path
 
 from bearerd.clock import Clock
 from bearerd.credential.store import auth_json
-from bearerd.credential.store.quarantine import Kept
+from bearerd.credential.store.quarantine import QuarantinedCredential
 from bearerd.credential.store.state import Account, StoreState
 from bearerd.credential.store.store import Store
 from bearerd.credential.token import Credential
 from bearerd.errors import LoginRequired, StoreError, StoreUnavailable
 
 PREPARE_TIMEOUT_SECONDS = 5.0
-"""How long a sign-in waits for the lock before a person is asked: longer than a refresh
-that goes well."""
+"""How long a sign-in waits for the lock before the browser opens: longer than a
+successful refresh."""
 
 
 @dataclass(frozen=True, slots=True)
-class Installed:
-    """What became of a new login.
+class InstallResult:
+    """The result of `install_login`.
 
-    *previous* is the login that it replaced. *kept_at* is where it waits for the store,
-    or None if it is in the store.
+    *previous* is the login that was replaced. *quarantine_path* is None if the new login
+    is stored; otherwise it is the file in which the new login waits for the store.
     """
 
     previous: Credential | None = None
-    kept_at: Path | None = None
+    quarantine_path: Path | None = None
 
 
 async def prepare(store: Store, *, timeout_seconds: float | None = None) -> None:
-    """Make sure that a login can be stored, before a person is asked for one.
+    """Check that a login can be stored, before a sign-in starts.
 
     Raises:
-        StoreError, StoreUnavailable: it cannot be; the message names the lock's holder.
+        StoreError, StoreUnavailable: it cannot; the message names the lock's holder.
     """
-    limit = PREPARE_TIMEOUT_SECONDS if timeout_seconds is None else timeout_seconds
-    async with _locked(store, limit):
+    if timeout_seconds is None:
+        timeout_seconds = PREPARE_TIMEOUT_SECONDS
+    async with _locked(store, timeout_seconds):
         pass
 
 
@@ -53,31 +54,33 @@ async def install_login(
     *,
     clock: Clock,
     lock_timeout_seconds: float,
-) -> Installed:
+) -> InstallResult:
     """Make *credential* the login of *store*.
 
-    The whole document is new: what another login left in it, such as an API key, does
-    not belong to this one. A sign-in chooses the account, so the profile is pinned to it
-    from now on, and what was kept of the old login is forgotten.
+    The whole document is replaced: a field of the old login, such as an API key, does
+    not belong to the new one. A sign-in chooses the account, so the profile is pinned to
+    it, and the journal and the quarantine of the old login are cleared.
 
-    A login that cannot be stored is kept in quarantine; the next process that holds the
-    lock stores it.
+    A login that cannot be stored is quarantined, and the next holder of the lock stores
+    it.
 
     Raises:
-        StoreError: it could not even be kept.
+        StoreError: it can neither be stored nor quarantined.
     """
     try:
         async with _locked(store, lock_timeout_seconds):
-            previous = await _stored(store)
-            await replace_whole(store, credential, clock.now())
-            return Installed(previous)
+            previous = await _load_or_none(store)
+            await install_locked(store, credential, clock.now())
+            return InstallResult(previous)
     except (StoreError, StoreUnavailable):
-        kept = Kept(credential, presented="", since=clock.now())
-        return Installed(kept_at=await store.quarantine.keep("new_login", kept))
+        quarantined = QuarantinedCredential(credential, presented="", since=clock.now())
+        return InstallResult(
+            quarantine_path=await store.quarantine.write("new_login", quarantined)
+        )
 
 
-async def replace_whole(store: Store, credential: Credential, now: float) -> None:
-    """Put a new login into a store that is locked, and forget the old one's traces.
+async def install_locked(store: Store, credential: Credential, now: float) -> None:
+    """Replace the login of a locked store, and clear the records of the old one.
 
     Raises:
         StoreError: it could not be written.
@@ -86,7 +89,7 @@ async def replace_whole(store: Store, credential: Credential, now: float) -> Non
     await store.journal.clear()
     await store.quarantine.clear("new_login")
     await store.quarantine.clear("foreign")
-    await store.write_state(StoreState(account=Account.of(credential)))
+    await store.write_state(StoreState(account=Account.from_credential(credential)))
 
 
 async def remove_login(
@@ -98,9 +101,9 @@ async def remove_login(
 ) -> bool:
     """Remove the login of *store*; return True if there was one.
 
-    *recover* finishes what a process that died has left, so that the live token is
-    revoked and not its predecessor. *revoke* gets the login, if it can be read, while no
-    refresh can change it; it must not raise.
+    *recover* completes an interrupted refresh first, so that the current token is revoked
+    and not its predecessor. *revoke* is called with the login, if it can be read, while
+    the lock is held; it must not raise.
 
     Raises:
         StoreError: the login could not be removed.
@@ -108,28 +111,28 @@ async def remove_login(
     async with _locked(store, lock_timeout_seconds):
         with suppress(LoginRequired, StoreError, StoreUnavailable):
             await recover()
-        stored, is_there = None, True
+        stored, exists = None, True
         try:
             stored = await store.load()
-        except LoginRequired as absence:
-            is_there = absence.reason != "missing"
-        kept = await store.quarantine.read("new_login")
-        for credential in (stored, kept.credential if kept else None):
+        except LoginRequired as error:
+            exists = error.reason != "missing"
+        quarantined = await store.quarantine.read("new_login")
+        for credential in (stored, quarantined.credential if quarantined else None):
             if credential is not None:
                 await revoke(credential)
         await store.journal.clear()
         await store.quarantine.clear("new_login")
-        if is_there:
+        if exists:
             await store.remove_login()
-    return is_there or kept is not None
+    return exists or quarantined is not None
 
 
 @asynccontextmanager
 async def _locked(store: Store, timeout_seconds: float) -> AsyncIterator[None]:
-    """Hold the lock of *store*, or name its holder.
+    """Hold the lock of *store*.
 
     Raises:
-        StoreError: another process holds it.
+        StoreError: another process holds it; the message names that process.
     """
     try:
         async with store.lock(timeout_seconds):
@@ -139,7 +142,7 @@ async def _locked(store: Store, timeout_seconds: float) -> AsyncIterator[None]:
 
 
 async def lock_held_message(store: Store) -> str:
-    """Return which process holds the lock of *store*, since when, and the remedy."""
+    """Return the message for a held lock: the process, since when, and the remedy."""
     holder = await store.lock_holder()
     if holder is None:
         return (
@@ -147,13 +150,13 @@ async def lock_held_message(store: Store) -> str:
             "wait for it, and try again"
         )
     return (
-        f"{store.name}: process {holder.pid} on {holder.host} holds the lock of this "
-        f"login since {auth_json.utc_text(holder.since)}; end that process, or wait for it, "
-        "and try again"
+        f"{store.name}: process {holder.pid} on {holder.host} has held the lock of this "
+        f"login since {auth_json.utc_text(holder.since)}; end that process, or wait for "
+        "it, and try again"
     )
 
 
-async def _stored(store: Store) -> Credential | None:
+async def _load_or_none(store: Store) -> Credential | None:
     try:
         return await store.load()
     except LoginRequired:

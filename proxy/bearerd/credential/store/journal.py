@@ -1,13 +1,12 @@
-"""The record around a refresh: what must survive a death between two steps.
+"""The journal: a record of the refresh in progress, which survives a crash.
 
-A rotating refresh token exists once. Before it is presented, a record names it and the
-process that presents it; the tokens of the response go into the record before they go
-anywhere else. The next holder of the lock can then finish what was left: store tokens
-that arrived, or know that a token is maybe spent. The cases are in
-`credential.refresh.transaction`.
+A rotating refresh token can be used once. Before it is presented, a record names it and
+the process that presents it. The tokens of the response are written to the record before
+they are used. After a crash, the next holder of the lock stores those tokens, or knows
+that a token is maybe spent. The cases are in `credential.refresh.interrupted`.
 
-The record lies beside the store or, if that folder cannot be written, in the rescue
-place. It holds tokens only between the authority's response and the store's replacement.
+The record is a file beside the store or, if that folder cannot be written, the rescue
+file. It contains tokens only from the authority's response until the store is replaced.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from typing import Any
 
 from bearerd.credential.store.reader import StoreReader
 from bearerd.credential.store.spool import ResponseSpool
-from bearerd.credential.token import Credential, credential_of
+from bearerd.credential.token import Credential, parse_credential
 from bearerd.errors import StoreError
 from bearerd.files import atomic
 from bearerd.files.regular import read_regular
@@ -35,12 +34,12 @@ SPOOL_SUFFIX = "-receipt"
 """The suffix of the spool's file."""
 
 RECORD_LIMIT_BYTES = 1 << 20
-"""A record is about as long as the tokens in it; a larger file is none."""
+"""A record is about as long as the tokens in it; a larger file is not a record."""
 
 
 @dataclass(frozen=True, slots=True)
 class Presenter:
-    """The process that presents the token. For messages: the lock alone decides."""
+    """The process that presents the token. For messages only; the lock decides."""
 
     pid: int
     host: str
@@ -53,12 +52,12 @@ class Presenter:
 
 @dataclass(frozen=True, slots=True)
 class JournalEntry:
-    """One refresh under way. Tokens are named by fingerprint; *since* is epoch seconds.
+    """One refresh in progress. Tokens are named by fingerprint; *since* is epoch seconds.
 
-    *stored* is what the store holds meanwhile. *spending* is the token that is being
-    presented, or None once its response has arrived. *renewed* is the newest credential,
-    if the store does not hold it yet; after a failed save, that is the credential whose
-    token is being presented.
+    *stored* is the credential in the store. *spending* is the token that is being
+    presented, or None once its response has arrived. *renewed* is a credential that is
+    newer than *stored* and not stored yet, or None. Its own token is the one being
+    presented if both are set.
     """
 
     stored: str
@@ -68,7 +67,7 @@ class JournalEntry:
     renewed: Credential | None = field(default=None, repr=False)
 
     def to_json(self) -> bytes:
-        """Return the record. It holds tokens only if there is a response."""
+        """Return the record as JSON. It contains tokens only if *renewed* is set."""
         document: dict[str, Any] = {"version": 1} | asdict(self)
         document["spender"] = document.pop("presenter")
         if document["renewed"] is not None:
@@ -77,10 +76,9 @@ class JournalEntry:
 
     @classmethod
     def from_json(cls, content: bytes) -> JournalEntry | None:
-        """Return the record in *content*, or None if it is torn or of another kind.
+        """Return the record in *content*, or None if it is torn or invalid.
 
-        Records are replaced whole, so a torn one was never finished, and nothing depends
-        on it.
+        Records are replaced atomically, so a torn one was never in use.
         """
         try:
             document = json_object(content) or {}
@@ -90,49 +88,49 @@ class JournalEntry:
                 spending=None if spending is None else str(spending),
                 since=float(document["since"]),
                 presenter=_presenter(document["spender"]),
-                renewed=credential_of(renewed) if renewed is not None else None,
+                renewed=parse_credential(renewed) if renewed is not None else None,
             )
         except (ValueError, TypeError, KeyError, OverflowError):
             return None
 
 
 class Journal:
-    """The record on disk. Called only under the store's lock.
+    """The record on disk. Used only under the store's lock.
 
-    *places* are tried in order; the first that can be written holds the record. The
-    first of them lies in the store's folder, which is not made anew: while *is_gone*
-    returns True for it, nothing is written there.
+    *paths* are tried in order, and the first one that can be written gets the record. The
+    first path is in the store's folder. That folder is never created here, and nothing is
+    written there while *is_folder_missing* returns True.
     """
 
     def __init__(
         self,
-        places: Sequence[Path],
+        paths: Sequence[Path],
         *,
-        is_gone: Callable[[], bool] = lambda: False,
+        is_folder_missing: Callable[[], bool] = lambda: False,
         reader: StoreReader | None = None,
     ) -> None:
-        self._places = tuple(places)
-        self._is_gone = is_gone
-        self._reader = reader or StoreReader(str(places[0]))
+        self._paths = tuple(paths)
+        self._is_folder_missing = is_folder_missing
+        self._reader = reader or StoreReader(str(paths[0]))
         self.spool = ResponseSpool(
-            [place.with_name(place.name + SPOOL_SUFFIX) for place in places]
+            [path.with_name(path.name + SPOOL_SUFFIX) for path in paths]
         )
 
     async def read(self) -> list[JournalEntry]:
-        """Return the records, the best first: those with tokens, then the newest.
+        """Return the records: those with tokens first, then by time, newest first.
 
-        There is more than one if a place could not be cleared, or if a process died
-        while it wrote: a record that is whole counts before it has its name.
+        There are several if a file could not be removed, or if a process died during a
+        write: a complete temporary file counts as a record.
 
         Raises:
             StoreUnavailable: the file system does not respond.
         """
-        found = await self._reader.read(self._read)
-        found.sort(key=lambda entry: (entry.renewed is None, -entry.since))
-        return found
+        entries = await self._reader.read(self._read)
+        entries.sort(key=lambda entry: (entry.renewed is None, -entry.since))
+        return entries
 
     async def read_response(self, fingerprint: str) -> bytes | None:
-        """Return what arrived of the response to a token, or None.
+        """Return the received part of the response to a token, or None.
 
         Raises:
             StoreUnavailable: the file system does not respond.
@@ -140,10 +138,10 @@ class Journal:
         return await self._reader.read(partial(self.spool.read, fingerprint))
 
     async def write(self, entry: JournalEntry) -> Path:
-        """Keep *entry* durably; return where.
+        """Write *entry* durably; return the path of the record.
 
         Raises:
-            StoreError: no place can be written.
+            StoreError: none of the paths can be written.
         """
         try:
             return await run_to_end(partial(self._write_entry, entry))
@@ -151,7 +149,7 @@ class Journal:
             raise StoreError(f"the refresh cannot be recorded ({error})") from error
 
     async def clear(self) -> None:
-        """Remove the record: the refresh is finished."""
+        """Remove the record: the refresh is complete."""
         with suppress(OSError):  # no thread can be started
             await run_to_end(self._unlink)
 
@@ -164,42 +162,42 @@ class Journal:
         return [entry for entry in entries if entry is not None]
 
     def _write_entry(self, entry: JournalEntry) -> Path:
-        place = self._write(entry.to_json())
+        path = self._write(entry.to_json())
         if entry.spending is None:
             self.spool.clear()
         else:
             self.spool.open(entry.spending)
-        return place
+        return path
 
     def _write(self, content: bytes) -> Path:
         reasons = []
-        for index, place in enumerate(self._places):
-            if index == 0 and self._is_gone():
-                reasons.append(f"{place}: its folder is gone")
+        for index, path in enumerate(self._paths):
+            if index == 0 and self._is_folder_missing():
+                reasons.append(f"{path}: its folder is missing")
                 continue
             try:
-                atomic.replace(place, content, makes_folder=index > 0)
+                atomic.replace(path, content, creates_folder=index > 0)
             except OSError as error:
-                reasons.append(f"{place}: {error.strerror or error}")
+                reasons.append(f"{path}: {error.strerror or error}")
             else:
-                return place
+                return path
         raise StoreError(
-            f"no place to record a refresh before it is made ({'; '.join(reasons)}); "
-            "make one of these folders writable for this user"
+            f"the refresh cannot be recorded ({'; '.join(reasons)}); make one of these "
+            "folders writable for this user"
         )
 
     def _unlink(self) -> None:
         self.spool.clear()
         for file in self._files():
-            # A record that cannot be removed is recognised as finished by fingerprint.
+            # A record that cannot be removed is superseded: its fingerprints show that.
             with suppress(OSError):
                 file.unlink()
 
     def _files(self) -> list[Path]:
-        unnamed = [
-            file for place in self._places for file in atomic.stale_temporaries(place)
+        temporaries = [
+            file for path in self._paths for file in atomic.stale_temporaries(path)
         ]
-        return [*self._places, *unnamed]
+        return [*self._paths, *temporaries]
 
 
 def _presenter(fields: Mapping[str, Any]) -> Presenter:

@@ -1,13 +1,14 @@
-"""Credentials that are kept beside a store and never served from there.
+"""The quarantine: credentials that are kept beside a store and not served.
 
-Two kinds, each in a file of its own, mode 0600:
+There are two kinds, each in its own file with mode 0600:
 
-1. `foreign`: the authority issued them for another account than the profile's. The
-   presented token is spent, so this is the only copy of what came for it.
-2. `new_login`: a person has signed in, and the store could not be written or locked.
+1. `foreign`: a credential that the authority issued for another account than the
+   profile's. The presented token is spent, so this is the only copy.
+2. `new_login`: the credential of a sign-in that could not be stored, because the store
+   was not writable or was locked.
 
-`bearerd adopt` takes the first kind up on purpose. The next process that holds the
-store's lock takes up the second.
+`bearerd adopt` installs the first kind. The next holder of the store's lock installs the
+second.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from bearerd.credential.store.reader import StoreReader
-from bearerd.credential.token import Credential, credential_of
+from bearerd.credential.token import Credential, parse_credential
 from bearerd.errors import StoreError
 from bearerd.files import atomic
 from bearerd.files.regular import read_regular
@@ -29,18 +30,18 @@ from bearerd.json_object import json_object
 
 Kind: TypeAlias = Literal["foreign", "new_login"]
 
-KEPT_LIMIT_BYTES = 1 << 20
-"""A login is about 5 KiB; a larger file is none."""
+FILE_LIMIT_BYTES = 1 << 20
+"""A credential has about 5 KiB; a larger file is not one."""
 
 SUFFIXES: dict[Kind, str] = {"foreign": "-foreign", "new_login": "-new-login"}
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
-    """A credential in quarantine.
+class QuarantinedCredential:
+    """A credential in quarantine since *since*, in epoch seconds.
 
-    *presented* is the fingerprint of the token that it was issued for, or "". *since* is
-    epoch seconds.
+    *presented* is the fingerprint of the refresh token that was spent for it; it is empty
+    for a sign-in.
     """
 
     credential: Credential = field(repr=False)
@@ -48,18 +49,18 @@ class Kept:
     since: float
 
     def to_json(self) -> bytes:
-        """Return the document of the file. It holds tokens."""
+        """Return the content of the file. It contains tokens."""
         document: dict[str, Any] = {"version": 1} | asdict(self)
         del document["credential"]["generation"]
         return json.dumps(document, indent=2).encode() + b"\n"
 
     @classmethod
-    def from_json(cls, content: bytes) -> Kept | None:
-        """Return what *content* holds, or None if it is torn or of another kind."""
+    def from_json(cls, content: bytes) -> QuarantinedCredential | None:
+        """Return the credential in *content*, or None if it is torn or invalid."""
         try:
             document = json_object(content) or {}
             return cls(
-                credential=credential_of(document["credential"]),
+                credential=parse_credential(document["credential"]),
                 presented=str(document["presented"]),
                 since=float(document["since"]),
             )
@@ -68,32 +69,32 @@ class Kept:
 
 
 class Quarantine:
-    """Owns the two files. *places* are tried in order, as the journal's are.
+    """Owns the two files. *paths* are tried in order, like those of the journal.
 
-    The first of them lies in the store's folder, which is not made anew.
+    The first path is in the store's folder, which is never created here.
     """
 
     def __init__(
-        self, places: Sequence[Path], *, reader: StoreReader | None = None
+        self, paths: Sequence[Path], *, reader: StoreReader | None = None
     ) -> None:
-        self._places = tuple(places)
-        self._reader = reader or StoreReader(str(places[0]))
+        self._paths = tuple(paths)
+        self._reader = reader or StoreReader(str(paths[0]))
 
-    async def keep(self, kind: Kind, kept: Kept) -> Path:
-        """Write *kept* durably; return where it is.
+    async def write(self, kind: Kind, quarantined: QuarantinedCredential) -> Path:
+        """Write *quarantined* durably; return the path.
 
-        An earlier foreign grant in its place is renamed and not lost: it gets the name
-        of the token that it was issued for. Nothing reads it but a person.
+        An earlier foreign grant at that path is renamed: the fingerprint of its token is
+        appended to its name. No command reads the renamed file; it is for a person.
 
         Raises:
-            StoreError: no place can be written.
+            StoreError: none of the paths can be written.
         """
         try:
-            return await run_to_end(lambda: self._keep(kind, kept))
+            return await run_to_end(lambda: self._write(kind, quarantined))
         except OSError as error:  # no thread can be started
-            raise StoreError(f"no place to keep the login ({error})") from error
+            raise StoreError(f"the login cannot be quarantined ({error})") from error
 
-    async def read(self, kind: Kind) -> Kept | None:
+    async def read(self, kind: Kind) -> QuarantinedCredential | None:
         """Return the newest credential of *kind*, or None.
 
         Raises:
@@ -101,67 +102,80 @@ class Quarantine:
         """
         return await self._reader.read(lambda: self._read(kind))
 
-    async def clear(self, kind: Kind, kept: Kept | None = None) -> None:
-        """Remove what is kept of *kind*, or only *kept* if it is given."""
+    async def clear(
+        self, kind: Kind, quarantined: QuarantinedCredential | None = None
+    ) -> None:
+        """Remove the files of *kind*; only those with *quarantined* if it is given."""
         with suppress(OSError):  # no thread can be started
-            await run_to_end(lambda: self._clear(kind, kept))
+            await run_to_end(lambda: self._clear(kind, quarantined))
 
-    def _keep(self, kind: Kind, kept: Kept) -> Path:
+    def _write(self, kind: Kind, quarantined: QuarantinedCredential) -> Path:
         reasons = []
-        for index, path in enumerate(self._paths(kind)):
+        for index, path in enumerate(self._files(kind)):
             try:
                 if kind == "foreign":
-                    _set_aside(path, kept)
-                atomic.replace(path, kept.to_json(), makes_folder=index > 0)
+                    _rename_earlier(path, quarantined)
+                atomic.replace(path, quarantined.to_json(), creates_folder=index > 0)
+                _remove_temporaries(kind, path)
             except OSError as error:
                 reasons.append(f"{path}: {error.strerror or error}")
             else:
                 return path
         raise StoreError(
-            f"no place to keep the login ({'; '.join(reasons)}); make one of these "
+            f"the login cannot be quarantined ({'; '.join(reasons)}); make one of these "
             "folders writable for this user"
         )
 
-    def _read(self, kind: Kind) -> Kept | None:
+    def _read(self, kind: Kind) -> QuarantinedCredential | None:
         found = []
-        for path in self._paths(kind):
+        for path in self._files(kind):
             with suppress(OSError):
-                found.append(_read_kept(path))
+                found.append(_read_file(path))
         return max(
-            (one for one in found if one is not None),
-            key=lambda one: one.since,
+            (each for each in found if each is not None),
+            key=lambda each: each.since,
             default=None,
         )
 
-    def _clear(self, kind: Kind, kept: Kept | None) -> None:
-        for path in self._paths(kind):
+    def _clear(self, kind: Kind, quarantined: QuarantinedCredential | None) -> None:
+        for path in self._files(kind):
+            _remove_temporaries(kind, path)
             with suppress(OSError):
-                if kept is None or _read_kept(path) == kept:
+                if quarantined is None or _read_file(path) == quarantined:
                     path.unlink()
 
-    def _paths(self, kind: Kind) -> list[Path]:
+    def _files(self, kind: Kind) -> list[Path]:
         suffix = SUFFIXES[kind]
-        return [place.with_name(place.name + suffix) for place in self._places]
+        return [path.with_name(path.name + suffix) for path in self._paths]
 
 
-def _read_kept(path: Path) -> Kept | None:
-    """Return what the file at *path* holds, or None if it is torn or of another kind.
+def _remove_temporaries(kind: Kind, path: Path) -> None:
+    """Remove the temporary files of writers that were killed: they contain tokens.
+
+    A new login can be written without the lock, so its temporary file may be in use.
+    """
+    if kind == "foreign":
+        atomic.remove_stale_temporaries(path)
+
+
+def _read_file(path: Path) -> QuarantinedCredential | None:
+    """Return the credential in the file at *path*, or None if it is torn or invalid.
 
     Raises:
-        OSError: there is no such file, or it cannot be read.
+        OSError: the file does not exist, or cannot be read.
     """
-    return Kept.from_json(read_regular(path, KEPT_LIMIT_BYTES))
+    return QuarantinedCredential.from_json(read_regular(path, FILE_LIMIT_BYTES))
 
 
-def _set_aside(path: Path, kept: Kept) -> None:
-    """Rename another credential than that of *kept* at *path*, if there is one.
+def _rename_earlier(path: Path, quarantined: QuarantinedCredential) -> None:
+    """Rename the file at *path* if it contains another credential than *quarantined*.
 
     Raises:
         OSError: it could not be renamed.
     """
     try:
-        before = _read_kept(path)
+        earlier = _read_file(path)
     except FileNotFoundError:
         return
-    if before is not None and before.credential != kept.credential:
-        path.rename(path.with_name(f"{path.name}-{before.presented}"))
+    if earlier is not None and earlier.credential != quarantined.credential:
+        path.rename(path.with_name(f"{path.name}-{earlier.presented}"))

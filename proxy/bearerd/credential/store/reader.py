@@ -1,4 +1,4 @@
-"""Reads of a store: off the event loop, one at a time, each with a deadline."""
+"""Reads of a store: outside the event loop, one at a time, each with a timeout."""
 
 from __future__ import annotations
 
@@ -11,12 +11,16 @@ from bearerd.files.threads import FileThread
 T = TypeVar("T")
 
 READ_TIMEOUT_SECONDS = 5.0
-"""The deadline of one file call. A local disk needs microseconds, a network mount that
-works some milliseconds; past this it is taken for dead."""
+"""The timeout of one file call. A local disk needs microseconds and a working network
+mount some milliseconds; after this time, the file system counts as dead."""
+
+RETRY_AFTER_SECONDS = 5
+"""Retry-After for clients while the store is unavailable. A retry causes no call to the
+authority."""
 
 
 class StoreReader:
-    """Owns the thread of one store's reads. *name* is the store's, for messages."""
+    """Owns the thread for the reads of one store. *name* is that store's, for messages."""
 
     def __init__(
         self, name: str, *, timeout_seconds: float = READ_TIMEOUT_SECONDS
@@ -35,9 +39,10 @@ class StoreReader:
         try:
             return await self._thread.run(call, timeout_seconds=self._timeout_seconds)
         except TimeoutError:
-            reason, remedy = "the file system does not respond", "look at the mount"
+            reason, remedy = "the file system does not respond", "check the mount"
         except OSError as error:
-            reason, remedy = str(error), "look at the limits of the system"
+            reason, remedy = str(error), "check the limits of the system"
         raise StoreUnavailable(
-            f"{self._name}: {reason}; {remedy}", retry_after_seconds=5
+            f"{self._name}: {reason}; {remedy}",
+            retry_after_seconds=RETRY_AFTER_SECONDS,
         ) from None

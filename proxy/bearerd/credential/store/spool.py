@@ -1,9 +1,9 @@
-"""The authority's response, written byte by byte as it arrives, before it is parsed.
+"""The response spool: the authority's response on disk, written before it is parsed.
 
-The file is opened before the call, so an arriving byte needs nothing but a write. A
-process that is killed leaves what it has written to the kernel, and the next holder of
-the lock finds the response here, whole or not. It is removed as soon as the journal has
-the tokens.
+The file is opened before the call, so a received part needs one write and nothing else.
+If the process is killed, the kernel still has what was written, and the next holder of
+the lock finds the response here, complete or not. The file is removed as soon as the
+journal contains the tokens.
 """
 
 from __future__ import annotations
@@ -17,61 +17,61 @@ from bearerd.files.owner import give_to_folder_owner
 from bearerd.files.regular import read_regular
 
 SPOOL_LIMIT_BYTES = 2 << 20
-"""More than the longest response that is taken."""
+"""More than the longest response that is accepted."""
 
 
 class ResponseSpool:
-    """Owns one open file. *places* are tried in order, as the journal's are.
+    """Owns one open file. *paths* are tried in order, like those of the journal.
 
-    The calls block. `write`, of some kilobytes into the page cache, happens in the event
-    loop all the same, so that no byte waits for a thread.
+    The calls block. `write` is called in the event loop all the same, so that no byte
+    waits for a thread: it copies some kilobytes into the page cache.
     """
 
-    def __init__(self, places: Sequence[Path]) -> None:
-        self._places = tuple(places)
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self._paths = tuple(paths)
         self._descriptor: int | None = None
 
     def open(self, fingerprint: str) -> None:
-        """Begin a file for the response to the token of that *fingerprint*.
+        """Create the file for the response to the token with this *fingerprint*.
 
-        If none can be opened, the call goes on without: the journal still says that the
-        token may be spent. A process run by root gives the file to the folder's owner,
-        who reads it if this process dies.
+        If no file can be created, the call is made without one: the journal still records
+        that the token is maybe spent. A process run by root gives the file to the owner of
+        the folder, who reads it if this process dies.
         """
         self._close()
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
-        # Neither over a link, nor into a FIFO, whose open would wait for a reader.
+        # Do not follow a link, and do not wait for the reader of a FIFO.
         flags |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-        for place in self._places:
+        for path in self._paths:
             with suppress(OSError):
-                self._descriptor = os.open(place, flags, 0o600)
+                self._descriptor = os.open(path, flags, 0o600)
                 with suppress(OSError):
-                    give_to_folder_owner(self._descriptor, place.parent)
+                    give_to_folder_owner(self._descriptor, path.parent)
                 os.write(self._descriptor, fingerprint.encode() + b"\n")
                 return
 
     def write(self, part: bytes) -> None:
-        """Keep a part of the response's body."""
+        """Append a part of the response body."""
         if self._descriptor is not None:
             with suppress(OSError):
                 os.write(self._descriptor, part)
 
     def read(self, fingerprint: str) -> bytes | None:
-        """Return what arrived for that token, or None."""
-        for place in self._places:
+        """Return the received part of the response to that token, or None."""
+        for path in self._paths:
             with suppress(OSError):
-                content = read_regular(place, SPOOL_LIMIT_BYTES)
+                content = read_regular(path, SPOOL_LIMIT_BYTES)
                 name, _, body = content.partition(b"\n")
                 if name == fingerprint.encode() and body:
                     return body
         return None
 
     def clear(self) -> None:
-        """Remove the file: the journal has the tokens, or there are none."""
+        """Remove the file: the journal contains the tokens, or there are none."""
         self._close()
-        for place in self._places:
+        for path in self._paths:
             with suppress(OSError):
-                place.unlink()
+                path.unlink()
 
     def _close(self) -> None:
         if self._descriptor is not None:

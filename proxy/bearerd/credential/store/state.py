@@ -1,16 +1,16 @@
-"""What is kept beside a credential: it outlives a process and holds no secret.
+"""The state beside a credential. It survives a restart and contains no secret.
 
 All processes on one store share it, under the store's lock:
 
     owner         the account that the profile is pinned to
-    refused       the refresh token that the authority refused for good
-    level         what is left of the authority's budget
-    retry         the last failure, and when the authority may be asked again
-    spent         fingerprints of the tokens that were rotated away
-    unaccepted    how many fresh tokens the upstream has refused in a row
+    refused       the refresh token that the authority has refused permanently
+    level         the remaining budget of calls to the authority
+    retry         the last failure, and when the authority may be called again
+    spent         the fingerprints of spent tokens
+    unaccepted    the number of new tokens that the upstream has rejected in a row
 
-The names are those of the file's JSON keys. A part that cannot be understood is absent:
-that costs a refill of the budget or one refused call, never a login.
+These are the JSON keys of the file. An invalid part counts as absent: that refills the
+budget or causes one refused call, and never loses a login.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from bearerd.credential.token import Credential
 from bearerd.json_object import json_object
 
 LARGEST = 1e15
-"""No amount and no time in the file is as large; a larger one was written wrongly."""
+"""The limit for numbers and times in the file; a larger value is invalid."""
 
 SPENT_LIMIT = 1024
-"""Fingerprints that are remembered. Of tokens that live an hour these are six weeks: a
-backup from before them would be presented, which may end the login. They cost 20 KiB."""
+"""The number of fingerprints that are kept, in 20 KiB. With tokens that live an hour they
+cover six weeks. The token of an older backup would be presented, which may end the login."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,16 +39,16 @@ class Account:
     user_id: str | None = None
 
     @classmethod
-    def of(cls, credential: Credential) -> Account:
-        """Return the account of *credential*, as far as its tokens name it."""
+    def from_credential(cls, credential: Credential) -> Account:
+        """Return the account and user of *credential*, as far as they are known."""
         return cls(credential.account_id, credential.user_id)
 
     def accepts(self, other: Account) -> bool:
         """Return True if a credential of *other* may be used for this account.
 
-        An account without an id accepts any: an older file names none, and the same
-        login, written anew, does. The user is compared if both sides name one, since a
-        file without an id token names none.
+        An account without an id accepts any account: an old file may name none, while the
+        same login names one after it is written again. The user is compared only if both
+        have one, since a file without an id token has none.
         """
         if self.account_id not in (None, other.account_id):
             return False
@@ -57,9 +57,9 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class RefusedToken:
-    """A refresh token that the authority refused for good, by fingerprint.
+    """A refresh token, by fingerprint, that the authority has refused permanently.
 
-    The refusal is one of *client_id* at *token_url*, at the epoch second *at*.
+    *client_id* and *token_url* are those of the call, and *at* its time in epoch seconds.
     """
 
     fingerprint: str
@@ -71,7 +71,7 @@ class RefusedToken:
 
 @dataclass(frozen=True, slots=True)
 class BucketLevel:
-    """What a token bucket held at the epoch second *at*."""
+    """The number of calls in a token bucket at the epoch second *at*."""
 
     calls: float
     at: float
@@ -79,10 +79,10 @@ class BucketLevel:
 
 @dataclass(frozen=True, slots=True)
 class RetryState:
-    """The failure of the last refresh of a token: nothing is asked before *until*.
+    """The last failure of a token. The authority is not called before *until*.
 
-    It is one of *client_id* at *token_url*. *until* is epoch seconds; *failures* counts
-    the failures of this *pace*, which is `fast` or `slow`, in a row.
+    *client_id* and *token_url* are those of the call. *until* is epoch seconds. *pace* is
+    `fast` or `slow`; *failures* is the number of failures in a row at this pace.
     """
 
     fingerprint: str
@@ -97,7 +97,10 @@ class RetryState:
 
 @dataclass(frozen=True, slots=True)
 class Unaccepted:
-    """How many fresh tokens in a row had no acceptance; the last one came at *at*."""
+    """The number of new tokens in a row that the upstream has not accepted.
+
+    *at* is when the last one was issued, in epoch seconds.
+    """
 
     count: int
     at: float
@@ -116,7 +119,7 @@ class StoreState:
 
     def with_spent(self, *fingerprints: str) -> tuple[str, ...]:
         """Return `spent` with *fingerprints* added, bounded."""
-        others = tuple(one for one in self.spent if one not in fingerprints)
+        others = tuple(each for each in self.spent if each not in fingerprints)
         return (*others, *fingerprints)[-SPENT_LIMIT:]
 
     def to_json(self) -> bytes:
@@ -136,7 +139,7 @@ class StoreState:
 
     @classmethod
     def from_json(cls, content: bytes) -> StoreState:
-        """Return the parts of *content* that can be understood."""
+        """Return the valid parts of *content*."""
         document = json_object(content) or {}
         return cls(
             account=_part(Account, document.get("owner"), _is_name),
@@ -153,15 +156,15 @@ def _part(
     value: object,
     is_valid: Callable[[str, object], bool] | None = None,
 ) -> Any:
-    """Return *value* as a *kind* if it has the fields of one, each of the right type.
+    """Return *value* as a *kind*, or None if a field is missing or has another type.
 
-    A value of another type would break every later refresh, wherever it is first used.
+    A value of another type would fail later, in every refresh.
     """
     if not isinstance(value, dict):
         return None
     types = kind.__annotations__
-    check = is_valid or (lambda name, one: _is_typed(types.get(name), one))
-    if not all(check(name, one) for name, one in value.items()):
+    check = is_valid or (lambda name, item: _is_typed(types.get(name), item))
+    if not all(check(name, item) for name, item in value.items()):
         return None
     try:
         return kind(**value)
@@ -184,4 +187,4 @@ def _is_name(_name: str, value: object) -> bool:
 def _names(value: object) -> tuple[str, ...]:
     if not isinstance(value, list):
         return ()
-    return tuple(one for one in value if isinstance(one, str))[-SPENT_LIMIT:]
+    return tuple(each for each in value if isinstance(each, str))[-SPENT_LIMIT:]

@@ -1,13 +1,14 @@
-"""What a store is: the one place where a profile's credential lives.
+"""The interface of a store, which holds the credential of one profile.
 
-Rules that each store keeps:
+Rules for each store:
 
-1. A reader sees a whole credential or none.
-2. `replace` happens under `lock`, and only if the store still holds what the refresh
-   began from: a new login, another account or a logout wins over a late response.
-3. What the store does not understand, it keeps.
-4. A store that cannot be reached is `StoreUnavailable`, which is never a reason to sign
-   in. No call blocks the event loop, and each read has a deadline.
+1. A reader gets a complete credential or none.
+2. `replace` is called under `lock`, and writes only if the store still holds the
+   credential that the refresh started from. So a late response never replaces a new
+   login or another account, and never undoes a sign-out.
+3. Unknown fields are preserved.
+4. A store that cannot be reached raises `StoreUnavailable`, which is never a reason to
+   sign in. No call blocks the event loop, and each read has a timeout.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from bearerd.files.flock import LockHolder
 
 
 class Store(Protocol):
-    """One credential, its lock, and what is kept beside it."""
+    """One credential with its lock, its state, its journal and its quarantine."""
 
     @property
     def name(self) -> str:
@@ -36,47 +37,49 @@ class Store(Protocol):
 
     @property
     def quarantine(self) -> Quarantine:
-        """The credentials that this store keeps and does not serve."""
+        """The quarantine of this store."""
 
     @property
     def foreign_writes(self) -> int:
-        """How often the credential was found touched by another writer."""
+        """The number of reads that found the credential changed by another writer."""
 
     async def load(self) -> Credential:
-        """Return what is stored now, and remember it as seen.
+        """Return the stored credential, and reset `has_changed`.
 
         Raises:
-            LoginRequired: nothing is stored (`missing`), the content is torn
-                (`unreadable`, after a wait for a write to end), or it is whole and holds
-                no ChatGPT login (`no_login`).
-            StoreUnavailable: it cannot be read now.
+            LoginRequired: nothing is stored (`missing`), the content is still torn after
+                several reads (`unreadable`), or it is complete and contains no ChatGPT
+                login (`no_login`).
+            StoreUnavailable: the store cannot be read now.
         """
 
     async def is_written_in_place(self) -> bool:
-        """Return True if a death during `replace` may tear the credential.
+        """Return True if a crash during `replace` can leave a torn credential.
 
         Raises:
-            StoreUnavailable: it cannot be examined now.
+            StoreUnavailable: the store cannot be read now.
         """
 
     async def has_changed(self) -> bool:
-        """Return True if the store may differ from what was last seen. Never raises."""
+        """Return True if the store may have changed since the last read. Never raises."""
 
     async def replace(
         self, base: Credential, successor: Credential
     ) -> Credential | None:
-        """Write *successor* durably and return None, or return what won over it.
+        """Write *successor* durably and return None, if the store still holds *base*.
+
+        If it holds another credential, return that one and write nothing.
 
         Raises:
-            LoginRequired: the store was emptied meanwhile: a logout is not undone.
-            StoreError: it could not be written; the store holds what it held before.
+            LoginRequired: the store holds no login any more: a sign-out is not undone.
+            StoreError: it could not be written; the store is unchanged.
         """
 
     async def replace_login(self, document: Document) -> None:
-        """Make *document* the whole content, whatever was there: a sign-in.
+        """Replace the whole content by *document*, unconditionally: a sign-in.
 
         Raises:
-            StoreError: it could not be written; the store holds what it held before.
+            StoreError: it could not be written; the store is unchanged.
         """
 
     async def remove_login(self) -> None:
@@ -90,22 +93,22 @@ class Store(Protocol):
         """Hold the lock that all processes on this store share.
 
         Raises:
-            TimeoutError: another holder did not release it in time.
-            StoreUnavailable: there is no place to lock.
+            TimeoutError: another process did not release it in time.
+            StoreUnavailable: the lock cannot be created.
         """
 
     async def lock_holder(self) -> LockHolder | None:
-        """Return the process that took the lock last, if it is known."""
+        """Return the process that last took the lock, or None if unknown."""
 
     async def read_state(self) -> StoreState:
         """Return the state beside the credential; an empty one if there is none.
 
         Raises:
-            StoreUnavailable: there may be one, and it cannot be read now.
+            StoreUnavailable: the state cannot be read now.
         """
 
     async def write_state(self, state: StoreState) -> None:
-        """Keep the state.
+        """Write the state.
 
         Raises:
             StoreError: it could not be written.

@@ -1,7 +1,7 @@
-"""The stand-in authority: the paths of its listener, and what arrived there.
+"""The stand-in authority: the routes of its listener, and the records of its calls.
 
-It answers as auth.openai.com answers Codex. A token call runs to its end although its
-client has left, because a rotation is not undone.
+Its responses are those of auth.openai.com to Codex. A token call completes even if its
+client disconnects, because a rotation is not undone.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from bearerd.sandbox.authority.token_registry import TokenRegistry
 from bearerd.sandbox.clock import ServerClock
 from bearerd.sandbox.delivery import reset_connection
 from bearerd.sandbox.fault_queue import FaultQueue
-from bearerd.sandbox.gate import PATIENCE_SECONDS, Gate, Notifier
+from bearerd.sandbox.gate import WAIT_TIMEOUT_SECONDS, Gate, Notifier
 from bearerd.sandbox.incident import Incident
 from bearerd.sandbox.listener import Handler
 from bearerd.sandbox.records import KEPT_RECORDS, TokenCall, fingerprint
@@ -34,12 +34,11 @@ NO_FAULT = AuthorityFault("delay", delay_seconds=0)
 
 
 class Authority:
-    """Owns the records and counts of token calls, the gates and the faults that are due.
+    """Owns the records and counters of token calls, the gates and the pending faults.
 
-    A test closes `gate` to hold calls back before they arrive, and `response_gate` to
-    hold responses back after the refresh token was spent. `calls` counts all token
-    calls, also those that something in front of the authority answered; `outcomes`
-    counts those that are over.
+    A test closes `gate` to hold calls before they arrive, and `response_gate` to hold
+    responses after the refresh token was spent. `calls` counts all token calls, including
+    those that an intermediary responds to; `outcomes` counts the completed ones.
     """
 
     def __init__(
@@ -82,8 +81,8 @@ class Authority:
             **sign_in.routes(),
         }
 
-    def serve_also(self, routes: Mapping[tuple[str, str], Handler]) -> None:
-        """Serve these handlers on the authority's listener too."""
+    def add_routes(self, routes: Mapping[tuple[str, str], Handler]) -> None:
+        """Serve these routes on the authority's listener too."""
         self._routes.update(routes)
 
     @property
@@ -110,9 +109,9 @@ class Authority:
         self.faults.clear()
 
     async def wait_for_calls(
-        self, count: int, *, timeout_seconds: float = PATIENCE_SECONDS
+        self, count: int, *, timeout_seconds: float = WAIT_TIMEOUT_SECONDS
     ) -> None:
-        """Return once `count` token calls have arrived since the start."""
+        """Wait until `count` token calls have arrived since the start."""
         await self._notifier.wait_for(
             lambda: self.calls >= count,
             description=f"{count} token calls",
@@ -120,23 +119,23 @@ class Authority:
         )
 
     async def wait_for_waiting(
-        self, count: int, *, timeout_seconds: float = PATIENCE_SECONDS
+        self, count: int, *, timeout_seconds: float = WAIT_TIMEOUT_SECONDS
     ) -> None:
-        """Return once `count` calls wait at the gate."""
+        """Wait until `count` calls wait at the gate."""
         await self.gate.wait_for_waiting(count, timeout_seconds=timeout_seconds)
 
     async def wait_for_outcomes(
-        self, count: int, *, timeout_seconds: float = PATIENCE_SECONDS
+        self, count: int, *, timeout_seconds: float = WAIT_TIMEOUT_SECONDS
     ) -> None:
-        """Return once `count` token calls are over since the start."""
+        """Wait until `count` token calls have completed since the start."""
         await self._notifier.wait_for(
             lambda: self.outcomes.total() >= count,
-            description=f"{count} token calls to be over",
+            description=f"{count} completed token calls",
             timeout_seconds=timeout_seconds,
         )
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Answer one request to the authority's listener."""
+        """Handle one request to the authority's listener."""
         self.paths[request.path] += 1
         if (request.method, request.path) == ("POST", TOKEN_PATH):
             response = await self.handle_token_call(request)
@@ -152,7 +151,7 @@ class Authority:
         fault = NO_FAULT if is_rejected else self.faults.take(TOKEN_PATH) or NO_FAULT
         is_read = fault.kind != "reset_before_reading"
         fields = await read_fields(request) if is_read else {}
-        call = self._arrived(request, fields)
+        call = self._record(request, fields)
         try:
             if is_rejected:
                 call.outcome = "incident"
@@ -171,7 +170,7 @@ class Authority:
     async def handle_revocation(self, request: web.BaseRequest) -> web.StreamResponse:
         """POST /oauth/revoke (RFC 7009): 200 whether the token was known or not.
 
-        Codex names its client only beside a refresh token.
+        Codex sends its client id only with a refresh token.
         """
         fields = await read_fields(request)
         await self.gate.pass_through()
@@ -182,7 +181,7 @@ class Authority:
         return web.json_response({})
 
     async def _handle_other(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Answer a request that is no token call; a fault of its path comes first."""
+        """Handle a request other than a token call; apply a fault of its path first."""
         handler = self._routes.get((request.method, request.path))
         if handler is None:
             return error_response(404, "not_found")
@@ -201,7 +200,7 @@ class Authority:
             return web.Response()
         return fault_response(fault, self.clock) or await handler(request)
 
-    def _arrived(self, request: web.BaseRequest, fields: dict[str, str]) -> TokenCall:
+    def _record(self, request: web.BaseRequest, fields: dict[str, str]) -> TokenCall:
         """Count and record a token call."""
         presented = fields.get("refresh_token")
         call = TokenCall(

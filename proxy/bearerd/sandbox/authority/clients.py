@@ -1,8 +1,8 @@
-"""The clients that are registered at the stand-in authority.
+"""The clients that are registered with the stand-in authority.
 
-RFC 6749 section 2.2 requires registration; section 5.2 has the errors for a client that
-is not registered. Real servers differ in the status, the code and the shape of that
-error, so a test chooses them.
+RFC 6749 section 2.2 requires registration; section 5.2 defines the errors for a client
+that is not registered. Real servers differ in the status, the code and the form of that
+error, so a test can choose them.
 """
 
 from collections.abc import Iterable
@@ -25,7 +25,7 @@ class ClientRejection:
     `{"error": {"code": CODE}}`, and `page` for an HTML page that names no code.
 
     Raises:
-        ValueError: a field is none of its choices.
+        ValueError: a field has a value that is not allowed.
     """
 
     code: RejectionCode = "invalid_client"
@@ -42,19 +42,19 @@ class ClientRejection:
             if getattr(self, name) not in allowed:
                 listed = ", ".join(str(choice) for choice in allowed)
                 raise ValueError(
-                    f"{name} is one of {listed}; got {getattr(self, name)!r}"
+                    f"{name} must be one of {listed}; got {getattr(self, name)!r}"
                 )
 
 
 class ClientRegistry:
-    """Owns the set of registered client ids, and the response to the others."""
+    """Owns the set of registered client ids, and the response to all others."""
 
     def __init__(self, client_ids: Iterable[str] = DEFAULT_CLIENT_IDS) -> None:
         self.rejection = ClientRejection()
         self._client_ids = set(client_ids)
 
     def is_registered(self, client_id: str) -> bool:
-        """Return True if this client may call."""
+        """Return True if this client is registered."""
         return client_id in self._client_ids
 
     def register(self, client_id: str) -> None:
@@ -66,5 +66,5 @@ class ClientRegistry:
         self._client_ids.discard(client_id)
 
     def reject_with(self, rejection: ClientRejection) -> None:
-        """Send this response to unregistered clients from now on."""
+        """Send `rejection` to unregistered clients from now on."""
         self.rejection = rejection

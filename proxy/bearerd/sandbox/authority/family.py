@@ -1,7 +1,7 @@
-"""A token family, and what becomes of a refresh token that is presented again.
+"""A token family, and the policy for a refresh token that is presented again.
 
-A family is all tokens that descend from one sign-in (RFC 9700 section 4.14.2: reuse of
-a rotated refresh token revokes the tokens that descend from the same grant).
+A family is the set of all tokens that descend from one sign-in (RFC 9700 section 4.14.2:
+reuse of a rotated refresh token revokes the tokens that descend from the same grant).
 """
 
 from dataclasses import dataclass, field
@@ -18,9 +18,9 @@ AccessState = Literal["live", "expired", "invalidated", "unknown"]
 class Family:
     """All tokens of one sign-in.
 
-    `number` counts rotations; `current` is the refresh token that is live now, and
-    `latest` the grant that was handed out last. `ended` is the error code of an ended
-    family. `rotated_at` is the time of the last rotation, by the authority's clock.
+    `number` counts rotations; `current` is the live refresh token, and `latest` the last
+    grant that was issued. `ended` is the error code of an ended family. `rotated_at` is
+    the time of the last rotation, by the authority's clock.
     """
 
     account: Account
@@ -34,7 +34,7 @@ class Family:
 
 
 class RefreshToken(NamedTuple):
-    """A refresh token's family, and its number in it; the live one has the highest."""
+    """A refresh token: its family and its number in it; the live one has the highest."""
 
     family: Family
     number: int
@@ -42,7 +42,7 @@ class RefreshToken(NamedTuple):
 
 @dataclass(slots=True)
 class AccessToken:
-    """An access token that was issued. `state` does not change when `exp` passes."""
+    """An issued access token. `state` does not change when `exp` passes."""
 
     family: Family
     expires_at: int
@@ -50,28 +50,28 @@ class AccessToken:
 
 
 class ReuseVerdict(Enum):
-    """What becomes of a spent refresh token that is presented again."""
+    """The response to a spent refresh token that is presented again."""
 
-    TOLERATE = "the same successor is handed out again"
-    REFUSE = "this call is refused; the family lives on"
-    REVOKE = "this call is refused, and the whole family is revoked"
+    TOLERATE = "the same successor is issued again"
+    REFUSE = "the call is refused; the family stays valid"
+    REVOKE = "the call is refused, and the whole family is revoked"
 
 
 @dataclass(frozen=True, slots=True)
 class ReusePolicy:
-    """How a spent refresh token is treated that is presented again.
+    """How the authority treats a spent refresh token that is presented again.
 
     `revoke_family`: the family is revoked (the strict mode). `refuse`: only the call is
-    refused, as a server without reuse detection does. `tolerate_one`: one repeat of the
-    last spent token is tolerated. `grace_period`: so is every repeat within
-    `grace_seconds` of the rotation; later ones revoke the family.
+    refused, as by a server without reuse detection. `tolerate_one`: one repeat of the
+    last spent token is tolerated. `grace_period`: every repeat within `grace_seconds`
+    after the rotation is tolerated; a later one revokes the family.
     """
 
     mode: Reuse = "revoke_family"
     grace_seconds: float = 30.0
 
     def verdict(self, token: RefreshToken, now: float) -> ReuseVerdict:
-        """Return what to do with `token`, which is spent."""
+        """Return the verdict on `token`, which is spent."""
         family = token.family
         is_last = token.number == family.number - 1 and family.ended is None
         match self.mode:

@@ -1,6 +1,6 @@
-"""The token endpoint's responses: a grant, an error, and what faults make of them.
+"""The responses of the token endpoint: a grant, an error, and those of faults.
 
-Pure. The shapes are those that clients of the real service report.
+Pure. The formats are those that users of the real service report.
 """
 
 from dataclasses import replace
@@ -18,10 +18,10 @@ from bearerd.sandbox.responses import (
 )
 
 HUGE_PADDING = "x" * 1_200_000  # more than the 1 MiB that a careful client reads
-HUGE_TOKEN_PADDING = "x" * 200_000  # more than any server takes in a header field
+HUGE_TOKEN_PADDING = "x" * 200_000  # more than any server accepts in a header field
 
-# RFC 6749 section 4.1.2.1 has the last two for the authorization endpoint; servers send
-# them from the token endpoint too.
+# RFC 6749 section 4.1.2.1 defines the last two for the authorization endpoint; servers
+# send them from the token endpoint too.
 _STATUSES = {
     "invalid_client": 401,
     "server_error": 500,
@@ -54,8 +54,8 @@ def token_error(
 ) -> web.Response:
     """Return an error of the token endpoint.
 
-    RFC 6749's codes come as section 5.2 has them, in a string, and with 400 where no
-    other status is usual; the others in OpenAI's object, and with 401.
+    The codes of RFC 6749 have the form of section 5.2, a string, and status 400 if no
+    other status is usual. Other codes have the form of OpenAI's object, and status 401.
     """
     is_standard = code in _RFC_CODES
     if form is None:
@@ -76,7 +76,7 @@ def client_error(rejection: ClientRejection) -> web.Response:
 
 
 def grant_body(grant: Grant, *, now: float) -> dict[str, object]:
-    """Return a token endpoint's success (RFC 6749 section 5.1)."""
+    """Return the body of a successful response (RFC 6749 section 5.1)."""
     return {
         "access_token": grant.access_token,
         "refresh_token": grant.refresh_token,
@@ -87,24 +87,24 @@ def grant_body(grant: Grant, *, now: float) -> dict[str, object]:
     }
 
 
-def spoiled_body(fault: AuthorityFault, body: dict[str, object]) -> dict[str, object]:
-    """Return the body of a grant, with the fields that the fault leaves out or spoils."""
+def altered_body(fault: AuthorityFault, body: dict[str, object]) -> dict[str, object]:
+    """Return the body of a grant without, or with other, fields as the fault requires."""
     if fault.kind.startswith("omit_"):
         body.pop(fault.kind.removeprefix("omit_"))
     elif fault.kind == "bad_id_token":
-        body["id_token"] = "this-is-no-jwt"  # noqa: S105 - made up
+        body["id_token"] = "this-is-no-jwt"  # noqa: S105 - a fake
     elif fault.kind == "huge":
         body["padding"] = HUGE_PADDING
     return body
 
 
 def malformed(token: str, defect: TokenDefect) -> str:
-    """Return a token with a defect. What stands before the defect is the good token."""
+    """Return `token` with a defect. The part before the defect is the valid token."""
     return "" if defect == "empty" else token + _DEFECTS[defect]
 
 
 def with_token(grant: Grant, name: str, token: str) -> Grant:
-    """Return the grant with another token in this field."""
+    """Return the grant with `token` in the field `name`."""
     match name:
         case "access_token":
             return replace(grant, access_token=token)
@@ -115,7 +115,7 @@ def with_token(grant: Grant, name: str, token: str) -> Grant:
 
 
 def fault_response(fault: AuthorityFault, clock: ServerClock) -> web.Response | None:
-    """Return the response of a fault that needs no grant; None if it needs one."""
+    """Return the response of a fault that replaces the grant; None for other faults."""
     if fault.kind == "refuse":
         return token_error(fault.code, status=fault.status, form=fault.form)
     if fault.kind == "html":

@@ -1,36 +1,36 @@
-"""What the stand-in authority can do wrong, and what each fault does to the token.
+"""The faults of the stand-in authority, and their effect on the refresh token.
 
-A call that reaches the authority spends its refresh token, whatever is answered then and
-however late: that is the case in which a client loses its login. A call that fails
-before that is the exception, and says so: by its kind, or by `before_spending`.
+A call that reaches the authority spends its refresh token, whatever the response is and
+however late it is sent: this is how a client loses its login. A call that fails before
+that is the exception, and the fault states it: by its kind, or by `before_spending`.
 
-1. Kinds with which the call does not reach the authority; the token stays unspent:
+1. The call does not reach the authority, and the token stays unspent:
    challenge, proxy_authentication, redirect, reset_before_reading,
-   drop_before_rotation, and edge_error with a status of 521, 522, 523 or 1020.
-2. Kinds that replace the response; the token is spent, unless `before_spending`:
+   drop_before_rotation, and edge_error with status 521, 522, 523 or 1020.
+2. The fault replaces the response, and the token is spent, unless `before_spending`:
    answer, empty, html, empty_object, garbage, hang, unauthorized, unauthorized_empty,
-   unauthorized_page, rate_limited, maintenance, and edge_error otherwise.
-3. Kinds that spoil a grant; the token is spent, and a token that would be refused
-   without the fault is refused with it too:
+   unauthorized_page, rate_limited, maintenance, and edge_error with another status.
+3. The fault alters the grant, or the delivery of the response, and the token is spent. A
+   token that is refused without the fault is refused with it too:
    delay, drop_after_rotation, huge, omit_access_token, omit_refresh_token,
    omit_id_token, bad_id_token,
-   other_account: `account_id` is named by `foreign_tokens`, which is all,
-       access_token or id_token;
-   malformed_token: `token` has `defect`, which is crlf, control, surrogate, empty or
-       huge;
-   cached_grant: the access token that was issued last is handed out again, or, with
-       `issued_seconds_ago`, one with an `iat` in the past;
-   cut: the connection ends after `after_bytes` of the response, with a reset if
-       `resets`; trickle: one byte each `interval_seconds`; unended: all of the body, but
-       the message does not end.
-   `before_spending` is for two of them: with delay the token is spent after the delay,
-   and with omit_refresh_token not at all (RFC 6749 section 6: it stays valid).
-4. without_rotation: a new access token beside the same refresh token, unspent.
+   other_account: the tokens in `foreign_tokens` (all, access_token or id_token) name
+       the account `account_id`;
+   malformed_token: `token` has the `defect` crlf, control, surrogate, empty or huge;
+   cached_grant: the last access token is issued again or, with `issued_seconds_ago`, a
+       new one with an `iat` in the past;
+   cut: the connection is closed after `after_bytes` of the response, with a reset if
+       `resets`; trickle: one byte every `interval_seconds`; unended: the whole body is
+       sent, but the message does not end.
+   `before_spending` is allowed for two of them: with delay the token is spent after the
+   delay, and with omit_refresh_token it is not spent (RFC 6749 section 6: it stays
+   valid).
+4. without_rotation: a new access token with the same refresh token, which stays unspent.
 5. refuse: the error `code`, with `status` and `form`. A code about the token
    (refresh_token_expired, _reused, _invalidated, invalid_grant, token_expired) ends the
-   family, so it is the answer from then on; a code about the client or the request leaves the token
-   alone; any other one (temporarily_unavailable, server_error) spends it. With
-   `before_spending` all leave it alone.
+   family, so later calls get that code too. A code about the client or the request does
+   not affect the token. Any other code (temporarily_unavailable, server_error) spends
+   it. With `before_spending`, no code affects the token.
 """
 
 from dataclasses import dataclass
@@ -83,7 +83,7 @@ UNREACHED_KINDS = frozenset(
         "drop_before_rotation",
     }
 )
-# 521: origin down; 522: connection timed out; 523: no route; 1020: a rule of the edge.
+# 521: origin down; 522: connection timed out; 523: no route; 1020: a firewall rule.
 UNREACHED_EDGE_STATUSES = frozenset({521, 522, 523, 1020})
 
 TOKEN_CODES = frozenset(
@@ -95,7 +95,7 @@ TOKEN_CODES = frozenset(
         "token_expired",
     }
 )
-# RFC 6749 section 5.2: found out before the grant is looked at.
+# RFC 6749 section 5.2: errors that are detected before the grant is checked.
 REQUEST_CODES = frozenset(
     {
         "invalid_client",
@@ -108,7 +108,7 @@ REQUEST_CODES = frozenset(
 
 
 class Spending(Enum):
-    """What a fault does to the refresh token that was presented."""
+    """The effect of a fault on the presented refresh token."""
 
     NEVER = "it stays unspent"
     ON_ARRIVAL = "it is spent before the delay"
@@ -118,13 +118,13 @@ class Spending(Enum):
 
 @dataclass(frozen=True, slots=True)
 class AuthorityFault(Fault):
-    """One thing that the authority does wrong; see above for the kinds.
+    """A fault of the authority; the module lists the kinds.
 
     `rotates` and `rotate_before_delay` are older names: `rotates=False` is
     `before_spending`, and `rotate_before_delay=False` spends after the delay.
 
     Raises:
-        ValueError: a field is none of its choices, or contradicts the kind.
+        ValueError: a field has a value that is not allowed, or contradicts the kind.
     """
 
     kind: AuthorityFaultKind
@@ -152,25 +152,25 @@ class AuthorityFault(Fault):
         self._require_consistency()
 
     def _require_consistency(self) -> None:
-        """Raise ValueError if the fields disagree on whether the token is spent."""
+        """Raise ValueError if the fields contradict each other on spending the token."""
         if self.rotates and (self.before_spending or self._is_unreached):
-            raise ValueError(f"this {self.kind!r} does not reach the authority")
+            raise ValueError(f"a call with {self.kind!r} does not reach the authority")
         always_spends = self.needs_grant and self.kind != "without_rotation"
-        may_spare = {"delay", "omit_refresh_token"}
+        exceptions = {"delay", "omit_refresh_token"}
         if always_spends and (
             self.rotates is False
-            or (self.before_spending and self.kind not in may_spare)
+            or (self.before_spending and self.kind not in exceptions)
         ):
             raise ValueError(f"a fault of the kind {self.kind!r} always rotates")
 
     @property
     def needs_grant(self) -> bool:
-        """True if the response is made of a grant."""
+        """True if the response contains a grant."""
         return self.kind in get_args(GrantFaultKind)
 
     @property
     def drops(self) -> bool:
-        """True if the connection is reset instead of a response."""
+        """True if the connection is reset and no response is sent."""
         return self.kind in {
             "reset_before_reading",
             "drop_before_rotation",
@@ -179,11 +179,11 @@ class AuthorityFault(Fault):
 
     @property
     def spending(self) -> Spending:
-        """What becomes of the refresh token."""
-        spares = self.before_spending or self.rotates is False
-        if self.kind == "delay" and spares:
+        """The effect on the refresh token."""
+        is_before = self.before_spending or self.rotates is False
+        if self.kind == "delay" and is_before:
             return Spending.AFTER_DELAY
-        if spares or self._is_unreached or self.kind == "without_rotation":
+        if is_before or self._is_unreached or self.kind == "without_rotation":
             return Spending.NEVER
         if self.kind == "refuse" and self.code in REQUEST_CODES:
             return Spending.NEVER

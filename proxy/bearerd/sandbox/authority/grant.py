@@ -1,4 +1,4 @@
-"""Grants: what a sign-in or a refresh hands out, and the error when it is refused.
+"""Grants: the tokens that a sign-in or a refresh issues, and the error for a refusal.
 
 Pure, except for the random part of a token's id.
 """
@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from bearerd.sandbox.authority.jwt import mint_jwt
 
 AUTH_CLAIM = "https://api.openai.com/auth"
-ONE_HOUR_SECONDS = 3600  # an id token's life; no client checks it
+ONE_HOUR_SECONDS = 3600  # the lifetime of an id token; no client checks it
 
 
 class TokenError(Exception):
-    """No grant. `code` is an error code of RFC 6749 section 5.2, or one of OpenAI's."""
+    """A refused call. `code` is from RFC 6749 section 5.2, or one of OpenAI's."""
 
     def __init__(self, code: str) -> None:
         super().__init__(code)
@@ -22,7 +22,7 @@ class TokenError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """A ChatGPT account, or a workspace of one, with the user who signs in to it."""
+    """A ChatGPT account, or a workspace, with the user that signs in to it."""
 
     account_id: str
     plan_type: str = "plus"
@@ -48,7 +48,7 @@ class Grant:
 def mint_grant(
     account: Account, refresh_token: str, *, issued_at: int, lifetime_seconds: float
 ) -> Grant:
-    """Return this refresh token with a new access token and a new id token.
+    """Return a grant of this refresh token, a new access token and a new id token.
 
     The claims are those that Codex and other agents read.
     """

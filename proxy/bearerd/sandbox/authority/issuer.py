@@ -1,6 +1,6 @@
-"""The decision on a token call: which grant it gets, and what becomes of its token.
+"""The decision on a token call: its grant or its error, and whether a token is spent.
 
-RFC 6749 section 5.2 has the errors. Knows no HTTP beyond the fields of the body.
+RFC 6749 section 5.2 defines the errors. Of HTTP, only the body's fields are used here.
 """
 
 from collections.abc import Mapping
@@ -27,20 +27,20 @@ class TokenRequest:
 
     @property
     def grant_type(self) -> str:
-        """Which grant is asked for; empty if the field is missing."""
+        """The requested grant type; empty if the field is missing."""
         return self.fields.get("grant_type", "")
 
     @property
     def refresh_token(self) -> str:
-        """The refresh token that is presented; empty if the field is missing."""
+        """The presented refresh token; empty if the field is missing."""
         return self.fields.get("refresh_token", "")
 
 
-class Issued(NamedTuple):
-    """What a token call got.
+class IssueResult(NamedTuple):
+    """The result of a token call.
 
-    `grant` is None if the response is made of none. `is_rotated` is True if the
-    refresh token that was presented is spent now and was not before.
+    `grant` is None if the response contains none. `is_rotated` is True if this call has
+    spent the presented refresh token.
     """
 
     grant: Grant | None
@@ -49,7 +49,7 @@ class Issued(NamedTuple):
 
 
 class Issuer:
-    """Issues grants. Owns nothing: registry, sign-in and clients belong to others."""
+    """Issues grants from the registry, the sign-in and the clients. Owns no state."""
 
     def __init__(
         self, registry: TokenRegistry, sign_in: SignIn, clients: ClientRegistry
@@ -58,25 +58,25 @@ class Issuer:
         self._sign_in = sign_in
         self._clients = clients
 
-    def issue(self, request: TokenRequest, fault: AuthorityFault) -> Issued:
-        """Spend what the call presents, as the fault has it, and return what it gets.
+    def issue(self, request: TokenRequest, fault: AuthorityFault) -> IssueResult:
+        """Spend the presented token, as the fault requires, and return the result.
 
         Raises:
             TokenError: the request is refused.
         """
         if fault.spending is Spending.NEVER and not fault.needs_grant:
-            return Issued(None, "unspent")
+            return IssueResult(None, "unspent")
         self._require_acceptable(request)
         if request.grant_type == "authorization_code":
-            issued = Issued(self._sign_in.redeem(request.fields), "signed_in")
+            issued = IssueResult(self._sign_in.redeem(request.fields), "signed_in")
         else:
             issued = self._refresh(request.refresh_token, fault)
         if issued.grant is None:
             return issued
-        return issued._replace(grant=self._spoiled(issued.grant, fault))
+        return issued._replace(grant=self._altered(issued.grant, fault))
 
     def _require_acceptable(self, request: TokenRequest) -> None:
-        """Raise TokenError for what a server checks before it looks at the grant."""
+        """Raise TokenError for errors that a server detects before it checks the grant."""
         if request.media_type not in FIELD_TYPES or not request.grant_type:
             raise TokenError("invalid_request")
         if not self._clients.is_registered(request.fields.get("client_id", "")):
@@ -86,14 +86,14 @@ class Issuer:
         if request.grant_type == "refresh_token" and not request.refresh_token:
             raise TokenError("invalid_request")
 
-    def _refresh(self, refresh_token: str, fault: AuthorityFault) -> Issued:
-        """Spend a refresh token, or do instead what the fault does to it."""
+    def _refresh(self, refresh_token: str, fault: AuthorityFault) -> IssueResult:
+        """Spend a refresh token, or do what the fault requires instead."""
         if fault.spending is Spending.ENDS_FAMILY:
             self._registry.end_family(refresh_token, fault.code)
-            return Issued(None, fault.code)
+            return IssueResult(None, fault.code)
         if fault.spending is Spending.NEVER:
             grant = self._registry.renew_access_token(refresh_token)
-            return Issued(grant, "not_rotated")
+            return IssueResult(grant, "not_rotated")
         before = self._registry.refreshes
         grant = self._registry.rotate(
             refresh_token,
@@ -101,10 +101,10 @@ class Issuer:
             is_cached=fault.kind == "cached_grant" and fault.issued_seconds_ago is None,
         )
         is_rotated = self._registry.refreshes > before
-        return Issued(grant, "rotated" if is_rotated else "tolerated", is_rotated)
+        return IssueResult(grant, "rotated" if is_rotated else "tolerated", is_rotated)
 
-    def _spoiled(self, grant: Grant, fault: AuthorityFault) -> Grant:
-        """Return the grant with the tokens that the fault puts in place of good ones."""
+    def _altered(self, grant: Grant, fault: AuthorityFault) -> Grant:
+        """Return the grant with the tokens that the fault replaces."""
         if fault.kind == "other_account":
             foreign = self._registry.sign_in(Account(fault.account_id))
             if fault.foreign_tokens == "all":

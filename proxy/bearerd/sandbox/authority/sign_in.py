@@ -1,7 +1,7 @@
-"""Signing in at the stand-in authority: by browser, or by device code.
+"""Sign-in at the stand-in authority: by browser, or by device code.
 
-1. A browser's request is approved at once, and redirected to its redirect URI (loopback
-   only, as the real authority has them registered).
+1. The authorization request of a browser is approved at once and redirected. Only
+   loopback redirect URIs are accepted, as registered with the real authority.
 2. A device waits until its user code is approved.
 3. An authorization code can be used once, with its PKCE verifier (RFC 7636 section
    4.6), its client and its redirect URI.
@@ -29,7 +29,7 @@ LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 REQUIRED_TO_AUTHORIZE = {"response_type": "code", "code_challenge_method": "S256"}
 
 
-def challenge_of(code_verifier: str) -> str:
+def s256_challenge(code_verifier: str) -> str:
     """Return the S256 challenge of a verifier (RFC 7636 section 4.2)."""
     digest = hashlib.sha256(code_verifier.encode()).digest()
     return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
@@ -37,7 +37,10 @@ def challenge_of(code_verifier: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Code:
-    """What an authorization code is bound to; a device's has no redirect URI."""
+    """The values that an authorization code is bound to.
+
+    `redirect_uri` is None for the code of a device.
+    """
 
     account: Account
     client_id: str
@@ -47,7 +50,7 @@ class _Code:
 
 @dataclass(slots=True)
 class _Device:
-    """A device that waits to be approved."""
+    """A started sign-in by device code."""
 
     client_id: str
     user_code: str
@@ -58,9 +61,9 @@ class _Device:
 class SignIn:
     """Owns the authorization codes and the waiting devices.
 
-    May be changed while it runs: `account` (the one that signs in next), `declines` (the
-    person declines in the browser), `device_enabled`, `device_auto_approve` and
-    `device_interval_seconds`.
+    These can be changed at any time: `account` (the account of the next sign-in),
+    `declines` (the person declines in the browser), `device_enabled`,
+    `device_auto_approve` and `device_interval_seconds`.
     """
 
     def __init__(
@@ -78,7 +81,7 @@ class SignIn:
         self._devices: dict[str, _Device] = {}
 
     def routes(self) -> dict[tuple[str, str], Handler]:
-        """Return the handlers of the sign-in pages, by method and path."""
+        """Return the handlers of both sign-ins, by method and path."""
         return {
             ("GET", "/oauth/authorize"): self.handle_authorize,
             ("POST", "/api/accounts/deviceauth/usercode"): self.handle_user_code,
@@ -90,26 +93,28 @@ class SignIn:
     @property
     def waiting_user_codes(self) -> list[str]:
         """The user codes of the devices that are not approved yet."""
-        return [d.user_code for d in self._devices.values() if not d.approved]
+        return [
+            device.user_code for device in self._devices.values() if not device.approved
+        ]
 
     def approve_device(self, user_code: str | None = None) -> bool:
-        """Approve the device with this code, or all; return False if none waits."""
-        chosen = [
+        """Approve the waiting device with this code, or all; return False for none."""
+        waiting = [
             device
             for device in self._devices.values()
             if not device.approved and user_code in {None, device.user_code}
         ]
-        for device in chosen:
+        for device in waiting:
             device.approved = True
-        return bool(chosen)
+        return bool(waiting)
 
     def redeem(self, fields: Mapping[str, str]) -> Grant:
         """Exchange an authorization code for a grant.
 
-        The code is spent in either case (RFC 6749 section 4.1.2).
+        The code is invalid afterwards, even if this fails (RFC 6749 section 4.1.2).
 
         Raises:
-            TokenError: the code is unknown, or something that it is bound to differs.
+            TokenError: the code is unknown, or a value that it is bound to differs.
         """
         code = self._codes.pop(fields.get("code", ""), None)
         if code is None or not _is_bound_to(code, fields):
@@ -123,8 +128,8 @@ class SignIn:
             query.get("client_id", ""),
             query.get("redirect_uri", ""),
         )
-        # RFC 6749 section 4.1.2.1: without a known client or redirect URI the person is
-        # told, and the browser is not redirected.
+        # RFC 6749 section 4.1.2.1: with an unknown client or redirect URI, the server
+        # shows the error and does not redirect the browser.
         if not self._clients.is_registered(client_id):
             return error_response(400, "invalid_client")
         is_complete = all(query.get(k) == v for k, v in REQUIRED_TO_AUTHORIZE.items())
@@ -140,7 +145,7 @@ class SignIn:
         return web.Response(status=302, headers={"Location": location})
 
     async def handle_user_code(self, request: web.BaseRequest) -> web.StreamResponse:
-        """POST usercode: start a device login."""
+        """POST usercode: start a sign-in by device code."""
         if not self.device_enabled:
             return error_response(404, "not_found")
         client_id = (await read_fields(request)).get("client_id", "")
@@ -175,7 +180,7 @@ class SignIn:
         if not device.approved:
             return error_response(403, "authorization_pending")
         del self._devices[device_auth_id]
-        challenge = challenge_of(device.code_verifier)
+        challenge = s256_challenge(device.code_verifier)
         return web.json_response(
             {
                 "authorization_code": self._new_code(device.client_id, challenge, None),
@@ -196,28 +201,28 @@ class SignIn:
         """POST /codex/device: approve the device with this user code."""
         user_code = (await read_fields(request)).get("user_code", "")
         if not self.approve_device(user_code):
-            return web.Response(status=404, text="No device waits with this code.\n")
+            return web.Response(
+                status=404, text="No device is waiting for this code.\n"
+            )
         return web.Response(text="The device is approved.\n")
 
     def _new_code(
         self, client_id: str, code_challenge: str, redirect_uri: str | None
     ) -> str:
-        minted = f"sandbox-code-{secrets.token_hex(12)}"
-        self._codes[minted] = _Code(
-            self.account, client_id, code_challenge, redirect_uri
-        )
-        return minted
+        code = f"sandbox-code-{secrets.token_hex(12)}"
+        self._codes[code] = _Code(self.account, client_id, code_challenge, redirect_uri)
+        return code
 
 
 def _is_bound_to(code: _Code, fields: Mapping[str, str]) -> bool:
     """Return True if the request has the client, redirect URI and verifier of the code."""
     redirect_uri = fields.get("redirect_uri", "")
     if code.redirect_uri is None:
-        redirect_fits = urlsplit(redirect_uri).path == DEVICE_CALLBACK_PATH
+        is_same_redirect = urlsplit(redirect_uri).path == DEVICE_CALLBACK_PATH
     else:
-        redirect_fits = redirect_uri == code.redirect_uri
+        is_same_redirect = redirect_uri == code.redirect_uri
     return (
-        redirect_fits
+        is_same_redirect
         and fields.get("client_id") == code.client_id
-        and challenge_of(fields.get("code_verifier", "")) == code.code_challenge
+        and s256_challenge(fields.get("code_verifier", "")) == code.code_challenge
     )

@@ -1,10 +1,10 @@
-"""The course of a token call at the stand-in authority, after it was recorded.
+"""The steps of a token call at the stand-in authority, after it was recorded.
 
-1. The call passes the gate. A closed gate is a call that is still on its way.
-2. It arrives: the refresh token is spent (`faults` has the exceptions).
+1. The call passes the gate. A closed gate simulates a call in transit.
+2. It arrives, and the refresh token is spent (`faults` lists the exceptions).
 3. The delay of its fault passes, and the call passes the response gate. A closed
-   response gate is a response that is still on its way.
-4. The response is sent: the fault's, or the grant, or the error.
+   response gate simulates a response in transit.
+4. The response is sent: that of the fault, the grant or the error.
 """
 
 import asyncio
@@ -15,10 +15,10 @@ from aiohttp import web
 
 from bearerd.sandbox.authority.clients import ClientRegistry
 from bearerd.sandbox.authority.fault_responses import (
+    altered_body,
     client_error,
     fault_response,
     grant_body,
-    spoiled_body,
     token_error,
 )
 from bearerd.sandbox.authority.faults import (
@@ -42,10 +42,10 @@ from bearerd.sandbox.records import TokenCall
 
 
 class TokenEndpoint:
-    """Owns `error_status`, which may be changed while it runs.
+    """Owns `error_status`, which can be changed at any time.
 
-    It replaces the status of a refused refresh token, which is 401 otherwise; the real
-    authority has been seen to send 400 too. The gates belong to the authority.
+    It replaces the status for a refused refresh token, which is 401 by default. The real
+    authority has also sent 400. The gates belong to the authority.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class TokenEndpoint:
         call: TokenCall,
         fault: AuthorityFault,
     ) -> web.StreamResponse:
-        """Answer a call, in the order given above; `fault` is what goes wrong with it."""
+        """Handle a call in the order above, with `fault` applied to it."""
         await self._gate.pass_through()
         if fault.spending is Spending.AFTER_DELAY:
             await self._delay(fault)
@@ -91,7 +91,7 @@ class TokenEndpoint:
     def _issue(
         self, token_request: TokenRequest, call: TokenCall, fault: AuthorityFault
     ) -> Grant | web.Response | None:
-        """Return the grant, or the error, or None if the fault needs neither."""
+        """Return the grant, the error, or None if the fault replaces both."""
         try:
             issued = self._issuer.issue(token_request, fault)
         except TokenError as error:
@@ -117,7 +117,7 @@ class TokenEndpoint:
         fault: AuthorityFault,
         grant: Grant | None,
     ) -> web.StreamResponse:
-        """Send the response of a fault, or a grant in the way of the fault."""
+        """Send the response of the fault, or the grant with the fault applied."""
         if fault.kind == "hang":
             await asyncio.get_running_loop().create_future()
         if fault.drops:
@@ -127,7 +127,7 @@ class TokenEndpoint:
         if response is None:
             assert grant is not None  # noqa: S101 - every other kind needs a grant
             body = grant_body(grant, now=self._clock())
-            response = web.json_response(spoiled_body(fault, body))
+            response = web.json_response(altered_body(fault, body))
         call.status = response.status
         if fault.kind in get_args(DeliveryKind):
             await self._deliver(request, response, fault)
@@ -136,7 +136,7 @@ class TokenEndpoint:
     async def _deliver(
         self, request: web.BaseRequest, response: web.Response, fault: AuthorityFault
     ) -> None:
-        """Send the response in part, slowly or without end."""
+        """Send the response partly, slowly, or without its end."""
         message = as_message(
             response, self._clock.http_date(), is_chunked=fault.kind == "unended"
         )

@@ -1,12 +1,12 @@
-"""The tokens that exist: families, refresh tokens and access tokens.
+"""The registry of all tokens: families, refresh tokens and access tokens.
 
-Pure state: no I/O, and no clock but `now`. Rules:
+Pure state: no I/O, and no clock except `now`. Rules:
 
-1. A refresh token can be used once. Its use makes its successor.
-2. A second use is answered as the reuse policy has it. The default revokes the whole
-   family, access tokens too, so a test fails by itself when a token is spent twice.
-3. An access token ends at its `exp`, by `expire_access_tokens` or by a revocation. An
-   older one stays good when a newer one is issued.
+1. A refresh token can be used once. Its use creates its successor.
+2. The reuse policy decides about a second use. The default revokes the whole family,
+   including the access tokens, so a test fails if a token is spent twice.
+3. An access token ends at its `exp`, by `expire_access_tokens`, or by a revocation. It
+   stays valid when a newer one is issued.
 """
 
 import secrets
@@ -30,21 +30,21 @@ from bearerd.sandbox.authority.grant import (
     mint_grant,
 )
 
-TEN_DAYS_SECONDS = 10 * 24 * 3600  # about what the real authority gives
+TEN_DAYS_SECONDS = 10 * 24 * 3600  # about the lifetime at the real authority
 
 
 class Introspection(NamedTuple):
-    """The state of an access token, and its account; None if the token is unknown."""
+    """The state of an access token, and its account, or None if it is unknown."""
 
     state: AccessState
     account: Account | None
 
 
 class TokenRegistry:
-    """Owns every token of one sandbox; counts rotations and second uses.
+    """Owns all tokens of one sandbox; counts rotations and second uses.
 
-    `access_lifetime_seconds` may be changed while it runs; it holds for tokens issued
-    from then on. `now` is the authority's clock.
+    `access_lifetime_seconds` can be changed at any time, and applies to tokens issued
+    after that. `now` is the authority's clock.
     """
 
     def __init__(
@@ -65,14 +65,14 @@ class TokenRegistry:
         self._access_tokens: dict[str, AccessToken] = {}
 
     def set_reuse(self, reuse: Reuse, grace_seconds: float | None = None) -> None:
-        """Choose how a second use is treated; see `ReusePolicy`.
+        """Set the policy for a second use; see `ReusePolicy`.
 
         Raises:
-            ValueError: there is no such mode; the message names the modes.
+            ValueError: the mode is unknown; the message lists the modes.
         """
         if reuse not in get_args(Reuse):
             raise ValueError(
-                f"reuse is one of {', '.join(get_args(Reuse))}; got {reuse!r}"
+                f"reuse must be one of {', '.join(get_args(Reuse))}; got {reuse!r}"
             )
         policy = ReusePolicy(reuse)
         if grace_seconds is not None:
@@ -95,8 +95,8 @@ class TokenRegistry:
     ) -> Grant:
         """Spend a refresh token and return the grant with its successor.
 
-        The access token is new, with an `iat` so many seconds ago; with `is_cached` it
-        is the one that the family got last, whatever has become of it.
+        The access token is new, with an `iat` that is `issued_seconds_ago` in the past.
+        With `is_cached` it is the last one of the family, in whatever state.
 
         Raises:
             TokenError: the token is spent, ended or unknown.
@@ -114,9 +114,9 @@ class TokenRegistry:
         return self._mint_grant(family, issued_seconds_ago)
 
     def renew_access_token(self, refresh_token: str) -> Grant:
-        """Return a new access token beside the same refresh token, which stays unspent.
+        """Return a new access token with the same refresh token, which stays unspent.
 
-        RFC 6749 section 6 leaves it to the server whether it rotates.
+        RFC 6749 section 6: the server decides whether it rotates.
 
         Raises:
             TokenError: the token is spent, ended or unknown.
@@ -129,7 +129,7 @@ class TokenRegistry:
     def introspect(
         self, access_token: str, *, now: float | None = None
     ) -> Introspection:
-        """Return the state of an access token `now`; None means the authority's time."""
+        """Return the state of an access token at `now`, by default the current time."""
         token = self._access_tokens.get(access_token)
         if token is None:
             return Introspection("unknown", None)
@@ -142,7 +142,7 @@ class TokenRegistry:
         return Introspection(state, token.family.account)
 
     def add_alias(self, token: str, alias: str) -> None:
-        """Accept `alias` wherever `token` is accepted: it was handed out in that form."""
+        """Accept `alias` in place of `token`: it was issued in that form."""
         if token in self._refresh_tokens:
             self._refresh_tokens[alias] = self._refresh_tokens[token]
         if token in self._access_tokens:
@@ -155,26 +155,26 @@ class TokenRegistry:
     def expire_access_tokens(self, account_id: str | None = None) -> int:
         """Treat the access tokens issued so far as expired; return how many were live.
 
-        Their `exp` still lies ahead, so the holder cannot see it.
+        Their `exp` is still in the future, so a client cannot see that.
         """
         return self._end_access_tokens("expired", account_id)
 
     def revoke_refresh_tokens(self, account_id: str | None = None) -> int:
-        """End the families, as a sign-out elsewhere does; access tokens live on."""
+        """End the families, like a sign-out elsewhere; access tokens stay valid."""
         return self._end_families("refresh_token_invalidated", account_id)
 
     def expire_refresh_tokens(self, account_id: str | None = None) -> int:
-        """End the families, as if their refresh tokens had become too old."""
+        """End the families, as if their refresh tokens had expired."""
         return self._end_families("refresh_token_expired", account_id)
 
     def end_family(self, refresh_token: str, code: str) -> None:
-        """End the family of this token; later calls with it are refused with `code`."""
+        """End the family of this token; its calls are refused with `code` from now on."""
         token = self._refresh_tokens.get(refresh_token)
         if token is not None and token.family.ended is None:
             token.family.ended = code
 
     def revoke(self, any_token: str) -> bool:  # RFC 7009
-        """Revoke the family of a token, access tokens too; return False if unknown."""
+        """Revoke the family of a token and its access tokens; return False if unknown."""
         token = self._refresh_tokens.get(any_token) or self._access_tokens.get(
             any_token
         )
@@ -184,7 +184,7 @@ class TokenRegistry:
         return True
 
     def _live_family(self, token: RefreshToken | None) -> Family:
-        """Return the family of the live refresh token `token`, or raise TokenError."""
+        """Return the family of `token`; raise TokenError if it is unknown or ended."""
         if token is None:
             raise TokenError("invalid_grant")
         if token.family.ended is not None:
@@ -192,7 +192,7 @@ class TokenRegistry:
         return token.family
 
     def _present_again(self, token: RefreshToken) -> Grant:
-        """Answer the second use of a refresh token."""
+        """Handle the second use of a refresh token."""
         family = token.family
         verdict = self._reuse_policy.verdict(token, self._now())
         if verdict is ReuseVerdict.TOLERATE:
@@ -232,12 +232,12 @@ class TokenRegistry:
         return len(ended)
 
     def _mint_refresh_token(self, family: Family) -> None:
-        minted = f"sandbox-rt-{family.name}-{family.number}-{secrets.token_hex(12)}"
-        self._refresh_tokens[minted] = RefreshToken(family, family.number)
-        family.current = minted
+        token = f"sandbox-rt-{family.name}-{family.number}-{secrets.token_hex(12)}"
+        self._refresh_tokens[token] = RefreshToken(family, family.number)
+        family.current = token
 
     def _mint_grant(self, family: Family, issued_seconds_ago: float) -> Grant:
-        """Return the family's live refresh token with a new access token."""
+        """Return a grant of the family's live refresh token and a new access token."""
         grant = mint_grant(
             family.account,
             family.current,

@@ -1,6 +1,6 @@
 """The check of a request's credential at the stand-in upstream.
 
-Asks the token registry (RFC 7662 calls that introspection); keeps no state.
+It introspects the token (RFC 7662) in the registry, and has no state of its own.
 """
 
 from aiohttp import web
@@ -19,7 +19,7 @@ _CODES: dict[AccessState, str] = {
 
 
 def bearer_token(request: web.BaseRequest) -> str | None:
-    """Return the bearer token, if the request carries exactly one credential."""
+    """Return the bearer token if the request has exactly one credential, else None."""
     values = request.headers.getall("Authorization", [])
     if len(values) != 1 or not values[0].startswith(BEARER):
         return None
@@ -29,9 +29,9 @@ def bearer_token(request: web.BaseRequest) -> str | None:
 def authorize(
     registry: TokenRegistry, request: web.BaseRequest, *, now: float
 ) -> Account | web.Response:
-    """Return the account that a request acts for, or the response that rejects it.
+    """Return the account of an authorized request, or the response that rejects it.
 
-    `now` is the upstream's time, by which `exp` is checked.
+    `now` is the upstream's time, against which `exp` is checked.
     """
     access_token = bearer_token(request)
     if access_token is None:
@@ -39,12 +39,12 @@ def authorize(
     state, account = registry.introspect(access_token, now=now)
     if account is None or state != "live":
         return unauthorized(_CODES[state])
-    named = request.headers.getall("chatgpt-account-id", [])
-    if any(name != account.account_id for name in named):
+    account_ids = request.headers.getall("chatgpt-account-id", [])
+    if any(account_id != account.account_id for account_id in account_ids):
         return error_response(403, "account_mismatch")
     return account
 
 
 def unauthorized(code: str) -> web.Response:
-    """Return a 401 that names its reason, in the body and in a field."""
+    """Return a 401 with its error code in the body and in a header field."""
     return error_response(401, code, headers={"x-openai-authorization-error": code})

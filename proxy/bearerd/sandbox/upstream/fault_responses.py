@@ -14,7 +14,7 @@ from bearerd.sandbox.upstream.usage import ALL_PERCENT, Usage
 def fault_response(
     fault: UpstreamFault, *, usage: Usage, clock: ServerClock
 ) -> web.Response | None:
-    """Return the response of a fault for which no credential counts; otherwise None."""
+    """Return the response of a fault that replaces the check of the credential."""
     match fault.kind:
         case "account_deactivated":
             return unauthorized("account_deactivated")

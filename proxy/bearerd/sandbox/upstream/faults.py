@@ -1,15 +1,15 @@
-"""What the stand-in upstream can do wrong.
+"""The faults of the stand-in upstream.
 
-The kinds that both stand-ins have are in `fault_queue`; they are sent whatever the
-request's credential is. The upstream's own:
+The kinds that both stand-ins have are in `fault_queue`; they apply with any credential.
+The kinds of the upstream:
 
-account_deactivated: 401 with this code, which no new token helps against.
-unauthorized_resource: 401 with `{"detail":"Forbidden"}`, which names no token.
+account_deactivated: 401 with this code, which a new token does not end.
+unauthorized_resource: 401 with `{"detail":"Forbidden"}`, which is not about the token.
 usage_limit_reached: 429 as the real upstream sends it, with the usage headers.
-delay, hang: before the credential is checked, or after it with `judged_first`.
+delay, hang: before the credential is checked or, with `judged_first`, after it.
 reset_before_head: a reset (RST) instead of a response.
 reset_mid_stream: a reset after `after_events` events.
-short_body: an orderly end before the promised length.
+short_body: the connection is closed before Content-Length bytes were sent.
 """
 
 from dataclasses import dataclass
@@ -32,15 +32,14 @@ UpstreamFaultKind: TypeAlias = Literal[
 
 @dataclass(frozen=True, slots=True)
 class UpstreamFault(Fault):
-    """One thing that the upstream does wrong; see above for the kinds.
+    """A fault of the upstream; the module lists the kinds.
 
     `path` is a path under `/backend-api/`, such as `codex/models`. With `before_body`
-    the response is sent while the request body is still on its way. With `judged_first`
-    a delay or hang comes after the check of the credential, so a test can stage a late
-    response.
+    the response is sent before the request body is read. With `judged_first` a delay or
+    hang follows the check of the credential, so a test can stage a late response.
 
     Raises:
-        ValueError: a field is none of its choices.
+        ValueError: a field has a value that is not allowed.
     """
 
     kind: UpstreamFaultKind

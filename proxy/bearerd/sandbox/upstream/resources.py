@@ -1,6 +1,6 @@
-"""The small JSON resources of the stand-in upstream: models, accounts, and the echo.
+"""The JSON resources of the stand-in upstream: models, usage, accounts and the echo.
 
-Pure; the fields are those that clients read.
+Pure. The fields are those that clients read.
 """
 
 from bearerd.sandbox.authority.grant import Account
@@ -16,7 +16,7 @@ def resource(
     now: float,
     workspace_backend_origin: str,
 ) -> dict[str, object] | None:
-    """Return the body for a GET of this path; None if there is no such resource."""
+    """Return the body for a GET of `path`, or None if there is no such resource."""
     if path == "codex/models":
         return models()
     if path == "wham/usage":
@@ -27,14 +27,14 @@ def resource(
 
 
 def models() -> dict[str, object]:
-    """GET codex/models: none, so a client stays with the models it was built with."""
+    """GET codex/models: an empty list, so a client uses its built-in models."""
     return {"models": []}
 
 
 def accounts_check(
     account: Account, workspace_backend_origin: str
 ) -> dict[str, object]:
-    """GET wham/accounts/check: the one account, at the given origin."""
+    """GET wham/accounts/check: the account, at `workspace_backend_origin`."""
     return {
         "accounts": [
             {
@@ -52,7 +52,7 @@ def accounts_check(
 
 
 def echo(record: RequestRecord) -> dict[str, object]:
-    """Any method, `echo`: the request as it arrived; header bytes as latin-1."""
+    """Any method, `echo`: the request as it arrived, with its fields as latin-1."""
     return {
         "method": record.method,
         "raw_path": record.raw_path,

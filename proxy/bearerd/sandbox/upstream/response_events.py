@@ -1,8 +1,8 @@
 """The events of a Responses stream: one turn of a model.
 
-Pure: settings in, events out. The order and the fields are what Codex CLI and the
-OpenAI SDKs need to accept a turn: numbered events, the full response object in
-`created` and `completed`, the item and its content part opened and closed, and usage.
+Pure. The order and the fields are those that Codex CLI and the OpenAI SDKs require:
+numbered events, the full response object in `created` and `completed`, the item and its
+content part added and done, and the usage.
 """
 
 import json
@@ -14,19 +14,19 @@ from itertools import pairwise
 
 OUTPUT_TEXT = "Hello from the bearerd sandbox."
 MODEL = "gpt-5.5"
-# Stand for values that differ from turn to turn, at the width of the real thing, so
-# that a turn is rendered once and filled in with a replace.
+# Placeholders, of the same length as the values that replace them in each turn, so that a
+# turn is rendered once.
 TURN_ID = "0123456789abcdef" * 3
-SENT_AT_NS = "90000000000000000001"  # no 64-bit clock gets there
+SENT_AT_NS = "90000000000000000001"  # larger than any time of a 64-bit clock
 
 
 @dataclass(frozen=True, slots=True)
 class StreamScript:
-    """The shape of a stream: `deltas` text events, `interval_seconds` apart.
+    """The form of a stream: `deltas` text events, `interval_seconds` apart.
 
-    Without `delta_bytes` the deltas are pieces of a short sentence; with it each is that
-    many letters. With `stamped` each delta carries `sandbox_sent_at_ns`, the monotonic
-    clock when it was sent.
+    By default the deltas are the parts of a short sentence; with `delta_bytes` each one
+    has that many letters. With `stamped` each delta has `sandbox_sent_at_ns`, the time on
+    the monotonic clock when it was sent.
     """
 
     deltas: int = 5
@@ -38,10 +38,10 @@ class StreamScript:
         size = 1 if self.delta_bytes is None else self.delta_bytes
         if self.deltas < 1 or size < 1 or self.interval_seconds < 0:
             raise ValueError(
-                "deltas and delta_bytes are 1 or more, interval_seconds 0 or more"
+                "deltas and delta_bytes must be at least 1, interval_seconds at least 0"
             )
 
-    def pieces(self) -> list[str]:
+    def delta_texts(self) -> list[str]:
         """Return the text of each delta; together they are the output text."""
         if self.delta_bytes is not None:
             return ["x" * self.delta_bytes] * self.deltas
@@ -69,33 +69,33 @@ def warm_up_events() -> Iterator[bytes]:
 
 
 def as_stream_event(event: bytes) -> bytes:
-    """Return an event framed for `text/event-stream`."""
-    # _event writes the type first: {"type":"NAME",...
+    """Return an event in the format of `text/event-stream`."""
+    # `_event` writes the type first: {"type":"NAME",...
     name = event[9 : event.index(b'"', 9)]
     return b"event: %b\ndata: %b\n\n" % (name, event)
 
 
 @lru_cache(maxsize=32)
 def _rendered(script: StreamScript) -> list[bytes]:
-    """Return the events of a turn with placeholders for what differs."""
-    pieces = script.pieces()
-    text = "".join(pieces)
-    place = {"item_id": f"msg_{TURN_ID}", "output_index": 0, "content_index": 0}
+    """Return the events of a turn, with the placeholders."""
+    delta_texts = script.delta_texts()
+    text = "".join(delta_texts)
+    position = {"item_id": f"msg_{TURN_ID}", "output_index": 0, "content_index": 0}
     stamp = {"sandbox_sent_at_ns": int(SENT_AT_NS)} if script.stamped else {}
     steps: list[tuple[str, dict[str, object]]] = [
         ("response.created", {"response": _response("in_progress", output=[])}),
         ("response.in_progress", {"response": _response("in_progress", output=[])}),
         ("response.output_item.added", {"output_index": 0, "item": _message(None)}),
-        ("response.content_part.added", {**place, "part": _part("")}),
+        ("response.content_part.added", {**position, "part": _part("")}),
         *(
             (
                 "response.output_text.delta",
-                {**place, "delta": piece, "logprobs": []} | stamp,
+                {**position, "delta": delta_text, "logprobs": []} | stamp,
             )
-            for piece in pieces
+            for delta_text in delta_texts
         ),
-        ("response.output_text.done", {**place, "text": text, "logprobs": []}),
-        ("response.content_part.done", {**place, "part": _part(text)}),
+        ("response.output_text.done", {**position, "text": text, "logprobs": []}),
+        ("response.content_part.done", {**position, "part": _part(text)}),
         ("response.output_item.done", {"output_index": 0, "item": _message(text)}),
         (
             "response.completed",
@@ -115,7 +115,7 @@ def _part(text: str) -> dict[str, object]:
 
 
 def _message(text: str | None) -> dict[str, object]:
-    """Return the response's item: in progress without a text, completed with it."""
+    """Return the item of the response: completed with a text, else in progress."""
     return {
         "id": f"msg_{TURN_ID}",
         "type": "message",
@@ -126,7 +126,7 @@ def _message(text: str | None) -> dict[str, object]:
 
 
 def _response(status: str, *, output: list[dict[str, object]]) -> dict[str, object]:
-    """Return the response object as `created` and `completed` carry it."""
+    """Return the response object for `created` and `completed`."""
     usage = {
         "input_tokens": 11,
         "input_tokens_details": {"cached_tokens": 0},

@@ -1,6 +1,6 @@
 """Streamed responses of the stand-in upstream: event streams and WebSocket turns.
 
-Rule: every event leaves in a write of its own, as it comes.
+Each event is sent in its own write.
 """
 
 import asyncio
@@ -27,10 +27,10 @@ BYTES_CHUNK = b"0123456789abcdef" * 4096  # 64 KiB
 
 
 class Streams:
-    """Owns the script of the responses, the gate within them and the number open.
+    """Owns the script of the streams, their gate and the number of open streams.
 
-    A test closes `gate` to hold a stream back after `gate_after_events` events; at 0
-    only the head of the response has been sent.
+    A test closes `gate` to hold a stream after `gate_after_events` events; with 0, only
+    the head of the response has been sent.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class Streams:
         headers: Mapping[str, str],
         fault: UpstreamFault,
     ) -> web.StreamResponse:
-        """Stream one turn; a fault may reset the connection midway."""
+        """Stream one turn; a fault may reset the connection in the middle."""
         response = web.StreamResponse(headers=headers)
         response.content_type = "text/event-stream"
         response.headers["Cache-Control"] = "no-cache"
@@ -71,14 +71,14 @@ class Streams:
         is_cut = fault.kind == "reset_mid_stream"
         self.open += 1
         try:
-            whole = await self._send_events(
+            is_complete = await self._send_events(
                 response_events(self.script),
                 send,
                 cut_after=fault.after_events if is_cut else None,
             )
         finally:
             self.open -= 1
-        if whole:
+        if is_complete:
             await response.write_eof()
         else:
             record.outcome = "broken"
@@ -91,7 +91,7 @@ class Streams:
         record: RequestRecord,
         headers: Mapping[str, str],
     ) -> web.StreamResponse:
-        """Serve the Responses protocol on a WebSocket until the client leaves."""
+        """Serve the Responses protocol on a WebSocket until the client closes it."""
         socket = web.WebSocketResponse()
         socket.headers.extend(headers)
         socket.headers[TURN_STATE] = request.headers.get(TURN_STATE, "sandbox-turn")
@@ -103,13 +103,13 @@ class Streams:
                 if message.type is WSMsgType.TEXT:
                     await self._handle_frame(socket, message.data)
                 else:
-                    await socket.close(code=1003)  # RFC 6455: data it cannot accept
+                    await socket.close(code=1003)  # RFC 6455: unsupported data
         finally:
             self.open -= 1
         return socket
 
     async def _handle_frame(self, socket: web.WebSocketResponse, text: str) -> None:
-        """Answer one frame: a turn for `response.create`, nothing for other types."""
+        """Handle one frame: send a turn for `response.create`, ignore other types."""
         try:
             frame = json.loads(text)
             frame_type = frame.get("type")
@@ -136,7 +136,7 @@ class Streams:
     ) -> bool:
         """Send events, with the gate and the intervals between them.
 
-        Return False if it stopped after `cut_after` events.
+        Return False if the stream was cut after `cut_after` events.
         """
         script = self.script
         for count, event in enumerate(events):
@@ -171,7 +171,7 @@ async def send_bytes(
         chunk = BYTES_CHUNK[: length - record.sent_bytes]
         await response.write(chunk)
         record.sent_bytes += len(chunk)
-        await asyncio.sleep(0)  # a client on loopback must not starve the others
+        await asyncio.sleep(0)  # a fast client on loopback must not block the loop
     await response.write_eof()
     return response
 
@@ -179,7 +179,7 @@ async def send_bytes(
 async def send_short_body(
     request: web.BaseRequest, record: RequestRecord, headers: Mapping[str, str]
 ) -> web.StreamResponse:
-    """Promise more bytes than are sent, and close the connection in order."""
+    """Send fewer bytes than Content-Length, and close the connection (FIN)."""
     response = web.StreamResponse(headers=headers)
     response.content_length = 1000
     await response.prepare(request)

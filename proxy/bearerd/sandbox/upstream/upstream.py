@@ -1,11 +1,13 @@
-"""The stand-in upstream: what lies under `/backend-api`, and what can go wrong there.
+"""The stand-in upstream: the resources under `/backend-api`, and its faults.
 
-It answers as chatgpt.com answers Codex. Rules:
+Its responses are those of chatgpt.com to Codex. Rules:
 
-1. Bodies are counted and hashed as they come, never decoded; no body is too large.
-2. The order of a request: counted, incident, body read, delay, gate, fault, credential
-   checked, response gate, answered. With `judged_first` the delay follows the check.
-3. A client that leaves ends its request at once; the record has `abandoned`.
+1. Request bodies are counted and hashed as received, without decoding and without a
+   limit.
+2. The steps of a request: count it, incident, read the body, delay, gate, fault, check
+   the credential, response gate, respond. With `judged_first` the delay follows the
+   check.
+3. When a client disconnects, its request is cancelled; the record has `abandoned`.
 """
 
 import asyncio
@@ -21,7 +23,7 @@ from bearerd.sandbox.authority.token_registry import TokenRegistry
 from bearerd.sandbox.clock import ServerClock
 from bearerd.sandbox.delivery import reset_connection
 from bearerd.sandbox.fault_queue import FaultQueue
-from bearerd.sandbox.gate import PATIENCE_SECONDS, Gate, Notifier
+from bearerd.sandbox.gate import WAIT_TIMEOUT_SECONDS, Gate, Notifier
 from bearerd.sandbox.incident import Incident
 from bearerd.sandbox.records import KEPT_RECORDS, RequestRecord, fingerprint
 from bearerd.sandbox.request_body import read_body
@@ -35,17 +37,17 @@ from bearerd.sandbox.upstream.usage import Usage
 
 PREFIX = "/backend-api/"
 RESPONSES = "codex/responses"
-# RFC 6761: a name that cannot exist, so a client that is led there reaches no host.
-NOWHERE = "https://sandbox.invalid"
+# RFC 6761: `.invalid` names do not exist, so a client that uses this reaches no host.
+INVALID_ORIGIN = "https://sandbox.invalid"
 NO_FAULT = UpstreamFault("delay")
 
 
 class Upstream:
-    """Owns the records of requests, the faults that are due, the gates and the streams.
+    """Owns the records of requests, the pending faults, the gates and the streams.
 
-    A test closes `gate` to hold requests back before their credential is checked, and
-    `response_gate` to hold them back after it. May be changed while it runs:
-    `streams.script`, `websocket`, `extra_headers` (put on every response), `usage` and
+    A test closes `gate` to hold requests before their credential is checked, and
+    `response_gate` to hold them after that. These can be changed at any time:
+    `streams.script`, `websocket`, `extra_headers` (added to every response), `usage` and
     `workspace_backend_origin`.
     """
 
@@ -65,7 +67,7 @@ class Upstream:
         self.websocket: Literal["refuse", "accept"] = "refuse"
         self.extra_headers: CIMultiDict[str] = CIMultiDict()
         self.usage = Usage()
-        self.workspace_backend_origin = NOWHERE
+        self.workspace_backend_origin = INVALID_ORIGIN
         self.faults: FaultQueue[UpstreamFault] = FaultQueue()
         self.records: deque[RequestRecord] = deque(maxlen=KEPT_RECORDS)
         self.requests = 0
@@ -90,9 +92,9 @@ class Upstream:
         self.faults.clear()
 
     async def wait_for_requests(
-        self, count: int, *, timeout_seconds: float = PATIENCE_SECONDS
+        self, count: int, *, timeout_seconds: float = WAIT_TIMEOUT_SECONDS
     ) -> None:
-        """Return once `count` requests have arrived since the start."""
+        """Wait until `count` requests have arrived since the start."""
         await self._notifier.wait_for(
             lambda: self.requests >= count,
             description=f"{count} requests",
@@ -100,15 +102,15 @@ class Upstream:
         )
 
     async def wait_for_waiting(
-        self, count: int, *, timeout_seconds: float = PATIENCE_SECONDS
+        self, count: int, *, timeout_seconds: float = WAIT_TIMEOUT_SECONDS
     ) -> None:
-        """Return once `count` requests wait at the gate."""
+        """Wait until `count` requests wait at the gate."""
         await self.gate.wait_for_waiting(count, timeout_seconds=timeout_seconds)
 
     async def wait_for_abandoned(
-        self, count: int, *, timeout_seconds: float = PATIENCE_SECONDS
+        self, count: int, *, timeout_seconds: float = WAIT_TIMEOUT_SECONDS
     ) -> None:
-        """Return once `count` requests have lost their client."""
+        """Wait until the clients of `count` requests have disconnected."""
         await self._notifier.wait_for(
             lambda: self.abandoned >= count,
             description=f"{count} abandoned requests",
@@ -116,8 +118,8 @@ class Upstream:
         )
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Answer one request to the upstream's listener, and record it."""
-        record = self._arrived(request)
+        """Handle one request to the upstream's listener, and record it."""
+        record = self._record(request)
         try:
             response = await self._respond(request, record)
         except (asyncio.CancelledError, ConnectionError):
@@ -136,7 +138,7 @@ class Upstream:
             self._notifier.notify()
         return response
 
-    def _arrived(self, request: web.BaseRequest) -> RequestRecord:
+    def _record(self, request: web.BaseRequest) -> RequestRecord:
         """Count and record a request."""
         access_token = bearer_token(request)
         record = RequestRecord(
@@ -153,7 +155,7 @@ class Upstream:
     async def _respond(
         self, request: web.BaseRequest, record: RequestRecord
     ) -> web.StreamResponse:
-        """Answer in the order of rule 2."""
+        """Handle a request in the order of rule 2."""
         raw_path = request.raw_path.partition("?")[0]
         path = raw_path.removeprefix(PREFIX)
         if path == raw_path:
@@ -170,9 +172,9 @@ class Upstream:
             record.outcome = "broken"
             reset_connection(request)
             return web.Response()
-        spoiled = fault_response(fault, usage=self.usage, clock=self.clock)
-        if spoiled is not None:
-            return spoiled
+        response = fault_response(fault, usage=self.usage, clock=self.clock)
+        if response is not None:
+            return response
         account = authorize(self._registry, request, now=self.clock())
         await self._delay(fault, is_checked=True)
         await self.response_gate.pass_through()
@@ -181,7 +183,7 @@ class Upstream:
         return await self._serve(request, record, path, account, fault)
 
     async def _delay(self, fault: UpstreamFault, *, is_checked: bool) -> None:
-        """Wait as the fault has it, before or after the check of the credential."""
+        """Apply the delay of the fault, before or after the check of the credential."""
         if fault.judged_first is not is_checked:
             return
         if fault.delay_seconds:
@@ -197,7 +199,7 @@ class Upstream:
         account: Account,
         fault: UpstreamFault,
     ) -> web.StreamResponse:
-        """Answer an authorized request, by its path."""
+        """Respond to an authorized request, depending on its path."""
         headers = self._own_headers()
         if fault.kind == "short_body":
             return await send_short_body(request, record, headers)
@@ -217,7 +219,7 @@ class Upstream:
     def _resource(
         self, record: RequestRecord, path: str, account: Account
     ) -> web.Response:
-        """Answer with JSON: the echo, a resource for a GET, or 404."""
+        """Return a JSON response: the echo, a resource for a GET, or a 404."""
         if path == "echo":
             return web.json_response(echo(record))
         body = resource(
@@ -234,7 +236,7 @@ class Upstream:
     async def _upgrade(
         self, request: web.BaseRequest, record: RequestRecord
     ) -> web.StreamResponse:
-        """Accept a WebSocket, or answer 426, at which clients turn to plain HTTP."""
+        """Accept a WebSocket, or respond 426, after which clients use plain HTTP."""
         if self.websocket == "accept":
             return await self.streams.serve_websocket(
                 request, record, self._own_headers()
@@ -244,7 +246,7 @@ class Upstream:
         return error_response(426, "upgrade_required", headers=headers)
 
     def _own_headers(self) -> CIMultiDict[str]:
-        """Return the fields of every response: the Date, and the extra ones."""
+        """Return the fields of every response: the extra ones and the Date."""
         headers = CIMultiDict(self.extra_headers)
         headers.setdefault("Date", self.clock.http_date())
         return headers

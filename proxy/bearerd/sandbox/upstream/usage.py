@@ -1,4 +1,4 @@
-"""How much of its limits an account has used: the fields and bodies that tell it.
+"""The usage of an account's limits, in header fields and in a body.
 
 Pure. Codex reads the `x-codex-*` fields of each response, and the body of `wham/usage`.
 """
@@ -14,7 +14,7 @@ ALL_PERCENT = 100
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """The used share of both limits, and the seconds until each begins anew.
+    """The used share of both limits, and the seconds until each is reset.
 
     The primary limit is over five hours, the secondary one over a week.
 
@@ -30,10 +30,12 @@ class Usage:
     def __post_init__(self) -> None:
         for name in (field.name for field in fields(self)):
             if getattr(self, name) < 0:
-                raise ValueError(f"{name} is 0 or more; got {getattr(self, name)}")
+                raise ValueError(
+                    f"{name} must be at least 0; got {getattr(self, name)}"
+                )
 
     def header_fields(self, now: float) -> dict[str, str]:
-        """Return the fields of a response; `reset-at` is in epoch seconds."""
+        """Return the header fields of a response; `reset-at` is epoch seconds."""
         return {
             "x-codex-primary-used-percent": str(self.primary_used_percent),
             "x-codex-primary-window-minutes": str(FIVE_HOURS_SECONDS // 60),

@@ -1,4 +1,4 @@
-"""What a broken-off refresh has left: the seven cases as a table."""
+"""The seven cases of an interrupted refresh, as a table."""
 
 from __future__ import annotations
 
@@ -6,15 +6,19 @@ from dataclasses import replace
 
 import pytest
 
-from bearerd.credential.refresh.leftover import Case, classify
+from bearerd.credential.refresh.interrupted import Case, classify
 from bearerd.credential.store.journal import JournalEntry, Presenter
 from bearerd.credential.token import Credential
-from tests.credential.stand_ins import HOUR, START, held
+from tests.credential.stand_ins import HOUR, START, credential_for
 
 DEAD = Presenter(pid=1, host="gone")
-BASE, SUCCESSOR, NEXT = held("base"), held("successor"), held("next")
-FOREIGN = held("foreign", account="acct-2", user="user-2")
-NAMELESS = held("base", account=None, user=None)
+BASE, SUCCESSOR, NEXT = (
+    credential_for("base"),
+    credential_for("successor"),
+    credential_for("next"),
+)
+FOREIGN = credential_for("foreign", account="acct-2", user="user-2")
+NAMELESS = credential_for("base", account=None, user=None)
 
 
 def entry(
@@ -41,17 +45,17 @@ PRESENTED_UNSAVED = entry(BASE, spending=SUCCESSOR, renewed=SUCCESSOR)
 @pytest.mark.parametrize(
     ("stored", "entries", "spent_here", "spent_elsewhere", "case"),
     [
-        (BASE, [], "", "", Case.NOTHING_OPEN),
+        (BASE, [], "", "", Case.NO_RECORD),
         # The store holds what the record began from.
         (BASE, [PRESENTED], "", "", Case.MAYBE_SPENT),
         (BASE, [PRESENTED], "", "base", Case.MAYBE_SPENT),
-        (BASE, [PRESENTED], "base", "", Case.CONTINUED_HERE),
+        (BASE, [PRESENTED], "base", "", Case.CONTINUED_LOCALLY),
         (BASE, [RESPONSE], "", "", Case.SUCCESSOR_FOUND),
         (BASE, [RESPONSE], "", "base", Case.SUCCESSOR_FOUND),
         (BASE, [RESPONSE], "", "successor", Case.SUCCESSOR_FOUND),
-        (BASE, [RESPONSE], "successor", "", Case.CONTINUED_HERE),
+        (BASE, [RESPONSE], "successor", "", Case.CONTINUED_LOCALLY),
         (BASE, [PRESENTED_UNSAVED], "", "", Case.SUCCESSOR_FOUND),
-        (BASE, [PRESENTED_UNSAVED], "successor", "", Case.CONTINUED_HERE),
+        (BASE, [PRESENTED_UNSAVED], "successor", "", Case.CONTINUED_LOCALLY),
         (BASE, [RESPONSE, PRESENTED], "", "", Case.SUCCESSOR_FOUND),
         (BASE, [entry(NEXT, renewed=FOREIGN), RESPONSE], "", "", Case.SUCCESSOR_FOUND),
         (BASE, [entry(BASE, renewed=FOREIGN)], "", "", Case.FOREIGN_GRANT),
@@ -78,7 +82,7 @@ PRESENTED_UNSAVED = entry(BASE, spending=SUCCESSOR, renewed=SUCCESSOR)
         (FOREIGN, [RESPONSE], "", "", Case.WAITING),
         (FOREIGN, [PRESENTED], "", "", Case.SUPERSEDED),
         (FOREIGN, [PRESENTED, RESPONSE], "", "", Case.WAITING),
-        # It went back to a login that is known to be spent.
+        # The store was set back to a login that is known to be spent.
         (NEXT, [RESPONSE], "", "next", Case.SUCCESSOR_FOUND),
         (NEXT, [RESPONSE], "next", "", Case.SUCCESSOR_FOUND),
         (NEXT, [RESPONSE], "", "next successor", Case.SUPERSEDED),
@@ -93,18 +97,20 @@ def test_each_state_of_the_four_places_is_one_case(
     case: Case,
 ) -> None:
     """Store, journal with the spool's response in it, and memory."""
-    here = {held(name).fingerprint for name in spent_here.split()}
-    anywhere = here | {held(name).fingerprint for name in spent_elsewhere.split()}
+    here = {credential_for(name).fingerprint for name in spent_here.split()}
+    anywhere = here | {
+        credential_for(name).fingerprint for name in spent_elsewhere.split()
+    }
 
-    def is_spent(token: Credential | str | None) -> bool:
+    def is_spent_locally(token: Credential | str | None) -> bool:
         name = token.fingerprint if isinstance(token, Credential) else token
         return name in here
 
     found = classify(
         stored,
         entries,
-        is_spent=is_spent,
-        is_rotated=lambda credential: credential.fingerprint in anywhere,
+        is_spent_locally=is_spent_locally,
+        is_spent=lambda credential: credential.fingerprint in anywhere,
     )
     assert found.case is case
     if case in {Case.SUCCESSOR_FOUND, Case.WAITING, Case.FOREIGN_GRANT}:

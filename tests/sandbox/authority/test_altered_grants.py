@@ -199,7 +199,7 @@ async def test_a_grant_can_be_cached(
 async def test_a_token_can_be_new_and_yet_issued_in_the_past(
     sandbox: Sandbox, http: aiohttp.ClientSession, refresh: Refresh, clock: Clock
 ) -> None:
-    """`iat` lies back, and so does `exp`; ten seconds are left here."""
+    """`iat` is in the past, and `exp` ten seconds ahead."""
     sandbox.tokens.access_lifetime_seconds = 3010
     sandbox.authority.fault(AuthorityFault("cached_grant", issued_seconds_ago=3000))
     _, body = await refresh(login(sandbox)["refresh_token"])
