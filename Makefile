@@ -73,7 +73,7 @@ test-chaos: $(VENV)/.dev ## test with killed processes, failing disks and a thir
 	$(PY) -m pytest $(PYTEST_FLAGS) tests/chaos
 
 .PHONY: test-login
-test-login: $(VENV)/.dev ## attacks on a login, by an authority that shares no code with bearerd; all of them need cc, strace, nft and root
+test-login: $(VENV)/.dev ## test a login under attack, with servers that share no code with bearerd; needs cc, strace, nft and root
 	$(PY) -m pytest $(PARALLEL) $(PYTEST_FLAGS) tests/login
 
 .PHONY: test-packaging
