@@ -22,7 +22,7 @@ async def one_call_is_in_flight(world: World, daemon: Daemon) -> None:
     world.authority.revoke_access_tokens()
     reply = await daemon.ask()
     assert (reply.status, reply.code) == (503, "authority_unavailable"), reply
-    assert 0.5 < reply.seconds < 3, reply
+    assert 0.5 < reply.seconds < 5, reply
     assert len(world.authority.calls) == 1
 
 
@@ -34,7 +34,7 @@ async def test_a_late_response_is_taken(world: World) -> None:
     await one_call_is_in_flight(world, daemon)
     more = await asyncio.gather(*(daemon.ask() for _ in range(4)))
     assert {reply.status for reply in more} == {503}
-    assert max(reply.seconds for reply in more) < 2.5
+    assert max(reply.seconds for reply in more) < 5
     gate.set()
     await reached(daemon.ask, lambda reply: reply.status == 200, "served", seconds=3)
     world.assert_kept(family, calls=1)

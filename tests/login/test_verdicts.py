@@ -7,6 +7,8 @@ import json
 import os
 import time
 
+import pytest
+
 from tests.login.clocks import needs_compiler
 from tests.login.http1 import Response
 from tests.login.lab import PLAIN_401, error, hangs, says
@@ -276,16 +278,23 @@ async def test_a_final_refusal_is_forgotten_when_the_upstream_accepts(
     assert family.is_alive
 
 
-async def test_the_refusal_is_kept_for_one_token_url_and_client(world: World) -> None:
-    """Another client id is not bound by the refusal."""
+@pytest.mark.parametrize("changed", ["client_id", "token_url"])
+async def test_the_refusal_is_kept_for_one_token_url_and_client(
+    world: World, changed: str
+) -> None:
+    """Another client id, or another token URL, is not bound by the refusal."""
     world.log_in()
     world.authority.revoke_access_tokens()
     daemon = await world.serve()
     world.authority.scenes.append(says(FINAL["invalid_grant"]))
     assert (await daemon.ask()).code == "login_required"
     await daemon.stop()
-    world.authority.client_id = "app_other"
-    daemon = await world.serve(client_id="app_other")
+    setting = "app_other"
+    if changed == "client_id":
+        world.authority.client_id = setting
+    else:
+        setting = f"{world.authority.url}/oauth/token?region=other"
+    daemon = await world.serve(**{changed: setting})
     assert (await daemon.ask()).status == 200
 
 
