@@ -513,6 +513,23 @@ async def test_a_sign_out_during_the_call_is_not_undone(
     assert await login_reason(ready.current()) == "missing"
 
 
+async def test_a_file_that_returns_after_a_sign_out_is_known_to_be_spent(
+    home: Home, ready: CredentialSource
+) -> None:
+    """Its refresh token was presented while the file was gone, and its presenter has
+    died: the next process presents it to nobody.
+    """
+    old, content = await ready.current(), home.read()
+    home.authority.before_response = home.path.unlink
+    assert await login_reason(ready.refresh(old, "refused")) == "missing"
+    home.write(content)
+    later = home.source()
+    await later.start()
+    assert await login_reason(refreshed(later)) == "reused"
+    assert len(home.authority.calls) == 1
+    assert home.authority.reused == 0
+
+
 # Refused permanently.
 
 

@@ -241,11 +241,13 @@ class Refresher:
             conflicting = await self._transaction.commit(attempt, successor)
         except StoreError as error:
             unsaved = error
-        await self._limiter.record_success(
-            attempt.presented,
-            is_rotated=successor.fingerprint != attempt.presented.fingerprint,
-            was_rejected=request.is_rejected,
-        )
+        finally:
+            # Also after a sign-out: the file may come back, and its token is spent.
+            await self._limiter.record_success(
+                attempt.presented,
+                is_rotated=successor.fingerprint != attempt.presented.fingerprint,
+                was_rejected=request.is_rejected,
+            )
         if conflicting is not None:
             account = request.account or Account.from_credential(attempt.presented)
             adopted = require_same_account(conflicting, account, self._store.name)
