@@ -34,7 +34,7 @@ from bearerd.events import (
     CredentialRefreshed,
     Observer,
     RefreshFailed,
-    RefreshOutcome,
+    RefreshFailure,
     Trigger,
 )
 
@@ -83,7 +83,7 @@ class RefreshFlight:
         self._wait_timeout_seconds = wait_timeout_seconds
         self._single_flight: SingleFlight[Credential] = SingleFlight()
         self._is_accepted = False  # by the upstream, since the last refresh
-        self._last_failure: tuple[RefreshOutcome, str] | None = None
+        self._last_failure: tuple[RefreshFailure, str] | None = None
         self._last_refreshed_at: float | None = None
 
     @property
@@ -97,7 +97,7 @@ class RefreshFlight:
         return self._single_flight.is_in_progress
 
     @property
-    def last_failure(self) -> tuple[RefreshOutcome, str] | None:
+    def last_failure(self) -> tuple[RefreshFailure, str] | None:
         """The outcome and the reason of the last refresh, or None if it succeeded."""
         return self._last_failure
 
@@ -295,7 +295,7 @@ class RefreshFlight:
     def _emit_failed(
         self,
         start: _RunStart,
-        outcome: RefreshOutcome,
+        outcome: RefreshFailure,
         reason: str,
         *,
         is_call: bool = False,

@@ -208,6 +208,7 @@ class RefreshLimiter:
             client_id=self._authority.client_id,
             outcome=failure.outcome,
             reason=failure.reason,
+            status=failure.status or 0,
             pace=pace,
             failures=failures,
             until=self._clock.now() + seconds,
@@ -240,7 +241,9 @@ class RefreshLimiter:
         for retry in sorted(self._retries(state), key=self._remaining, reverse=True):
             remaining = self._remaining(retry)
             if remaining > 0 and self._applies_to(retry, presented):
-                raise AuthorityFailure.recorded(retry.outcome, retry.reason, remaining)
+                raise AuthorityFailure.recorded(
+                    retry.outcome, retry.reason, retry.status or None, remaining
+                )
 
     def _remaining(self, retry: RetryState) -> float:
         """Return the seconds until the pause of *retry* is over.

@@ -20,7 +20,12 @@ from contextlib import suppress
 from dataclasses import replace
 
 from bearerd.clock import Clock
-from bearerd.credential.authority.errors import NO_JOURNAL, AuthorityFailure
+from bearerd.credential.authority.errors import (
+    NO_ACCESS_TOKEN,
+    NO_JOURNAL,
+    NO_REFRESH_TOKEN,
+    AuthorityFailure,
+)
 from bearerd.credential.authority.refresh_grant import Authority, Grant
 from bearerd.credential.refresh.backoff import MAYBE_SPENT_SECONDS
 from bearerd.credential.refresh.crash_recovery import RecoveryResult
@@ -209,7 +214,7 @@ class Refresher:
         """
         presented = attempt.presented
         if not presented.refresh_token:
-            raise AuthorityFailure("refused", "no_refresh_token", is_call=False)
+            raise AuthorityFailure("refused", NO_REFRESH_TOKEN, is_call=False)
         # The response to a spent token is known, and the call could revoke the whole token
         # family. If its presenter died, only the quarantine shows that it is spent.
         foreign = await self._store.quarantine.read("foreign")
@@ -253,7 +258,7 @@ class Refresher:
             adopted = require_same_account(conflicting, account, self._store.name)
             return RefreshResult(adopted, "adopted")
         if grant.access_token is None:
-            failure = AuthorityFailure("unclear", "no_access_token")
+            failure = AuthorityFailure("unclear", NO_ACCESS_TOKEN)
             raise await self._limiter.record_failure(successor, failure)
         return RefreshResult(successor, "renewed", unsaved, grant.issued_at)
 
