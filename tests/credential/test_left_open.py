@@ -18,7 +18,12 @@ from bearerd.credential.store.file_store import FileStore
 from bearerd.credential.store.journal import JournalEntry, Presenter
 from bearerd.credential.store.state import Account, StoreState
 from bearerd.credential.token import Credential
-from bearerd.errors import AuthorityUnavailable, StoreError, StoreUnavailable
+from bearerd.errors import (
+    AccountChanged,
+    AuthorityUnavailable,
+    StoreError,
+    StoreUnavailable,
+)
 from bearerd.events import CredentialHeldInMemory, CredentialSaved
 from tests.credential.stand_ins import (
     START,
@@ -27,6 +32,8 @@ from tests.credential.stand_ins import (
     access_token,
     credential_for,
     full_disk,
+    identity,
+    jwt,
     login,
     names_in,
     refresh_token_of,
@@ -332,3 +339,34 @@ async def test_an_unsaved_response_is_kept_over_the_login_that_it_follows(
     store.is_full = False
     await source.retry_save()
     assert (await home.store().load()).access_token == new.access_token
+
+
+@pytest.mark.parametrize("saver", ["same-process", "other-process"])
+async def test_an_unsaved_login_that_was_spent_on_another_accounts_grant_is_not_stored(
+    home: Home, saver: str
+) -> None:
+    """The grant is kept for the login that is stored. With its successor in the file,
+    `bearerd adopt` would not find the grant, and the next refresh would require a sign-in.
+    """
+    home.write(login())
+    stores = [FullStore(home.path, clock=home.clock.skipping) for _ in range(2)]
+    one, two = (home.source(store=store) for store in stores)
+    unsaved = await one.refresh(await one.current(), "refused")
+    assert await two.refresh(await two.current(), "refused") == unsaved
+    names = identity("acct-2", "user-2")
+    token = access_token("foreign", expires_at=START + 900, **names)
+    grant = Grant(token, refresh_token_of("foreign"), jwt(names))
+    home.authority.script.append(grant)
+    with pytest.raises(AccountChanged):
+        await one.refresh(unsaved, "refused")
+    for store in stores:
+        store.is_full = False
+    await (one if saver == "same-process" else two).retry_save()
+    assert home.stored_refresh_token() == refresh_token_of("first")
+    assert home.events_of(CredentialSaved) == []
+    later = home.source()
+    with pytest.raises(AccountChanged):
+        await later.refresh(await later.current(), "refused")
+    assert (await later.adopt()).refresh_token == refresh_token_of("foreign")
+    assert home.stored_refresh_token() == refresh_token_of("foreign")
+    assert home.authority.reused == 0
