@@ -135,7 +135,7 @@ HICCUPS = {
 @needs_compiler
 async def test_hiccups_do_not_end_a_device_sign_in(world: World) -> None:
     """Polls go wrong in each way, then the person approves: the sign-in goes on."""
-    world.live_by(20)
+    world.live_by(40)
     hiccups = world.authority.device.hiccups
     hiccups.extend(HICCUPS.values())
     login = asyncio.create_task(

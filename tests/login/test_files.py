@@ -78,7 +78,7 @@ async def test_a_torn_file_does_not_stop_a_daemon_with_a_good_login(
 @needs_compiler
 async def test_a_torn_file_is_written_back_without_a_refresh(world: World) -> None:
     """By the running daemon after a while, and by one that is stopped at once."""
-    world.live_by(10)
+    world.live_by(30)
     family = world.log_in()
     daemon = await world.serve()
     for name, content in BROKEN.items():
@@ -354,7 +354,7 @@ async def test_an_error_of_the_store_ends_nothing(world: World, calls: str) -> N
 @needs_compiler
 async def test_an_error_of_the_store_while_a_grant_is_unsaved(world: World) -> None:
     """Every file operation in the folder fails for several tries to save."""
-    clock = world.live_by(5)
+    clock = world.live_by(8)
     family = world.log_in()
     daemon = await world.serve(authority_timeout_seconds=15, **BUDGET)
     writes = "rename,renameat,renameat2,fsync,fdatasync"

@@ -90,6 +90,7 @@ async def test_doctor_warns_about_an_old_lock(world: World) -> None:
 
 async def test_login_tries_the_lock_before_it_asks_a_person(world: World) -> None:
     """With the lock held, no sign-in begins; the message names the holder."""
+    world.live_faster(8)
     world.log_in(ttl=-5)
     async with stopped_holder(world) as holder:
         finished = await world.run("login", "--device", authority_timeout_seconds=2)
@@ -159,6 +160,7 @@ async def test_a_holder_stopped_with_the_grant_in_its_socket(world: World) -> No
 
 async def test_a_holder_that_is_killed_after_it_was_stopped(world: World) -> None:
     """Kill -9 of the stopped holder frees the lock; the maybe spent token was not spent."""
+    world.live_faster(4)
     family = world.log_in(ttl=-5)
     async with stopped_holder(world):
         daemon = await world.serve(authority_timeout_seconds=1)

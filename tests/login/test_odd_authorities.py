@@ -55,7 +55,7 @@ async def test_a_redirect_is_not_followed(world: World) -> None:
         seen.append(request)
         await connection.send(Response.of_json(200, {}))
 
-    clock = world.live_by(60)
+    clock = world.live_by(150)
     server = Server(elsewhere)
     await server.start()
     family = world.log_in()

@@ -212,6 +212,7 @@ async def test_the_old_file_put_back_after_an_adoption(world: World) -> None:
 
 async def test_a_file_removed_and_put_back_in_flight(world: World) -> None:
     """The file is moved away during the call and put back after it."""
+    world.live_faster(8)
     family, gate = world.log_in(), asyncio.Event()
     before = world.store.read_bytes()
     daemon = await world.serve(refresh_interval_seconds=1)
@@ -366,6 +367,7 @@ async def test_a_login_with_an_older_stamp_is_a_backup_while_ours_is_good(
     world: World,
 ) -> None:
     """It cannot be told from one. Once ours is refused for good it is taken up."""
+    world.live_faster(8)
     family = world.log_in()
     daemon = await world.serve()
     assert (await daemon.ask()).status == 200
