@@ -222,17 +222,20 @@ async def test_a_source_that_closes_gives_up_the_wait_for_the_lock(
     assert clock.monotonic() < 1_000.0 + 60
 
 
-async def test_a_mounted_file_is_its_own_lock(
-    tmp_path: Path, clock: ManualClock
+@pytest.mark.parametrize("name", ["auth.json", "login.bearerd-lock"])
+async def test_a_mounted_file_is_its_own_lock_and_keeps_its_content(
+    tmp_path: Path, clock: ManualClock, name: str
 ) -> None:
-    """Each container has another folder around it, and all have this file."""
-    path = tmp_path / "auth.json"
-    path.write_text(json.dumps(login()))
+    """Whatever its name: each container has another folder, and all have this file."""
+    path = tmp_path / name
+    content = json.dumps(login())
+    path.write_text(content)
     async with mounted(path, clock.skipping).lock(0):
         with pytest.raises(TimeoutError):
             async with mounted(path, clock.skipping).lock(0):
                 raise AssertionError("two hold it at once")
-    assert names_in(tmp_path) == ["auth.json"]
+    assert names_in(tmp_path) == [name]
+    assert path.read_text() == content
 
 
 async def test_a_process_that_starts_does_not_refresh_a_young_token(

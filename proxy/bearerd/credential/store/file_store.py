@@ -143,18 +143,20 @@ class FileStore:
     @asynccontextmanager
     async def lock(self, timeout_seconds: float) -> AsyncIterator[None]:
         """Hold the flock beside the file. See `Store.lock`."""
-        path = await self._reader.read(self._file.prepare_lock)
-        writes_holder = path.name.endswith(LOCK_SUFFIX)
+        lock = await self._reader.read(self._file.prepare_lock)
         async with AsyncExitStack() as stack:
-            lock = flock(
-                path, self._clock, timeout_seconds, writes_holder=writes_holder
+            held = flock(
+                lock.path,
+                self._clock,
+                timeout_seconds,
+                writes_holder=lock.is_lock_file,
             )
             try:
-                await stack.enter_async_context(lock)
+                await stack.enter_async_context(held)
             except TimeoutError:
                 raise
             except OSError as error:
-                raise unavailable_error(path, error) from error
+                raise unavailable_error(lock.path, error) from error
             yield
 
     async def lock_holder(self) -> LockHolder | None:
