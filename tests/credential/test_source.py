@@ -582,6 +582,22 @@ async def test_a_login_that_is_refused_permanently_is_served_until_its_token_exp
     assert len(home.authority.calls) == 1
 
 
+async def test_an_acceptance_is_not_used_up_by_a_try_within_the_pause(
+    ready: CredentialSource, home: Home
+) -> None:
+    """The authority is called again after the pause, without another acceptance."""
+    home.authority.script.append(AuthorityFailure("refused", "revoked"))
+    old = await ready.current()
+    await error_of(ready.refresh(old, "refused"))
+    ready.record_acceptance(old)
+    for _ in range(2):
+        assert await login_reason(ready.refresh(old, "refused")) == "revoked"
+    assert len(home.authority.calls) == 1
+    home.clock.advance(60.0)
+    assert await soon(ready.refresh(old, "refused")) != old
+    assert len(home.authority.calls) == 2
+
+
 async def test_a_rejected_token_is_refreshed_without_a_request_once_that_can_work(
     home: Home, ready: CredentialSource
 ) -> None:

@@ -82,7 +82,6 @@ class RefreshFlight:
         self._observe = observe
         self._wait_timeout_seconds = wait_timeout_seconds
         self._single_flight: SingleFlight[Credential] = SingleFlight()
-        self._is_accepted = False  # by the upstream, since the last refresh
         self._last_failure: tuple[RefreshOutcome, str] | None = None
         self._last_refreshed_at: float | None = None
 
@@ -113,12 +112,11 @@ class RefreshFlight:
         That is after an explicit retry, or after the upstream has accepted the
         credential. The limiter decides whether the authority is called.
         """
-        return self._facts.is_retry_requested or self._is_accepted
+        return self._facts.is_retry_requested or self._refresher.is_accepted
 
     def record_acceptance(self) -> None:
         """Record that the upstream has accepted the cached credential."""
         self._refresher.record_acceptance()
-        self._is_accepted = True
 
     def start(self, trigger: Trigger) -> None:
         """Start a refresh unless one is in progress; do not wait for its result."""
@@ -241,7 +239,6 @@ class RefreshFlight:
 
     def _take_request(self, trigger: Trigger) -> RefreshRequest:
         """Return the input of a refresh that starts now; reset what asked for it."""
-        self._is_accepted = False
         return RefreshRequest(
             cached=self._cached.credential,
             account=self._pin.account,

@@ -134,6 +134,11 @@ class Refresher:
         """Copy the spent tokens of all processes from the store's state."""
         self._transaction.sync(state)
 
+    @property
+    def is_accepted(self) -> bool:
+        """True if the upstream has accepted a credential since the last call."""
+        return self._limiter.is_accepted
+
     def record_acceptance(self) -> None:
         """Record that the upstream has accepted the cached credential."""
         self._limiter.record_acceptance()
