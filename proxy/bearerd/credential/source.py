@@ -96,6 +96,7 @@ class CredentialSource:
             cached = await self._watch.load_if_changed()
         if self._cached.is_due:
             if self._cached.is_expired:
+                self._facts.assess()  # operators see it no later than this client
                 return await self.refresh(cached, "expired")
             self.refresh_if_due()
         return cached
@@ -128,6 +129,7 @@ class CredentialSource:
             return newer
         if is_forced:
             self._facts.request_retry()
+            self._facts.assess()
         await self._check_final()
         newer = self.newer_than(rejected)
         if newer is not None:
@@ -145,11 +147,13 @@ class CredentialSource:
         """Record that the upstream has accepted *credential*."""
         if credential.generation == self._cached.generation:
             self._flight.record_acceptance()
-            self._facts.record_acceptance()
+            if self._facts.record_acceptance():
+                self._facts.assess()
 
     def record_rejection(self, credential: Credential) -> None:
         """Record that the upstream has rejected *credential*."""
         self._facts.record_rejection(credential)
+        self._facts.assess()
 
     # For the background refresh and the commands.
 
@@ -165,8 +169,16 @@ class CredentialSource:
 
     @property
     def state(self) -> ProfileState:
-        """The state of the profile now."""
-        return self._facts.assess()
+        """The state of the profile at the last `assess`. Reading it changes nothing."""
+        return self._facts.state
+
+    def assess(self) -> None:
+        """Compute the state of the profile now, and emit the events of a change.
+
+        Every change of a fact does that too, so it is needed only for what changes with
+        time alone.
+        """
+        self._facts.assess()
 
     async def start(self) -> None:
         """Recover from an interrupted refresh, and load the store's credential."""

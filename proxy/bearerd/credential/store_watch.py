@@ -208,6 +208,7 @@ class StoreWatch:
         await self._refresher.adopt()
         adopted = self._set_stored(await self._pin.adopt())
         self._facts.set_unsaved(is_unsaved=self._refresher.has_unsaved)
+        self._facts.assess()
         return adopted
 
     def record_store_written(self) -> None:
