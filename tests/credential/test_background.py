@@ -19,7 +19,7 @@ from bearerd.credential.background import (
 from bearerd.credential.conditions import PERSON_AFTER_SECONDS
 from bearerd.credential.source import CredentialSource
 from bearerd.credential.store.file_store import FileStore
-from bearerd.credential.store_watch import TORN_TIMEOUT_SECONDS
+from bearerd.credential.store_loader import TORN_TIMEOUT_SECONDS
 from bearerd.credential.token import Credential
 from bearerd.errors import StoreError
 from bearerd.events import (

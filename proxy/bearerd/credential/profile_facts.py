@@ -1,6 +1,6 @@
 """The facts about one profile, from which its state is computed.
 
-Three parts record facts: the store watch reads the store, the refresh flight refreshes,
+Three parts record facts: the store loader reads the store, the refresh runner refreshes,
 and the relay reports what the upstream accepts and rejects. One change may need several
 calls here, and the intermediate values are not a state of the profile. So no method here
 assesses by itself: its caller calls `assess` once, after its last call.

@@ -1,7 +1,7 @@
 """Which credential of the store a process may cache.
 
 A file can be torn, unreadable, older than the cached credential, removed, or of another
-account at any read. Most of these are temporary. The watch decides which of them to
+account at any read. Most of these are temporary. The loader decides which of them to
 tolerate, and caches what belongs to the profile.
 
 Rules:
@@ -49,7 +49,7 @@ TORN_TIMEOUT_SECONDS = 5.0
 """How long a file may stay torn before the cached credential is written over it."""
 
 
-class StoreWatch:
+class StoreLoader:
     """Reads the store of one profile and caches what it allows.
 
     Owns the number of reads in progress, and since when the file is torn.

@@ -20,7 +20,7 @@ from bearerd.credential.refresh.refresher import Refresher
 from bearerd.credential.refresh.request import RefreshRequest, RefreshResult
 from bearerd.credential.single_flight import SingleFlight
 from bearerd.credential.store.account_pin import AccountPin
-from bearerd.credential.store_watch import StoreWatch
+from bearerd.credential.store_loader import StoreLoader
 from bearerd.credential.token import Credential
 from bearerd.errors import (
     AccountChanged,
@@ -52,7 +52,7 @@ class _RunStart:
     at: float
 
 
-class RefreshFlight:
+class RefreshRunner:
     """Runs the refreshes of one profile.
 
     Owns the refresh in progress and the outcome of the last one. *wait_timeout_seconds*
@@ -67,7 +67,7 @@ class RefreshFlight:
         pin: AccountPin,
         cached: CachedCredential,
         facts: ProfileFacts,
-        watch: StoreWatch,
+        loader: StoreLoader,
         clock: Clock,
         observe: Observer,
         wait_timeout_seconds: float,
@@ -77,7 +77,7 @@ class RefreshFlight:
         self._pin = pin
         self._cached = cached
         self._facts = facts
-        self._watch = watch
+        self._loader = loader
         self._clock = clock
         self._observe = observe
         self._wait_timeout_seconds = wait_timeout_seconds
@@ -162,16 +162,16 @@ class RefreshFlight:
             cached = self._cached.credential
             if cached is not None:
                 self._refresher.record_replacement(cached, result.credential)
-            credential = self._watch.set_cached(result.credential)
-        self._watch.record_store_written()
+            credential = self._loader.set_cached(result.credential)
+        self._loader.record_store_written()
         if result.unsaved is not None:
             # Another credential is unsaved now, so the event is emitted again.
             self._facts.set_unsaved(is_unsaved=False)
-            self._watch.record_unsaved(result.unsaved.message)
+            self._loader.record_unsaved(result.unsaved.message)
         elif self._refresher.has_unsaved:
             # The file was missing when the response arrived, and is there again.
-            self._watch.record_unsaved(
-                f"{self._watch.store_name}: holds an older login; it will be replaced"
+            self._loader.record_unsaved(
+                f"{self._loader.store_name}: holds an older login; it will be replaced"
             )
         self._observe(
             CredentialRefreshed(
@@ -224,7 +224,7 @@ class RefreshFlight:
         except LoginRequired as problem:
             self._emit_failed(start, "blocked", problem.code)
             with suppress(BearerdError):
-                self._watch.handle_problem(problem, problem_at_start)
+                self._loader.handle_problem(problem, problem_at_start)
             raise
         except AccountChanged as problem:
             self._emit_failed(start, "blocked", problem.code)
@@ -273,7 +273,7 @@ class RefreshFlight:
         2. The authority issued a grant for another account. The store is unchanged, and
            its refresh token is spent; the access token may still be valid.
         """
-        if await self._watch.check() is None:
+        if await self._loader.check() is None:
             self._facts.record_refresh_problem(RefreshProblem(problem, is_final=True))
         self._facts.set_unsaved(is_unsaved=self._refresher.has_unsaved)
         self._facts.assess()
