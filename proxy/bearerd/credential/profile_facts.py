@@ -120,8 +120,11 @@ class ProfileFacts:
         self._store_problem, self._is_store_blocking = None, False
 
     def record_store_written(self) -> None:
-        """Record that the cached credential was written to the store."""
-        self._store_problem = None
+        """Record that the cached credential was written to the store.
+
+        Then no problem is left that could block it.
+        """
+        self._store_problem, self._is_store_blocking = None, False
 
     def set_unsaved(self, *, is_unsaved: bool) -> None:
         """Record whether the cached credential is in memory only."""
