@@ -149,30 +149,9 @@ class RefreshRunner:
     ) -> Credential:
         """Cache the result of a refresh and emit its event."""
         self._last_failure = None
-        if result.outcome == "renewed":
-            credential = self._cached.set_issued(
-                result.credential, issued_at=result.issued_at
-            )
-            self._facts.clear_refresh_problem()
-            self._last_refreshed_at = self._clock.now()
-            await self._pin.learn(credential)
-        else:
-            # The refresher chose it under the lock. After a permanent refusal it may be
-            # an older login, so the two are not compared again.
-            cached = self._cached.credential
-            if cached is not None:
-                self._refresher.record_replacement(cached, result.credential)
-            credential = self._loader.set_cached(result.credential)
+        credential = await self._cache(result)
         self._loader.record_store_written()
-        if result.unsaved is not None:
-            # Another credential is unsaved now, so the event is emitted again.
-            self._facts.set_unsaved(is_unsaved=False)
-            self._loader.record_unsaved(result.unsaved.message)
-        elif self._refresher.has_unsaved:
-            # The file was missing when the response arrived, and is there again.
-            self._loader.record_unsaved(
-                f"{self._loader.store_name}: holds an older login; it will be replaced"
-            )
+        self._record_unsaved(result)
         self._observe(
             CredentialRefreshed(
                 self._profile,
@@ -185,6 +164,35 @@ class RefreshRunner:
         )
         self._facts.assess()
         return credential
+
+    async def _cache(self, result: RefreshResult) -> Credential:
+        """Cache the credential of *result*; return it with its generation."""
+        if result.outcome == "renewed":
+            credential = self._cached.set_issued(
+                result.credential, issued_at=result.issued_at
+            )
+            self._facts.clear_refresh_problem()
+            self._last_refreshed_at = self._clock.now()
+            await self._pin.learn(credential)
+            return credential
+        # The refresher chose it under the lock. After a permanent refusal it may be an
+        # older login, so the two are not compared again.
+        cached = self._cached.credential
+        if cached is not None:
+            self._refresher.record_replacement(cached, result.credential)
+        return self._loader.set_cached(result.credential)
+
+    def _record_unsaved(self, result: RefreshResult) -> None:
+        """Record whether the cached credential is in memory only."""
+        if result.unsaved is not None:
+            # Another credential is unsaved now, so the event is emitted again.
+            self._facts.set_unsaved(is_unsaved=False)
+            self._loader.record_unsaved(result.unsaved.message)
+        elif self._refresher.has_unsaved:
+            # The file was missing when the response arrived, and is there again.
+            self._loader.record_unsaved(
+                f"{self._loader.store_name}: holds an older login; it will be replaced"
+            )
 
     async def _join(self, trigger: Trigger, deadline: float) -> Credential:
         """Join the refresh in progress, or start one, and wait until *deadline*."""

@@ -1,13 +1,14 @@
-"""The owner of a profile's cached credential, and the only way to get a credential.
+"""The source of a profile's credential: the only way for a request to get one.
 
 Three methods serve requests: `current` returns the credential to send; after a 401,
 `reload` returns a different one from the store, and `refresh` returns a new one. The last
 two take the rejected credential as an argument. So a late 401, for a credential that has
 been replaced since, causes no work.
 
-Three parts do the work: `store_loader` decides which stored credential is cached,
-`refresh_runner` gets a new credential from the authority, and `profile_facts` records
-the facts from which `conditions` computes the state of the profile.
+Three parts do the work, on one `CachedCredential` that they share: `store_loader` caches
+the stored credential, `refresh_runner` gets a new one from the authority and caches that,
+and `profile_facts` records the facts from which `conditions` computes the state of the
+profile. The source itself decides only which part acts.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from bearerd.events import Observer, Trigger
 
 
 class CredentialSource:
-    """The credential of one profile. Owns the cached credential; returns frozen values.
+    """The credential of one profile. Owns the three parts, and returns frozen values.
 
     *wait_timeout_seconds* is how long a caller waits for a refresh; the refresh itself
     may take longer.
