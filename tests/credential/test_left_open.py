@@ -15,7 +15,8 @@ from bearerd.credential.authority.refresh_grant import Grant
 from bearerd.credential.refresh.token_bucket import TokenBucket
 from bearerd.credential.source import CredentialSource
 from bearerd.credential.store.file_store import FileStore
-from bearerd.credential.store.journal import JournalEntry, Presenter
+from bearerd.credential.store.journal import this_process
+from bearerd.credential.store.journal_entry import JournalEntry
 from bearerd.credential.store.state import Account, StoreState
 from bearerd.credential.token import Credential
 from bearerd.errors import AuthorityUnavailable, StoreError, StoreUnavailable
@@ -34,7 +35,7 @@ from tests.credential.stand_ins import (
 )
 from tests.support.clock import ManualClock
 
-PRESENTER = Presenter.this_process()
+PRESENTER = this_process()
 
 
 def mounted(path: Path, clock: Clock) -> FileStore:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from bearerd.credential.refresh.interrupted import Case, classify
-from bearerd.credential.store.journal import JournalEntry, Presenter
+from bearerd.credential.store.journal_entry import JournalEntry, Presenter
 from bearerd.credential.token import Credential
 from tests.credential.stand_ins import HOUR, START, credential_for
 

@@ -32,7 +32,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from bearerd.credential.store.journal import JournalEntry
+from bearerd.credential.store.journal_entry import JournalEntry
 from bearerd.credential.store.state import Account
 from bearerd.credential.token import Credential
 

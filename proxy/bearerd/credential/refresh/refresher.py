@@ -30,7 +30,7 @@ from bearerd.credential.refresh.request import RefreshRequest, RefreshResult
 from bearerd.credential.refresh.transaction import RefreshAttempt, RefreshTransaction
 from bearerd.credential.store.account_pin import require_same_account
 from bearerd.credential.store.install import lock_held_message
-from bearerd.credential.store.journal import Presenter
+from bearerd.credential.store.journal_entry import Presenter
 from bearerd.credential.store.state import Account, StoreState
 from bearerd.credential.store.store import Store
 from bearerd.credential.token import Credential
