@@ -46,7 +46,7 @@ class InterruptedRefreshFinder:
         """
         entries = await self._store.journal.read()
         if not entries:
-            return InterruptedRefresh(Case.NO_RECORD)
+            return InterruptedRefresh(Case.NO_RECORD)  # 1
         try:
             stored = await self._store.load()
         except LoginRequired as error:
