@@ -42,7 +42,10 @@ less than these 0.25 s."""
 
 
 class FileStore:
-    """One `auth.json`. Owns the stamps and the document of the last read or write.
+    """One `auth.json`. Owns the stamps and the document of the last read or refresh.
+
+    A sign-in and a sign-out through this object count as the writes of another writer:
+    the stamps stay, so that the next `has_changed` and the next read find a new login.
 
     *rescue* is the path for the journal and the quarantine if the folder of the file
     cannot be written.
@@ -65,6 +68,7 @@ class FileStore:
         journal = [self._file.beside(".bearerd-journal")]
         quarantine = [self._file.beside(".bearerd-quarantine")]
         if rescue is not None:
+        self._has_read = False
             journal.append(rescue)
             quarantine.append(rescue)
         self.journal = Journal(
@@ -217,8 +221,9 @@ class FileStore:
             snapshot = await self._reader.read(self._file.read)
         except StoreUnavailable as problem:
             return Snapshot(self._seen, problem=problem)
-        self._foreign_writes += snapshot.stamps[0] != self._seen[0]
-        self._seen = snapshot.stamps
+        is_changed = snapshot.stamps[0] != self._seen[0]
+        self._foreign_writes += self._has_read and is_changed
+        self._has_read, self._seen = True, snapshot.stamps
         if snapshot.document is not None:
             self._document = snapshot.document
         return snapshot
