@@ -8,8 +8,13 @@ The lock, the state, the journal and the quarantine are files beside it, named a
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import (
+    AsyncExitStack,
+    asynccontextmanager,
+    contextmanager,
+    nullcontext,
+)
 from functools import partial
 from pathlib import Path
 
@@ -63,12 +68,12 @@ class FileStore:
         self._clock = clock
         self._reader = StoreReader(str(path), timeout_seconds=read_timeout_seconds)
         self._seen: FileStamps = (None, None)
+        self._has_read = False
         self._foreign_writes = 0
         self._document: Document | None = None
         journal = [self._file.beside(".bearerd-journal")]
         quarantine = [self._file.beside(".bearerd-quarantine")]
         if rescue is not None:
-        self._has_read = False
             journal.append(rescue)
             quarantine.append(rescue)
         self.journal = Journal(
@@ -120,7 +125,7 @@ class FileStore:
         self, base: Credential, successor: Credential
     ) -> Credential | None:
         """Write *successor* over *base*. See `Store.replace`."""
-        try:
+        with self._store_errors():
             await self._reader.read(self._file.require_folder)
             is_isolated = await self._reader.read(self._file.is_isolated)
             target = await self._reader.read(lambda: self._file.target)
@@ -131,17 +136,6 @@ class FileStore:
                 if stored is not None and stored != base:
                     return stored
                 await self._write(successor)
-        except TimeoutError as error:
-            if error.errno is not None:  # ETIMEDOUT, from a network mount
-                raise write_error(self._file.path, error) from error
-            raise StoreError(
-                f"{error}: another program has held this lock for more than "
-                f"{CODEX_LOCK_TIMEOUT_SECONDS:g} s; end that program"
-            ) from None
-        except OSError as error:
-            raise write_error(self._file.path, error) from error
-        except StoreUnavailable as error:
-            raise StoreError(error.message) from error
         return None
 
     @asynccontextmanager
@@ -186,7 +180,7 @@ class FileStore:
         Raises:
             StoreError: it could not be written; the file is unchanged.
         """
-        await self._under_codex_locks(partial(self._replace_login, document))
+        await self._under_codex_locks(partial(self._file.write, document))
 
     async def remove_login(self) -> None:
         """Remove the file, under Codex's locks.
@@ -196,25 +190,28 @@ class FileStore:
         """
         await self._under_codex_locks(self._file.remove)
 
-    async def _under_codex_locks(self, change: Callable[[], None]) -> None:
-        try:
+    async def _under_codex_locks(self, change: Callable[[], object]) -> None:
+        with self._store_errors():
             target = await self._reader.read(lambda: self._file.target)
             async with codex_locks(target, self._clock):
                 await run_to_end(change)
+
+    @contextmanager
+    def _store_errors(self) -> Iterator[None]:
+        """Raise StoreError for each error of a write or of a read before it."""
+        try:
+            yield
         except TimeoutError as error:
             if error.errno is not None:  # ETIMEDOUT, from a network mount
                 raise write_error(self._file.path, error) from error
             raise StoreError(
-                f"{self.name}: another program holds {error}; end that program, and try "
-                "again"
+                f"{error}: another program has held this lock for more than "
+                f"{CODEX_LOCK_TIMEOUT_SECONDS:g} s; end that program"
             ) from None
         except OSError as error:
             raise write_error(self._file.path, error) from error
         except StoreUnavailable as error:
             raise StoreError(error.message) from error
-
-    def _replace_login(self, document: Document) -> None:
-        self._file.write(document)
 
     async def _read(self) -> Snapshot:
         try:
