@@ -38,7 +38,8 @@ from bearerd.credential.authority.refresh_grant import Grant
 from bearerd.credential.source import CredentialSource
 from bearerd.credential.store.file_store import FileStore
 from bearerd.credential.store.install import install_login
-from bearerd.credential.store.journal import Journal, JournalEntry
+from bearerd.credential.store.journal import Journal
+from bearerd.credential.store.journal_entry import JournalEntry
 from bearerd.credential.store.quarantine import (
     Kind,
     Quarantine,

@@ -15,7 +15,8 @@ from bearerd.credential.authority.refresh_grant import Grant
 from bearerd.credential.refresh.token_bucket import TokenBucket
 from bearerd.credential.source import CredentialSource
 from bearerd.credential.store.file_store import FileStore
-from bearerd.credential.store.journal import JournalEntry, Presenter
+from bearerd.credential.store.journal import this_process
+from bearerd.credential.store.journal_entry import JournalEntry
 from bearerd.credential.store.state import Account, StoreState
 from bearerd.credential.token import Credential
 from bearerd.errors import (
@@ -41,7 +42,7 @@ from tests.credential.stand_ins import (
 )
 from tests.support.clock import ManualClock
 
-PRESENTER = Presenter.this_process()
+PRESENTER = this_process()
 
 
 def mounted(path: Path, clock: Clock) -> FileStore:
@@ -229,17 +230,20 @@ async def test_a_source_that_closes_gives_up_the_wait_for_the_lock(
     assert clock.monotonic() < 1_000.0 + 60
 
 
-async def test_a_mounted_file_is_its_own_lock(
-    tmp_path: Path, clock: ManualClock
+@pytest.mark.parametrize("name", ["auth.json", "login.bearerd-lock"])
+async def test_a_mounted_file_is_its_own_lock_and_keeps_its_content(
+    tmp_path: Path, clock: ManualClock, name: str
 ) -> None:
-    """Each container has another folder around it, and all have this file."""
-    path = tmp_path / "auth.json"
-    path.write_text(json.dumps(login()))
+    """Whatever its name: each container has another folder, and all have this file."""
+    path = tmp_path / name
+    content = json.dumps(login())
+    path.write_text(content)
     async with mounted(path, clock.skipping).lock(0):
         with pytest.raises(TimeoutError):
             async with mounted(path, clock.skipping).lock(0):
                 raise AssertionError("two hold it at once")
-    assert names_in(tmp_path) == ["auth.json"]
+    assert names_in(tmp_path) == [name]
+    assert path.read_text() == content
 
 
 async def test_a_process_that_starts_does_not_refresh_a_young_token(

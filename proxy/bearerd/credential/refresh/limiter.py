@@ -99,6 +99,14 @@ class RefreshLimiter:
         self._own_retry: OwnRetry | None = None
         self._is_accepted = False
 
+    @property
+    def is_accepted(self) -> bool:
+        """True if the upstream has accepted a credential since the last allowed call.
+
+        Then a permanent refusal does not apply: it may have been part of an incident.
+        """
+        return self._is_accepted
+
     def record_acceptance(self) -> None:
         """Record that the upstream has accepted the credential: this ends 1 and 3."""
         self._is_accepted = True

@@ -35,7 +35,7 @@ from bearerd.credential.refresh.request import RefreshRequest, RefreshResult
 from bearerd.credential.refresh.transaction import RefreshAttempt, RefreshTransaction
 from bearerd.credential.store.account_pin import require_same_account
 from bearerd.credential.store.install import lock_held_message
-from bearerd.credential.store.journal import Presenter
+from bearerd.credential.store.journal_entry import Presenter
 from bearerd.credential.store.state import Account, StoreState
 from bearerd.credential.store.store import Store
 from bearerd.credential.token import Credential
@@ -138,6 +138,11 @@ class Refresher:
     def sync(self, state: StoreState) -> None:
         """Copy the spent tokens of all processes from the store's state."""
         self._transaction.sync(state)
+
+    @property
+    def is_accepted(self) -> bool:
+        """True if the upstream has accepted a credential since the last call."""
+        return self._limiter.is_accepted
 
     def record_acceptance(self) -> None:
         """Record that the upstream has accepted the cached credential."""

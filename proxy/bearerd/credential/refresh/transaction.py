@@ -26,7 +26,7 @@ from bearerd.credential.refresh.crash_recovery import CrashRecovery, RecoveryRes
 from bearerd.credential.refresh.interrupted import may_become
 from bearerd.credential.refresh.lineage import Lineage
 from bearerd.credential.refresh.unsaved import PendingWrite, UnsavedSuccessor
-from bearerd.credential.store.journal import JournalEntry, Presenter
+from bearerd.credential.store.journal_entry import JournalEntry, Presenter
 from bearerd.credential.store.quarantine import QuarantinedCredential
 from bearerd.credential.store.state import StoreState
 from bearerd.credential.store.store import Store
