@@ -11,6 +11,7 @@ from bearerd.cli import COMMANDS
 from bearerd.settings import Settings
 from tests.docs.pages import (
     NAMED_TEST,
+    PACKAGE,
     PAGES,
     ROOT,
     anchors,
@@ -22,6 +23,9 @@ from tests.docs.pages import (
 EVERY_PAGE = pytest.mark.parametrize("page", PAGES, ids=name_of)
 
 LINK = re.compile(r"\[[^\]]+\]\(([^)\s]+)\)")
+PATH = re.compile(r"`((?!/)[\w./-]+(?:\.(?:py|md|toml|yaml|lock)|/|/\w+))`")
+"""A file or folder of the repository; not a command, a setting or an address."""
+
 CODE = re.compile(r"^```.*?^```$|^    [^\n]*$|`[^`\n]+`", re.MULTILINE | re.DOTALL)
 
 NO_SETTINGS = {"CONFIG", "FUZZ_EXAMPLES", "FUZZ_SECONDS"}
@@ -51,6 +55,19 @@ def test_every_test_that_is_named_exists(page: Path) -> None:
     """A test that was renamed would leave a promise without proof."""
     for file, name in NAMED_TEST.findall(page.read_text()):
         assert name in docstrings(file), f"{file}::{name}"
+
+
+@pytest.mark.parametrize("page", [ROOT / "CONTRIBUTING.md"], ids=name_of)
+def test_every_path_that_is_named_exists(page: Path) -> None:
+    """Below the repository, the package, or the settings, as the page writes it.
+
+    Architecture's page has a test of its own.
+    """
+    paths = [path for path in PATH.findall(prose(page)) if "NAME" not in path]
+    assert len(paths) > 10
+    rooms = [ROOT, PACKAGE, PACKAGE / "settings", ROOT / "tests"]
+    for path in paths:
+        assert any((room / path).exists() for room in rooms), path
 
 
 @EVERY_PAGE
