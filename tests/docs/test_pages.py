@@ -18,6 +18,7 @@ from tests.docs.pages import (
     docstrings,
     name_of,
     prose,
+    section,
 )
 
 EVERY_PAGE = pytest.mark.parametrize("page", PAGES, ids=name_of)
@@ -79,6 +80,17 @@ def test_every_command_that_is_named_exists(page: Path) -> None:
     makefile = (ROOT / "Makefile").read_text()
     targets = set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
     assert set(re.findall(r"(?<!\w)make ([a-z][a-z-]*)", code(page))) <= targets
+
+
+def test_contributing_lists_every_target() -> None:
+    """`make` lists those that have a line of help, and so does the page."""
+    page = section(ROOT / "CONTRIBUTING.md", "## Commands")
+    listed = re.findall(
+        r"`make ([a-z-]+)`", "".join(re.findall(r"^\|[^|]+\|", page, re.MULTILINE))
+    )
+    makefile = (ROOT / "Makefile").read_text()
+    targets = re.findall(r"^([a-z-]+):.*## ", makefile, re.MULTILINE)
+    assert sorted(listed) == sorted(set(targets) - {"help"})
 
 
 @pytest.mark.parametrize(
