@@ -1,4 +1,4 @@
-"""The tree of errors: when a failure is a 401, and when a 503."""
+"""The tree of errors: what each type promises, and that each is raised."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from http import HTTPStatus
 
 import pytest
 
+from bearerd.credential.authority.errors import RevocationFailed, SignInFailed
 from bearerd.errors import BearerdError, CredentialError, ExitCode
+from tests.support.source_code import names_called
 
 
 def errors(root: type[BearerdError]) -> Iterator[type[BearerdError]]:
@@ -16,6 +18,13 @@ def errors(root: type[BearerdError]) -> Iterator[type[BearerdError]]:
         if not kind.__subclasses__() or kind.code != BearerdError.code:
             yield kind
         yield from errors(kind)
+
+
+def test_every_error_is_raised_somewhere() -> None:
+    """A code that no response has would be documented for nothing."""
+    made = names_called()
+    assert {RevocationFailed, SignInFailed} <= set(errors(BearerdError))
+    assert [kind for kind in errors(BearerdError) if kind.__name__ not in made] == []
 
 
 @pytest.mark.parametrize("kind", list(errors(CredentialError)))

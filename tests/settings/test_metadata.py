@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
 from bearerd.settings import Settings, list_settings
 from bearerd.settings.metadata import GROUPS, SettingInfo
+from tests.support.source_code import PACKAGE, attributes_read
 
 EVERY_SETTING = pytest.mark.parametrize(
     "info", list_settings(), ids=lambda info: info.name
@@ -46,3 +48,18 @@ def test_secrets_are_marked() -> None:
     """Their values are in no error and in no `repr`."""
     secrets = {info.name for info in list_settings() if info.secret}
     assert secrets == {"client_key", "upstream_proxy"}
+
+
+def test_every_setting_is_read_somewhere() -> None:
+    """A setting without an effect would be a promise that is not kept.
+
+    `client_key_file` becomes `client_key` when the settings are loaded.
+    """
+
+    def gets_settings(module: Path) -> bool:
+        text = (PACKAGE / module).read_text()
+        return module.parts[0] != "settings" and "bearerd.settings" in text
+
+    read = attributes_read(gets_settings)
+    unread = [info.name for info in list_settings() if info.name not in read]
+    assert unread == ["client_key_file"]
