@@ -88,3 +88,12 @@ def test_every_class_and_method_on_the_page_exists() -> None:
         if name not in FOREIGN:
             assert name in there_are, name
             assert not method or method in there_are[name], f"{name}.{method}"
+
+
+def test_the_glossary_is_in_order_and_defines_each_word_once() -> None:
+    """A word that is hard to find is asked for."""
+    words = re.findall(
+        r"^\| \*\*(.+?)\*\* \|", section(PAGE, "## Glossary"), re.MULTILINE
+    )
+    assert len(words) > 30
+    assert words == sorted(set(words))
