@@ -36,6 +36,37 @@ def test_a_number_with_a_unit_has_the_unit_in_its_name_and_bounds(
         assert re.search(r"from [\d.]+ to [\d.e+]+", info.expected)
 
 
+@pytest.mark.parametrize(
+    ("name", "metavar"),
+    [
+        ("listen", "ADDRESS,..."),
+        ("store", "PATH"),
+        ("ca_file", "PATH"),
+        ("client_key_file", "PATH"),
+        ("client_key", "KEY"),
+        ("token_url", "URL"),
+        ("upstream_proxy", "URL"),
+        ("allowed_hosts", "HOST,..."),
+        ("allowed_origins", "ORIGIN,..."),
+        ("profiles", "NAME,..."),
+        ("client_id", "TEXT"),
+        ("require_key", "true|false"),
+        ("via", "true|false"),
+        ("log_level", "debug|info|warning|error"),
+        ("log_format", "auto|console|json"),
+        ("drain_seconds", "SECONDS"),
+        ("replay_limit_bytes", "BYTES"),
+        ("max_requests", "REQUESTS"),
+    ],
+)
+def test_the_placeholder_of_a_value_follows_from_its_type(
+    name: str, metavar: str
+) -> None:
+    """Not from the setting's name or default; optional ones have that of their type."""
+    by_name = {info.name: info for info in list_settings()}
+    assert by_name[name].metavar == metavar
+
+
 def test_settings_are_listed_by_group() -> None:
     """Each once, and the groups in their order."""
     infos = list_settings()
