@@ -111,7 +111,7 @@ test-newest: ## run test and test-wire on the newest Python found, with the vers
 ## Coverage, lint, format, image
 
 .PHONY: coverage
-coverage: $(VENV)/.dev ## report the coverage of test, with the lines and branches that are not covered
+coverage: $(VENV)/.dev ## what test covers, with the lines and branches that no test takes; fails below the floor in pyproject.toml
 	$(PY) -m coverage erase
 	$(PY) -m coverage run -m pytest $(PARALLEL) $(addprefix --ignore=,$(APART)) $(PYTEST_FLAGS)
 	$(PY) -m coverage combine --quiet

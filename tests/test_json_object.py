@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bearerd.credential.store import auth_json
-from bearerd.credential.store.journal import JournalEntry
+from bearerd.credential.store.journal_entry import JournalEntry
 from bearerd.credential.store.state import StoreState
 from bearerd.credential.token import claims
 from bearerd.errors import StoreError

@@ -20,7 +20,7 @@ from bearerd.credential.refresh.refresher import Refresher
 from bearerd.credential.refresh.token_bucket import TokenBucket
 from bearerd.credential.source import CredentialSource
 from bearerd.credential.store.file_store import FileStore
-from bearerd.credential.store.journal import Presenter
+from bearerd.credential.store.journal import this_process
 from bearerd.errors import ConfigurationError
 from bearerd.events import LockWaited, Observer
 from bearerd.relay import access
@@ -90,7 +90,7 @@ def build_source(
         clock=clock,
         lock_timeout_seconds=profile.authority_timeout_seconds * LOCK_WAIT_SHARE,
         on_lock_acquired=lambda seconds: observe(LockWaited(profile.name, seconds)),
-        presenter=Presenter.this_process(),
+        presenter=this_process(),
     )
     return CredentialSource(
         profile=profile.name,

@@ -4,10 +4,13 @@ An error contains the message for the client, the HTTP status of that response, 
 exit code of a command that fails with it.
 
 1. A message names the thing, the reason and the remedy. It never contains a secret.
-2. The type decides the status. `login_required` and `account_changed` are 401 and never
-   503, because agents retry a 503 for minutes (Codex CLI 0.169 sends 30 requests).
-3. An error with `retry_after_seconds` is temporary. Without it, the error stays until an
-   operator changes something.
+2. The type decides the status. An error that only a sign-in or `bearerd adopt` ends
+   (`login_required`, `account_changed`) is 401 and never 503, because agents retry a 503
+   for minutes (Codex CLI 0.169 sends 30 requests). Any other failure of the credential is
+   503, even if an operator has to act first, as for a store that cannot be read: the
+   login may be intact, so a request for a sign-in would be wrong.
+3. `retry_after_seconds` becomes Retry-After: a later attempt may succeed. It promises
+   nothing, and an error without it can be temporary too, such as a 502.
 """
 
 from __future__ import annotations

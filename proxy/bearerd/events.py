@@ -19,18 +19,26 @@ Trigger: TypeAlias = Literal["expiring", "expired", "refused", "asked", "interru
 """Why a refresh ran: within the refresh window, after expiry, after a 401, by a command,
 or because a process ended while it presented the token."""
 
-RefreshOutcome: TypeAlias = Literal[
+RefreshSuccess: TypeAlias = Literal[
     "renewed",  # the authority returned a new credential
     "adopted",  # another process, or a sign-in, had just stored one
+]
+"""How a refresh that brought a credential ended."""
+
+CallFailure: TypeAlias = Literal[
     "refused",  # permanently: expired, reused, revoked, other
     "undelivered",  # the call was not delivered to the authority
     "unclear",  # no usable response: the authority may have rotated the token
     "rejected",  # the response is not about the token, which is unspent
     "misconfigured",  # the authority rejects the client id
     "throttled",  # a limit on refreshes is reached; nothing was sent
-    "blocked",  # the store holds another account, or no login
 ]
+"""How a refresh ended for which the authority returned no tokens."""
 
+RefreshFailure: TypeAlias = (
+    CallFailure | Literal["blocked"]  # the store holds another account, or no login
+)
+"""How a refresh that brought no credential ended."""
 
 AbandonReason: TypeAlias = Literal["request_limit", "total_limit"]
 """The limit that a request body exceeds: that of a request, or that of all requests."""
@@ -89,7 +97,7 @@ class CredentialRefreshed:
 
     profile: str
     trigger: Trigger
-    outcome: RefreshOutcome
+    outcome: RefreshSuccess
     generation: int
     duration_seconds: float
     expires_at: float | None
@@ -105,7 +113,7 @@ class RefreshFailed:
 
     profile: str
     trigger: Trigger
-    outcome: RefreshOutcome
+    outcome: RefreshFailure
     reason: str
     generation: int
     duration_seconds: float

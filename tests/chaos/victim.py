@@ -19,7 +19,8 @@ from pathlib import Path
 from bearerd.admin.status import ServiceStatus
 from bearerd.clock import Clock
 from bearerd.credential.store.file_store import FileStore
-from bearerd.credential.store.journal import Journal, JournalEntry
+from bearerd.credential.store.journal import Journal
+from bearerd.credential.store.journal_entry import JournalEntry
 from bearerd.credential.store.state import StoreState
 from bearerd.credential.token import Credential
 from bearerd.events import CredentialRefreshed, Event

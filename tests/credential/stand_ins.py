@@ -25,7 +25,7 @@ from bearerd.credential.refresh.token_bucket import TokenBucket
 from bearerd.credential.source import CredentialSource
 from bearerd.credential.store.auth_file import AuthFile
 from bearerd.credential.store.file_store import FileStore
-from bearerd.credential.store.journal import Presenter
+from bearerd.credential.store.journal import this_process
 from bearerd.credential.store.store import Store
 from bearerd.credential.token import AUTH_CLAIM, Credential
 from bearerd.events import Event, Observer
@@ -212,7 +212,7 @@ class Home:
             clock=clock,
             lock_timeout_seconds=lock_timeout_seconds,
             on_lock_acquired=on_lock_acquired,
-            presenter=Presenter.this_process(),
+            presenter=this_process(),
         )
 
     def source(

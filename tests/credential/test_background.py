@@ -16,9 +16,10 @@ from bearerd.credential.background import (
     BackgroundRefresh,
     PeriodicTask,
 )
+from bearerd.credential.conditions import PERSON_AFTER_SECONDS
 from bearerd.credential.source import CredentialSource
 from bearerd.credential.store.file_store import FileStore
-from bearerd.credential.store_watch import TORN_TIMEOUT_SECONDS
+from bearerd.credential.store_loader import TORN_TIMEOUT_SECONDS
 from bearerd.credential.token import Credential
 from bearerd.errors import StoreError
 from bearerd.events import (
@@ -338,3 +339,36 @@ async def test_a_round_that_is_cancelled_ends() -> None:
 
     with pytest.raises(asyncio.CancelledError):
         await PeriodicTask(work).run()
+
+
+# The state, which changes with time although nothing reads it.
+
+
+async def test_a_condition_that_lasts_needs_a_person_ten_minutes_after_its_start(
+    home: Home,
+) -> None:
+    """To the second, and `since` stays its start."""
+    home.write(login())
+    async with background(home) as source:
+        source.record_rejection(await source.current())
+        await ticks(home, 2)
+        home.clock.advance(PERSON_AFTER_SECONDS - 3)
+        await soon(home.clock.wait_for_sleepers(2))
+        assert (source.state.code, source.state.since) == ("upstream_rejects", START)
+        assert not source.status().needs_person
+        await ticks(home, 1)
+        assert source.status().needs_person
+        assert source.state.since == START
+
+
+async def test_a_login_that_ends_is_blocked_from_that_second_on(home: Home) -> None:
+    """It has no refresh token, so no refresh tells that."""
+    document = login(expires_at=START + 10)
+    document["tokens"]["refresh_token"] = ""
+    home.write(document)
+    async with background(home) as source:
+        await ticks(home, 9)
+        assert source.status().state == "degraded"
+        await ticks(home, 1)
+        assert source.status().state == "blocked"
+        assert source.state.since == START + 10

@@ -21,7 +21,8 @@ from bearerd.credential.authority.errors import AuthorityFailure
 from bearerd.credential.authority.refresh_grant import RefreshGrant
 from bearerd.credential.store.auth_file import AuthFile
 from bearerd.credential.store.auth_json import Document
-from bearerd.credential.store.journal import Journal, JournalEntry, Presenter
+from bearerd.credential.store.journal import Journal, this_process
+from bearerd.credential.store.journal_entry import JournalEntry
 from bearerd.errors import LoginRequired, StoreError, StoreUnavailable
 from bearerd.files import atomic
 from tests.credential.processes import ROOT
@@ -36,7 +37,7 @@ from tests.credential.stand_ins import (
     soon,
 )
 
-PRESENTER = Presenter.this_process()
+PRESENTER = this_process()
 RESPONSE = JournalEntry(
     "a" * 16, None, START, PRESENTER, renewed=credential_for("second")
 )

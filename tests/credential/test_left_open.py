@@ -15,10 +15,16 @@ from bearerd.credential.authority.refresh_grant import Grant
 from bearerd.credential.refresh.token_bucket import TokenBucket
 from bearerd.credential.source import CredentialSource
 from bearerd.credential.store.file_store import FileStore
-from bearerd.credential.store.journal import JournalEntry, Presenter
+from bearerd.credential.store.journal import this_process
+from bearerd.credential.store.journal_entry import JournalEntry
 from bearerd.credential.store.state import Account, StoreState
 from bearerd.credential.token import Credential
-from bearerd.errors import AuthorityUnavailable, StoreError, StoreUnavailable
+from bearerd.errors import (
+    AccountChanged,
+    AuthorityUnavailable,
+    StoreError,
+    StoreUnavailable,
+)
 from bearerd.events import CredentialHeldInMemory, CredentialSaved
 from tests.credential.stand_ins import (
     START,
@@ -27,6 +33,8 @@ from tests.credential.stand_ins import (
     access_token,
     credential_for,
     full_disk,
+    identity,
+    jwt,
     login,
     names_in,
     refresh_token_of,
@@ -34,7 +42,7 @@ from tests.credential.stand_ins import (
 )
 from tests.support.clock import ManualClock
 
-PRESENTER = Presenter.this_process()
+PRESENTER = this_process()
 
 
 def mounted(path: Path, clock: Clock) -> FileStore:
@@ -222,17 +230,20 @@ async def test_a_source_that_closes_gives_up_the_wait_for_the_lock(
     assert clock.monotonic() < 1_000.0 + 60
 
 
-async def test_a_mounted_file_is_its_own_lock(
-    tmp_path: Path, clock: ManualClock
+@pytest.mark.parametrize("name", ["auth.json", "login.bearerd-lock"])
+async def test_a_mounted_file_is_its_own_lock_and_keeps_its_content(
+    tmp_path: Path, clock: ManualClock, name: str
 ) -> None:
-    """Each container has another folder around it, and all have this file."""
-    path = tmp_path / "auth.json"
-    path.write_text(json.dumps(login()))
+    """Whatever its name: each container has another folder, and all have this file."""
+    path = tmp_path / name
+    content = json.dumps(login())
+    path.write_text(content)
     async with mounted(path, clock.skipping).lock(0):
         with pytest.raises(TimeoutError):
             async with mounted(path, clock.skipping).lock(0):
                 raise AssertionError("two hold it at once")
-    assert names_in(tmp_path) == ["auth.json"]
+    assert names_in(tmp_path) == [name]
+    assert path.read_text() == content
 
 
 async def test_a_process_that_starts_does_not_refresh_a_young_token(
@@ -332,3 +343,34 @@ async def test_an_unsaved_response_is_kept_over_the_login_that_it_follows(
     store.is_full = False
     await source.retry_save()
     assert (await home.store().load()).access_token == new.access_token
+
+
+@pytest.mark.parametrize("saver", ["same-process", "other-process"])
+async def test_an_unsaved_login_that_was_spent_on_another_accounts_grant_is_not_stored(
+    home: Home, saver: str
+) -> None:
+    """The grant is kept for the login that is stored. With its successor in the file,
+    `bearerd adopt` would not find the grant, and the next refresh would require a sign-in.
+    """
+    home.write(login())
+    stores = [FullStore(home.path, clock=home.clock.skipping) for _ in range(2)]
+    one, two = (home.source(store=store) for store in stores)
+    unsaved = await one.refresh(await one.current(), "refused")
+    assert await two.refresh(await two.current(), "refused") == unsaved
+    names = identity("acct-2", "user-2")
+    token = access_token("foreign", expires_at=START + 900, **names)
+    grant = Grant(token, refresh_token_of("foreign"), jwt(names))
+    home.authority.script.append(grant)
+    with pytest.raises(AccountChanged):
+        await one.refresh(unsaved, "refused")
+    for store in stores:
+        store.is_full = False
+    await (one if saver == "same-process" else two).retry_save()
+    assert home.stored_refresh_token() == refresh_token_of("first")
+    assert home.events_of(CredentialSaved) == []
+    later = home.source()
+    with pytest.raises(AccountChanged):
+        await later.refresh(await later.current(), "refused")
+    assert (await later.adopt()).refresh_token == refresh_token_of("foreign")
+    assert home.stored_refresh_token() == refresh_token_of("foreign")
+    assert home.authority.reused == 0

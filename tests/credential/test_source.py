@@ -14,6 +14,7 @@ import pytest
 from bearerd.clock import Clock
 from bearerd.credential.authority.errors import AuthorityFailure
 from bearerd.credential.authority.refresh_grant import Grant
+from bearerd.credential.conditions import StateKind
 from bearerd.credential.refresh.backoff import MAYBE_SPENT_SECONDS
 from bearerd.credential.refresh.limiter import UNACCEPTED_FREE
 from bearerd.credential.refresh.token_bucket import TokenBucket
@@ -513,6 +514,23 @@ async def test_a_sign_out_during_the_call_is_not_undone(
     assert await login_reason(ready.current()) == "missing"
 
 
+async def test_a_file_that_returns_after_a_sign_out_is_known_to_be_spent(
+    home: Home, ready: CredentialSource
+) -> None:
+    """Its refresh token was presented while the file was gone, and its presenter has
+    died: the next process presents it to nobody.
+    """
+    old, content = await ready.current(), home.read()
+    home.authority.before_response = home.path.unlink
+    assert await login_reason(ready.refresh(old, "refused")) == "missing"
+    home.write(content)
+    later = home.source()
+    await later.start()
+    assert await login_reason(refreshed(later)) == "reused"
+    assert len(home.authority.calls) == 1
+    assert home.authority.reused == 0
+
+
 # Refused permanently.
 
 
@@ -580,6 +598,49 @@ async def test_a_login_that_is_refused_permanently_is_served_until_its_token_exp
         "login_required",
     )
     assert len(home.authority.calls) == 1
+
+
+async def test_an_acceptance_is_not_used_up_by_a_try_within_the_pause(
+    ready: CredentialSource, home: Home
+) -> None:
+    """The authority is called again after the pause, without another acceptance."""
+    home.authority.script.append(AuthorityFailure("refused", "revoked"))
+    old = await ready.current()
+    await error_of(ready.refresh(old, "refused"))
+    ready.record_acceptance(old)
+    for _ in range(2):
+        assert await login_reason(ready.refresh(old, "refused")) == "revoked"
+    assert len(home.authority.calls) == 1
+    home.clock.advance(60.0)
+    assert await soon(ready.refresh(old, "refused")) != old
+    assert len(home.authority.calls) == 2
+
+
+async def test_reading_the_state_changes_nothing(
+    home: Home, ready: CredentialSource
+) -> None:
+    """Neither the state, nor its `since`, nor what is announced."""
+    await ready.current()
+    before = ready.state
+    home.clock.advance(25 * HOUR)
+    assert ready.status().state == "usable"
+    assert ready.state is before
+    ready.assess()
+    assert (ready.state.code, ready.state.since) == ("expired", START + 25 * HOUR)
+
+
+async def test_a_rejection_and_an_acceptance_change_the_state_at_once(
+    ready: CredentialSource,
+) -> None:
+    """An acceptance that is no news leaves the very value."""
+    credential = await ready.current()
+    ready.record_rejection(credential)
+    assert ready.state.code == "upstream_rejects"
+    ready.record_acceptance(credential)
+    state = ready.state
+    assert state.kind is StateKind.USABLE
+    ready.record_acceptance(credential)
+    assert ready.state is state
 
 
 async def test_a_rejected_token_is_refreshed_without_a_request_once_that_can_work(

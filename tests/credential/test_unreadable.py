@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bearerd.credential.store_watch import TORN_TIMEOUT_SECONDS
+from bearerd.credential.store_loader import TORN_TIMEOUT_SECONDS
 from bearerd.errors import LoginRequired, StoreUnavailable
 from bearerd.events import (
     CredentialHeldInMemory,

@@ -17,15 +17,15 @@ FOREIGN = {"CancelledError"}
 """Classes of libraries that the page speaks of."""
 
 
-def mapped() -> set[str]:
-    """Return the paths in the map, relative to the package."""
-    paths: set[str] = set()
+def mapped() -> list[str]:
+    """Return the paths in the map, in its order, relative to the package."""
+    paths: list[str] = []
     rooms: list[str] = []
     for line in block(section(PAGE, "## The map"))[1:]:
         name = line.split()[0]
         depth = (len(line) - len(line.lstrip())) // 2
         del rooms[depth - 1 :]
-        paths.add("/".join([*rooms, name.rstrip("/")]))
+        paths.append("/".join([*rooms, name.rstrip("/")]))
         rooms.append(name.rstrip("/"))
     return paths
 
@@ -47,11 +47,11 @@ def defined() -> dict[str, set[str]]:
 
 
 def test_the_map_names_every_room_and_every_module_beside_the_rooms() -> None:
-    """A room that is missing on the map would be found by chance only."""
+    """Once each. A room that is missing on the map would be found by chance only."""
     rooms = {path.parent for path in PACKAGE.rglob("__init__.py")} - {PACKAGE}
     modules = {path for path in PACKAGE.glob("*.py") if not path.name.startswith("__")}
     there_are = {path.relative_to(PACKAGE).as_posix() for path in rooms | modules}
-    assert mapped() == there_are
+    assert sorted(mapped()) == sorted(there_are)
 
 
 def test_the_import_order_is_the_one_that_is_checked() -> None:
@@ -88,3 +88,12 @@ def test_every_class_and_method_on_the_page_exists() -> None:
         if name not in FOREIGN:
             assert name in there_are, name
             assert not method or method in there_are[name], f"{name}.{method}"
+
+
+def test_the_glossary_is_in_order_and_defines_each_word_once() -> None:
+    """A word that is hard to find is asked for."""
+    words = re.findall(
+        r"^\| \*\*(.+?)\*\* \|", section(PAGE, "## Glossary"), re.MULTILINE
+    )
+    assert len(words) > 30
+    assert words == sorted(set(words))

@@ -11,17 +11,22 @@ from bearerd.cli import COMMANDS
 from bearerd.settings import Settings
 from tests.docs.pages import (
     NAMED_TEST,
+    PACKAGE,
     PAGES,
     ROOT,
     anchors,
     docstrings,
     name_of,
     prose,
+    section,
 )
 
 EVERY_PAGE = pytest.mark.parametrize("page", PAGES, ids=name_of)
 
 LINK = re.compile(r"\[[^\]]+\]\(([^)\s]+)\)")
+PATH = re.compile(r"`((?!/)[\w./-]+(?:\.(?:py|md|toml|yaml|lock)|/|/\w+))`")
+"""A file or folder of the repository; not a command, a setting or an address."""
+
 CODE = re.compile(r"^```.*?^```$|^    [^\n]*$|`[^`\n]+`", re.MULTILINE | re.DOTALL)
 
 NO_SETTINGS = {"CONFIG", "FUZZ_EXAMPLES", "FUZZ_SECONDS"}
@@ -53,6 +58,19 @@ def test_every_test_that_is_named_exists(page: Path) -> None:
         assert name in docstrings(file), f"{file}::{name}"
 
 
+@pytest.mark.parametrize("page", [ROOT / "CONTRIBUTING.md"], ids=name_of)
+def test_every_path_that_is_named_exists(page: Path) -> None:
+    """Below the repository, the package, or the settings, as the page writes it.
+
+    Architecture's page has a test of its own.
+    """
+    paths = [path for path in PATH.findall(prose(page)) if "NAME" not in path]
+    assert len(paths) > 10
+    rooms = [ROOT, PACKAGE, PACKAGE / "settings", ROOT / "tests"]
+    for path in paths:
+        assert any((room / path).exists() for room in rooms), path
+
+
 @EVERY_PAGE
 def test_every_command_that_is_named_exists(page: Path) -> None:
     """`bearerd COMMAND`, and `make TARGET`."""
@@ -62,6 +80,17 @@ def test_every_command_that_is_named_exists(page: Path) -> None:
     makefile = (ROOT / "Makefile").read_text()
     targets = set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
     assert set(re.findall(r"(?<!\w)make ([a-z][a-z-]*)", code(page))) <= targets
+
+
+def test_contributing_lists_every_target() -> None:
+    """`make` lists those that have a line of help, and so does the page."""
+    page = section(ROOT / "CONTRIBUTING.md", "## Commands")
+    listed = re.findall(
+        r"`make ([a-z-]+)`", "".join(re.findall(r"^\|[^|]+\|", page, re.MULTILINE))
+    )
+    makefile = (ROOT / "Makefile").read_text()
+    targets = re.findall(r"^([a-z-]+):.*## ", makefile, re.MULTILINE)
+    assert sorted(listed) == sorted(set(targets) - {"help"})
 
 
 @pytest.mark.parametrize(

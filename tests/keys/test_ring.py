@@ -27,7 +27,7 @@ def test_a_key_finds_its_client(ring: KeyRing) -> None:
         assert ring.find(other.encode()) is None
 
 
-def test_the_claims_of_a_key_prove_nothing(ring: KeyRing) -> None:
+def test_a_key_with_the_claims_of_another_is_unknown(ring: KeyRing) -> None:
     """Under another last part they find no client."""
     head, payload, _ = ring.create("laptop").split(".")
     assert ring.find(f"{head}.{payload}.{'A' * 43}".encode()) is None

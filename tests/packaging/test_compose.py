@@ -98,7 +98,7 @@ def test_both_files_name_the_same_base_image(checkout: Path) -> None:
 
 
 @pytest.mark.docker
-def test_an_agent_without_a_login_is_told_what_to_do(compose: Compose) -> None:
+def test_an_agent_without_a_login_gets_a_401_with_the_remedy(compose: Compose) -> None:
     """The whole chain stands before anybody signs in; the response names the remedy."""
     done = compose(
         *("up", "--no-build", "--no-color", "--exit-code-from", "agent"), may_fail=True
@@ -108,7 +108,7 @@ def test_an_agent_without_a_login_is_told_what_to_do(compose: Compose) -> None:
 
 
 @pytest.mark.docker
-def test_an_agent_is_answered_though_the_access_token_is_dead(
+def test_an_agent_gets_a_200_after_its_access_token_was_revoked(
     compose: Compose,
 ) -> None:
     """The daemon recovers in its container and keeps the new login on its volume."""

@@ -42,14 +42,14 @@ def run(image: str, *command: str) -> str:
     return docker("run", "--rm", "--entrypoint", program, image, *arguments)
 
 
-def test_nobody_in_particular_runs_it(image: str) -> None:
-    """The number is not root's, and is known before a volume is made."""
+def test_the_image_runs_as_an_ordinary_user(image: str) -> None:
+    """Its user id is not root's, and is fixed, so that a volume can be prepared."""
     assert inspect(image)["Config"]["User"] == "10001:10001"
     assert run(image, "id", "-u") == "10001"
 
 
-def test_it_holds_no_installer_and_no_compiler(image: str) -> None:
-    """What could bring in more code, for whoever gets in, is not there."""
+def test_the_image_has_no_installer_and_no_compiler(image: str) -> None:
+    """An attacker in the container finds no tool that brings in more code."""
     tools = "pip pip3 easy_install gcc cc g++ make cargo curl wget"
     found = run(image, "sh", "-c", f"for t in {tools}; do command -v $t; done; true")
     assert found == ""
@@ -57,20 +57,20 @@ def test_it_holds_no_installer_and_no_compiler(image: str) -> None:
     assert run(image, "/opt/bearerd/bin/python", "-c", probe) == "[None, None, None]"
 
 
-def test_no_program_in_it_runs_as_somebody_else(image: str) -> None:
-    """There is no setuid or setgid file to climb by, whatever the engine allows."""
-    climb = "find / -xdev -type f -perm /6000 2>/dev/null; true"
-    assert run(image, "sh", "-c", climb) == ""
+def test_no_program_in_the_image_is_setuid_or_setgid(image: str) -> None:
+    """So no process can gain a privilege, even if the engine would allow it."""
+    search = "find / -xdev -type f -perm /6000 2>/dev/null; true"
+    assert run(image, "sh", "-c", search) == ""
 
 
-def test_its_one_writable_folder_is_its_own(image: str) -> None:
-    """The credential's folder belongs to the daemon's user and to nobody else."""
+def test_only_the_data_folder_is_writable_and_belongs_to_the_user(image: str) -> None:
+    """The volume's folder belongs to the daemon's user, and no other may read it."""
     assert list(inspect(image)["Config"]["Volumes"]) == ["/var/lib/bearerd"]
     kept = run(image, "stat", "-c", "%u:%g %a", "/var/lib/bearerd")
     assert kept == "10001:10001 700"
 
 
-def test_it_says_what_it_is(image: str) -> None:
+def test_the_image_has_its_licence_and_its_command(image: str) -> None:
     """Its labels carry the licence, and its command is the program."""
     config = inspect(image)["Config"]
     assert config["Labels"]["org.opencontainers.image.licenses"] == "Apache-2.0"
@@ -78,14 +78,14 @@ def test_it_says_what_it_is(image: str) -> None:
     assert config["StopSignal"] == "SIGTERM"
 
 
-def test_it_lives_without_a_login_on_a_read_only_root(daemon: str) -> None:
+def test_the_daemon_is_healthy_without_a_login_on_a_read_only_root(daemon: str) -> None:
     """Its health check passes with nothing writable but /tmp and the volume."""
     assert inspect(daemon)["HostConfig"]["ReadonlyRootfs"]
     assert inspect(daemon)["State"]["Health"]["Status"] == "healthy"
 
 
 def test_a_request_from_outside_needs_a_key(daemon: str) -> None:
-    """The relay listens beyond loopback, so nobody passes without a client key."""
+    """The relay listens beyond loopback, so it rejects a request without a client key."""
     response = get(published(daemon, 8787), "/v1/models")
     assert response.status == 401
     assert response.getheader("x-bearerd-error") == "client_key_required"
@@ -97,13 +97,13 @@ def test_the_admin_listener_is_not_reached_from_outside(daemon: str) -> None:
         get(published(daemon, 8788), "/livez")
 
 
-def test_it_keeps_what_it_writes_to_itself(daemon: str) -> None:
+def test_files_that_the_daemon_writes_are_private(daemon: str) -> None:
     """The first client key was written to the volume, readable by the daemon alone."""
     listed = docker("exec", daemon, "stat", "-c", "%u %a", "/var/lib/bearerd/keys.json")
     assert listed == "10001 600"
 
 
-def test_sigterm_ends_it_in_order(image: str) -> None:
+def test_sigterm_ends_the_daemon_with_exit_code_0(image: str) -> None:
     """`docker stop` needs no SIGKILL: the exit code is 0 and not 137."""
     with running(image, *CLOSED, *OFTEN) as container:
         wait_until_healthy(container)

@@ -63,7 +63,7 @@ async def test_public_values_are_not_reported(start: Start, sandbox: Sandbox) ->
     assert watching.found() == []
 
 
-async def test_it_is_active_in_every_test(tmp_path: Path) -> None:
+async def test_the_canary_is_active_in_every_test(tmp_path: Path) -> None:
     """A run of pytest in which one test is clean, and two print a secret."""
     (tmp_path / "test_kept.py").write_text(KEPT)
     process = await asyncio.create_subprocess_exec(

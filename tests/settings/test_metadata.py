@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
 from bearerd.settings import Settings, list_settings
 from bearerd.settings.metadata import GROUPS, SettingInfo
+from tests.support.source_code import PACKAGE, attributes_read
 
 EVERY_SETTING = pytest.mark.parametrize(
     "info", list_settings(), ids=lambda info: info.name
@@ -34,6 +36,37 @@ def test_a_number_with_a_unit_has_the_unit_in_its_name_and_bounds(
         assert re.search(r"from [\d.]+ to [\d.e+]+", info.expected)
 
 
+@pytest.mark.parametrize(
+    ("name", "metavar"),
+    [
+        ("listen", "ADDRESS,..."),
+        ("store", "PATH"),
+        ("ca_file", "PATH"),
+        ("client_key_file", "PATH"),
+        ("client_key", "KEY"),
+        ("token_url", "URL"),
+        ("upstream_proxy", "URL"),
+        ("allowed_hosts", "HOST,..."),
+        ("allowed_origins", "ORIGIN,..."),
+        ("profiles", "NAME,..."),
+        ("client_id", "TEXT"),
+        ("require_key", "true|false"),
+        ("via", "true|false"),
+        ("log_level", "debug|info|warning|error"),
+        ("log_format", "auto|console|json"),
+        ("drain_seconds", "SECONDS"),
+        ("replay_limit_bytes", "BYTES"),
+        ("max_requests", "REQUESTS"),
+    ],
+)
+def test_the_placeholder_of_a_value_follows_from_its_type(
+    name: str, metavar: str
+) -> None:
+    """Not from the setting's name or default; optional ones have that of their type."""
+    by_name = {info.name: info for info in list_settings()}
+    assert by_name[name].metavar == metavar
+
+
 def test_settings_are_listed_by_group() -> None:
     """Each once, and the groups in their order."""
     infos = list_settings()
@@ -46,3 +79,18 @@ def test_secrets_are_marked() -> None:
     """Their values are in no error and in no `repr`."""
     secrets = {info.name for info in list_settings() if info.secret}
     assert secrets == {"client_key", "upstream_proxy"}
+
+
+def test_every_setting_is_read_somewhere() -> None:
+    """A setting without an effect would be a promise that is not kept.
+
+    `client_key_file` becomes `client_key` when the settings are loaded.
+    """
+
+    def gets_settings(module: Path) -> bool:
+        text = (PACKAGE / module).read_text()
+        return module.parts[0] != "settings" and "bearerd.settings" in text
+
+    read = attributes_read(gets_settings)
+    unread = [info.name for info in list_settings() if info.name not in read]
+    assert unread == ["client_key_file"]

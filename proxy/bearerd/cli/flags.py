@@ -78,7 +78,7 @@ def with_settings(
 def _flag(info: SettingInfo) -> inspect.Parameter:
     option = typer.Option(
         f"--{info.name.replace('_', '-')}",
-        metavar=_metavar(info),
+        metavar=info.metavar,
         help=f"{info.help} Default: {info.default_with_unit}.",
         show_default=False,
     )
@@ -89,24 +89,3 @@ def _parameter(name: str, annotation: object) -> inspect.Parameter:
     return inspect.Parameter(
         name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation
     )
-
-
-def _metavar(info: SettingInfo) -> str:
-    """Return the placeholder for the flag's value, from the end of the setting's name."""
-    by_ending = {
-        "listen": "ADDRESS",
-        "_url": "URL",
-        "_proxy": "URL",
-        "_file": "PATH",
-        "store": "PATH",
-        "_hosts": "HOST,...",
-        "_origins": "ORIGIN,...",
-        "profiles": "NAME,...",
-        "_key": "KEY",
-    }
-    if info.default == "true":
-        return "BOOLEAN"
-    for ending, metavar in by_ending.items():
-        if info.name.endswith(ending):
-            return metavar
-    return info.unit.upper() or "TEXT"

@@ -20,7 +20,7 @@ from bearerd.credential.authority.revocation import revoke
 from bearerd.credential.refresh.transaction import RefreshTransaction
 from bearerd.credential.store.codex import codex_file, sharing
 from bearerd.credential.store.install import install_login, prepare, remove_login
-from bearerd.credential.store.journal import Presenter
+from bearerd.credential.store.journal import this_process
 from bearerd.credential.token import Credential
 from bearerd.settings import Settings
 from bearerd.settings.profile import ProfileSettings
@@ -88,9 +88,7 @@ async def sign_out(settings: Settings, profile: ProfileSettings) -> bool:
     """
     clock = Clock()
     store = file_store(profile, clock)
-    transaction = RefreshTransaction(
-        store=store, clock=clock, presenter=Presenter.this_process()
-    )
+    transaction = RefreshTransaction(store=store, clock=clock, presenter=this_process())
     tls = tls_context(settings)
     async with authority_client(settings, profile, tls) as client:
 

@@ -74,6 +74,7 @@ class BackgroundRefresh:
                 self._observe(ClockJumped(jump_seconds))
 
     async def _refresh_if_due(self) -> None:
+        self._source.assess()  # a token expires, and a condition lasts, by time alone
         self._source.refresh_if_due()
 
 

@@ -96,7 +96,10 @@ def clock_skew(credential: Credential, *, now: float, issued_at: float | None) -
 class CachedCredential:
     """Owns the cached credential, its generation, its schedule and the clock skew.
 
-    Only the parts of the source change it. *jitter* returns a number in [0, 1).
+    The parts of one source share it. The store loader sets what the store holds, or what
+    a refresh found there, and clears it after a sign-out. The refresh runner sets what
+    the authority has issued. Every other part only reads it. *jitter* returns a number
+    in [0, 1).
     """
 
     def __init__(

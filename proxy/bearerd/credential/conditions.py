@@ -224,6 +224,11 @@ class StateTracker:
         self._on_change = on_change
         self._state = ProfileState(StateKind.USABLE, now())
 
+    @property
+    def state(self) -> ProfileState:
+        """The state at the last `update`."""
+        return self._state
+
     def update(self, facts: Facts) -> ProfileState:
         """Return the state that follows from *facts* now."""
         before = self._state

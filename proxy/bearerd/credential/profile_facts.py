@@ -1,9 +1,12 @@
 """The facts about one profile, from which its state is computed.
 
-Three parts record facts: the store watch reads the store, the refresh flight refreshes,
+Three parts record facts: the store loader reads the store, the refresh runner refreshes,
 and the relay reports what the upstream accepts and rejects. One change may need several
-calls here, and the intermediate values are not a state of the profile. So the caller
-calls `assess` once, after its last call.
+calls here, and the intermediate values are not a state of the profile. So no method here
+assesses by itself: its caller calls `assess` once, after its last call.
+
+Two facts change with time alone: the credential expires, and a condition persists. The
+background calls `assess` each second for them. Reading the state changes nothing.
 """
 
 from __future__ import annotations
@@ -44,9 +47,14 @@ class ProfileFacts:
         self._rejected_generation = 0
         self._is_retry_requested = False
 
-    def assess(self) -> ProfileState:
-        """Return the state of the profile now, and report a change of it."""
-        return self._tracker.update(
+    @property
+    def state(self) -> ProfileState:
+        """The state of the profile at the last `assess`."""
+        return self._tracker.state
+
+    def assess(self) -> None:
+        """Compute the state of the profile now, and report a change of it."""
+        self._tracker.update(
             Facts(
                 has_credential=self._cached.credential is not None,
                 is_expired=self._cached.is_expired,
@@ -112,8 +120,11 @@ class ProfileFacts:
         self._store_problem, self._is_store_blocking = None, False
 
     def record_store_written(self) -> None:
-        """Record that the cached credential was written to the store."""
-        self._store_problem = None
+        """Record that the cached credential was written to the store.
+
+        Then no problem is left that could block it.
+        """
+        self._store_problem, self._is_store_blocking = None, False
 
     def set_unsaved(self, *, is_unsaved: bool) -> None:
         """Record whether the cached credential is in memory only."""
@@ -138,14 +149,20 @@ class ProfileFacts:
         is_requested, self._is_retry_requested = self._is_retry_requested, False
         return is_requested
 
-    def record_acceptance(self) -> None:
-        """Record that the upstream has accepted the cached credential."""
+    def record_acceptance(self) -> bool:
+        """Record that the upstream has accepted the cached credential.
+
+        Return True if that is news. It is none with almost every request, which then
+        needs no `assess`.
+        """
+        is_news = self.is_rejected
         self._rejected_generation = 0
         problem = self._refresh_problem
         if problem is not None and not problem.is_final and not self._cached.is_due:
             # No refresh is due any more, so the failure of the last one is obsolete.
             self.clear_refresh_problem()
-            self.assess()
+            is_news = True
+        return is_news
 
     def record_rejection(self, credential: Credential) -> None:
         """Record that the upstream has rejected *credential*, and not accepted it since."""

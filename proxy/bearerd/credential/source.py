@@ -1,13 +1,14 @@
-"""The owner of a profile's cached credential, and the only way to get a credential.
+"""The source of a profile's credential: the only way for a request to get one.
 
 Three methods serve requests: `current` returns the credential to send; after a 401,
 `reload` returns a different one from the store, and `refresh` returns a new one. The last
 two take the rejected credential as an argument. So a late 401, for a credential that has
 been replaced since, causes no work.
 
-Three parts do the work: `store_watch` decides which stored credential is cached,
-`refresh_flight` gets a new credential from the authority, and `profile_facts` records
-the facts from which `conditions` computes the state of the profile.
+Three parts do the work, on one `CachedCredential` that they share: `store_loader` caches
+the stored credential, `refresh_runner` gets a new one from the authority and caches that,
+and `profile_facts` records the facts from which `conditions` computes the state of the
+profile. The source itself decides only which part acts.
 """
 
 from __future__ import annotations
@@ -20,18 +21,18 @@ from bearerd.credential.conditions import ProfileState
 from bearerd.credential.profile_facts import ProfileFacts
 from bearerd.credential.refresh.refresher import Refresher
 from bearerd.credential.refresh.request import RefreshResult
-from bearerd.credential.refresh_flight import RefreshFlight
+from bearerd.credential.refresh_runner import RefreshRunner
 from bearerd.credential.status import SourceStatus, source_status, state_events
 from bearerd.credential.store.account_pin import AccountPin
 from bearerd.credential.store.store import Store
-from bearerd.credential.store_watch import StoreWatch
+from bearerd.credential.store_loader import StoreLoader
 from bearerd.credential.token import Credential
 from bearerd.errors import AccountChanged, BearerdError
 from bearerd.events import Observer, Trigger
 
 
 class CredentialSource:
-    """The credential of one profile. Owns the cached credential; returns frozen values.
+    """The credential of one profile. Owns the three parts, and returns frozen values.
 
     *wait_timeout_seconds* is how long a caller waits for a refresh; the refresh itself
     may take longer.
@@ -56,7 +57,7 @@ class CredentialSource:
         self._observe = observe
         self._pin = pin = AccountPin(store)
         self._facts = facts = ProfileFacts(cached, clock, self._emit_state_events)
-        self._watch = StoreWatch(
+        self._loader = StoreLoader(
             profile=profile,
             store=store,
             pin=pin,
@@ -66,13 +67,13 @@ class CredentialSource:
             clock=clock,
             observe=observe,
         )
-        self._flight = RefreshFlight(
+        self._runner = RefreshRunner(
             profile=profile,
             refresher=refresher,
             pin=pin,
             cached=cached,
             facts=facts,
-            watch=self._watch,
+            loader=self._loader,
             clock=clock,
             observe=observe,
             wait_timeout_seconds=wait_timeout_seconds,
@@ -93,9 +94,10 @@ class CredentialSource:
         """
         cached = self._cached.credential
         if cached is None or self._facts.is_store_blocking:
-            cached = await self._watch.load_if_changed()
+            cached = await self._loader.load_if_changed()
         if self._cached.is_due:
             if self._cached.is_expired:
+                self._facts.assess()  # operators see it no later than this client
                 return await self.refresh(cached, "expired")
             self.refresh_if_due()
         return cached
@@ -107,7 +109,7 @@ class CredentialSource:
             LoginRequired, AccountChanged: the store holds no login, or another account.
         """
         if self._facts.is_store_blocking or self._cached.credential == rejected:
-            await self._watch.load_if_changed()
+            await self._loader.load_if_changed()
         cached = self._cached.credential
         return cached if cached != rejected else None
 
@@ -128,11 +130,12 @@ class CredentialSource:
             return newer
         if is_forced:
             self._facts.request_retry()
+            self._facts.assess()
         await self._check_final()
         newer = self.newer_than(rejected)
         if newer is not None:
             return newer
-        return await self._flight.wait(rejected, trigger)
+        return await self._runner.wait(rejected, trigger)
 
     def newer_than(self, rejected: Credential | None) -> Credential | None:
         """Return the cached credential if it is not *rejected* and may be sent."""
@@ -144,29 +147,39 @@ class CredentialSource:
     def record_acceptance(self, credential: Credential) -> None:
         """Record that the upstream has accepted *credential*."""
         if credential.generation == self._cached.generation:
-            self._flight.record_acceptance()
-            self._facts.record_acceptance()
+            self._runner.record_acceptance()
+            if self._facts.record_acceptance():
+                self._facts.assess()
 
     def record_rejection(self, credential: Credential) -> None:
         """Record that the upstream has rejected *credential*."""
         self._facts.record_rejection(credential)
+        self._facts.assess()
 
     # For the background refresh and the commands.
 
     @property
     def waiters(self) -> int:
         """The number of callers that wait for the refresh in progress."""
-        return self._flight.waiters
+        return self._runner.waiters
 
     @property
     def is_refreshing(self) -> bool:
         """True while a refresh is in progress."""
-        return self._flight.is_refreshing
+        return self._runner.is_refreshing
 
     @property
     def state(self) -> ProfileState:
-        """The state of the profile now."""
-        return self._facts.assess()
+        """The state of the profile at the last `assess`. Reading it changes nothing."""
+        return self._facts.state
+
+    def assess(self) -> None:
+        """Compute the state of the profile now, and emit the events of a change.
+
+        Every change of a fact does that too, so it is needed only for what changes with
+        time alone.
+        """
+        self._facts.assess()
 
     async def start(self) -> None:
         """Recover from an interrupted refresh, and load the store's credential."""
@@ -175,19 +188,19 @@ class CredentialSource:
         is_foreign = isinstance(self._facts.store_problem, AccountChanged)
         if recovered.unsaved is not None and not is_foreign:
             result = RefreshResult(recovered.unsaved, "adopted", recovered.error)
-            await self._flight.publish(result, "interrupted", 0.0)
+            await self._runner.publish(result, "interrupted", 0.0)
         if recovered.is_maybe_spent and self.state.error is None:
-            self._flight.start("interrupted")
+            self._runner.start("interrupted")
 
     async def reload_if_changed(self) -> None:
         """Load the store if it may have changed; record an error instead of raising it."""
         with suppress(BearerdError):
-            await self._watch.load_if_changed()
+            await self._loader.load_if_changed()
             await self._pin.record()
         with suppress(BearerdError):
             if await self._store.quarantine.read("new_login") is not None:
                 await self._refresher.recover()
-                await self._watch.load()
+                await self._loader.load()
         self._facts.assess()
 
     def refresh_if_due(self) -> None:
@@ -205,13 +218,13 @@ class CredentialSource:
         if problem is not None and (problem.retry_at or 0.0) > self._clock.now():
             return
         if self._cached.is_due:
-            self._flight.start("expired" if self._cached.is_expired else "expiring")
+            self._runner.start("expired" if self._cached.is_expired else "expiring")
         else:
-            self._flight.start("refused")
+            self._runner.start("refused")
 
     async def retry_save(self) -> None:
         """Try again to store a credential that is in memory only."""
-        await self._watch.retry_save()
+        await self._loader.retry_save()
 
     async def adopt(self) -> Credential:
         """Pin the profile to the account in the store, and return its credential.
@@ -220,11 +233,11 @@ class CredentialSource:
             LoginRequired: the store holds no login.
             StoreError, StoreUnavailable, TimeoutError: the pin could not be recorded.
         """
-        return await self._watch.adopt()
+        return await self._loader.adopt()
 
     async def wait_idle(self) -> None:
         """Wait until no refresh is in progress."""
-        await self._flight.wait_idle()
+        await self._runner.wait_idle()
 
     async def close(self) -> None:
         """Wait for the refresh in progress, and try a last time to save the credential.
@@ -234,10 +247,10 @@ class CredentialSource:
         was torn, or set back, a moment ago.
         """
         self._refresher.close()
-        await self._flight.wait_idle()
+        await self._runner.wait_idle()
         if self._cached.credential is not None:
             await self.reload_if_changed()
-        await self._watch.retry_save(is_last=True)
+        await self._loader.retry_save(is_last=True)
 
     def status(self) -> SourceStatus:
         """Return the status of the profile for operators."""
@@ -247,8 +260,8 @@ class CredentialSource:
             cached=self._cached,
             state=self.state,
             is_unsaved=self._facts.is_unsaved,
-            last_failure=self._flight.last_failure,
-            last_refreshed_at=self._flight.last_refreshed_at,
+            last_failure=self._runner.last_failure,
+            last_refreshed_at=self._runner.last_refreshed_at,
         )
 
     async def _check_final(self) -> None:
@@ -261,9 +274,9 @@ class CredentialSource:
         problem = self._facts.refresh_problem
         if problem is None or not problem.is_final:
             return
-        if await self._store.has_changed() or self._watch.has_unseen_writes:
-            await self._watch.load()  # another login, or a file that was touched
-        elif not self._flight.may_retry_refused:
+        if await self._store.has_changed() or self._loader.has_unseen_writes:
+            await self._loader.load()  # another login, or a file that was touched
+        elif not self._runner.may_retry_refused:
             raise problem.error.with_traceback(None)
         # The limiter decides whether the authority is called again.
 

@@ -15,7 +15,7 @@ from bearerd.events import (
     Event,
     LoginNeeded,
     LoginRestored,
-    RefreshOutcome,
+    RefreshFailure,
     StoreTroubled,
 )
 
@@ -69,7 +69,7 @@ def source_status(
     cached: CachedCredential,
     state: ProfileState,
     is_unsaved: bool,
-    last_failure: tuple[RefreshOutcome, str] | None,
+    last_failure: tuple[RefreshFailure, str] | None,
     last_refreshed_at: float | None,
 ) -> SourceStatus:
     """Return the status of a profile in *state*."""

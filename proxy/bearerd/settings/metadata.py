@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final, Literal, get_args, get_origin
 
 from pydantic import Field
 from pydantic.config import JsonDict
@@ -27,10 +27,21 @@ GROUPS = (
 
 
 @dataclass(frozen=True, slots=True)
+class Metavar:
+    """The placeholder of a value in a help text. It is part of a setting's type."""
+
+    text: str
+
+
+DEFAULT_METAVAR: Final = "TEXT"
+
+
+@dataclass(frozen=True, slots=True)
 class SettingInfo:
     """What is documented of one setting. Each field is text for a reader, `secret` apart.
 
-    `expected` completes the sentence "expected ..." of an error message.
+    `expected` completes the sentence "expected ..." of an error message. `metavar` is the
+    placeholder of the flag's value; a setting with few values has them all there.
     """
 
     name: str
@@ -39,6 +50,7 @@ class SettingInfo:
     help: str
     expected: str
     group: str
+    metavar: str
     secret: bool
 
     @property
@@ -104,5 +116,32 @@ def setting_info(name: str, field: FieldInfo) -> SettingInfo:
         help=field.description or "",
         expected=str(extra["expected"]),
         group=str(extra["group"]),
+        metavar=_metavar(field, str(extra["unit"])),
         secret=bool(extra["secret"]),
     )
+
+
+def _metavar(field: FieldInfo, unit: str) -> str:
+    """Return the placeholder for a value of *field*, from the field's type.
+
+    1. A type with a `Metavar` has that one.
+    2. A boolean, and a choice of words, have their values.
+    3. A number has its unit.
+    """
+    marked = [*field.metadata, *_parts(field.annotation)]
+    metavars = [each.text for each in marked if isinstance(each, Metavar)]  # 1
+    if metavars:
+        return metavars[0]
+    if field.annotation is bool:  # 2
+        return "true|false"
+    if get_origin(field.annotation) is Literal:
+        return "|".join(get_args(field.annotation))
+    return unit.upper() or DEFAULT_METAVAR  # 3
+
+
+def _parts(annotation: object) -> list[object]:
+    """Return what *annotation* is made of: the members of a union, and their metadata."""
+    parts: list[object] = []
+    for part in get_args(annotation):
+        parts += [part, *_parts(part)]
+    return parts

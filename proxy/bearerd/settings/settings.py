@@ -23,7 +23,7 @@ from pydantic_settings import (
 )
 
 from bearerd.errors import ConfigurationError
-from bearerd.settings.metadata import setting
+from bearerd.settings.metadata import Metavar, setting
 from bearerd.settings.process import ProcessFields
 from bearerd.settings.profile import (
     DEFAULT_PROFILE,
@@ -97,7 +97,9 @@ class Settings(ProfileFields, ProcessFields, BaseSettings):
         expected="a path",
     )
     profiles: Annotated[
-        Mapping[str, ProfileSettings], AfterValidator(MappingProxyType)
+        Mapping[str, ProfileSettings],
+        AfterValidator(MappingProxyType),
+        Metavar("NAME,..."),
     ] = setting(
         "Profiles",
         "Several logins in one daemon: names, or in the file one table "

@@ -15,6 +15,7 @@ from pydantic import AfterValidator, BeforeValidator, SecretStr
 
 from bearerd.address import Address, is_loopback_host, parse_address
 from bearerd.keys import shape
+from bearerd.settings.metadata import Metavar
 
 _HOST = re.compile(r"\[[0-9a-f:.]+\]|[a-z0-9_.-]+")
 _VISIBLE = re.compile(r"[!-~]+")
@@ -160,19 +161,26 @@ def _strong_key(key: SecretStr) -> SecretStr:
 Seconds: TypeAlias = Annotated[float, BeforeValidator(_not_boolean)]
 Integer: TypeAlias = Annotated[int, BeforeValidator(_not_boolean)]
 Addresses: TypeAlias = Annotated[
-    tuple[Address, ...], BeforeValidator(_addresses), AfterValidator(_at_least_one)
+    tuple[Address, ...],
+    BeforeValidator(_addresses),
+    AfterValidator(_at_least_one),
+    Metavar("ADDRESS,..."),
 ]
 AddressesOrNone: TypeAlias = Annotated[
-    tuple[Address, ...], BeforeValidator(_addresses_or_none)
+    tuple[Address, ...], BeforeValidator(_addresses_or_none), Metavar("ADDRESS,...")
 ]
-FilePath: TypeAlias = Annotated[Path, BeforeValidator(_path)]
-StorePath: TypeAlias = Annotated[Path, BeforeValidator(_store_path)]
+FilePath: TypeAlias = Annotated[Path, BeforeValidator(_path), Metavar("PATH")]
+StorePath: TypeAlias = Annotated[Path, BeforeValidator(_store_path), Metavar("PATH")]
 CertificateFile: TypeAlias = Annotated[
-    Path, BeforeValidator(_path), AfterValidator(_certificates)
+    Path, BeforeValidator(_path), AfterValidator(_certificates), Metavar("PATH")
 ]
-ServiceUrl: TypeAlias = Annotated[str, BeforeValidator(_service_url)]
-ProxyUrl: TypeAlias = Annotated[str, BeforeValidator(_proxy_url)]
-Hosts: TypeAlias = Annotated[tuple[str, ...], BeforeValidator(_hosts)]
-Origins: TypeAlias = Annotated[tuple[str, ...], BeforeValidator(_origins)]
+ServiceUrl: TypeAlias = Annotated[str, BeforeValidator(_service_url), Metavar("URL")]
+ProxyUrl: TypeAlias = Annotated[str, BeforeValidator(_proxy_url), Metavar("URL")]
+Hosts: TypeAlias = Annotated[
+    tuple[str, ...], BeforeValidator(_hosts), Metavar("HOST,...")
+]
+Origins: TypeAlias = Annotated[
+    tuple[str, ...], BeforeValidator(_origins), Metavar("ORIGIN,...")
+]
 VisibleText: TypeAlias = Annotated[str, AfterValidator(_visible_text)]
-ClientKey: TypeAlias = Annotated[SecretStr, AfterValidator(_strong_key)]
+ClientKey: TypeAlias = Annotated[SecretStr, AfterValidator(_strong_key), Metavar("KEY")]

@@ -10,7 +10,6 @@ import os
 import pty
 import socket
 import stat
-import time
 from pathlib import Path
 
 import pytest
@@ -156,10 +155,3 @@ async def test_a_terminal_shows_a_banner(shell: Shell, canary: Canary) -> None:
     canary.saw("the terminal", text)
     assert "listens on 127.0.0.1:" in text
     assert f"cat {shell.folder}/client-key" in text
-
-
-async def test_it_listens_within_a_few_seconds(launch: Launch) -> None:
-    """It takes about one; the limit leaves room for a busy machine."""
-    began = time.monotonic()
-    await launch()
-    assert time.monotonic() - began < 5

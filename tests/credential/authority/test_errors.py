@@ -13,8 +13,9 @@ from bearerd.credential.authority.errors import (
     client_error,
     one_line,
 )
+from bearerd.credential.authority.refresh_grant import interpret
 from bearerd.errors import AuthorityUnavailable, LoginRequired, RefreshThrottled
-from bearerd.events import RefreshOutcome
+from bearerd.events import CallFailure
 
 
 @pytest.mark.parametrize(
@@ -66,14 +67,16 @@ def test_the_command_names_the_profile() -> None:
     ],
 )
 def test_a_failure_that_passes_says_when_to_try_again(
-    outcome: RefreshOutcome,
+    outcome: CallFailure,
     kind: type[AuthorityUnavailable],
     words: str,
     pause: float | None,
     seconds: tuple[int, int],
 ) -> None:
     """The message has the pause at the authority; clients ask bearerd again sooner."""
-    failure = AuthorityFailure(outcome, "http_429", retry_after_seconds=pause)
+    failure = AuthorityFailure(
+        outcome, "http_429", status=429, retry_after_seconds=pause
+    )
     error = client_error(failure, "default")
     assert type(error) is kind
     assert words in error.message
@@ -84,8 +87,6 @@ def test_a_failure_that_passes_says_when_to_try_again(
 @pytest.mark.parametrize(
     ("outcome", "reason", "fact"),
     [
-        ("unclear", "http_502", "the authority answered 502;"),
-        ("unclear", "200_without_tokens", "no usable response (200_without_tokens);"),
         ("unclear", "no_access_token", "no usable response (no_access_token);"),
         ("unclear", "ServerDisconnectedError", "no complete response (ServerDis"),
         ("undelivered", "ConnectionRefusedError", "was not reached (ConnectionRef"),
@@ -96,10 +97,40 @@ def test_a_failure_that_passes_says_when_to_try_again(
     ],
 )
 def test_the_message_states_what_happened(
-    outcome: RefreshOutcome, reason: str, fact: str
+    outcome: CallFailure, reason: str, fact: str
 ) -> None:
     """It blames the authority only if the authority failed."""
     assert fact in client_error(AuthorityFailure(outcome, reason), "default").message
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "fact"),
+    [
+        (502, b"bad gateway", "the authority answered 502;"),
+        (401, b"{}", "the authority answered 401;"),
+        (307, b"", "the authority answered 307;"),
+        (200, b"{}", "sent no usable response (200_without_tokens);"),
+        (204, b"", "sent no usable response (204_without_tokens);"),
+    ],
+)
+def test_the_message_has_the_status_of_the_response(
+    status: int, body: bytes, fact: str
+) -> None:
+    """Also in a process that knows of it from the store's state only."""
+    with pytest.raises(AuthorityFailure) as why:
+        interpret(status, {}, body)
+    failure = why.value
+    assert fact in client_error(failure, "default").message
+    recorded = AuthorityFailure.recorded(
+        failure.outcome, failure.reason, failure.status, 60.0
+    )
+    assert fact in client_error(recorded, "default").message
+
+
+def test_a_recorded_outcome_of_another_version_is_the_most_cautious_one() -> None:
+    """The state beside the file may have been written by a newer bearerd."""
+    assert AuthorityFailure.recorded("invented", "x", None, 1.0).outcome == "unclear"
+    assert AuthorityFailure.recorded("renewed", "x", None, 1.0).outcome == "unclear"
 
 
 @pytest.mark.parametrize(

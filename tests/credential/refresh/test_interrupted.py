@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from bearerd.credential.refresh.interrupted import Case, classify
-from bearerd.credential.store.journal import JournalEntry, Presenter
+from bearerd.credential.store.journal_entry import JournalEntry, Presenter
 from bearerd.credential.token import Credential
 from tests.credential.stand_ins import HOUR, START, credential_for
 
@@ -45,7 +45,6 @@ PRESENTED_UNSAVED = entry(BASE, spending=SUCCESSOR, renewed=SUCCESSOR)
 @pytest.mark.parametrize(
     ("stored", "entries", "spent_here", "spent_elsewhere", "case"),
     [
-        (BASE, [], "", "", Case.NO_RECORD),
         # The store holds what the record began from.
         (BASE, [PRESENTED], "", "", Case.MAYBE_SPENT),
         (BASE, [PRESENTED], "", "base", Case.MAYBE_SPENT),
@@ -75,6 +74,9 @@ PRESENTED_UNSAVED = entry(BASE, spending=SUCCESSOR, renewed=SUCCESSOR)
             "",
             Case.SUPERSEDED,
         ),
+        # A record of no token that is known.
+        (BASE, [entry(BASE)], "", "", Case.SUPERSEDED),
+        (BASE, [entry(BASE, spending=NEXT)], "", "", Case.SUPERSEDED),
         # The store holds something else.
         (NEXT, [PRESENTED], "", "", Case.SUPERSEDED),
         (NEXT, [RESPONSE], "", "", Case.SUPERSEDED),

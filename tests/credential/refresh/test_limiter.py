@@ -19,7 +19,7 @@ from bearerd.credential.refresh.limiter import (
 from bearerd.credential.refresh.token_bucket import TokenBucket
 from bearerd.credential.store.state import Account, StoreState, Unaccepted
 from bearerd.credential.token import Credential
-from bearerd.events import RefreshOutcome
+from bearerd.events import CallFailure
 from tests.credential.stand_ins import AUTHORITY, HOUR, Home, credential_for, full_disk
 
 TOKEN = credential_for("first")
@@ -77,10 +77,11 @@ async def may_call(limiter: RefreshLimiter, token: Credential = TOKEN) -> bool:
 
 async def fail(
     limiter: RefreshLimiter,
-    outcome: RefreshOutcome = "unclear",
+    outcome: CallFailure = "unclear",
     reason: str = "http_500",
     *,
     token: Credential = TOKEN,
+    status: int | None = None,
     is_slow: bool = False,
     is_maybe_spent: bool = False,
     retry_after_seconds: float | None = None,
@@ -89,6 +90,7 @@ async def fail(
     failure = AuthorityFailure(
         outcome,
         reason,
+        status=status,
         is_slow=is_slow,
         is_maybe_spent=is_maybe_spent,
         retry_after_seconds=retry_after_seconds,
@@ -183,11 +185,13 @@ async def test_a_person_may_ask_again_at_once(limiter: Limiters) -> None:
 async def test_a_pause_is_the_same_for_all_processes(limiter: Limiters) -> None:
     """Each gets the recorded failure, with the remaining seconds."""
     first = limiter()
-    assert await fail(first, "unclear", "http_502", retry_after_seconds=8) == 8
+    assert (
+        await fail(first, "unclear", "http_502", status=502, retry_after_seconds=8) == 8
+    )
     limiter.home.clock.advance(7.0)
     for one in (first, limiter()):
         why = await refused_call(one)
-        assert (why.outcome, why.reason) == ("unclear", "http_502")
+        assert (why.outcome, why.reason, why.status) == ("unclear", "http_502", 502)
         assert why.retry_after_seconds == pytest.approx(1.0)
     limiter.home.clock.advance(1.0)
     for one in (first, limiter()):

@@ -18,7 +18,8 @@ from bearerd.credential.refresh.crash_recovery import RecoveryResult
 from bearerd.credential.refresh.refresher import Refresher
 from bearerd.credential.refresh.request import RefreshRequest
 from bearerd.credential.refresh.token_bucket import TokenBucket
-from bearerd.credential.store.journal import Journal, JournalEntry, Presenter
+from bearerd.credential.store.journal import Journal
+from bearerd.credential.store.journal_entry import JournalEntry, Presenter
 from bearerd.credential.store.quarantine import QuarantinedCredential
 from bearerd.credential.store.state import Account
 from bearerd.credential.token import Credential

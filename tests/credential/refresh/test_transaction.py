@@ -16,7 +16,7 @@ from bearerd.credential.refresh.crash_recovery import RecoveryResult
 from bearerd.credential.refresh.transaction import RefreshAttempt, RefreshTransaction
 from bearerd.credential.refresh.unsaved import REPLACE_TRIES
 from bearerd.credential.store.file_store import FileStore
-from bearerd.credential.store.journal import JournalEntry, Presenter
+from bearerd.credential.store.journal_entry import JournalEntry, Presenter
 from bearerd.credential.store.quarantine import QuarantinedCredential
 from bearerd.credential.store.state import StoreState
 from bearerd.credential.token import Credential

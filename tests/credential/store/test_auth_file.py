@@ -13,6 +13,7 @@ import pytest
 from bearerd.credential.store.auth_file import (
     FILE_LIMIT_BYTES,
     AuthFile,
+    StoreLock,
     unavailable_error,
 )
 from bearerd.credential.store.state import Account, StoreState
@@ -250,7 +251,7 @@ def test_an_empty_mount_point_is_no_sign_out(tmp_path: Path) -> None:
     path.write_text(json.dumps(login()))
     file = AuthFile(path)
     file.read()
-    file.prepare_lock().touch()
+    file.prepare_lock().path.touch()
     folder.rename(tmp_path / "away")
     folder.mkdir()
     assert isinstance(file.read().problem, StoreUnavailable)
@@ -264,7 +265,7 @@ def test_a_removed_file_is_a_sign_out(path: Path) -> None:
     path.write_text(json.dumps(login()))
     file = AuthFile(path)
     file.read()
-    file.prepare_lock().touch()
+    file.prepare_lock().path.touch()
     path.unlink()
     problem = file.read().problem
     assert isinstance(problem, LoginRequired)
@@ -276,7 +277,8 @@ def test_before_there_was_a_login_its_folder_is_made_for_the_lock(
 ) -> None:
     """And is private."""
     lock = AuthFile(tmp_path / "a" / "b" / "auth.json").prepare_lock()
-    assert lock.parent.stat().st_mode & 0o777 == 0o700
+    assert lock.is_lock_file
+    assert lock.path.parent.stat().st_mode & 0o777 == 0o700
 
 
 # Writing.
@@ -299,7 +301,7 @@ def test_a_mounted_file_keeps_its_inode(path: Path) -> None:
     stamp = file.write(login("new"))
     assert (stamp, path.stat().st_ino) == (file.stamps()[0], inode)
     assert file.read().problem is None
-    assert file.prepare_lock() == path
+    assert file.prepare_lock() == StoreLock(path, is_lock_file=False)
 
 
 def test_what_a_killed_writer_left_is_removed_by_the_next(path: Path) -> None:

@@ -205,13 +205,28 @@ async def test_foreign_writes_are_counted_and_own_ones_are_not(home: Home) -> No
     home.write(login())
     store = home.store()
     base = await store.load()
-    before = store.foreign_writes
     await store.replace(base, credential_for("second"))
     await store.load()
-    assert store.foreign_writes == before
+    assert store.foreign_writes == 0, "nor is the first read"
     os.utime(home.path)
     await store.load()
-    assert store.foreign_writes == before + 1
+    assert store.foreign_writes == 1
+
+
+async def test_a_sign_in_and_a_sign_out_count_as_foreign_writes(home: Home) -> None:
+    """A source on the same store then reads the new login."""
+    home.write(login())
+    store = home.store()
+    await store.load()
+    await store.replace_login(login("new"))
+    assert await store.has_changed()
+    assert (await store.load()).refresh_token == refresh_token_of("new")
+    assert store.foreign_writes == 1
+    await store.remove_login()
+    assert await store.has_changed()
+    with pytest.raises(LoginRequired):
+        await store.load()
+    assert store.foreign_writes == 2
 
 
 # A file system that hangs.

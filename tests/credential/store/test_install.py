@@ -16,7 +16,7 @@ from bearerd.credential.store.install import (
     prepare,
     remove_login,
 )
-from bearerd.credential.store.journal import Presenter
+from bearerd.credential.store.journal import this_process
 from bearerd.credential.store.state import Account, RefusedToken, StoreState
 from bearerd.credential.token import Credential
 from bearerd.errors import StoreError, StoreUnavailable
@@ -121,7 +121,7 @@ async def test_a_login_that_cannot_be_stored_is_quarantined_and_stored_later(
         assert not path.exists()
     store = store_at(path)
     transaction = RefreshTransaction(
-        store=store, clock=Clock(), presenter=Presenter.this_process()
+        store=store, clock=Clock(), presenter=this_process()
     )
     async with store.lock(0):
         await transaction.recover()
@@ -163,7 +163,7 @@ async def remove(path: Path, revoke: Revoked) -> bool:
     """Remove the login at *path*."""
     store = store_at(path)
     transaction = RefreshTransaction(
-        store=store, clock=Clock(), presenter=Presenter.this_process()
+        store=store, clock=Clock(), presenter=this_process()
     )
     return await remove_login(
         store, lock_timeout_seconds=0, recover=transaction.recover, revoke=revoke

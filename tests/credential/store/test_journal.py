@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from bearerd.credential.store.journal import Journal, JournalEntry, Presenter
+from bearerd.credential.store.journal import Journal, this_process
+from bearerd.credential.store.journal_entry import JournalEntry
 from bearerd.errors import StoreError
 from tests.credential.stand_ins import MARK, START, credential_for, full_disk, names_in
 
-PRESENTER = Presenter.this_process()
+PRESENTER = this_process()
 PRESENTED = JournalEntry(
     stored="a" * 16, spending="b" * 16, since=START, presenter=PRESENTER
 )

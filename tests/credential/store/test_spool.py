@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bearerd.credential.store.journal import JournalEntry, Presenter
+from bearerd.credential.store.journal_entry import JournalEntry, Presenter
 from bearerd.credential.store.spool import ResponseSpool
 from tests.credential.stand_ins import START, Home, access_token, identity, jwt, login
 

@@ -36,6 +36,7 @@ FULL = StoreState(
         pace="fast",
         failures=3,
         until=START + 4.5,
+        status=502,
     ),
     spent=("aaaaaaaaaaaaaaaa", "bbbbbbbbbbbbbbbb"),
     unaccepted=Unaccepted(3, START),

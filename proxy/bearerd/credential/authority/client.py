@@ -17,7 +17,7 @@ from typing import Final
 import aiohttp
 
 from bearerd.credential.authority.call import Call, map_error
-from bearerd.credential.authority.errors import CallStage
+from bearerd.credential.authority.errors import TOO_LARGE, TOO_LATE, CallStage
 from bearerd.credential.authority.response import AuthorityResponse, is_success
 from bearerd.credential.authority.single_use import SendCheck, bind_check
 
@@ -134,7 +134,7 @@ class AuthorityClient:
             # password, and a traceback would print it.
             if check.is_cancelled:
                 detail = "it took too long to connect, so nothing was sent"
-                raise call.failed(CallStage.CONNECTING, "too_late", detail) from None
+                raise call.failed(CallStage.CONNECTING, TOO_LATE, detail) from None
             raise map_error(call, error) from None
 
 
@@ -152,5 +152,5 @@ async def _read_body(
         body += part
         if len(body) > RESPONSE_LIMIT_BYTES:
             detail = f"the response is larger than {RESPONSE_LIMIT_BYTES} bytes"
-            raise call.failed(CallStage.SENT, "answer_too_large", detail)
+            raise call.failed(CallStage.SENT, TOO_LARGE, detail)
     return bytes(body)

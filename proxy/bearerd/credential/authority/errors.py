@@ -15,7 +15,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from enum import Enum
-from typing import Final, cast
+from http import HTTPStatus
+from typing import Final, get_args
 
 from bearerd.errors import (
     AuthorityUnavailable,
@@ -23,7 +24,7 @@ from bearerd.errors import (
     LoginRequired,
     RefreshThrottled,
 )
-from bearerd.events import RefreshOutcome
+from bearerd.events import CallFailure
 
 CLIENT_RETRY_LIMIT_SECONDS: Final = 5
 """Retry-After for clients is 1 to 5 s, even if the authority is not called for longer. A
@@ -76,6 +77,11 @@ class CallFailed(AuthorityUnavailable):
         return _REMEDIES[self.stage]
 
 
+_CALL_FAILURES: Final[Mapping[str, CallFailure]] = {
+    outcome: outcome for outcome in get_args(CallFailure)
+}
+
+
 class AuthorityFailure(Exception):
     """A refresh returned no tokens.
 
@@ -93,14 +99,16 @@ class AuthorityFailure(Exception):
     `reason` is a code, never a body. `retry_after_seconds` is the Retry-After of the
     response or, once the limiter has recorded the failure, the pause that follows.
     `is_slow`: the slow pace applies. `is_maybe_spent`: the connection was lost after the
-    token was sent. `is_call` is False if the failure is known without a call.
+    token was sent. `is_call` is False if the failure is known without a call. `status` is
+    that of the response, or None if none was used.
     """
 
     def __init__(
         self,
-        outcome: RefreshOutcome,
+        outcome: CallFailure,
         reason: str,
         *,
+        status: int | None = None,
         retry_after_seconds: float | None = None,
         is_slow: bool = False,
         is_maybe_spent: bool = False,
@@ -109,6 +117,7 @@ class AuthorityFailure(Exception):
         super().__init__(f"{outcome}: {reason}")
         self.outcome = outcome
         self.reason = reason
+        self.status = status
         self.retry_after_seconds = retry_after_seconds
         self.is_slow = is_slow
         self.is_maybe_spent = is_maybe_spent
@@ -119,19 +128,25 @@ class AuthorityFailure(Exception):
         return AuthorityFailure(
             self.outcome,
             self.reason,
+            status=self.status,
             retry_after_seconds=seconds,
             is_slow=self.is_slow,
             is_maybe_spent=self.is_maybe_spent,
+            is_call=self.is_call,
         )
 
     @classmethod
     def recorded(
-        cls, outcome: str, reason: str, remaining_seconds: float
+        cls, outcome: str, reason: str, status: int | None, remaining_seconds: float
     ) -> AuthorityFailure:
-        """Return a failure from the store's state whose pause is not over."""
+        """Return a failure from the store's state whose pause is not over.
+
+        An outcome of another version is taken for the most cautious one.
+        """
         return cls(
-            cast("RefreshOutcome", outcome),
+            _CALL_FAILURES.get(outcome, "unclear"),
             reason,
+            status=status,
             retry_after_seconds=remaining_seconds,
             is_call=False,
         )
@@ -149,6 +164,18 @@ class RevocationFailed(CredentialError):
     code = "revocation_failed"
 
 
+NO_REFRESH_TOKEN: Final = "no_refresh_token"  # noqa: S105 - a code
+"""The reason of `refused` if the stored login has no refresh token."""
+
+NO_ACCESS_TOKEN: Final = "no_access_token"  # noqa: S105 - a code
+"""The reason of `unclear` if the response has a refresh token only."""
+
+TOO_LARGE: Final = "answer_too_large"
+"""The reason of `unclear` if the response is larger than any token response."""
+
+TOO_LATE: Final = "too_late"
+"""The reason of `undelivered` if connecting took too long, and nothing was sent."""
+
 NO_JOURNAL: Final = "no_journal"
 """The reason of `undelivered` if the refresh could not be recorded."""
 
@@ -161,7 +188,7 @@ REASONS: Final[Mapping[str, str]] = {
     "login, an older file was restored, or the response to a refresh was lost",
     "revoked": "the login was revoked, by a sign-out or a new sign-in elsewhere",
     "other": "the authority refuses this login permanently",
-    "no_refresh_token": "the stored login has no refresh token",
+    NO_REFRESH_TOKEN: "the stored login has no refresh token",
 }
 """The text for each `RefusalReason`."""
 
@@ -178,14 +205,14 @@ _NOT_SENT: Final = {
         "no journal can be written before the token is sent",
         "; make the folder of the store writable for this user",
     ),
-    "too_late": (
+    TOO_LATE: (
         "the connection to the authority took too long, so nothing was sent",
         "",
     ),
 }
 """Fact and remedy if nothing was sent, and the network is not the reason."""
 
-_UNUSABLE: Final = frozenset({"no_access_token", "answer_too_large"})
+_UNUSABLE: Final = frozenset({NO_ACCESS_TOKEN, TOO_LARGE})
 """The reasons that mean a complete but unusable response."""
 
 
@@ -222,9 +249,10 @@ def _fact_and_remedy(failure: AuthorityFailure) -> tuple[str, str]:
     if failure.outcome == "undelivered":
         remedy = "; find the cause with `bearerd doctor --online`"
         return f"the authority was not reached ({reason})", remedy
-    if reason.startswith("http_"):
-        return f"the authority answered {reason.removeprefix('http_')}", ""
-    if reason in _UNUSABLE or reason.endswith("_without_tokens"):
+    status = failure.status
+    if status is not None and status >= HTTPStatus.MULTIPLE_CHOICES:
+        return f"the authority answered {status}", ""
+    if status is not None or reason in _UNUSABLE:
         return f"the authority sent no usable response ({reason})", ""
     return f"the authority sent no complete response ({reason})", ""
 

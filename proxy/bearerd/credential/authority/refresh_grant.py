@@ -238,11 +238,12 @@ def interpret(status: int, headers: Mapping[str, str], content: bytes) -> Grant:
         raise AuthorityFailure(
             "rejected",
             f"http_{status}",
+            status=status,
             retry_after_seconds=retry_after,
             is_slow=is_intermediary and status not in BUSY_STATUSES,
         )
     raise AuthorityFailure(  # 6
-        "unclear", f"http_{status}", retry_after_seconds=retry_after
+        "unclear", f"http_{status}", status=status, retry_after_seconds=retry_after
     )
 
 
@@ -256,7 +257,7 @@ def _grant(
         issued_at=_http_date(headers.get("Date")),
     )
     if grant.access_token is None and grant.refresh_token is None:
-        raise AuthorityFailure("unclear", f"{status}_without_tokens")
+        raise AuthorityFailure("unclear", f"{status}_without_tokens", status=status)
     return grant
 
 

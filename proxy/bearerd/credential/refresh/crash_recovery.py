@@ -14,7 +14,7 @@ from bearerd.credential.refresh.interrupted_finder import InterruptedRefreshFind
 from bearerd.credential.refresh.lineage import Lineage
 from bearerd.credential.refresh.unsaved import PendingWrite, UnsavedSuccessor
 from bearerd.credential.store.install import install_locked
-from bearerd.credential.store.journal import JournalEntry
+from bearerd.credential.store.journal_entry import JournalEntry
 from bearerd.credential.store.quarantine import QuarantinedCredential
 from bearerd.credential.store.store import Store
 from bearerd.credential.token import Credential

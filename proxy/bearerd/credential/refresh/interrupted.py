@@ -7,12 +7,19 @@ the record was written.
 | case | store | journal and spool | memory | action |
 |---|---|---|---|---|
 | 1 `NO_RECORD` | any | no record | any | none |
-| 2 `SUPERSEDED` | a newer login | a record | any | clear the record |
+| 2a `SUPERSEDED` | another login than the base | a record | any | clear the record |
+| 2b `SUPERSEDED` | the base | neither a newer successor nor the base's token | any | clear the record |
 | 3 `CONTINUED_LOCALLY` | the base | a record | a newer credential | none |
 | 4 `SUCCESSOR_FOUND` | the base | a successor | no newer one | store it |
 | 5 `MAYBE_SPENT` | the base | a token, no response | no newer one | report it |
 | 6 `WAITING` | another account's login | a successor | any | keep the record |
 | 7 `FOREIGN_GRANT` | the base | a grant for another account | any | quarantine it |
+
+Case 1 is that of the finder: without a record, the store is not even read.
+
+Case 2a: another writer has replaced the base, by a login of the same account or without
+a successor in the record. Case 2b: an authority that does not rotate issued an access
+token that ends earlier than the stored one; or the record names an unknown token.
 
 Case 4 also applies if the store was set back to a login that is known to be spent: then
 any record is newer. Cases 4 and 5 can apply together: a successor could not be stored,
@@ -32,7 +39,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from bearerd.credential.store.journal import JournalEntry
+from bearerd.credential.store.journal_entry import JournalEntry
 from bearerd.credential.store.state import Account
 from bearerd.credential.token import Credential
 
@@ -67,26 +74,26 @@ def classify(
 ) -> InterruptedRefresh:
     """Return the case of *entries*, the journal records with the spooled response.
 
+    *entries* has at least one record. The first one on the stored credential counts.
+
     *is_spent_locally* returns True for a credential, or a fingerprint, that this process
     has spent. Only that leads to case 3: another process may have died since.
     *is_spent* returns True for a credential that any process is known to have spent.
     """
-    if not entries:
-        return InterruptedRefresh(Case.NO_RECORD, stored)
     based_on_stored = (each for each in entries if each.stored == stored.fingerprint)
     entry = next(based_on_stored, None)
     if entry is None:
         return _classify_other_base(stored, entries, is_spent)
     if is_spent_locally(entry.spending) or is_spent_locally(entry.renewed):
-        case = Case.CONTINUED_LOCALLY
+        case = Case.CONTINUED_LOCALLY  # 3
     elif entry.renewed is not None and not may_become(stored, entry.renewed):
-        case = Case.FOREIGN_GRANT
+        case = Case.FOREIGN_GRANT  # 7
     elif entry.renewed is not None and _is_newer(entry.renewed, stored):
-        case = Case.SUCCESSOR_FOUND
+        case = Case.SUCCESSOR_FOUND  # 4
     elif entry.spending == stored.fingerprint:
-        case = Case.MAYBE_SPENT
+        case = Case.MAYBE_SPENT  # 5
     else:
-        case = Case.SUPERSEDED
+        case = Case.SUPERSEDED  # 2b
     return InterruptedRefresh(case, stored, entry)
 
 
@@ -98,16 +105,16 @@ def _classify_other_base(
     """Return the case of records whose base is not the stored credential.
 
     6 if a record holds the only copy of another account's login. 4 if the stored login is
-    known to be spent, so the record is newer. Otherwise 2.
+    known to be spent, so the record is newer. Otherwise 2a.
     """
     for entry in entries:
         if entry.renewed is None:
             continue
         if not may_become(stored, entry.renewed):
-            return InterruptedRefresh(Case.WAITING, stored, entry)
+            return InterruptedRefresh(Case.WAITING, stored, entry)  # 6
         if is_spent(stored) and not is_spent(entry.renewed):
-            return InterruptedRefresh(Case.SUCCESSOR_FOUND, stored, entry)
-    return InterruptedRefresh(Case.SUPERSEDED, stored)
+            return InterruptedRefresh(Case.SUCCESSOR_FOUND, stored, entry)  # 4
+    return InterruptedRefresh(Case.SUPERSEDED, stored)  # 2a
 
 
 def may_become(stored: Credential, successor: Credential) -> bool:

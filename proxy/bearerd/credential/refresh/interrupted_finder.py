@@ -12,7 +12,7 @@ from bearerd.credential.authority.errors import AuthorityFailure
 from bearerd.credential.authority.refresh_grant import interpret
 from bearerd.credential.refresh.interrupted import Case, InterruptedRefresh, classify
 from bearerd.credential.refresh.lineage import Lineage
-from bearerd.credential.store.journal import JournalEntry
+from bearerd.credential.store.journal_entry import JournalEntry
 from bearerd.credential.store.state import Account
 from bearerd.credential.store.store import Store
 from bearerd.credential.token import Credential
@@ -46,7 +46,7 @@ class InterruptedRefreshFinder:
         """
         entries = await self._store.journal.read()
         if not entries:
-            return InterruptedRefresh(Case.NO_RECORD)
+            return InterruptedRefresh(Case.NO_RECORD)  # 1
         try:
             stored = await self._store.load()
         except LoginRequired as error:

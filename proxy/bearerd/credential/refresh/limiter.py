@@ -99,6 +99,14 @@ class RefreshLimiter:
         self._own_retry: OwnRetry | None = None
         self._is_accepted = False
 
+    @property
+    def is_accepted(self) -> bool:
+        """True if the upstream has accepted a credential since the last allowed call.
+
+        Then a permanent refusal does not apply: it may have been part of an incident.
+        """
+        return self._is_accepted
+
     def record_acceptance(self) -> None:
         """Record that the upstream has accepted the credential: this ends 1 and 3."""
         self._is_accepted = True
@@ -208,6 +216,7 @@ class RefreshLimiter:
             client_id=self._authority.client_id,
             outcome=failure.outcome,
             reason=failure.reason,
+            status=failure.status or 0,
             pace=pace,
             failures=failures,
             until=self._clock.now() + seconds,
@@ -240,7 +249,9 @@ class RefreshLimiter:
         for retry in sorted(self._retries(state), key=self._remaining, reverse=True):
             remaining = self._remaining(retry)
             if remaining > 0 and self._applies_to(retry, presented):
-                raise AuthorityFailure.recorded(retry.outcome, retry.reason, remaining)
+                raise AuthorityFailure.recorded(
+                    retry.outcome, retry.reason, retry.status or None, remaining
+                )
 
     def _remaining(self, retry: RetryState) -> float:
         """Return the seconds until the pause of *retry* is over.

@@ -20,7 +20,12 @@ from contextlib import suppress
 from dataclasses import replace
 
 from bearerd.clock import Clock
-from bearerd.credential.authority.errors import NO_JOURNAL, AuthorityFailure
+from bearerd.credential.authority.errors import (
+    NO_ACCESS_TOKEN,
+    NO_JOURNAL,
+    NO_REFRESH_TOKEN,
+    AuthorityFailure,
+)
 from bearerd.credential.authority.refresh_grant import Authority, Grant
 from bearerd.credential.refresh.backoff import MAYBE_SPENT_SECONDS
 from bearerd.credential.refresh.crash_recovery import RecoveryResult
@@ -30,7 +35,7 @@ from bearerd.credential.refresh.request import RefreshRequest, RefreshResult
 from bearerd.credential.refresh.transaction import RefreshAttempt, RefreshTransaction
 from bearerd.credential.store.account_pin import require_same_account
 from bearerd.credential.store.install import lock_held_message
-from bearerd.credential.store.journal import Presenter
+from bearerd.credential.store.journal_entry import Presenter
 from bearerd.credential.store.state import Account, StoreState
 from bearerd.credential.store.store import Store
 from bearerd.credential.token import Credential
@@ -134,6 +139,11 @@ class Refresher:
         """Copy the spent tokens of all processes from the store's state."""
         self._transaction.sync(state)
 
+    @property
+    def is_accepted(self) -> bool:
+        """True if the upstream has accepted a credential since the last call."""
+        return self._limiter.is_accepted
+
     def record_acceptance(self) -> None:
         """Record that the upstream has accepted the cached credential."""
         self._limiter.record_acceptance()
@@ -209,7 +219,7 @@ class Refresher:
         """
         presented = attempt.presented
         if not presented.refresh_token:
-            raise AuthorityFailure("refused", "no_refresh_token", is_call=False)
+            raise AuthorityFailure("refused", NO_REFRESH_TOKEN, is_call=False)
         # The response to a spent token is known, and the call could revoke the whole token
         # family. If its presenter died, only the quarantine shows that it is spent.
         foreign = await self._store.quarantine.read("foreign")
@@ -241,17 +251,19 @@ class Refresher:
             conflicting = await self._transaction.commit(attempt, successor)
         except StoreError as error:
             unsaved = error
-        await self._limiter.record_success(
-            attempt.presented,
-            is_rotated=successor.fingerprint != attempt.presented.fingerprint,
-            was_rejected=request.is_rejected,
-        )
+        finally:
+            # Also after a sign-out: the file may come back, and its token is spent.
+            await self._limiter.record_success(
+                attempt.presented,
+                is_rotated=successor.fingerprint != attempt.presented.fingerprint,
+                was_rejected=request.is_rejected,
+            )
         if conflicting is not None:
             account = request.account or Account.from_credential(attempt.presented)
             adopted = require_same_account(conflicting, account, self._store.name)
             return RefreshResult(adopted, "adopted")
         if grant.access_token is None:
-            failure = AuthorityFailure("unclear", "no_access_token")
+            failure = AuthorityFailure("unclear", NO_ACCESS_TOKEN)
             raise await self._limiter.record_failure(successor, failure)
         return RefreshResult(successor, "renewed", unsaved, grant.issued_at)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from bearerd.credential.store.state import Account
 from bearerd.credential.token import Credential
 from bearerd.errors import StoreError
-from bearerd.events import RefreshOutcome
+from bearerd.events import RefreshSuccess
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +41,6 @@ class RefreshResult:
     """
 
     credential: Credential
-    outcome: RefreshOutcome
+    outcome: RefreshSuccess
     unsaved: StoreError | None = None
     issued_at: float | None = None

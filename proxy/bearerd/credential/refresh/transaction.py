@@ -26,7 +26,7 @@ from bearerd.credential.refresh.crash_recovery import CrashRecovery, RecoveryRes
 from bearerd.credential.refresh.interrupted import may_become
 from bearerd.credential.refresh.lineage import Lineage
 from bearerd.credential.refresh.unsaved import PendingWrite, UnsavedSuccessor
-from bearerd.credential.store.journal import JournalEntry, Presenter
+from bearerd.credential.store.journal_entry import JournalEntry, Presenter
 from bearerd.credential.store.quarantine import QuarantinedCredential
 from bearerd.credential.store.state import StoreState
 from bearerd.credential.store.store import Store
@@ -244,7 +244,8 @@ class RefreshTransaction:
         """Try again to store what is in memory only; return True if it is stored.
 
         If the store holds a newer login, or the login was signed out, the unsaved
-        credential is dropped. While the store holds another account or another kind of
+        credential is dropped. So is one whose token is spent: what came for it is stored,
+        in the journal or, if it belongs to another account, in the quarantine. While the store holds another account or another kind of
         login, the unsaved credential stays in memory.
 
         Raises:
@@ -262,6 +263,9 @@ class RefreshTransaction:
             pending = self._unsaved.pending
             if pending is None:
                 return True  # another process has stored it, or a later one
+            if self.is_spent(pending.successor):
+                self._unsaved.clear_pending()
+                return False
             conflicting = await self._unsaved.write()
         except LoginRequired as error:
             if error.reason != "missing":

@@ -46,6 +46,18 @@ class Snapshot:
     problem: LoginRequired | StoreUnavailable | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class StoreLock:
+    """The file that is locked.
+
+    *is_lock_file*: it has no other content, so the holder may write itself into it. A
+    file that is mounted by itself is locked itself, and contains the login.
+    """
+
+    path: Path
+    is_lock_file: bool
+
+
 class AuthFile:
     """One `auth.json`. Owns the facts that tell an unmounted volume from a sign-out.
 
@@ -144,8 +156,8 @@ class AuthFile:
             path, state.to_json(), is_durable=False, creates_folder=False
         )
 
-    def prepare_lock(self) -> Path:
-        """Return the path of the lock; create its folder if necessary.
+    def prepare_lock(self) -> StoreLock:
+        """Return the file to lock; create its folder if necessary.
 
         The lock file lies beside the target. A file that is mounted by itself is its own
         lock: its folder differs between containers, and it is written in place, so its
@@ -156,9 +168,8 @@ class AuthFile:
         """
         self.require_folder()
         target = self.target
-        path = self.beside(LOCK_SUFFIX)
-        if self.is_mount_point and os.access(target, os.W_OK):
-            path = target
+        is_own_lock = self.is_mount_point and os.access(target, os.W_OK)
+        path = target if is_own_lock else self.beside(LOCK_SUFFIX)
         try:
             if not self.had_login:
                 # Only before the first login. A folder that was unmounted later must
@@ -167,7 +178,7 @@ class AuthFile:
         except OSError as error:
             raise unavailable_error(path, error) from error
         self._lock_path = path
-        return path
+        return StoreLock(path, is_lock_file=not is_own_lock)
 
     def require_folder(self) -> None:
         """Check that the folder exists, before a file or a lock is created in it.

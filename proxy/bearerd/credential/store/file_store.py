@@ -8,8 +8,13 @@ The lock, the state, the journal and the quarantine are files beside it, named a
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import (
+    AsyncExitStack,
+    asynccontextmanager,
+    contextmanager,
+    nullcontext,
+)
 from functools import partial
 from pathlib import Path
 
@@ -42,7 +47,10 @@ less than these 0.25 s."""
 
 
 class FileStore:
-    """One `auth.json`. Owns the stamps and the document of the last read or write.
+    """One `auth.json`. Owns the stamps and the document of the last read or refresh.
+
+    A sign-in and a sign-out through this object count as the writes of another writer:
+    the stamps stay, so that the next `has_changed` and the next read find a new login.
 
     *rescue* is the path for the journal and the quarantine if the folder of the file
     cannot be written.
@@ -60,6 +68,7 @@ class FileStore:
         self._clock = clock
         self._reader = StoreReader(str(path), timeout_seconds=read_timeout_seconds)
         self._seen: FileStamps = (None, None)
+        self._has_read = False
         self._foreign_writes = 0
         self._document: Document | None = None
         journal = [self._file.beside(".bearerd-journal")]
@@ -116,7 +125,7 @@ class FileStore:
         self, base: Credential, successor: Credential
     ) -> Credential | None:
         """Write *successor* over *base*. See `Store.replace`."""
-        try:
+        with self._store_errors():
             await self._reader.read(self._file.require_folder)
             is_isolated = await self._reader.read(self._file.is_isolated)
             target = await self._reader.read(lambda: self._file.target)
@@ -127,34 +136,25 @@ class FileStore:
                 if stored is not None and stored != base:
                     return stored
                 await self._write(successor)
-        except TimeoutError as error:
-            if error.errno is not None:  # ETIMEDOUT, from a network mount
-                raise write_error(self._file.path, error) from error
-            raise StoreError(
-                f"{error}: another program has held this lock for more than "
-                f"{CODEX_LOCK_TIMEOUT_SECONDS:g} s; end that program"
-            ) from None
-        except OSError as error:
-            raise write_error(self._file.path, error) from error
-        except StoreUnavailable as error:
-            raise StoreError(error.message) from error
         return None
 
     @asynccontextmanager
     async def lock(self, timeout_seconds: float) -> AsyncIterator[None]:
         """Hold the flock beside the file. See `Store.lock`."""
-        path = await self._reader.read(self._file.prepare_lock)
-        writes_holder = path.name.endswith(LOCK_SUFFIX)
+        lock = await self._reader.read(self._file.prepare_lock)
         async with AsyncExitStack() as stack:
-            lock = flock(
-                path, self._clock, timeout_seconds, writes_holder=writes_holder
+            held = flock(
+                lock.path,
+                self._clock,
+                timeout_seconds,
+                writes_holder=lock.is_lock_file,
             )
             try:
-                await stack.enter_async_context(lock)
+                await stack.enter_async_context(held)
             except TimeoutError:
                 raise
             except OSError as error:
-                raise unavailable_error(path, error) from error
+                raise unavailable_error(lock.path, error) from error
             yield
 
     async def lock_holder(self) -> LockHolder | None:
@@ -180,7 +180,7 @@ class FileStore:
         Raises:
             StoreError: it could not be written; the file is unchanged.
         """
-        await self._under_codex_locks(partial(self._replace_login, document))
+        await self._under_codex_locks(partial(self._file.write, document))
 
     async def remove_login(self) -> None:
         """Remove the file, under Codex's locks.
@@ -190,33 +190,37 @@ class FileStore:
         """
         await self._under_codex_locks(self._file.remove)
 
-    async def _under_codex_locks(self, change: Callable[[], None]) -> None:
-        try:
+    async def _under_codex_locks(self, change: Callable[[], object]) -> None:
+        with self._store_errors():
             target = await self._reader.read(lambda: self._file.target)
             async with codex_locks(target, self._clock):
                 await run_to_end(change)
+
+    @contextmanager
+    def _store_errors(self) -> Iterator[None]:
+        """Raise StoreError for each error of a write or of a read before it."""
+        try:
+            yield
         except TimeoutError as error:
             if error.errno is not None:  # ETIMEDOUT, from a network mount
                 raise write_error(self._file.path, error) from error
             raise StoreError(
-                f"{self.name}: another program holds {error}; end that program, and try "
-                "again"
+                f"{error}: another program has held this lock for more than "
+                f"{CODEX_LOCK_TIMEOUT_SECONDS:g} s; end that program"
             ) from None
         except OSError as error:
             raise write_error(self._file.path, error) from error
         except StoreUnavailable as error:
             raise StoreError(error.message) from error
 
-    def _replace_login(self, document: Document) -> None:
-        self._file.write(document)
-
     async def _read(self) -> Snapshot:
         try:
             snapshot = await self._reader.read(self._file.read)
         except StoreUnavailable as problem:
             return Snapshot(self._seen, problem=problem)
-        self._foreign_writes += snapshot.stamps[0] != self._seen[0]
-        self._seen = snapshot.stamps
+        is_changed = snapshot.stamps[0] != self._seen[0]
+        self._foreign_writes += self._has_read and is_changed
+        self._has_read, self._seen = True, snapshot.stamps
         if snapshot.document is not None:
             self._document = snapshot.document
         return snapshot

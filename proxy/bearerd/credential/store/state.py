@@ -82,7 +82,8 @@ class RetryState:
     """The last failure of a token. The authority is not called before *until*.
 
     *client_id* and *token_url* are those of the call. *until* is epoch seconds. *pace* is
-    `fast` or `slow`; *failures* is the number of failures in a row at this pace.
+    `fast` or `slow`; *failures* is the number of failures in a row at this pace. *status*
+    is that of the response, or 0 if there was none.
     """
 
     fingerprint: str
@@ -93,6 +94,7 @@ class RetryState:
     pace: str
     failures: int
     until: float
+    status: int = 0
 
 
 @dataclass(frozen=True, slots=True)

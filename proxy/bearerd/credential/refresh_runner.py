@@ -20,7 +20,7 @@ from bearerd.credential.refresh.refresher import Refresher
 from bearerd.credential.refresh.request import RefreshRequest, RefreshResult
 from bearerd.credential.single_flight import SingleFlight
 from bearerd.credential.store.account_pin import AccountPin
-from bearerd.credential.store_watch import StoreWatch
+from bearerd.credential.store_loader import StoreLoader
 from bearerd.credential.token import Credential
 from bearerd.errors import (
     AccountChanged,
@@ -34,7 +34,7 @@ from bearerd.events import (
     CredentialRefreshed,
     Observer,
     RefreshFailed,
-    RefreshOutcome,
+    RefreshFailure,
     Trigger,
 )
 
@@ -52,7 +52,7 @@ class _RunStart:
     at: float
 
 
-class RefreshFlight:
+class RefreshRunner:
     """Runs the refreshes of one profile.
 
     Owns the refresh in progress and the outcome of the last one. *wait_timeout_seconds*
@@ -67,7 +67,7 @@ class RefreshFlight:
         pin: AccountPin,
         cached: CachedCredential,
         facts: ProfileFacts,
-        watch: StoreWatch,
+        loader: StoreLoader,
         clock: Clock,
         observe: Observer,
         wait_timeout_seconds: float,
@@ -77,13 +77,12 @@ class RefreshFlight:
         self._pin = pin
         self._cached = cached
         self._facts = facts
-        self._watch = watch
+        self._loader = loader
         self._clock = clock
         self._observe = observe
         self._wait_timeout_seconds = wait_timeout_seconds
         self._single_flight: SingleFlight[Credential] = SingleFlight()
-        self._is_accepted = False  # by the upstream, since the last refresh
-        self._last_failure: tuple[RefreshOutcome, str] | None = None
+        self._last_failure: tuple[RefreshFailure, str] | None = None
         self._last_refreshed_at: float | None = None
 
     @property
@@ -97,7 +96,7 @@ class RefreshFlight:
         return self._single_flight.is_in_progress
 
     @property
-    def last_failure(self) -> tuple[RefreshOutcome, str] | None:
+    def last_failure(self) -> tuple[RefreshFailure, str] | None:
         """The outcome and the reason of the last refresh, or None if it succeeded."""
         return self._last_failure
 
@@ -113,12 +112,11 @@ class RefreshFlight:
         That is after an explicit retry, or after the upstream has accepted the
         credential. The limiter decides whether the authority is called.
         """
-        return self._facts.is_retry_requested or self._is_accepted
+        return self._facts.is_retry_requested or self._refresher.is_accepted
 
     def record_acceptance(self) -> None:
         """Record that the upstream has accepted the cached credential."""
         self._refresher.record_acceptance()
-        self._is_accepted = True
 
     def start(self, trigger: Trigger) -> None:
         """Start a refresh unless one is in progress; do not wait for its result."""
@@ -151,30 +149,9 @@ class RefreshFlight:
     ) -> Credential:
         """Cache the result of a refresh and emit its event."""
         self._last_failure = None
-        if result.outcome == "renewed":
-            credential = self._cached.set_issued(
-                result.credential, issued_at=result.issued_at
-            )
-            self._facts.clear_refresh_problem()
-            self._last_refreshed_at = self._clock.now()
-            await self._pin.learn(credential)
-        else:
-            # The refresher chose it under the lock. After a permanent refusal it may be
-            # an older login, so the two are not compared again.
-            cached = self._cached.credential
-            if cached is not None:
-                self._refresher.record_replacement(cached, result.credential)
-            credential = self._watch.set_cached(result.credential)
-        self._watch.record_store_written()
-        if result.unsaved is not None:
-            # Another credential is unsaved now, so the event is emitted again.
-            self._facts.set_unsaved(is_unsaved=False)
-            self._watch.record_unsaved(result.unsaved.message)
-        elif self._refresher.has_unsaved:
-            # The file was missing when the response arrived, and is there again.
-            self._watch.record_unsaved(
-                f"{self._watch.store_name}: holds an older login; it will be replaced"
-            )
+        credential = await self._cache(result)
+        self._loader.record_store_written()
+        self._record_unsaved(result)
         self._observe(
             CredentialRefreshed(
                 self._profile,
@@ -187,6 +164,35 @@ class RefreshFlight:
         )
         self._facts.assess()
         return credential
+
+    async def _cache(self, result: RefreshResult) -> Credential:
+        """Cache the credential of *result*; return it with its generation."""
+        if result.outcome == "renewed":
+            credential = self._cached.set_issued(
+                result.credential, issued_at=result.issued_at
+            )
+            self._facts.clear_refresh_problem()
+            self._last_refreshed_at = self._clock.now()
+            await self._pin.learn(credential)
+            return credential
+        # The refresher chose it under the lock. After a permanent refusal it may be an
+        # older login, so the two are not compared again.
+        cached = self._cached.credential
+        if cached is not None:
+            self._refresher.record_replacement(cached, result.credential)
+        return self._loader.set_cached(result.credential)
+
+    def _record_unsaved(self, result: RefreshResult) -> None:
+        """Record whether the cached credential is in memory only."""
+        if result.unsaved is not None:
+            # Another credential is unsaved now, so the event is emitted again.
+            self._facts.set_unsaved(is_unsaved=False)
+            self._loader.record_unsaved(result.unsaved.message)
+        elif self._refresher.has_unsaved:
+            # The file was missing when the response arrived, and is there again.
+            self._loader.record_unsaved(
+                f"{self._loader.store_name}: holds an older login; it will be replaced"
+            )
 
     async def _join(self, trigger: Trigger, deadline: float) -> Credential:
         """Join the refresh in progress, or start one, and wait until *deadline*."""
@@ -226,7 +232,7 @@ class RefreshFlight:
         except LoginRequired as problem:
             self._emit_failed(start, "blocked", problem.code)
             with suppress(BearerdError):
-                self._watch.handle_problem(problem, problem_at_start)
+                self._loader.handle_problem(problem, problem_at_start)
             raise
         except AccountChanged as problem:
             self._emit_failed(start, "blocked", problem.code)
@@ -241,7 +247,6 @@ class RefreshFlight:
 
     def _take_request(self, trigger: Trigger) -> RefreshRequest:
         """Return the input of a refresh that starts now; reset what asked for it."""
-        self._is_accepted = False
         return RefreshRequest(
             cached=self._cached.credential,
             account=self._pin.account,
@@ -276,7 +281,7 @@ class RefreshFlight:
         2. The authority issued a grant for another account. The store is unchanged, and
            its refresh token is spent; the access token may still be valid.
         """
-        if await self._watch.check() is None:
+        if await self._loader.check() is None:
             self._facts.record_refresh_problem(RefreshProblem(problem, is_final=True))
         self._facts.set_unsaved(is_unsaved=self._refresher.has_unsaved)
         self._facts.assess()
@@ -295,7 +300,7 @@ class RefreshFlight:
     def _emit_failed(
         self,
         start: _RunStart,
-        outcome: RefreshOutcome,
+        outcome: RefreshFailure,
         reason: str,
         *,
         is_call: bool = False,

@@ -1,19 +1,14 @@
-"""Which credential of the store a process may cache.
+"""Reads the store, and caches the credential in it if the profile may use it.
 
 A file can be torn, unreadable, older than the cached credential, removed, or of another
-account at any read. Most of these are temporary. The watch decides which of them to
+account at any read. Most of these are temporary. The loader decides which of them to
 tolerate, and caches what belongs to the profile.
 
 Rules:
 
-1. A file that is torn or cannot be read means that a write is in progress or that a disk
-   fails. The cached credential stays in use; a file that stays torn is overwritten.
-2. A file that is missing, or holds no login, may be between two writes at the first read.
-   At the next read it is a sign-out.
-3. A cached credential can be blocked, because the store held another account or another
-   kind of login. It stays blocked for that reason while the file cannot be read: the file
-   may still hold the same.
-4. An older login never replaces a newer one. A login is older if its refresh token is
+1. If the store gives no credential of this profile, `store_problem` decides what becomes
+   of the cached one. A file that stays torn is overwritten.
+2. An older login never replaces a newer one. A login is older if its refresh token is
    known to be spent, by any process, or if its last refresh was earlier.
 """
 
@@ -28,6 +23,11 @@ from bearerd.credential.profile_facts import ProfileFacts
 from bearerd.credential.refresh.refresher import Refresher
 from bearerd.credential.store.account_pin import AccountPin
 from bearerd.credential.store.store import Store
+from bearerd.credential.store_problem import (
+    ProblemAction,
+    choose_action,
+    login_reason,
+)
 from bearerd.credential.token import Credential
 from bearerd.errors import (
     AccountChanged,
@@ -49,8 +49,8 @@ TORN_TIMEOUT_SECONDS = 5.0
 """How long a file may stay torn before the cached credential is written over it."""
 
 
-class StoreWatch:
-    """Reads the store of one profile and caches what it allows.
+class StoreLoader:
+    """Reads the store of one profile and caches what belongs to the profile.
 
     Owns the number of reads in progress, and since when the file is torn.
     """
@@ -128,7 +128,10 @@ class StoreWatch:
             self._loads_in_progress -= 1
 
     async def check(self) -> StoreProblem | None:
-        """Read the store and return what is wrong with it; cache nothing."""
+        """Read the store and return what is wrong with it, or None.
+
+        A problem is handled as in `load`. A credential of this profile is not cached.
+        """
         try:
             await self._pin.check(await self._store.load())
         except (LoginRequired, AccountChanged, StoreUnavailable) as problem:
@@ -140,34 +143,31 @@ class StoreWatch:
     def handle_problem(
         self, problem: StoreProblem, problem_at_start: StoreProblem | None
     ) -> Credential:
-        """Return the cached credential if *problem* is tolerated; else raise *problem*.
+        """Do what `store_problem` decides about *problem*, and record it.
 
-        *problem_at_start* was recorded when the read started. It decides whether a
-        sign-out is seen for the first time (rule 2): of two concurrent reads, neither is
-        the next one.
+        Return the cached credential if that stays in use; otherwise raise *problem*, or
+        the one that blocks the credential already. *problem_at_start* was recorded when
+        the read of the store started.
         """
-        cached, recorded = self._cached.credential, self._facts.store_problem
-        is_blocked = self._facts.is_store_blocking
-        reason = problem.reason if isinstance(problem, LoginRequired) else None
-        is_unreadable = isinstance(problem, StoreUnavailable) or reason == "unreadable"
-        is_sign_out = reason in ("missing", "no_login")
-        is_first = not (
-            isinstance(problem_at_start, LoginRequired)
-            and problem_at_start.reason == reason
+        action = choose_action(
+            problem,
+            has_credential=self._cached.credential is not None,
+            is_blocked=self._facts.is_store_blocking,
+            before=problem_at_start,
         )
-        if reason == "unreadable" and self._torn_since is None:
+        if login_reason(problem) == "unreadable" and self._torn_since is None:
             self._torn_since = self._clock.monotonic()
-        if cached is not None and not is_blocked:
-            if is_unreadable or (is_sign_out and is_first):  # 1, 2
-                self._facts.record_store_problem(problem, is_blocking=False)
-                self._facts.assess()
-                return cached
-        elif cached is not None and is_unreadable and recorded is not None:  # 3
+        recorded = self._facts.store_problem
+        if action is ProblemAction.STAY_BLOCKED and recorded is not None:
             raise recorded.with_traceback(None)
-        if reason == "missing":
+        if action is ProblemAction.DROP:
             self._cached.clear()
-        self._facts.record_store_problem(problem, is_blocking=True)
+        is_tolerated = action is ProblemAction.TOLERATE
+        self._facts.record_store_problem(problem, is_blocking=not is_tolerated)
         self._facts.assess()
+        cached = self._cached.credential
+        if is_tolerated and cached is not None:
+            return cached
         # Each raise of one exception object would add to its traceback.
         raise problem.with_traceback(None) from None
 
@@ -208,6 +208,7 @@ class StoreWatch:
         await self._refresher.adopt()
         adopted = self._set_stored(await self._pin.adopt())
         self._facts.set_unsaved(is_unsaved=self._refresher.has_unsaved)
+        self._facts.assess()
         return adopted
 
     def record_store_written(self) -> None:
@@ -251,12 +252,12 @@ class StoreWatch:
     def _set_stored(self, stored: Credential) -> Credential:
         """Cache *stored*, unless the cached credential is newer; return the result."""
         cached = self._cached.credential
-        is_touched = self._foreign_writes_seen != self._store.foreign_writes
+        is_touched = self.has_unseen_writes
         self._foreign_writes_seen = self._store.foreign_writes
         if cached is None or cached == stored:
             return self.set_cached(stored, is_touched=is_touched)
         is_refused = self._facts.is_refused
-        if self._refresher.supersedes(cached, stored, is_refused=is_refused):  # 4
+        if self._refresher.supersedes(cached, stored, is_refused=is_refused):  # 2
             self._refresher.record_stale_store(stored, cached)
             self.record_unsaved(
                 f"{self._store.name}: holds an older login than the cached one; it will "
