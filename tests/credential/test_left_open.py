@@ -374,3 +374,25 @@ async def test_an_unsaved_login_that_was_spent_on_another_accounts_grant_is_not_
     assert (await later.adopt()).refresh_token == refresh_token_of("foreign")
     assert home.stored_refresh_token() == refresh_token_of("foreign")
     assert home.authority.reused == 0
+
+
+async def test_an_unsaved_login_does_not_replace_a_sign_in_whose_token_is_spent(
+    home: Home,
+) -> None:
+    """Another process has refreshed the new login, and cannot save it either."""
+    home.write(login())
+    stores = [FullStore(home.path, clock=home.clock.skipping) for _ in range(2)]
+    one, two = (home.source(store=store) for store in stores)
+    await one.refresh(await one.current(), "refused")
+    home.write(login("new"))
+    for source in (one, two):
+        await source.reload_if_changed()
+    newest = await two.refresh(await two.current(), "refused")
+    await home.store().journal.clear()  # it is in the memory of one process only
+    for store in stores:
+        store.is_full = False
+    await one.retry_save()
+    assert home.stored_refresh_token() == refresh_token_of("new")
+    await two.retry_save()
+    assert home.stored_refresh_token() == newest.refresh_token
+    assert home.authority.reused == 0

@@ -25,7 +25,11 @@ CACHED = at("cached", START)
 @pytest.mark.parametrize(
     ("stored", "spent", "replaced", "is_refused", "is_newer"),
     [
-        # a: spent tokens.
+        # a: what was seen to be replaced itself.
+        (at("x", None), {"x"}, ("cached",), False, False),
+        (at("x", START - 60), {"x"}, ("cached",), False, False),
+        (at("x", START - 60), set(), ("cached",), False, False),
+        # b: spent tokens.
         (at("x", None), {"x"}, (), False, True),
         (at("x", START + 60), {"x"}, (), False, True),
         (at("x", START + 60), {"x"}, (), True, True),
@@ -33,13 +37,13 @@ CACHED = at("cached", START)
         (at("x", START - 60), {"cached"}, ("x",), False, False),
         (at("x", START - 60), {"cached", "x"}, (), False, True),
         (at("x", None), {"cached", "x"}, (), False, False),
-        # b: a login that is of no use yields.
+        # c: a login that is of no use yields.
         (at("x", START - 60), set(), (), True, False),
         (at("x", START - 60), set(), ("x",), True, False),
-        # c: what was seen being replaced.
+        # d: what was seen to be replaced.
         (at("x", None), set(), ("x",), False, True),
         (at("x", START + 60), set(), ("x",), False, True),
-        # d: the times.
+        # e: the times.
         (at("x", START - 60), set(), (), False, True),
         (at("x", START + 60), set(), (), False, False),
         (at("x", START), set(), (), False, False),
@@ -57,7 +61,8 @@ def test_the_first_rule_that_can_tell_decides(
     """What is held is kept over *stored*, or yields to it."""
     lineage = Lineage()
     for serial in replaced:
-        lineage.record_replacement(credential_for(serial), CACHED)
+        after = stored if serial == "cached" else CACHED
+        lineage.record_replacement(credential_for(serial), after)
     lineage.sync(
         StoreState(spent=tuple(credential_for(name).fingerprint for name in spent))
     )

@@ -67,24 +67,26 @@ class Lineage:
 
         If both belong to one account, the first rule that applies decides:
 
-        a. A spent token is older than an unspent one.
-        b. *cached* is not newer if it has no refresh token, or if the authority has
+        a. *cached* is not newer if it was replaced in the store: what replaced it is
+           newer, also if its token is spent.
+        b. A spent token is older than an unspent one.
+        c. *cached* is not newer if it has no refresh token, or if the authority has
            refused its refresh token permanently (*is_refused*).
-        c. A login that was replaced in the store is older.
-        d. *stored* is older if its last refresh was before *refreshed_at*, by default the
+        d. *stored* is older if it was replaced in the store.
+        e. *stored* is older if its last refresh was before *refreshed_at*, by default the
            last refresh of *cached*. A *refreshed_at* in the future comes from a wrong
            clock and does not decide.
         """
-        if not may_become(cached, stored):
-            return False
+        if not may_become(cached, stored) or cached.fingerprint in self._replaced:
+            return False  # a
         is_stored_spent, is_cached_spent = self.is_spent(stored), self.is_spent(cached)
         if is_stored_spent != is_cached_spent:
-            return is_stored_spent  # a
+            return is_stored_spent  # b
         if is_refused or not cached.refresh_token:
-            return False  # b
+            return False  # c
         if stored.fingerprint in self._replaced:
-            return True  # c
+            return True  # d
         limit = cached.refreshed_at if refreshed_at is None else refreshed_at
         if limit is None or stored.refreshed_at is None or limit > now:
             return False
-        return stored.refreshed_at < limit - CLOCK_TOLERANCE_SECONDS  # d
+        return stored.refreshed_at < limit - CLOCK_TOLERANCE_SECONDS  # e
