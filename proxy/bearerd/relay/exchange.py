@@ -46,7 +46,7 @@ from bearerd.relay.context import RequestContext, RequestRecord
 from bearerd.relay.flow_control import FlowControl
 from bearerd.relay.message import SWITCHING_PROTOCOLS, ResponseHead
 from bearerd.relay.recovery import SENDING, Outcome, State, next_state
-from bearerd.relay.recovery_result import RecoveryResult
+from bearerd.relay.recovery_result import RecoveryProgress
 from bearerd.relay.upstream.attempt import Attempt, UpstreamRequest, send_request
 from bearerd.relay.upstream.connection import UpstreamConnection
 from bearerd.relay.upstream.response_reader import ResponseReader
@@ -89,7 +89,7 @@ class Exchange:
         self._downstream = downstream
         self._record = record
         self._received: _Received | None = None
-        self._result = RecoveryResult()
+        self._progress = RecoveryProgress()
         self._may_be_resources = False  # the 401 in hand, and not the token's
 
     async def run(self) -> None:
@@ -121,12 +121,12 @@ class Exchange:
                 outcome, credential = await self._refresh(credential)
             if outcome is Outcome.SUPERSEDED:
                 credential = self._source.newer_than(credential) or credential
-                self._result.add_step(RecoveryPath.RELOAD)
+                self._progress.add_step(RecoveryPath.RELOAD)
             state = next_state(state, outcome)
         assert self._received is not None  # noqa: S101 - every path of the table sends
         self._record.recovery_finished(
-            self._result.path,
-            self._result.outcome(self._received.head.status),
+            self._progress.path,
+            self._progress.outcome(self._received.head.status),
             credential.generation,
         )
 
@@ -203,11 +203,11 @@ class Exchange:
         try:
             found = await self._source.reload(refused)
         except CredentialError as error:
-            self._result.set_error(error)
+            self._progress.set_error(error)
             return Outcome.FAILED, refused
         if found is None:
             return Outcome.UNCHANGED, refused
-        self._result.add_step(RecoveryPath.RELOAD)
+        self._progress.add_step(RecoveryPath.RELOAD)
         return Outcome.FOUND, found
 
     async def _refresh(self, refused: Credential) -> tuple[Outcome, Credential]:
@@ -215,14 +215,14 @@ class Exchange:
         try:
             renewed = await self._source.refresh(refused, "refused")
         except RefreshThrottled:
-            self._result.set_shortfall(RecoveryOutcome.REFRESH_THROTTLED)
+            self._progress.set_shortfall(RecoveryOutcome.REFRESH_THROTTLED)
             return Outcome.FAILED, refused
         except BearerdError as error:
             is_temporary = isinstance(error, AuthorityUnavailable | StoreUnavailable)
             if not (is_temporary and self._may_be_resources):
-                self._result.set_error(error)
+                self._progress.set_error(error)
             return Outcome.FAILED, refused
-        self._result.add_step(RecoveryPath.REFRESH)
+        self._progress.add_step(RecoveryPath.REFRESH)
         return Outcome.RENEWED, renewed
 
     async def _refresh_for_next_request(self, refused: Credential) -> None:
@@ -230,25 +230,25 @@ class Exchange:
 
         The upstream's 401 is delivered even if that fails.
         """
-        self._result.set_shortfall(RecoveryOutcome.REPLAY_ABANDONED)
+        self._progress.set_shortfall(RecoveryOutcome.REPLAY_ABANDONED)
         outcome, _ = await self._reload(refused)
         if outcome is Outcome.UNCHANGED:
             await self._refresh(refused)
-        self._result.drop_error()
+        self._progress.drop_error()
 
     async def _deliver(self) -> None:
         """Send the response to the client, or raise the error that takes its place."""
-        if self._result.error is not None:
-            raise self._result.error
+        if self._progress.error is not None:
+            raise self._progress.error
         assert self._received is not None  # noqa: S101 - every path of the table sends
         attempt, head = self._received
         connection = attempt.connection
         response = self._downstream.response
         if head.status == SWITCHING_PROTOCOLS:
-            response.send_switching_protocols(head, self._result.field_lines())
+            response.send_switching_protocols(head, self._progress.field_lines())
             await self._downstream.tunnel(connection)
             return
-        response.send_head(head, self._result.field_lines())
+        response.send_head(head, self._progress.field_lines())
         attempt.response.stream_body_to(response)
         response.flush_head()
         self._record.head_sent()
