@@ -64,23 +64,23 @@ class ScriptedSource:
     async def current(self) -> Credential:
         return OLD
 
-    async def reload(self, refused: Credential) -> Credential | None:
-        self.calls.append(f"reload {refused.access_token}")
+    async def reload(self, rejected: Credential) -> Credential | None:
+        self.calls.append(f"reload {rejected.access_token}")
         found = self.reloads.pop(0)
         if isinstance(found, BearerdError):
             raise found
         return found
 
-    async def refresh(self, refused: Credential, trigger: Trigger) -> Credential:
+    async def refresh(self, rejected: Credential, trigger: Trigger) -> Credential:
         assert trigger == "refused"
-        self.calls.append(f"refresh {refused.access_token}")
+        self.calls.append(f"refresh {rejected.access_token}")
         renewed = self.refreshes.pop(0)
         if isinstance(renewed, BearerdError):
             raise renewed
         return renewed
 
-    def newer_than(self, refused: Credential) -> Credential | None:
-        assert refused is not self.newer
+    def newer_than(self, rejected: Credential) -> Credential | None:
+        assert rejected is not self.newer
         return self.newer
 
     def record_acceptance(self, credential: Credential) -> None:

@@ -6,8 +6,8 @@ table, and delivers at the end.
 Who closes what:
 
 1. At most one attempt is open. `_send` closes the last one before it sends again, so a
-   refused response is given up only when there is a credential to send again with.
-2. Until then the refused response stays open, unread past its beginning. If no recovery is
+   rejected response is given up only when there is a credential to send again with.
+2. Until then the rejected response stays open, unread past its beginning. If no recovery is
    possible and there is no error to deliver in its place, it is delivered: the upstream's
    own bytes, marked with the reason.
 3. `run` closes the attempt that is left, however it ends: delivered, failed or cancelled.
@@ -198,42 +198,42 @@ class Exchange:
             return Outcome.SUPERSEDED
         return Outcome.REFUSED
 
-    async def _reload(self, refused: Credential) -> tuple[Outcome, Credential]:
+    async def _reload(self, rejected: Credential) -> tuple[Outcome, Credential]:
         """Return the outcome, and the credential to go on with."""
         try:
-            found = await self._source.reload(refused)
+            found = await self._source.reload(rejected)
         except CredentialError as error:
             self._progress.set_error(error)
-            return Outcome.FAILED, refused
+            return Outcome.FAILED, rejected
         if found is None:
-            return Outcome.UNCHANGED, refused
+            return Outcome.UNCHANGED, rejected
         self._progress.add_step(RecoveryPath.RELOAD)
         return Outcome.FOUND, found
 
-    async def _refresh(self, refused: Credential) -> tuple[Outcome, Credential]:
+    async def _refresh(self, rejected: Credential) -> tuple[Outcome, Credential]:
         """Return the outcome, and the credential to go on with."""
         try:
-            renewed = await self._source.refresh(refused, "refused")
+            renewed = await self._source.refresh(rejected, "refused")
         except RefreshThrottled:
             self._progress.set_shortfall(RecoveryOutcome.REFRESH_THROTTLED)
-            return Outcome.FAILED, refused
+            return Outcome.FAILED, rejected
         except BearerdError as error:
             is_temporary = isinstance(error, AuthorityUnavailable | StoreUnavailable)
             if not (is_temporary and self._may_be_resources):
                 self._progress.set_error(error)
-            return Outcome.FAILED, refused
+            return Outcome.FAILED, rejected
         self._progress.add_step(RecoveryPath.REFRESH)
         return Outcome.RENEWED, renewed
 
-    async def _refresh_for_next_request(self, refused: Credential) -> None:
+    async def _refresh_for_next_request(self, rejected: Credential) -> None:
         """Renew the credential, although this request cannot be sent again.
 
         The upstream's 401 is delivered even if that fails.
         """
         self._progress.set_shortfall(RecoveryOutcome.REPLAY_ABANDONED)
-        outcome, _ = await self._reload(refused)
+        outcome, _ = await self._reload(rejected)
         if outcome is Outcome.UNCHANGED:
-            await self._refresh(refused)
+            await self._refresh(rejected)
         self._progress.drop_error()
 
     async def _deliver(self) -> None:
