@@ -29,7 +29,7 @@ from bearerd.relay.client.response import Response
 from bearerd.relay.context import RequestContext, RequestRecord, Route
 from bearerd.relay.exchange import Downstream, Exchange
 from bearerd.relay.flow_control import FlowControl
-from bearerd.relay.rejections import RejectionHistory
+from bearerd.relay.rejections import RejectionHistory, Verdict
 from bearerd.relay.target import Target
 from bearerd.relay.upstream.connection import UpstreamConnection
 from bearerd.relay.upstream.origin import Origin
@@ -413,9 +413,10 @@ async def test_the_history_is_told_which_rejected_credential_was_fresh(
     await serving
     assert bench.history.is_known_bad("/x", NEW.generation)
     bench.history.record_success("/other", NEW.generation, now())
-    assert not bench.history.record_rejection(
+    verdict = bench.history.record_rejection(
         "/x", NEW.generation, now(), blames_token=True
     )
+    assert verdict is Verdict.RESOURCE
 
 
 class KnownBad(NamedTuple):

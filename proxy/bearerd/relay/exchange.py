@@ -47,6 +47,7 @@ from bearerd.relay.flow_control import FlowControl
 from bearerd.relay.message import SWITCHING_PROTOCOLS, ResponseHead
 from bearerd.relay.recovery import SENDING, Outcome, State, next_state
 from bearerd.relay.recovery_result import RecoveryProgress
+from bearerd.relay.rejections import Verdict
 from bearerd.relay.upstream.attempt import Attempt, UpstreamRequest, send_request
 from bearerd.relay.upstream.connection import UpstreamConnection
 from bearerd.relay.upstream.response_reader import ResponseReader
@@ -90,7 +91,7 @@ class Exchange:
         self._record = record
         self._received: _Received | None = None
         self._progress = RecoveryProgress()
-        self._may_be_resources = False  # the 401 in hand, and not the token's
+        self._is_rejection_doubtful = False  # the last 401 may be the resource's
 
     async def run(self) -> None:
         """Send, recover, and deliver the response.
@@ -177,17 +178,16 @@ class Exchange:
         """Return the outcome of a 401: it may be about the token, or about the resource."""
         beginning = await _beginning(received.attempt.response)
         blames_token = challenge.blames_token(received.head, beginning)
-        rejected = (self._path, credential.generation, self._record.now())
-        self._may_be_resources = not blames_token and self._history.is_doubtful(
-            *rejected
-        )
-        is_about_token = self._history.record_rejection(
-            *rejected,
+        verdict = self._history.record_rejection(
+            self._path,
+            credential.generation,
+            self._record.now(),
             blames_token=blames_token,
             is_fresh=state is State.RENEWED,
         )
-        if not is_about_token:
+        if verdict is Verdict.RESOURCE:
             return Outcome.ANSWERED
+        self._is_rejection_doubtful = verdict is Verdict.DOUBTFUL
         self._source.record_rejection(credential)
         self._record.recovery_started()
         body = self._request.body
@@ -219,7 +219,7 @@ class Exchange:
             return Outcome.FAILED, rejected
         except BearerdError as error:
             is_temporary = isinstance(error, AuthorityUnavailable | StoreUnavailable)
-            if not (is_temporary and self._may_be_resources):
+            if not (is_temporary and self._is_rejection_doubtful):
                 self._progress.set_error(error)
             return Outcome.FAILED, rejected
         self._progress.add_step(RecoveryPath.REFRESH)
