@@ -13,10 +13,10 @@ from bearerd.credential.store.state import (
     SPENT_LIMIT,
     Account,
     BucketLevel,
+    ConsecutiveRejections,
     RefusedToken,
     RetryState,
     StoreState,
-    Unaccepted,
 )
 from tests.credential.stand_ins import MARK, START, credential_for
 
@@ -38,7 +38,7 @@ FULL = StoreState(
         until=START + 4.5,
     ),
     spent=("aaaaaaaaaaaaaaaa", "bbbbbbbbbbbbbbbb"),
-    unaccepted=Unaccepted(3, START),
+    consecutive_rejections=ConsecutiveRejections(3, START),
 )
 
 
