@@ -27,6 +27,7 @@ from tests.credential.stand_ins import (
     refresh_token_of,
 )
 
+LAST_REFRESH = "2027-01-15T08:00:00Z"
 FAILING = RefreshProblem(AuthorityUnavailable("502"))
 
 
@@ -51,9 +52,9 @@ class Bench:
             observe=home.events.append,
         )
 
-    async def read(self, serial: str, **parts: str) -> str:
+    async def read(self, serial: str, last_refresh: str = LAST_REFRESH) -> str:
         """Write a login, load it; return the refresh token that is cached then."""
-        self.home.write(login(serial, **parts))
+        self.home.write(login(serial, last_refresh=last_refresh))
         return (await self.loader.load_if_changed()).refresh_token
 
 
@@ -70,23 +71,23 @@ async def mark_spent(home: Home, *serials: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("parts", "spent", "cached"),
+    ("last_refresh", "spent", "cached"),
     [
-        ({}, (), "second"),
-        ({"last_refresh": "2027-01-16T08:00:00Z"}, (), "second"),
-        ({"last_refresh": "2026-01-15T08:00:00Z"}, (), "first"),
-        ({}, ("second",), "first"),
-        ({"last_refresh": "2026-01-15T08:00:00Z"}, ("first",), "second"),
+        (LAST_REFRESH, (), "second"),
+        ("2027-01-15T08:01:00Z", (), "second"),
+        ("2026-01-15T08:00:00Z", (), "first"),
+        (LAST_REFRESH, ("second",), "first"),
+        ("2026-01-15T08:00:00Z", ("first",), "second"),
     ],
     ids=["other", "newer", "older", "spent", "older-than-a-spent-one"],
 )
 async def test_an_older_login_is_never_cached_over_a_newer_one(
-    bench: Bench, parts: dict[str, str], spent: tuple[str, ...], cached: str
+    bench: Bench, last_refresh: str, spent: tuple[str, ...], cached: str
 ) -> None:
     """The newer one is then in memory only, which is emitted once."""
     await bench.read("first")
     await mark_spent(bench.home, *spent)
-    assert await bench.read("second", **parts) == refresh_token_of(cached)
+    assert await bench.read("second", last_refresh) == refresh_token_of(cached)
     await bench.loader.load()
     is_kept = cached == "first"
     assert bench.facts.is_unsaved is is_kept
