@@ -15,7 +15,8 @@ from bearerd.credential.authority.client import AuthorityClient
 from bearerd.credential.authority.refresh_grant import RefreshGrant
 from bearerd.credential.authority.single_use import open_session
 from bearerd.credential.cached import CachedCredential
-from bearerd.credential.refresh.limiter import AuthorityName, RefreshLimiter
+from bearerd.credential.refresh.limiter import RefreshLimiter
+from bearerd.credential.refresh.limits import TokenEndpoint
 from bearerd.credential.refresh.refresher import Refresher
 from bearerd.credential.refresh.token_bucket import TokenBucket
 from bearerd.credential.source import CredentialSource
@@ -85,7 +86,7 @@ def build_source(
             bucket=TokenBucket(profile.refresh_burst, profile.refresh_interval_seconds),
             clock=clock,
             jitter=random.random,
-            authority=AuthorityName(profile.token_url, profile.client_id),
+            endpoint=TokenEndpoint(profile.token_url, profile.client_id),
         ),
         clock=clock,
         lock_timeout_seconds=profile.authority_timeout_seconds * LOCK_WAIT_SHARE,

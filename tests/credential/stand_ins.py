@@ -19,7 +19,8 @@ from bearerd.clock import Clock
 from bearerd.credential.authority.errors import AuthorityFailure
 from bearerd.credential.authority.refresh_grant import Authority, Grant
 from bearerd.credential.cached import CachedCredential
-from bearerd.credential.refresh.limiter import AuthorityName, RefreshLimiter
+from bearerd.credential.refresh.limiter import RefreshLimiter
+from bearerd.credential.refresh.limits import TokenEndpoint
 from bearerd.credential.refresh.refresher import Refresher
 from bearerd.credential.refresh.token_bucket import TokenBucket
 from bearerd.credential.source import CredentialSource
@@ -33,7 +34,7 @@ from tests.support.clock import ManualClock
 
 MARK = "canary0f2b"
 START = 1_800_000_000.0
-AUTHORITY = AuthorityName("https://authority.test/oauth/token", "app_test")
+ENDPOINT = TokenEndpoint("https://authority.test/oauth/token", "app_test")
 HOUR = 3600.0
 PATIENCE_SECONDS = 5.0
 """How long a test waits for what must happen; a run that goes well never takes as long."""
@@ -207,7 +208,7 @@ class Home:
                 bucket=bucket or TokenBucket(5, 30.0),
                 clock=clock,
                 jitter=lambda: 0.0,
-                authority=AUTHORITY,
+                endpoint=ENDPOINT,
             ),
             clock=clock,
             lock_timeout_seconds=lock_timeout_seconds,

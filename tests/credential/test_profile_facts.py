@@ -122,11 +122,11 @@ def test_a_late_rejection_of_an_earlier_credential_is_no_fact(profile: Profile) 
     """Another one is cached by now; and a new one is not rejected yet."""
     facts = profile.facts
     facts.record_rejection(profile.first)
-    of_first = facts.is_rejected
+    found = [facts.is_rejected]
     profile.cached.set(credential_for("second"))
-    of_second = facts.is_rejected
+    found.append(facts.is_rejected)
     facts.record_rejection(profile.first)
-    assert (of_first, of_second, facts.is_rejected) == (True, False, False)
+    assert [*found, facts.is_rejected] == [True, False, False]
 
 
 def test_a_requested_retry_ends_the_pause_and_is_taken_once(profile: Profile) -> None:

@@ -16,7 +16,7 @@ from bearerd.credential.authority.errors import AuthorityFailure
 from bearerd.credential.authority.refresh_grant import Grant
 from bearerd.credential.conditions import StateKind
 from bearerd.credential.refresh.backoff import MAYBE_SPENT_SECONDS
-from bearerd.credential.refresh.limiter import UNACCEPTED_FREE
+from bearerd.credential.refresh.limits import REJECTIONS_ALLOWED
 from bearerd.credential.refresh.token_bucket import TokenBucket
 from bearerd.credential.source import CredentialSource
 from bearerd.credential.store.file_store import FileStore
@@ -803,7 +803,7 @@ async def test_an_upstream_that_rejects_everything_costs_few_calls(
             await ready.refresh(cached, "refused")
         except RefreshThrottled:
             continue
-    assert len(home.authority.calls) == UNACCEPTED_FREE
+    assert len(home.authority.calls) == REJECTIONS_ALLOWED
 
 
 # When the store is in trouble.

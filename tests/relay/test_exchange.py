@@ -29,7 +29,7 @@ from bearerd.relay.client.response import Response
 from bearerd.relay.context import RequestContext, RequestRecord, Route
 from bearerd.relay.exchange import Downstream, Exchange
 from bearerd.relay.flow_control import FlowControl
-from bearerd.relay.rejections import RejectionHistory
+from bearerd.relay.rejections import RejectionHistory, Verdict
 from bearerd.relay.target import Target
 from bearerd.relay.upstream.connection import UpstreamConnection
 from bearerd.relay.upstream.origin import Origin
@@ -64,23 +64,23 @@ class ScriptedSource:
     async def current(self) -> Credential:
         return OLD
 
-    async def reload(self, refused: Credential) -> Credential | None:
-        self.calls.append(f"reload {refused.access_token}")
+    async def reload(self, rejected: Credential) -> Credential | None:
+        self.calls.append(f"reload {rejected.access_token}")
         found = self.reloads.pop(0)
         if isinstance(found, BearerdError):
             raise found
         return found
 
-    async def refresh(self, refused: Credential, trigger: Trigger) -> Credential:
+    async def refresh(self, rejected: Credential, trigger: Trigger) -> Credential:
         assert trigger == "refused"
-        self.calls.append(f"refresh {refused.access_token}")
+        self.calls.append(f"refresh {rejected.access_token}")
         renewed = self.refreshes.pop(0)
         if isinstance(renewed, BearerdError):
             raise renewed
         return renewed
 
-    def newer_than(self, refused: Credential) -> Credential | None:
-        assert refused is not self.newer
+    def newer_than(self, rejected: Credential) -> Credential | None:
+        assert rejected is not self.newer
         return self.newer
 
     def record_acceptance(self, credential: Credential) -> None:
@@ -413,9 +413,10 @@ async def test_the_history_is_told_which_rejected_credential_was_fresh(
     await serving
     assert bench.history.is_known_bad("/x", NEW.generation)
     bench.history.record_success("/other", NEW.generation, now())
-    assert not bench.history.record_rejection(
+    verdict = bench.history.record_rejection(
         "/x", NEW.generation, now(), blames_token=True
     )
+    assert verdict is Verdict.RESOURCE
 
 
 class KnownBad(NamedTuple):

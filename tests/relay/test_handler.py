@@ -58,14 +58,14 @@ class FixedSource:
             raise self.error
         return CREDENTIAL
 
-    def newer_than(self, refused: Credential) -> Credential | None:
-        del refused
+    def newer_than(self, rejected: Credential) -> Credential | None:
+        del rejected
         return None
 
-    async def reload(self, refused: Credential) -> Credential | None:
+    async def reload(self, rejected: Credential) -> Credential | None:
         raise NotImplementedError
 
-    async def refresh(self, refused: Credential, trigger: Trigger) -> Credential:
+    async def refresh(self, rejected: Credential, trigger: Trigger) -> Credential:
         raise NotImplementedError
 
     def record_acceptance(self, credential: Credential) -> None:

@@ -13,7 +13,7 @@ from bearerd.errors import (
     StoreUnavailable,
 )
 from bearerd.events import RecoveryOutcome, RecoveryPath
-from bearerd.relay.recovery_result import RecoveryResult, outcome_of
+from bearerd.relay.recovery_result import RecoveryProgress, outcome_of
 
 RELOAD, REFRESH = RecoveryPath.RELOAD, RecoveryPath.REFRESH
 THROTTLED = RecoveryOutcome.REFRESH_THROTTLED
@@ -24,9 +24,9 @@ def result(
     *steps: RecoveryPath,
     shortfall: RecoveryOutcome | None = None,
     error: BearerdError | None = None,
-) -> RecoveryResult:
+) -> RecoveryProgress:
     """Return what a recovery has come to after these steps."""
-    made = RecoveryResult()
+    made = RecoveryProgress()
     for step in steps:
         made.add_step(step)
     if shortfall is not None:
@@ -79,7 +79,7 @@ def result(
     ],
 )
 def test_outcome_and_field_lines_follow_from_what_was_noted(
-    made: RecoveryResult, status: int, outcome: RecoveryOutcome, lines: bytes
+    made: RecoveryProgress, status: int, outcome: RecoveryOutcome, lines: bytes
 ) -> None:
     """An error comes before a shortfall, and a shortfall before the status."""
     assert made.outcome(status) is outcome

@@ -11,43 +11,45 @@ from bearerd.relay.rejections import (
     PROBE_SECONDS,
     RECENT_SECONDS,
     RejectionHistory,
+    Verdict,
 )
 
 NOW = 1_000.0
+TOKEN, DOUBTFUL, RESOURCE = Verdict.TOKEN, Verdict.DOUBTFUL, Verdict.RESOURCE
 HERE, THERE = "codex/responses", "wham/usage"
 
 
 @pytest.mark.parametrize(
-    ("elsewhere", "here", "is_always_rejecting", "blames_token", "is_token"),
+    ("elsewhere", "here", "is_always_rejecting", "blames_token", "expected"),
     [
         # No other path has accepted this credential: each 401 is about the token.
-        ("nowhere", None, False, False, True),
-        ("nowhere", None, False, True, True),
-        ("nowhere", 2, False, False, True),
-        ("nowhere", 2, False, True, True),
-        ("nowhere", None, True, False, True),
-        ("nowhere", None, True, True, True),
+        ("nowhere", None, False, False, TOKEN),
+        ("nowhere", None, False, True, TOKEN),
+        ("nowhere", 2, False, False, TOKEN),
+        ("nowhere", 2, False, True, TOKEN),
+        ("nowhere", None, True, False, TOKEN),
+        ("nowhere", None, True, True, TOKEN),
         # Another path has just accepted it. The body blames the token: the token's.
-        ("just now", None, False, True, True),
-        ("just now", 1, False, True, True),
-        ("just now", 2, False, True, True),
+        ("just now", None, False, True, TOKEN),
+        ("just now", 1, False, True, TOKEN),
+        ("just now", 2, False, True, TOKEN),
         # The body blames nothing: the token's if this path accepted it before, or has
         # no history; the resource's if it accepted an earlier credential only.
-        ("just now", 2, False, False, True),
-        ("just now", None, False, False, True),
-        ("just now", 1, False, False, False),
+        ("just now", 2, False, False, TOKEN),
+        ("just now", None, False, False, DOUBTFUL),
+        ("just now", 1, False, False, RESOURCE),
         # The rejections of a path that rejected a new credential do not count.
-        ("just now", None, True, False, False),
-        ("just now", None, True, True, False),
-        ("just now", 2, True, False, False),
-        ("just now", 2, True, True, False),
+        ("just now", None, True, False, RESOURCE),
+        ("just now", None, True, True, RESOURCE),
+        ("just now", 2, True, False, RESOURCE),
+        ("just now", 2, True, True, RESOURCE),
         # An acceptance of long ago, or of another credential, proves nothing.
-        ("long ago", None, False, False, True),
-        ("long ago", 1, False, False, True),
-        ("long ago", None, True, True, True),
-        ("another one", None, False, False, True),
-        ("another one", 1, False, False, True),
-        ("another one", None, True, False, True),
+        ("long ago", None, False, False, TOKEN),
+        ("long ago", 1, False, False, TOKEN),
+        ("long ago", None, True, True, TOKEN),
+        ("another one", None, False, False, TOKEN),
+        ("another one", 1, False, False, TOKEN),
+        ("another one", None, True, False, TOKEN),
     ],
 )
 def test_a_401_is_about_the_token_or_about_the_resource(
@@ -55,7 +57,7 @@ def test_a_401_is_about_the_token_or_about_the_resource(
     here: int | None,
     is_always_rejecting: bool,
     blames_token: bool,
-    is_token: bool,
+    expected: Verdict,
 ) -> None:
     """The facts when a 401 comes for generation 2, and the decision."""
     history = RejectionHistory()
@@ -71,31 +73,8 @@ def test_a_401_is_about_the_token_or_about_the_resource(
     elif elsewhere == "another one":
         history.record_success(THERE, 1, NOW)
     found = history.record_rejection(HERE, 2, NOW, blames_token=blames_token)
-    assert found is is_token
-    assert history.is_known_bad(HERE, 2) is is_token
-
-
-@pytest.mark.parametrize(
-    ("elsewhere", "here", "is_doubtful"),
-    [
-        (2, None, True),
-        (2, 1, True),
-        (2, 2, False),
-        (1, None, False),
-        (1, 1, False),
-        (None, None, False),
-    ],
-)
-def test_a_401_without_blame_is_doubtful_if_only_another_path_accepts(
-    elsewhere: int | None, here: int | None, is_doubtful: bool
-) -> None:
-    """The generations that were accepted when such a 401 comes for generation 2."""
-    history = RejectionHistory()
-    for path, generation in ((THERE, elsewhere), (HERE, here)):
-        if generation is not None:
-            history.record_success(path, generation, NOW)
-    assert history.is_doubtful(HERE, 2, NOW) is is_doubtful
-    assert not history.is_doubtful(HERE, 2, NOW + RECENT_SECONDS)
+    assert found is expected
+    assert history.is_known_bad(HERE, 2) is (expected is not RESOURCE)
 
 
 def test_a_path_without_a_history_has_one_try_with_each_credential() -> None:
@@ -107,7 +86,7 @@ def test_a_path_without_a_history_has_one_try_with_each_credential() -> None:
             history.record_rejection(HERE, generation, NOW, blames_token=False)
             for _ in range(3)
         ]
-        assert found == [True, False, False]
+        assert found == [DOUBTFUL, RESOURCE, RESOURCE]
 
 
 def test_paths_without_a_history_are_tried_up_to_a_limit() -> None:
@@ -118,7 +97,7 @@ def test_paths_without_a_history_are_tried_up_to_a_limit() -> None:
         history.record_rejection(f"invented/{number}", 1, NOW, blames_token=False)
         for number in range(10)
     ]
-    assert found == [True] * DOUBTFUL_PATHS + [False] * (10 - DOUBTFUL_PATHS)
+    assert found == [DOUBTFUL] * DOUBTFUL_PATHS + [RESOURCE] * (10 - DOUBTFUL_PATHS)
 
 
 def test_a_late_401_for_an_older_credential_gives_no_new_tries() -> None:
@@ -127,18 +106,21 @@ def test_a_late_401_for_an_older_credential_gives_no_new_tries() -> None:
     for generation in (1, 2):
         history.record_success(THERE, generation, NOW)
     for number in range(DOUBTFUL_PATHS):
-        assert history.record_rejection(f"{number}", 2, NOW, blames_token=False)
+        assert (
+            history.record_rejection(f"{number}", 2, NOW, blames_token=False)
+            is DOUBTFUL
+        )
     history.record_success(THERE, 1, NOW)
     history.record_rejection("late", 1, NOW, blames_token=False)
     history.record_success(THERE, 2, NOW)
-    assert not history.record_rejection("one more", 2, NOW, blames_token=False)
+    assert history.record_rejection("one more", 2, NOW, blames_token=False) is RESOURCE
 
 
 def test_an_acceptance_on_the_same_path_is_none_elsewhere() -> None:
     """The path itself proves nothing about its 401."""
     history = RejectionHistory()
     history.record_success(HERE, 1, NOW)
-    assert history.record_rejection(HERE, 1, NOW, blames_token=False)
+    assert history.record_rejection(HERE, 1, NOW, blames_token=False) is TOKEN
 
 
 def test_a_path_that_accepts_again_is_believed_again() -> None:
@@ -146,9 +128,9 @@ def test_a_path_that_accepts_again_is_believed_again() -> None:
     history = RejectionHistory()
     history.record_success(THERE, 1, NOW)
     history.record_rejection(HERE, 1, NOW, blames_token=True, is_fresh=True)
-    assert not history.record_rejection(HERE, 1, NOW, blames_token=True)
+    assert history.record_rejection(HERE, 1, NOW, blames_token=True) is RESOURCE
     history.record_success(HERE, 1, NOW)
-    assert history.record_rejection(HERE, 1, NOW, blames_token=True)
+    assert history.record_rejection(HERE, 1, NOW, blames_token=True) is TOKEN
 
 
 def test_a_path_that_rejects_all_is_judged_by_what_others_accepted_since() -> None:
@@ -157,12 +139,18 @@ def test_a_path_that_rejects_all_is_judged_by_what_others_accepted_since() -> No
     """
     history = RejectionHistory()
     history.record_success(THERE, 1, NOW)
-    assert history.record_rejection(HERE, 2, NOW, blames_token=True, is_fresh=True)
-    assert history.record_rejection(HERE, 2, NOW, blames_token=True)
+    assert (
+        history.record_rejection(HERE, 2, NOW, blames_token=True, is_fresh=True)
+        is TOKEN
+    )
+    assert history.record_rejection(HERE, 2, NOW, blames_token=True) is TOKEN
     history.record_success(THERE, 2, NOW)
-    assert not history.record_rejection(HERE, 3, NOW, blames_token=True, is_fresh=True)
+    assert (
+        history.record_rejection(HERE, 3, NOW, blames_token=True, is_fresh=True)
+        is RESOURCE
+    )
     late = NOW + RECENT_SECONDS
-    assert history.record_rejection(HERE, 3, late, blames_token=True)
+    assert history.record_rejection(HERE, 3, late, blames_token=True) is TOKEN
 
 
 def test_a_late_success_of_an_older_credential_hides_no_newer_one() -> None:
@@ -172,9 +160,10 @@ def test_a_late_success_of_an_older_credential_hides_no_newer_one() -> None:
     history.record_success(THERE, 2, NOW)
     history.record_success(HERE, 1, NOW)
     history.record_success(THERE, 1, NOW)
-    assert history.record_rejection(HERE, 2, NOW, blames_token=False)
-    assert not history.record_rejection(
-        "new", 2, NOW, blames_token=False, is_fresh=True
+    assert history.record_rejection(HERE, 2, NOW, blames_token=False) is TOKEN
+    assert (
+        history.record_rejection("new", 2, NOW, blames_token=False, is_fresh=True)
+        is RESOURCE
     )
 
 
@@ -253,8 +242,8 @@ def test_the_memory_is_bounded() -> None:
         history.record_rejection(f"late/{number}", 1, NOW + 120, blames_token=True)
     assert len(history._accepted) <= PATHS_LIMIT
     assert len(history._always_rejecting) <= PATHS_LIMIT
-    assert len(history._rejecting[1]) <= PATHS_LIMIT
-    assert len(history._tried[1]) <= PATHS_LIMIT
+    assert len(history._rejecting.paths) <= PATHS_LIMIT
+    assert len(history._tried.paths) <= PATHS_LIMIT
 
 
 def test_a_path_in_use_is_not_forgotten_for_invented_ones() -> None:

@@ -39,7 +39,6 @@ from typing import TypeAlias
 
 from bearerd.errors import (
     AccountChanged,
-    AuthorityUnavailable,
     BearerdError,
     LoginRequired,
     StoreUnavailable,
@@ -256,13 +255,11 @@ def _store_blocked(facts: Facts) -> Condition | None:  # 1, 2, 3
 
 def _refresh_blocked(facts: Facts) -> Condition | None:  # 4, 5
     problem = facts.refresh_problem
-    if problem is None:
+    if problem is None or not _is_access_token_dead(facts):
         return None
-    if problem.is_final and _is_access_token_dead(facts):  # 4
+    if problem.is_final:  # 4
         return _terminal(problem.error, is_blocking=True)
-    if not problem.is_final and _is_access_token_dead(facts):  # 5
-        return replace(_transient(problem), error=problem.error)
-    return None
+    return replace(_transient(problem), error=problem.error)  # 5
 
 
 def _refresh_refused(facts: Facts) -> Condition | None:  # 6
@@ -294,11 +291,8 @@ def _terminal(error: BearerdError, *, is_blocking: bool) -> Condition:
 
 def _transient(problem: RefreshProblem) -> Condition:
     """Return the condition for a refresh that failed and will be retried."""
-    code = problem.error.code
-    if isinstance(problem.error, AuthorityUnavailable):
-        code = AuthorityUnavailable.code
     return Condition(
-        code,
+        problem.error.code,
         problem.error.message,
         needs_person=problem.is_misconfigured,
         retry_at=problem.retry_at,

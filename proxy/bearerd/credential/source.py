@@ -79,8 +79,6 @@ class CredentialSource:
             wait_timeout_seconds=wait_timeout_seconds,
         )
 
-    # For the exchange.
-
     async def current(self) -> Credential:
         """Return the credential to send with a request.
 
@@ -131,7 +129,7 @@ class CredentialSource:
         if is_forced:
             self._facts.request_retry()
             self._facts.assess()
-        await self._check_final()
+        await self._raise_permanent_refusal()
         newer = self.newer_than(rejected)
         if newer is not None:
             return newer
@@ -155,8 +153,6 @@ class CredentialSource:
         """Record that the upstream has rejected *credential*."""
         self._facts.record_rejection(credential)
         self._facts.assess()
-
-    # For the background refresh and the commands.
 
     @property
     def waiters(self) -> int:
@@ -210,8 +206,8 @@ class CredentialSource:
         upstream rejects is due too: it is retried even if no request arrives.
         """
         problem = self._facts.refresh_problem
-        is_retry = problem is not None and self._facts.is_rejected
-        if self._facts.is_store_blocking or not (self._cached.is_due or is_retry):
+        must_retry = problem is not None and self._facts.is_rejected
+        if self._facts.is_store_blocking or not (self._cached.is_due or must_retry):
             return
         if problem is not None and problem.is_final:
             return
@@ -264,7 +260,7 @@ class CredentialSource:
             last_refreshed_at=self._runner.last_refreshed_at,
         )
 
-    async def _check_final(self) -> None:
+    async def _raise_permanent_refusal(self) -> None:
         """Raise the recorded permanent refusal, unless something has changed since.
 
         Raises:

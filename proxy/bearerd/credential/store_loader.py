@@ -133,7 +133,7 @@ class StoreLoader:
         A problem is handled as in `load`. A credential of this profile is not cached.
         """
         try:
-            await self._pin.check(await self._store.load())
+            await self._pin.check_or_pin(await self._store.load())
         except (LoginRequired, AccountChanged, StoreUnavailable) as problem:
             with suppress(BearerdError):
                 self.handle_problem(problem, self._facts.store_problem)
@@ -246,7 +246,7 @@ class StoreLoader:
         """Return the stored credential if it belongs to the pinned account."""
         stored = await self._store.load()
         self._refresher.sync(await self._store.read_state())
-        await self._pin.check(stored)
+        await self._pin.check_or_pin(stored)
         return stored
 
     def _set_stored(self, stored: Credential) -> Credential:

@@ -42,18 +42,18 @@ class TokenSource(Protocol):
             CredentialError: there is none.
         """
 
-    def newer_than(self, refused: Credential) -> Credential | None:
-        """Return the cached credential if it is another one than *refused*."""
+    def newer_than(self, rejected: Credential) -> Credential | None:
+        """Return the cached credential if it is another one than *rejected*."""
 
-    async def reload(self, refused: Credential) -> Credential | None:
-        """Read the store, and return its credential if it is another one than *refused*.
+    async def reload(self, rejected: Credential) -> Credential | None:
+        """Read the store, and return its credential if it is another one than *rejected*.
 
         Raises:
             CredentialError: the store has another account, or none.
         """
 
-    async def refresh(self, refused: Credential, trigger: Trigger) -> Credential:
-        """Return a credential that the authority issued in place of *refused*.
+    async def refresh(self, rejected: Credential, trigger: Trigger) -> Credential:
+        """Return a credential that the authority issued in place of *rejected*.
 
         Raises:
             RefreshThrottled: the budget of refreshes is spent.

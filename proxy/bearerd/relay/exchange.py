@@ -6,8 +6,8 @@ table, and delivers at the end.
 Who closes what:
 
 1. At most one attempt is open. `_send` closes the last one before it sends again, so a
-   refused response is given up only when there is a credential to send again with.
-2. Until then the refused response stays open, unread past its beginning. If no recovery is
+   rejected response is given up only when there is a credential to send again with.
+2. Until then the rejected response stays open, unread past its beginning. If no recovery is
    possible and there is no error to deliver in its place, it is delivered: the upstream's
    own bytes, marked with the reason.
 3. `run` closes the attempt that is left, however it ends: delivered, failed or cancelled.
@@ -46,7 +46,8 @@ from bearerd.relay.context import RequestContext, RequestRecord
 from bearerd.relay.flow_control import FlowControl
 from bearerd.relay.message import SWITCHING_PROTOCOLS, ResponseHead
 from bearerd.relay.recovery import SENDING, Outcome, State, next_state
-from bearerd.relay.recovery_result import RecoveryResult
+from bearerd.relay.recovery_result import RecoveryProgress
+from bearerd.relay.rejections import Verdict
 from bearerd.relay.upstream.attempt import Attempt, UpstreamRequest, send_request
 from bearerd.relay.upstream.connection import UpstreamConnection
 from bearerd.relay.upstream.response_reader import ResponseReader
@@ -89,8 +90,8 @@ class Exchange:
         self._downstream = downstream
         self._record = record
         self._received: _Received | None = None
-        self._result = RecoveryResult()
-        self._may_be_resources = False  # the 401 in hand, and not the token's
+        self._progress = RecoveryProgress()
+        self._is_rejection_doubtful = False  # the last 401 may be the resource's
 
     async def run(self) -> None:
         """Send, recover, and deliver the response.
@@ -121,12 +122,12 @@ class Exchange:
                 outcome, credential = await self._refresh(credential)
             if outcome is Outcome.SUPERSEDED:
                 credential = self._source.newer_than(credential) or credential
-                self._result.add_step(RecoveryPath.RELOAD)
+                self._progress.add_step(RecoveryPath.RELOAD)
             state = next_state(state, outcome)
         assert self._received is not None  # noqa: S101 - every path of the table sends
         self._record.recovery_finished(
-            self._result.path,
-            self._result.outcome(self._received.head.status),
+            self._progress.path,
+            self._progress.outcome(self._received.head.status),
             credential.generation,
         )
 
@@ -177,17 +178,16 @@ class Exchange:
         """Return the outcome of a 401: it may be about the token, or about the resource."""
         beginning = await _beginning(received.attempt.response)
         blames_token = challenge.blames_token(received.head, beginning)
-        rejected = (self._path, credential.generation, self._record.now())
-        self._may_be_resources = not blames_token and self._history.is_doubtful(
-            *rejected
-        )
-        is_about_token = self._history.record_rejection(
-            *rejected,
+        verdict = self._history.record_rejection(
+            self._path,
+            credential.generation,
+            self._record.now(),
             blames_token=blames_token,
             is_fresh=state is State.RENEWED,
         )
-        if not is_about_token:
+        if verdict is Verdict.RESOURCE:
             return Outcome.ANSWERED
+        self._is_rejection_doubtful = verdict is Verdict.DOUBTFUL
         self._source.record_rejection(credential)
         self._record.recovery_started()
         body = self._request.body
@@ -198,57 +198,57 @@ class Exchange:
             return Outcome.SUPERSEDED
         return Outcome.REFUSED
 
-    async def _reload(self, refused: Credential) -> tuple[Outcome, Credential]:
+    async def _reload(self, rejected: Credential) -> tuple[Outcome, Credential]:
         """Return the outcome, and the credential to go on with."""
         try:
-            found = await self._source.reload(refused)
+            found = await self._source.reload(rejected)
         except CredentialError as error:
-            self._result.set_error(error)
-            return Outcome.FAILED, refused
+            self._progress.set_error(error)
+            return Outcome.FAILED, rejected
         if found is None:
-            return Outcome.UNCHANGED, refused
-        self._result.add_step(RecoveryPath.RELOAD)
+            return Outcome.UNCHANGED, rejected
+        self._progress.add_step(RecoveryPath.RELOAD)
         return Outcome.FOUND, found
 
-    async def _refresh(self, refused: Credential) -> tuple[Outcome, Credential]:
+    async def _refresh(self, rejected: Credential) -> tuple[Outcome, Credential]:
         """Return the outcome, and the credential to go on with."""
         try:
-            renewed = await self._source.refresh(refused, "refused")
+            renewed = await self._source.refresh(rejected, "refused")
         except RefreshThrottled:
-            self._result.set_shortfall(RecoveryOutcome.REFRESH_THROTTLED)
-            return Outcome.FAILED, refused
+            self._progress.set_shortfall(RecoveryOutcome.REFRESH_THROTTLED)
+            return Outcome.FAILED, rejected
         except BearerdError as error:
             is_temporary = isinstance(error, AuthorityUnavailable | StoreUnavailable)
-            if not (is_temporary and self._may_be_resources):
-                self._result.set_error(error)
-            return Outcome.FAILED, refused
-        self._result.add_step(RecoveryPath.REFRESH)
+            if not (is_temporary and self._is_rejection_doubtful):
+                self._progress.set_error(error)
+            return Outcome.FAILED, rejected
+        self._progress.add_step(RecoveryPath.REFRESH)
         return Outcome.RENEWED, renewed
 
-    async def _refresh_for_next_request(self, refused: Credential) -> None:
+    async def _refresh_for_next_request(self, rejected: Credential) -> None:
         """Renew the credential, although this request cannot be sent again.
 
         The upstream's 401 is delivered even if that fails.
         """
-        self._result.set_shortfall(RecoveryOutcome.REPLAY_ABANDONED)
-        outcome, _ = await self._reload(refused)
+        self._progress.set_shortfall(RecoveryOutcome.REPLAY_ABANDONED)
+        outcome, _ = await self._reload(rejected)
         if outcome is Outcome.UNCHANGED:
-            await self._refresh(refused)
-        self._result.drop_error()
+            await self._refresh(rejected)
+        self._progress.drop_error()
 
     async def _deliver(self) -> None:
         """Send the response to the client, or raise the error that takes its place."""
-        if self._result.error is not None:
-            raise self._result.error
+        if self._progress.error is not None:
+            raise self._progress.error
         assert self._received is not None  # noqa: S101 - every path of the table sends
         attempt, head = self._received
         connection = attempt.connection
         response = self._downstream.response
         if head.status == SWITCHING_PROTOCOLS:
-            response.send_switching_protocols(head, self._result.field_lines())
+            response.send_switching_protocols(head, self._progress.field_lines())
             await self._downstream.tunnel(connection)
             return
-        response.send_head(head, self._result.field_lines())
+        response.send_head(head, self._progress.field_lines())
         attempt.response.stream_body_to(response)
         response.flush_head()
         self._record.head_sent()

@@ -22,7 +22,7 @@ from bearerd.events import RecoveryOutcome, RecoveryPath
 RECOVERY_FIELD = "x-bearerd-recovery"
 
 
-class RecoveryResult:
+class RecoveryProgress:
     """The course of one recovery. Owns its path, its error and its shortfall.
 
     `error` is delivered in place of the response. The shortfall is the reason why the

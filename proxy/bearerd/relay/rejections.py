@@ -18,12 +18,15 @@ The one refresh in rule 2 is for a token that was dead when this process started
 has no history, and the response may have an empty body. `DOUBTFUL_PATHS` limits how many
 such paths can cause a refresh of one credential.
 
-Pure: the time is an argument, in monotonic seconds. Each profile has one history.
+No I/O and no clock: the time is an argument, in monotonic seconds. Each profile has one
+history.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
+from enum import Enum, auto
+from typing import NamedTuple
 
 RECENT_SECONDS = 60.0
 """How long an acceptance by another path counts."""
@@ -43,6 +46,32 @@ PROBE_SECONDS = 30.0
 wrong, for example during an incident."""
 
 
+class Verdict(Enum):
+    """What a 401 is about.
+
+    `TOKEN`: a recovery follows. `RESOURCE`: the 401 is delivered. `DOUBTFUL`: the path
+    uses the one refresh of rule 2, and if that fails, the 401 is delivered.
+    """
+
+    TOKEN = auto()
+    RESOURCE = auto()
+    DOUBTFUL = auto()
+
+
+class _Acceptance(NamedTuple):
+    """The newest generation that a path has accepted, and when."""
+
+    generation: int
+    at: float
+
+
+class _Paths(NamedTuple):
+    """Paths with the generation of the credential that they all got."""
+
+    generation: int = 0
+    paths: frozenset[str] = frozenset()
+
+
 class RejectionHistory:
     """Which paths have accepted and rejected the credentials of one profile.
 
@@ -55,10 +84,10 @@ class RejectionHistory:
     """
 
     def __init__(self) -> None:
-        self._accepted: OrderedDict[str, tuple[int, float]] = OrderedDict()
+        self._accepted: OrderedDict[str, _Acceptance] = OrderedDict()
         self._always_rejecting: OrderedDict[str, int] = OrderedDict()
-        self._rejecting: tuple[int, frozenset[str]] = (0, frozenset())
-        self._tried: tuple[int, frozenset[str]] = (0, frozenset())
+        self._rejecting = _Paths()
+        self._tried = _Paths()
         self._probed_at: float | None = None
 
     def record_success(self, path: str, generation: int, now: float) -> None:
@@ -66,13 +95,14 @@ class RejectionHistory:
         if path not in self._accepted and len(self._accepted) >= PATHS_LIMIT:
             self._accepted.popitem(last=False)
         # Responses can overtake each other; a late one must not hide a newer generation.
-        if self._accepted.get(path, (0, now))[0] <= generation:
-            self._accepted[path] = (generation, now)
+        before = self._accepted.get(path)
+        if before is None or before.generation <= generation:
+            self._accepted[path] = _Acceptance(generation, now)
         self._accepted.move_to_end(path)  # random paths must not evict one in use
         if self._always_rejecting:
             self._always_rejecting.pop(path, None)
-        if self._rejecting[0] == generation and self._rejecting[1]:
-            self._rejecting = (generation, frozenset())
+        if self._rejecting.generation == generation and self._rejecting.paths:
+            self._rejecting = _Paths(generation)
 
     def record_rejection(
         self,
@@ -82,8 +112,8 @@ class RejectionHistory:
         *,
         blames_token: bool,
         is_fresh: bool = False,
-    ) -> bool:
-        """Record a 401 at *path*; return True if it is about the token.
+    ) -> Verdict:
+        """Record a 401 at *path*, and return what it is about.
 
         *blames_token*: the response names the token as the reason. *is_fresh*: the
         authority had just issued the credential for this request.
@@ -92,28 +122,10 @@ class RejectionHistory:
             self._always_rejecting.setdefault(path, generation)
             if len(self._always_rejecting) > PATHS_LIMIT:
                 self._always_rejecting.popitem(last=False)
-        if self._is_accepted_elsewhere(path, generation, now):
-            if path in self._always_rejecting:  # 1
-                return False
-            is_doubtful = not blames_token and self.is_doubtful(path, generation, now)
-            has_history = path in self._accepted
-            if is_doubtful and (has_history or not self._acquire_try(path, generation)):
-                return False  # 2
-        self._add_rejection(path, generation)
-        return True
-
-    def is_doubtful(self, path: str, generation: int, now: float) -> bool:
-        """Return True if a 401 at *path* may be about the resource, unless it blames the
-        token.
-
-        Another path has recently accepted this credential, and this path has not. Such a
-        401 may cause the one refresh of rule 2; if that fails, the 401 is delivered.
-        """
-        here = self._accepted.get(path)
-        was_accepted_here = here is not None and here[0] == generation
-        return not was_accepted_here and self._is_accepted_elsewhere(
-            path, generation, now
-        )
+        verdict = self._verdict(path, generation, now, blames_token=blames_token)
+        if verdict is not Verdict.RESOURCE:
+            self._add_rejection(path, generation)
+        return verdict
 
     def is_known_bad(self, path: str, generation: int) -> bool:
         """Return True if *path*, or `DEAD_AFTER_PATHS` paths, rejected this credential."""
@@ -129,6 +141,21 @@ class RejectionHistory:
         self._probed_at = now
         return True
 
+    def _verdict(
+        self, path: str, generation: int, now: float, *, blames_token: bool
+    ) -> Verdict:
+        """Return the verdict on a 401, and use up the one refresh of its path if any."""
+        if not self._is_accepted_elsewhere(path, generation, now):
+            return Verdict.TOKEN
+        if path in self._always_rejecting:  # 1
+            return Verdict.RESOURCE
+        here = self._accepted.get(path)
+        if blames_token or (here is not None and here.generation == generation):
+            return Verdict.TOKEN
+        if here is None and self._acquire_try(path, generation):
+            return Verdict.DOUBTFUL
+        return Verdict.RESOURCE  # 2
+
     def _acquire_try(self, path: str, generation: int) -> bool:
         """Return True once per generation: *path*, without a history, may cause a refresh.
 
@@ -142,21 +169,21 @@ class RejectionHistory:
             paths = frozenset()
         if path in paths or len(paths) >= DOUBTFUL_PATHS:
             return False
-        self._tried = (generation, paths | {path})
+        self._tried = _Paths(generation, paths | {path})
         return True
 
     def _add_rejection(self, path: str, generation: int) -> None:
         at_generation, paths = self._rejecting
         if generation > at_generation:
-            self._rejecting = (generation, frozenset({path}))
+            self._rejecting = _Paths(generation, frozenset({path}))
         elif generation == at_generation and len(paths) < DEAD_AFTER_PATHS:
-            self._rejecting = (generation, paths | {path})
+            self._rejecting = _Paths(generation, paths | {path})
 
     def _is_accepted_elsewhere(self, path: str, generation: int, now: float) -> bool:
         since = self._always_rejecting.get(path, generation)
         return any(
             other != path
-            and since <= at_generation <= generation
-            and now - at < RECENT_SECONDS
-            for other, (at_generation, at) in self._accepted.items()
+            and since <= accepted.generation <= generation
+            and now - accepted.at < RECENT_SECONDS
+            for other, accepted in self._accepted.items()
         )

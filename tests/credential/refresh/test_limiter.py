@@ -11,16 +11,13 @@ import pytest
 
 from bearerd.credential.authority.errors import AuthorityFailure
 from bearerd.credential.refresh.backoff import LONGEST_SECONDS, MAYBE_SPENT_SECONDS
-from bearerd.credential.refresh.limiter import (
-    UNACCEPTED_FREE,
-    AuthorityName,
-    RefreshLimiter,
-)
+from bearerd.credential.refresh.limiter import RefreshLimiter
+from bearerd.credential.refresh.limits import REJECTIONS_ALLOWED, TokenEndpoint
 from bearerd.credential.refresh.token_bucket import TokenBucket
-from bearerd.credential.store.state import Account, StoreState, Unaccepted
+from bearerd.credential.store.state import Account, ConsecutiveRejections, StoreState
 from bearerd.credential.token import Credential
 from bearerd.events import CallFailure
-from tests.credential.stand_ins import AUTHORITY, HOUR, Home, credential_for, full_disk
+from tests.credential.stand_ins import ENDPOINT, HOUR, Home, credential_for, full_disk
 
 TOKEN = credential_for("first")
 OTHER_TOKEN = credential_for("second")
@@ -37,7 +34,7 @@ class Limiters:
         self,
         *,
         bucket: TokenBucket = AMPLE,
-        authority: AuthorityName = AUTHORITY,
+        endpoint: TokenEndpoint = ENDPOINT,
         jitter: float = 0.0,
     ) -> RefreshLimiter:
         """Return the limiter of another process."""
@@ -46,7 +43,7 @@ class Limiters:
             bucket=bucket,
             clock=self.home.clock.skipping,
             jitter=lambda: jitter,
-            authority=authority,
+            endpoint=endpoint,
         )
 
 
@@ -121,17 +118,17 @@ async def test_a_refused_token_is_not_presented_again_by_any_process(
 @pytest.mark.parametrize(
     "corrected",
     [
-        AuthorityName("https://other.test/oauth/token", AUTHORITY.client_id),
-        AuthorityName(AUTHORITY.token_url, "app_other"),
+        TokenEndpoint("https://other.test/oauth/token", ENDPOINT.client_id),
+        TokenEndpoint(ENDPOINT.token_url, "app_other"),
     ],
     ids=["token-url", "client-id"],
 )
 async def test_a_refusal_counts_for_one_client_at_one_endpoint(
-    limiter: Limiters, corrected: AuthorityName
+    limiter: Limiters, corrected: TokenEndpoint
 ) -> None:
     """After a correction of the settings the authority is called at once."""
     await limiter().record_refusal(TOKEN, "other")
-    assert await may_call(limiter(authority=corrected))
+    assert await may_call(limiter(endpoint=corrected))
     assert (await refused_call(limiter())).outcome == "refused"
 
 
@@ -145,8 +142,8 @@ async def test_a_refusal_is_dated_and_names_what_it_is_about(
     assert refused.at == limiter.home.clock.now()
     assert refused.fingerprint == TOKEN.fingerprint
     assert (refused.token_url, refused.client_id) == (
-        AUTHORITY.token_url,
-        AUTHORITY.client_id,
+        ENDPOINT.token_url,
+        ENDPOINT.client_id,
     )
 
 
@@ -265,8 +262,8 @@ async def test_a_corrected_endpoint_does_not_wait_for_the_wrong_one(
     limiter: Limiters,
 ) -> None:
     """A page of some other server has a pause of up to an hour; a restart ends it."""
-    wrong = AuthorityName("https://wrong.test/", AUTHORITY.client_id)
-    await fail(limiter(authority=wrong), "rejected", "http_404", is_slow=True)
+    wrong = TokenEndpoint("https://wrong.test/", ENDPOINT.client_id)
+    await fail(limiter(endpoint=wrong), "rejected", "http_404", is_slow=True)
     assert await may_call(limiter())
 
 
@@ -337,7 +334,7 @@ async def test_after_some_refused_fresh_tokens_the_interval_doubles_to_an_hour(
 ) -> None:
     """Rotating on would only multiply the occasions to lose a token."""
     bucket = TokenBucket(1000, 30.0)
-    for _ in range(UNACCEPTED_FREE):
+    for _ in range(REJECTIONS_ALLOWED):
         await rotate(limiter(bucket=bucket))
     pauses = []
     for _ in range(10):
@@ -370,11 +367,11 @@ async def test_a_dead_account_costs_about_a_rotation_an_hour(
 async def test_one_acceptance_ends_the_damping(limiter: Limiters) -> None:
     """The count starts again."""
     one = limiter()
-    for _ in range(UNACCEPTED_FREE):
+    for _ in range(REJECTIONS_ALLOWED):
         await rotate(one)
     await refused_call(one)
     one.record_acceptance()
-    for _ in range(UNACCEPTED_FREE):
+    for _ in range(REJECTIONS_ALLOWED):
         await rotate(one)
     await refused_call(one)
 
@@ -387,12 +384,14 @@ async def test_refreshes_before_the_end_of_a_token_are_not_damped(
     for _ in range(50):
         limiter.home.clock.advance(60.0)
         await rotate(one, was_rejected=False)
-    assert (await limiter.home.store().read_state()).unaccepted is None
+    assert (await limiter.home.store().read_state()).consecutive_rejections is None
 
 
 async def test_a_count_without_end_is_an_hour(limiter: Limiters) -> None:
     """The interval is not doubled beyond what a number holds."""
-    state = StoreState(unaccepted=Unaccepted(10**9, limiter.home.clock.now()))
+    state = StoreState(
+        consecutive_rejections=ConsecutiveRejections(10**9, limiter.home.clock.now())
+    )
     await limiter.home.store().write_state(state)
     assert (await refused_call(limiter())).retry_after_seconds == LONGEST_SECONDS
 
@@ -402,7 +401,7 @@ async def test_a_clock_that_went_back_does_not_block_for_its_difference(
 ) -> None:
     """The last fresh token is dated in the future then."""
     one = limiter()
-    for _ in range(UNACCEPTED_FREE + 3):
+    for _ in range(REJECTIONS_ALLOWED + 3):
         limiter.home.clock.advance(HOUR)
         await rotate(one)
     limiter.home.clock.advance(0.0, wall_seconds=-30 * 24 * HOUR)

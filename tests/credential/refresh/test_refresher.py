@@ -14,7 +14,7 @@ from bearerd.credential.authority.client import AuthorityClient
 from bearerd.credential.authority.errors import AuthorityFailure
 from bearerd.credential.authority.refresh_grant import RefreshGrant
 from bearerd.credential.refresh.backoff import MAYBE_SPENT_SECONDS
-from bearerd.credential.refresh.crash_recovery import RecoveryResult
+from bearerd.credential.refresh.crash_recovery import CrashRecoveryResult
 from bearerd.credential.refresh.refresher import Refresher
 from bearerd.credential.refresh.request import RefreshRequest
 from bearerd.credential.refresh.token_bucket import TokenBucket
@@ -291,7 +291,7 @@ async def test_a_record_over_another_login_is_forgotten(home: Home) -> None:
     home.write(login())
     await leave_record(home, spending=None, renewed=credential_for("late"))
     home.write(login("new"))
-    assert await home.refresher().recover() == RecoveryResult()
+    assert await home.refresher().recover() == CrashRecoveryResult()
     assert home.stored_refresh_token() == refresh_token_of("new")
     assert await journal_of(home).read() == []
 
@@ -317,15 +317,15 @@ async def test_the_record_of_a_living_process_is_left_alone(home: Home) -> None:
     home.write(login())
     await leave_record(home, spending=await stored(home), renewed=None)
     async with home.store().lock(0):
-        assert await home.refresher().recover() == RecoveryResult()
+        assert await home.refresher().recover() == CrashRecoveryResult()
     assert len(await journal_of(home).read()) == 1
 
 
 async def test_a_start_without_a_login_is_no_error(home: Home) -> None:
     """There is nothing to finish; a torn record is none."""
-    assert await home.refresher().recover() == RecoveryResult()
+    assert await home.refresher().recover() == CrashRecoveryResult()
     home.path.with_name("auth.json.bearerd-journal").write_bytes(b"{")
-    assert await home.refresher().recover() == RecoveryResult()
+    assert await home.refresher().recover() == CrashRecoveryResult()
 
 
 # Against an authority on the wire.
@@ -471,7 +471,9 @@ def test_a_refresher_shows_no_secret(home: Home) -> None:
     """Nor does the result of a recovery."""
     refresher = home.refresher()
     assert isinstance(refresher, Refresher)
-    assert "refresh-" not in repr(RecoveryResult(is_maybe_spent=True)) + repr(refresher)
+    assert "refresh-" not in repr(CrashRecoveryResult(is_maybe_spent=True)) + repr(
+        refresher
+    )
 
 
 async def test_a_file_that_comes_back_unchanged_gets_the_response_after_all(

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from bearerd.credential.refresh.crash_recovery import RecoveryResult
+from bearerd.credential.refresh.crash_recovery import CrashRecoveryResult
 from bearerd.credential.refresh.transaction import RefreshAttempt, RefreshTransaction
 from bearerd.credential.refresh.unsaved import REPLACE_TRIES
 from bearerd.credential.store.file_store import FileStore
@@ -345,9 +345,9 @@ def response_of(serial: str, account: str = "acct-1", **changed: object) -> byte
 
 async def test_1_nothing_is_open(home: Home, process: Make) -> None:
     """Nothing is done, even without a login."""
-    assert await process().transaction.recover() == RecoveryResult()
+    assert await process().transaction.recover() == CrashRecoveryResult()
     home.path.unlink()
-    assert await process().transaction.recover() == RecoveryResult()
+    assert await process().transaction.recover() == CrashRecoveryResult()
 
 
 async def test_2_a_record_over_another_login_is_cleared(
@@ -356,7 +356,7 @@ async def test_2_a_record_over_another_login_is_cleared(
     """A sign-in came since."""
     home.write(login("new"))
     await leave(home, renewed=credential_for("second"))
-    assert await process().transaction.recover() == RecoveryResult()
+    assert await process().transaction.recover() == CrashRecoveryResult()
     assert tokens_on_disk(home) == {"auth.json": ["new"]}
 
 
@@ -369,7 +369,7 @@ async def test_3_a_process_with_a_newer_credential_leaves_the_record(
     with full_disk(), pytest.raises(StoreError):
         await one.transaction.commit(attempt, credential_for("second"))
     assert [record.renewed for record in await journal(home)] == [None]
-    assert await one.transaction.recover() == RecoveryResult()
+    assert await one.transaction.recover() == CrashRecoveryResult()
     assert one.transaction.newest(attempt.stored, None) == credential_for("second")
     assert len(await journal(home)) == 1
 
@@ -383,7 +383,7 @@ async def test_4_a_successor_is_stored_and_its_predecessor_known_as_spent(
         await leave(home, renewed=credential_for("second"))
     else:
         await leave(home, spending="first", response=response_of("second"))
-    assert await process().transaction.recover() == RecoveryResult()
+    assert await process().transaction.recover() == CrashRecoveryResult()
     assert tokens_on_disk(home) == {"auth.json": ["second"]}
     assert (await home.store().read_state()).spent == (
         credential_for("first").fingerprint,
@@ -451,7 +451,7 @@ async def test_6_a_record_waits_while_another_accounts_file_is_there(
         await leave(home, spending="first", response=response_of("second"))
     home.write(OTHERS_FILE)
     for _ in range(2):
-        assert await process().transaction.recover() == RecoveryResult()
+        assert await process().transaction.recover() == CrashRecoveryResult()
     assert home.read() == OTHERS_FILE
     home.path.write_bytes(before)
     await process().transaction.recover()
@@ -473,7 +473,7 @@ async def test_6_a_response_that_is_not_a_login_by_itself_does_not_wait(
     """Without the credential that was presented it is none."""
     await leave(home, spending="first", response=response)
     home.write(OTHERS_FILE)
-    assert await process().transaction.recover() == RecoveryResult()
+    assert await process().transaction.recover() == CrashRecoveryResult()
     assert await journal(home) == []
 
 
@@ -525,7 +525,7 @@ async def test_7_a_grant_for_another_account_is_kept_and_its_price_is_known(
     else:
         response = response_of("foreign", "acct-2")
         await leave(home, spending="first", response=response)
-    assert await process().transaction.recover() == RecoveryResult()
+    assert await process().transaction.recover() == CrashRecoveryResult()
     assert home.stored_refresh_token() == refresh_token_of("first")
     kept = await kept_foreign(home)
     assert kept is not None
@@ -737,7 +737,7 @@ async def test_a_new_login_is_installed_by_the_next_holder_of_the_lock(
     await keep_new_login(home)
     await leave(home, renewed=credential_for("second"))
     one = process()
-    assert await one.transaction.recover() == RecoveryResult()
+    assert await one.transaction.recover() == CrashRecoveryResult()
     assert tokens_on_disk(home) == {"auth.json": ["new"]}
     assert not one.transaction.has_unsaved
 

@@ -28,7 +28,7 @@ async def recorded(home: Home) -> Account | None:
 async def is_refused(pin: AccountPin, stored: Credential) -> bool:
     """Return True if *stored* is another account's for this pin."""
     try:
-        await pin.check(stored)
+        await pin.check_or_pin(stored)
     except AccountChanged:
         return True
     return False
@@ -37,7 +37,7 @@ async def is_refused(pin: AccountPin, stored: Credential) -> bool:
 async def test_the_first_login_decides_for_all_processes(home: Home) -> None:
     """Whether they run now or start later."""
     one, two = pin_of(home), pin_of(home)
-    await one.check(FIRST)
+    await one.check_or_pin(FIRST)
     assert await recorded(home) == Account("acct-1", "user-1")
     for pin in (one, two, pin_of(home)):
         assert await is_refused(pin, FOREIGN)
@@ -60,10 +60,10 @@ async def test_another_login_is_refused_however_often(
 ) -> None:
     """The message names both accounts and both remedies; the pin stays."""
     pin = pin_of(home)
-    await pin.check(FIRST)
+    await pin.check_or_pin(FIRST)
     for _ in range(2):
         with pytest.raises(AccountChanged) as why:
-            await pin.check(other)
+            await pin.check_or_pin(other)
         for words in (
             "acct-1",
             "`bearerd adopt`",
@@ -97,8 +97,8 @@ async def test_a_pin_is_completed_by_the_first_login_that_names_more(
 ) -> None:
     """From then on another account, or another user in it, is refused."""
     pin = pin_of(home)
-    await pin.check(first)
-    await pin.check(then)
+    await pin.check_or_pin(first)
+    await pin.check_or_pin(then)
     assert pin.account == await recorded(home) == expected
     for other in (FOREIGN, credential_for("x", user="user-2")):
         assert await is_refused(pin, other)
@@ -108,7 +108,7 @@ async def test_a_pin_is_completed_by_the_first_login_that_names_more(
 async def test_a_successor_names_the_account_of_a_nameless_login(home: Home) -> None:
     """Its lineage is known."""
     pin = pin_of(home)
-    await pin.check(NAMELESS)
+    await pin.check_or_pin(NAMELESS)
     await pin.learn(FIRST)
     assert await recorded(home) == Account("acct-1", "user-1")
 
@@ -118,7 +118,7 @@ async def test_what_could_not_be_recorded_yet_holds_all_the_same(home: Home) -> 
     complete the nameless pin that is on disk.
     """
     pin = pin_of(home)
-    await pin.check(NAMELESS)
+    await pin.check_or_pin(NAMELESS)
     async with home.store().lock(0):
         await pin.learn(FIRST)
         assert await recorded(home) == Account(None, None)
@@ -132,7 +132,7 @@ async def test_a_pin_that_cannot_be_written_holds_in_memory(home: Home) -> None:
     """And is written when there is room."""
     pin = pin_of(home)
     with full_disk():
-        await pin.check(FIRST)
+        await pin.check_or_pin(FIRST)
         assert await is_refused(pin, FOREIGN)
     assert await recorded(home) is None
     await pin.record()
@@ -143,7 +143,7 @@ async def test_a_concurrent_sign_in_is_not_overwritten(home: Home) -> None:
     """It chose another account, before this process could record the first."""
     pin = pin_of(home)
     async with home.store().lock(0):
-        await pin.check(FIRST)
+        await pin.check_or_pin(FIRST)
     level = BucketLevel(1.0, START)
     await home.store().write_state(
         StoreState(account=Account("acct-2", "user-2"), level=level)
@@ -158,13 +158,13 @@ async def test_a_concurrent_sign_in_is_not_overwritten(home: Home) -> None:
 
 async def test_without_the_recorded_account_nothing_is_learned(home: Home) -> None:
     """A state that cannot be read may name another account than the file."""
-    await pin_of(home).check(FIRST)
+    await pin_of(home).check_or_pin(FIRST)
     state = home.path.with_name("auth.json.bearerd-state")
     state.rename(state.with_name("away"))
     state.mkdir()
     fresh = pin_of(home)
     with pytest.raises(StoreUnavailable):
-        await fresh.check(FOREIGN)
+        await fresh.check_or_pin(FOREIGN)
     assert fresh.account is None
     state.rmdir()
     state.with_name("away").rename(state)
@@ -174,7 +174,7 @@ async def test_without_the_recorded_account_nothing_is_learned(home: Home) -> No
 async def test_adopting_pins_to_what_the_store_holds(home: Home) -> None:
     """For other processes too; the rest of the state stays."""
     pin = pin_of(home)
-    await pin.check(FIRST)
+    await pin.check_or_pin(FIRST)
     state = await home.store().read_state()
     await home.store().write_state(
         StoreState(account=state.account, spent=("aaaaaaaaaaaaaaaa",))

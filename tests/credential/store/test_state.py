@@ -13,10 +13,10 @@ from bearerd.credential.store.state import (
     SPENT_LIMIT,
     Account,
     BucketLevel,
+    ConsecutiveRejections,
     RefusedToken,
     RetryState,
     StoreState,
-    Unaccepted,
 )
 from tests.credential.stand_ins import MARK, START, credential_for
 
@@ -39,7 +39,7 @@ FULL = StoreState(
         status=502,
     ),
     spent=("aaaaaaaaaaaaaaaa", "bbbbbbbbbbbbbbbb"),
-    unaccepted=Unaccepted(3, START),
+    consecutive_rejections=ConsecutiveRejections(3, START),
 )
 
 

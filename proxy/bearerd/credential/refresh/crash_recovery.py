@@ -22,7 +22,7 @@ from bearerd.errors import StoreError, StoreUnavailable
 
 
 @dataclass(frozen=True, slots=True)
-class RecoveryResult:
+class CrashRecoveryResult:
     """The result of `CrashRecovery.run`.
 
     *is_maybe_spent*: the authority may have rotated a token whose response is lost. The
@@ -57,7 +57,7 @@ class CrashRecovery:
         )
         self._waiting: JournalEntry | None = None  # of case 6
 
-    async def run(self, cached: Credential | None = None) -> RecoveryResult:
+    async def run(self, cached: Credential | None = None) -> CrashRecoveryResult:
         """Complete or discard an interrupted refresh.
 
         *cached* is used in place of the stored credential while the file is torn.
@@ -73,17 +73,17 @@ class CrashRecovery:
         self._waiting = interrupted.entry if is_waiting else None
         match interrupted.case:
             case Case.NO_RECORD | Case.CONTINUED_LOCALLY | Case.WAITING:  # 1, 3, 6
-                return RecoveryResult()
+                return CrashRecoveryResult()
             case Case.SUPERSEDED:  # 2
                 await self._store.journal.clear()
-                return RecoveryResult()
+                return CrashRecoveryResult()
             case Case.SUCCESSOR_FOUND:  # 4
                 return await self._store_successor(interrupted)
             case Case.MAYBE_SPENT:  # 5
                 return _maybe_spent(interrupted.entry)
             case Case.FOREIGN_GRANT:  # 7
                 await self._quarantine(interrupted)
-                return RecoveryResult()
+                return CrashRecoveryResult()
 
     async def quarantine_waiting(self) -> None:
         """Move the credential of case 6 to the quarantine: the journal is needed.
@@ -147,7 +147,9 @@ class CrashRecovery:
             spent = state.with_spent(fingerprint)
             await self._store.write_state(replace(state, spent=spent))
 
-    async def _store_successor(self, interrupted: InterruptedRefresh) -> RecoveryResult:
+    async def _store_successor(
+        self, interrupted: InterruptedRefresh
+    ) -> CrashRecoveryResult:
         """Store the successor of case 4; keep it in memory if that fails."""
         stored, entry = interrupted.stored, interrupted.entry
         assert stored is not None  # noqa: S101 - case 4 has both
@@ -161,13 +163,13 @@ class CrashRecovery:
         try:
             conflicting = await self._unsaved.write()
         except StoreError as error:
-            return RecoveryResult(unsaved=entry.renewed, error=error)
+            return CrashRecoveryResult(unsaved=entry.renewed, error=error)
         if conflicting is not None and not may_become(conflicting, entry.renewed):
-            return RecoveryResult()  # 6
+            return CrashRecoveryResult()  # 6
         self._unsaved.clear_pending()
         if conflicting is not None or entry.spending is None:
             await self._store.journal.clear()
-            return RecoveryResult()
+            return CrashRecoveryResult()
         # 4 and 5: the successor's own token was presented too. Record that.
         with suppress(StoreError):
             await self._store.journal.write(
@@ -176,7 +178,7 @@ class CrashRecovery:
         return _maybe_spent(entry)
 
 
-def _maybe_spent(entry: JournalEntry | None) -> RecoveryResult:
+def _maybe_spent(entry: JournalEntry | None) -> CrashRecoveryResult:
     """Return the result for case 5."""
     assert entry is not None  # noqa: S101 - case 5 has one
-    return RecoveryResult(is_maybe_spent=True, presented_at=entry.since)
+    return CrashRecoveryResult(is_maybe_spent=True, presented_at=entry.since)

@@ -1,22 +1,10 @@
 """The decision whether the authority may be called now.
 
-The limiter applies to every trigger, and is used only under the store's lock. Its facts
-are in the store's state, which all processes on a store share, and in memory, so that it
-also works if the state cannot be written. `acquire` checks in this order:
-
-1. *refused*: the authority has refused this token permanently, so another call would
-   change nothing. If the upstream accepts the login, the refusal may have been part of
-   an incident; then the authority is called again, at the slow pace. After
-   `bearerd token --retry`, or a change of the file, it is called at once.
-2. *retry*: this token has failed, and the pause is not over.
-3. *unaccepted*: the upstream has rejected the last new tokens in a row. From the third
-   one on, the interval doubles with each, up to an hour: each rotation is one more
-   chance to lose a token.
-4. *level*: the budget, a token bucket.
-
-Checks 1 and 2 apply to one token, one client and one endpoint, so a change of
-`client_id` or `token_url` ends them. A rejected client (`invalid_client`) is an error in
-the settings and is never written to disk.
+The limiter applies to every trigger, and is used only under the store's lock. `limits`
+decides; the limiter reads and writes what it decides from. Those facts are in the store's
+state, which all processes on a store share, and in memory, so that it also works if the
+state cannot be written. A rejected client (`invalid_client`) is an error in the settings
+and is never written to disk.
 """
 
 from __future__ import annotations
@@ -26,43 +14,26 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from bearerd.clock import Clock
-from bearerd.credential.authority.errors import (
-    UPSTREAM_REJECTS_NEW_TOKENS,
-    AuthorityFailure,
-)
-from bearerd.credential.refresh.backoff import (
-    FAST,
-    LONGEST_SECONDS,
-    MAYBE_SPENT_SECONDS,
-    SLOW,
-    pause_seconds,
+from bearerd.credential.authority.errors import AuthorityFailure
+from bearerd.credential.refresh.backoff import LONGEST_SECONDS
+from bearerd.credential.refresh.limits import (
+    Limits,
+    Pause,
+    TokenEndpoint,
+    denial,
+    next_retry,
 )
 from bearerd.credential.refresh.token_bucket import TokenBucket
 from bearerd.credential.store.state import (
     BucketLevel,
+    ConsecutiveRejections,
     RefusedToken,
     RetryState,
     StoreState,
-    Unaccepted,
 )
 from bearerd.credential.store.store import Store
 from bearerd.credential.token import Credential
 from bearerd.errors import StoreError, StoreUnavailable
-
-UNACCEPTED_FREE = 3
-"""The number of new tokens that the upstream may reject in a row before the interval
-grows."""
-
-DOUBLINGS_LIMIT = 12
-"""Bounds the exponent: after 12 doublings, an interval of 1 s exceeds an hour."""
-
-
-@dataclass(frozen=True, slots=True)
-class AuthorityName:
-    """An endpoint and a client. A refusal or a pause applies to one such pair."""
-
-    token_url: str
-    client_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,13 +57,13 @@ class RefreshLimiter:
         bucket: TokenBucket,
         clock: Clock,
         jitter: Callable[[], float],
-        authority: AuthorityName,
+        endpoint: TokenEndpoint,
     ) -> None:
         self._store = store
         self._bucket = bucket
         self._clock = clock
         self._jitter = jitter
-        self._authority = authority
+        self._endpoint = endpoint
         self._memory = StoreState()  # as it was read or written last
         self._is_readable = True  # the last read of the store's state went well
         self._is_written = True  # and so did the last write
@@ -120,15 +91,26 @@ class RefreshLimiter:
             AuthorityFailure: the call may not be made now; its `is_call` is False.
         """
         state = await self._state()
-        if self._is_accepted:
-            state = replace(state, unaccepted=None)
-        if not is_forced:
-            if not self._is_accepted:
-                self._check_refused(state, presented)  # 1
-            self._check_retry(state, presented)  # 2
-        self._is_accepted = False
         now = self._clock.now()
-        self._check_unaccepted(state, now)  # 3
+        limits = Limits(
+            refused=state.refused,
+            pauses=self._pauses(state, now),
+            rejections=state.consecutive_rejections,
+            is_accepted=self._is_accepted,
+            is_forced=is_forced,
+        )
+        denied = denial(
+            limits,
+            presented,
+            self._endpoint,
+            now=now,
+            interval_seconds=self._bucket.interval_seconds,
+        )
+        if denied is not None:  # 1, 2, 3
+            raise denied
+        if self._is_accepted:
+            self._is_accepted = False
+            state = replace(state, consecutive_rejections=None)
         level, wait_seconds = self._bucket.acquire(self._level(state, now), now)  # 4
         await self._write(replace(state, level=level))
         if wait_seconds:
@@ -150,12 +132,19 @@ class RefreshLimiter:
         expiry does not count as a rejection.
         """
         state = await self._state()
-        count = (state.unaccepted.count if state.unaccepted else 0) + was_rejected
-        unaccepted = Unaccepted(count, self._clock.now()) if count else None
+        before = state.consecutive_rejections
+        count = (before.count if before else 0) + was_rejected
+        rejections = ConsecutiveRejections(count, self._clock.now()) if count else None
         spent = state.with_spent(presented.fingerprint) if is_rotated else state.spent
         self._own_retry = None
         await self._write(
-            replace(state, retry=None, refused=None, spent=spent, unaccepted=unaccepted)
+            replace(
+                state,
+                retry=None,
+                refused=None,
+                spent=spent,
+                consecutive_rejections=rejections,
+            )
         )
 
     async def record_refusal(self, presented: Credential, reason: str) -> None:
@@ -163,8 +152,8 @@ class RefreshLimiter:
         refused = RefusedToken(
             fingerprint=presented.fingerprint,
             reason=reason,
-            token_url=self._authority.token_url,
-            client_id=self._authority.client_id,
+            token_url=self._endpoint.token_url,
+            client_id=self._endpoint.client_id,
             at=self._clock.now(),
         )
         state = await self._state()
@@ -191,35 +180,14 @@ class RefreshLimiter:
     def _next_retry(
         self, state: StoreState, presented: Credential, failure: AuthorityFailure
     ) -> tuple[RetryState, float]:
-        """Return the pause after *failure*, as a state and in seconds.
-
-        Failures are counted per pace: after many fast pauses for an unreachable
-        authority, the first slow pause is a minute and not an hour.
-        """
-        pace = "slow" if failure.is_slow else "fast"
-        previous_failures = [
-            retry.failures
-            for retry in self._retries(state)
-            if self._applies_to(retry, presented) and retry.pace == pace
-        ]
-        failures = max(previous_failures, default=0) + 1
-        seconds = pause_seconds(
-            SLOW if failure.is_slow else FAST,
-            failures,
+        """Return the pause after *failure*, as a state and in seconds; keep it here."""
+        retry, seconds = next_retry(
+            self._retries(state),
+            presented,
+            self._endpoint,
+            failure,
+            now=self._clock.now(),
             jitter=self._jitter(),
-            least_seconds=MAYBE_SPENT_SECONDS if failure.is_maybe_spent else 0.0,
-            retry_after_seconds=failure.retry_after_seconds,
-        )
-        retry = RetryState(
-            fingerprint=presented.fingerprint,
-            token_url=self._authority.token_url,
-            client_id=self._authority.client_id,
-            outcome=failure.outcome,
-            reason=failure.reason,
-            status=failure.status or 0,
-            pace=pace,
-            failures=failures,
-            until=self._clock.now() + seconds,
         )
         self._own_retry = OwnRetry(retry, self._clock.monotonic() + seconds)
         return retry, seconds
@@ -229,31 +197,13 @@ class RefreshLimiter:
         own = self._own_retry.state if self._own_retry else None
         return tuple(retry for retry in (own, state.retry) if retry is not None)
 
-    def _applies_to(
-        self, record: RetryState | RefusedToken, presented: Credential
-    ) -> bool:
-        """Return True if *record* is of this token, this endpoint and this client."""
-        return (record.fingerprint, record.token_url, record.client_id) == (
-            presented.fingerprint,
-            self._authority.token_url,
-            self._authority.client_id,
+    def _pauses(self, state: StoreState, now: float) -> tuple[Pause, ...]:
+        """Return the pauses after the last failures, own and shared."""
+        return tuple(
+            Pause(retry, self._remaining(retry, now)) for retry in self._retries(state)
         )
 
-    def _check_refused(self, state: StoreState, presented: Credential) -> None:
-        refused = state.refused
-        if refused is not None and self._applies_to(refused, presented):
-            raise AuthorityFailure("refused", refused.reason, is_call=False)
-
-    def _check_retry(self, state: StoreState, presented: Credential) -> None:
-        """Raise the recorded failure with the longer pause: own or shared."""
-        for retry in sorted(self._retries(state), key=self._remaining, reverse=True):
-            remaining = self._remaining(retry)
-            if remaining > 0 and self._applies_to(retry, presented):
-                raise AuthorityFailure.recorded(
-                    retry.outcome, retry.reason, retry.status or None, remaining
-                )
-
-    def _remaining(self, retry: RetryState) -> float:
+    def _remaining(self, retry: RetryState, now: float) -> float:
         """Return the seconds until the pause of *retry* is over.
 
         A failure of this process is timed by the monotonic clock, and one of another
@@ -263,25 +213,8 @@ class RefreshLimiter:
         own = self._own_retry
         if own is not None and own.state == retry:
             return own.until - self._clock.monotonic()
-        remaining = retry.until - self._clock.now()
+        remaining = retry.until - now
         return remaining if remaining <= LONGEST_SECONDS else 0.0
-
-    def _check_unaccepted(self, state: StoreState, now: float) -> None:
-        unaccepted = state.unaccepted
-        if unaccepted is None or unaccepted.count < UNACCEPTED_FREE:
-            return
-        if now < unaccepted.at:  # the clock was set back
-            return
-        doublings = min(DOUBLINGS_LIMIT, unaccepted.count - UNACCEPTED_FREE + 1)
-        interval = self._bucket.interval_seconds * 2.0**doublings
-        remaining = unaccepted.at + min(LONGEST_SECONDS, interval) - now
-        if remaining > 0:
-            raise AuthorityFailure(
-                "throttled",
-                UPSTREAM_REJECTS_NEW_TOKENS,
-                retry_after_seconds=remaining,
-                is_call=False,
-            )
 
     def _level(self, state: StoreState, now: float) -> BucketLevel:
         """Return the lower one of the shared level and the level in memory."""
@@ -318,7 +251,8 @@ class RefreshLimiter:
             refused=memory.refused or state.refused,
             retry=memory.retry or state.retry,
             spent=state.with_spent(*memory.spent),
-            unaccepted=memory.unaccepted or state.unaccepted,
+            consecutive_rejections=memory.consecutive_rejections
+            or state.consecutive_rejections,
         )
 
     async def _write(self, state: StoreState) -> None:

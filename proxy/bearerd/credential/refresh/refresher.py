@@ -28,7 +28,7 @@ from bearerd.credential.authority.errors import (
 )
 from bearerd.credential.authority.refresh_grant import Authority, Grant
 from bearerd.credential.refresh.backoff import MAYBE_SPENT_SECONDS
-from bearerd.credential.refresh.crash_recovery import RecoveryResult
+from bearerd.credential.refresh.crash_recovery import CrashRecoveryResult
 from bearerd.credential.refresh.limiter import RefreshLimiter
 from bearerd.credential.refresh.lock_wait import LockWait
 from bearerd.credential.refresh.request import RefreshRequest, RefreshResult
@@ -83,7 +83,7 @@ class Refresher:
             store=store, clock=clock, presenter=presenter
         )
 
-    async def recover(self) -> RecoveryResult:
+    async def recover(self) -> CrashRecoveryResult:
         """Recover from an interrupted refresh, if the lock is free.
 
         If it is not free, its holder is alive and completes its own refresh.
@@ -92,7 +92,7 @@ class Refresher:
             async with self._store.lock(0):
                 return await self._transaction.recover()
         except (TimeoutError, StoreError, StoreUnavailable, LoginRequired):
-            return RecoveryResult()
+            return CrashRecoveryResult()
 
     async def run(self, request: RefreshRequest) -> RefreshResult:
         """Return a credential other than the cached one, from the store or the authority.

@@ -22,7 +22,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from bearerd.clock import Clock
-from bearerd.credential.refresh.crash_recovery import CrashRecovery, RecoveryResult
+from bearerd.credential.refresh.crash_recovery import CrashRecovery, CrashRecoveryResult
 from bearerd.credential.refresh.interrupted import may_become
 from bearerd.credential.refresh.lineage import Lineage
 from bearerd.credential.refresh.unsaved import PendingWrite, UnsavedSuccessor
@@ -121,7 +121,7 @@ class RefreshTransaction:
         if self._unsaved.pending is None:
             self._unsaved.set_pending(PendingWrite(stored, cached, cached.refreshed_at))
 
-    async def recover(self, cached: Credential | None = None) -> RecoveryResult:
+    async def recover(self, cached: Credential | None = None) -> CrashRecoveryResult:
         """Recover from an interrupted refresh. See `CrashRecovery.run`.
 
         `presented_at` is None for a token that this process has presented: the limiter

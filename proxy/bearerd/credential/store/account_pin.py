@@ -30,7 +30,7 @@ class AccountPin:
         self._is_recorded = False
         self.account: Account | None = None
 
-    async def check(self, stored: Credential) -> None:
+    async def check_or_pin(self, stored: Credential) -> None:
         """Pin the account of *stored* if none is pinned; otherwise compare the two.
 
         Raises:

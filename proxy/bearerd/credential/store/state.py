@@ -98,7 +98,7 @@ class RetryState:
 
 
 @dataclass(frozen=True, slots=True)
-class Unaccepted:
+class ConsecutiveRejections:
     """The number of new tokens in a row that the upstream has not accepted.
 
     *at* is when the last one was issued, in epoch seconds.
@@ -117,7 +117,7 @@ class StoreState:
     level: BucketLevel | None = None
     retry: RetryState | None = None
     spent: tuple[str, ...] = ()
-    unaccepted: Unaccepted | None = None
+    consecutive_rejections: ConsecutiveRejections | None = None
 
     def with_spent(self, *fingerprints: str) -> tuple[str, ...]:
         """Return `spent` with *fingerprints* added, bounded."""
@@ -131,7 +131,7 @@ class StoreState:
             "refused": self.refused,
             "level": self.level,
             "retry": self.retry,
-            "unaccepted": self.unaccepted,
+            "unaccepted": self.consecutive_rejections,
         }
         document: dict[str, Any] = {"version": 1} | {
             name: None if part is None else asdict(part) for name, part in parts.items()
@@ -149,7 +149,9 @@ class StoreState:
             level=_part(BucketLevel, document.get("level")),
             retry=_part(RetryState, document.get("retry")),
             spent=_names(document.get("spent")),
-            unaccepted=_part(Unaccepted, document.get("unaccepted")),
+            consecutive_rejections=_part(
+                ConsecutiveRejections, document.get("unaccepted")
+            ),
         )
 
 
