@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from bearerd.cli.flags import AUTHORITY, STORE, Profile, with_settings
+from bearerd.cli.flags import (
+    AUTHORITY,
+    AUTHORITY_TIMEOUT,
+    CALL_AND_LOCK,
+    STORE,
+    Profile,
+    with_settings,
+)
 from bearerd.cli.program import print_stderr
 from bearerd.errors import ExitCode
 from bearerd.settings import Settings
@@ -29,7 +36,7 @@ def register(program: typer.Typer) -> None:
     program.command("login", epilog=epilog)(login)
 
 
-@with_settings(*STORE, *AUTHORITY)
+@with_settings(*STORE, *AUTHORITY, help_texts={AUTHORITY_TIMEOUT: CALL_AND_LOCK})
 def login(
     settings: Settings,
     *,

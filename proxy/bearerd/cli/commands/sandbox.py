@@ -66,8 +66,8 @@ def sandbox(
     """Run a stand-in authority and upstream, for your own tests.
 
     They listen on loopback, and all their tokens are made up. A refresh token can be
-    used once; using it twice revokes the login, as the real authority does. Ctrl-C ends
-    the sandbox.
+    used once; using it twice revokes the login, unless "set_reuse" is milder. Ctrl-C
+    ends the sandbox.
 
     While it runs, POST one of these, as JSON, to ISSUER_URL/sandbox/control. The
     response to an unknown name or kind lists them all.
@@ -76,11 +76,14 @@ def sandbox(
     {"do": "revoke_access_tokens"}
     {"do": "incident", "seconds": 5}
     {"do": "skew_clock", "seconds": 60}
+    {"do": "set_reuse", "reuse": "tolerate_one"}
     {"do": "authority_fault", "kind": "rate_limited", "times": 1}
     {"do": "upstream_fault", "kind": "challenge", "times": 1}
 
-    A call that reaches the authority spends its refresh token, whatever the fault then
-    answers; with "before_spending": true the fault comes first.
+    A call that reaches the authority spends its refresh token, whatever the response is.
+    Some kinds of faults fail before that, such as challenge, redirect and edge_error with
+    status 521, or are about the client. With "before_spending": true no fault that
+    replaces the response spends the token.
     """  # noqa: D301 - click keeps the lines of a paragraph that begins with \b
     if auth_file is not None and auth_file.exists():
         raise ConfigurationError(

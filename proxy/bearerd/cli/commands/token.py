@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bearerd.cli.flags import AUTHORITY, STORE, Profile, with_settings
+from bearerd.cli.flags import (
+    AUTHORITY,
+    AUTHORITY_TIMEOUT,
+    STORE,
+    Profile,
+    with_settings,
+)
 from bearerd.cli.program import print_stderr
 from bearerd.errors import ExitCode
 from bearerd.settings import Settings
@@ -23,7 +29,14 @@ def register(program: typer.Typer) -> None:
     program.command("token", epilog="Example: bearerd token --profile work")(token)
 
 
-@with_settings(*STORE, *AUTHORITY)
+@with_settings(
+    *STORE,
+    *AUTHORITY,
+    help_texts={
+        AUTHORITY_TIMEOUT: "How long the command waits for a refresh before it fails. "
+        "The refresh goes on until the authority has answered."
+    },
+)
 def token(
     settings: Settings,
     *,
