@@ -22,7 +22,10 @@ TEN_DAYS_SECONDS: Final = 864000.0
 """About as long as the real authority's tokens live."""
 
 Port = Annotated[
-    int, typer.Option(min=0, max=LAST_PORT, help="The port; 0 is any free one.")
+    int,
+    typer.Option(
+        metavar="N", min=0, max=LAST_PORT, help="The port; 0 is any free one."
+    ),
 ]
 
 
@@ -40,7 +43,8 @@ def sandbox(
     authority_port: Port = 0,
     upstream_port: Port = 0,
     access_lifetime_seconds: Annotated[
-        float, typer.Option(min=1, help="The lifetime of an access token.")
+        float,
+        typer.Option(metavar="SECONDS", min=1, help="The lifetime of an access token."),
     ] = TEN_DAYS_SECONDS,
     auth_file: Annotated[
         Path | None,

@@ -34,10 +34,16 @@ def register(program: typer.Typer) -> None:
 def selftest(
     *,
     processes: Annotated[
-        int, typer.Option(min=1, max=32, help="The number of daemons on one store.")
+        int,
+        typer.Option(
+            metavar="N", min=1, max=32, help="The number of daemons on one store."
+        ),
     ] = 4,
     seconds: Annotated[
-        float, typer.Option(min=0, max=600, help="How long tokens are revoked.")
+        float,
+        typer.Option(
+            metavar="SECONDS", min=0, max=600, help="How long tokens are revoked."
+        ),
     ] = 5,
     store_dir: Annotated[
         Path | None,
