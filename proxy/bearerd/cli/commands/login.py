@@ -29,6 +29,26 @@ if TYPE_CHECKING:
 
 STDIN: Final = 0
 
+ByDevice = Annotated[
+    bool,
+    typer.Option(
+        "--device",
+        help="Print a short code to type in on any machine; opens no browser.",
+    ),
+]
+NoBrowser = Annotated[
+    bool,
+    typer.Option(
+        "--no-browser", help="Print the URL of the sign-in page without opening it."
+    ),
+]
+AlwaysRevokes = Annotated[
+    bool,
+    typer.Option(
+        "--revoke-previous", help="Revoke the previous login even if Codex uses it too."
+    ),
+]
+
 
 def register(program: typer.Typer) -> None:
     """Add the command to *program*."""
@@ -41,26 +61,9 @@ def login(
     settings: Settings,
     *,
     profile: Profile = "default",
-    device: Annotated[
-        bool,
-        typer.Option(
-            "--device",
-            help="Print a short code to type in on any machine; opens no browser.",
-        ),
-    ] = False,
-    no_browser: Annotated[
-        bool,
-        typer.Option(
-            "--no-browser", help="Print the URL of the sign-in page without opening it."
-        ),
-    ] = False,
-    revoke_previous: Annotated[
-        bool,
-        typer.Option(
-            "--revoke-previous",
-            help="Revoke the previous login even if Codex uses it too.",
-        ),
-    ] = False,
+    device: ByDevice = False,
+    no_browser: NoBrowser = False,
+    revoke_previous: AlwaysRevokes = False,
 ) -> int:
     """Sign in, and keep the login in the profile's store.
 

@@ -29,66 +29,75 @@ Port = Annotated[
 ]
 
 
+AccessLifetime = Annotated[
+    float,
+    typer.Option(metavar="SECONDS", min=1, help="The lifetime of an access token."),
+]
+NewAuthFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--auth-file",
+        metavar="PATH",
+        help="Write a made-up login to this file, in the format of Codex's auth.json. "
+        "An existing file is not overwritten.",
+    ),
+]
+ClientIds = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--client-id",
+        metavar="ID",
+        help="Accept this OAuth client too, besides Codex's. May be repeated.",
+    ),
+]
+AsJson = Annotated[
+    bool, typer.Option("--json", help="Print the addresses as one line of JSON.")
+]
+
+# click keeps the lines of a paragraph that begins with \b.
+HELP: Final = """Run a stand-in authority and upstream, for your own tests.
+
+They listen on loopback, and all their tokens are made up. A refresh token can be
+used once; using it twice revokes the login, unless "set_reuse" is milder. Ctrl-C
+ends the sandbox.
+
+While it runs, POST one of these, as JSON, to ISSUER_URL/sandbox/control. The
+response to an unknown name or kind lists them all.
+
+\b
+{"do": "revoke_access_tokens"}
+{"do": "incident", "seconds": 5}
+{"do": "skew_clock", "seconds": 60}
+{"do": "set_reuse", "reuse": "tolerate_one"}
+{"do": "authority_fault", "kind": "rate_limited", "times": 1}
+{"do": "upstream_fault", "kind": "challenge", "times": 1}
+
+A call that reaches the authority spends its refresh token, whatever the response is.
+Some kinds of faults fail before that, such as challenge, redirect and edge_error with
+status 521, or are about the client. With "before_spending": true no fault that
+replaces the response spends the token.
+"""
+
+
 def register(program: typer.Typer) -> None:
     """Add the command to *program*."""
     epilog = (
         "Example: bearerd sandbox --authority-port 9900 --upstream-port 9901 "
         "--auth-file /tmp/auth.json"
     )
-    program.command("sandbox", epilog=epilog)(sandbox)
+    program.command("sandbox", help=HELP, epilog=epilog)(sandbox)
 
 
 def sandbox(
     *,
     authority_port: Port = 0,
     upstream_port: Port = 0,
-    access_lifetime_seconds: Annotated[
-        float,
-        typer.Option(metavar="SECONDS", min=1, help="The lifetime of an access token."),
-    ] = TEN_DAYS_SECONDS,
-    auth_file: Annotated[
-        Path | None,
-        typer.Option(
-            "--auth-file",
-            metavar="PATH",
-            help="Write a made-up login to this file, in the format of Codex's auth.json. "
-            "An existing file is not overwritten.",
-        ),
-    ] = None,
-    client_id: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--client-id",
-            metavar="ID",
-            help="Accept this OAuth client too, besides Codex's. May be repeated.",
-        ),
-    ] = None,
-    json: Annotated[
-        bool, typer.Option("--json", help="Print the addresses as one line of JSON.")
-    ] = False,
+    access_lifetime_seconds: AccessLifetime = TEN_DAYS_SECONDS,
+    auth_file: NewAuthFile = None,
+    client_id: ClientIds = None,
+    json: AsJson = False,
 ) -> int:
-    """Run a stand-in authority and upstream, for your own tests.
-
-    They listen on loopback, and all their tokens are made up. A refresh token can be
-    used once; using it twice revokes the login, unless "set_reuse" is milder. Ctrl-C
-    ends the sandbox.
-
-    While it runs, POST one of these, as JSON, to ISSUER_URL/sandbox/control. The
-    response to an unknown name or kind lists them all.
-
-    \b
-    {"do": "revoke_access_tokens"}
-    {"do": "incident", "seconds": 5}
-    {"do": "skew_clock", "seconds": 60}
-    {"do": "set_reuse", "reuse": "tolerate_one"}
-    {"do": "authority_fault", "kind": "rate_limited", "times": 1}
-    {"do": "upstream_fault", "kind": "challenge", "times": 1}
-
-    A call that reaches the authority spends its refresh token, whatever the response is.
-    Some kinds of faults fail before that, such as challenge, redirect and edge_error with
-    status 521, or are about the client. With "before_spending": true no fault that
-    replaces the response spends the token.
-    """  # noqa: D301 - click keeps the lines of a paragraph that begins with \b
+    """Serve both stand-ins until a signal; `HELP` has the text for users."""
     if auth_file is not None and auth_file.exists():
         raise ConfigurationError(
             f"--auth-file {auth_file}: this file exists and may be a real login; name a "

@@ -24,6 +24,19 @@ if TYPE_CHECKING:
     from bearerd.credential.token import Credential
 
 
+AsJson = Annotated[
+    bool, typer.Option("--json", help="Print account and expiry too, as JSON.")
+]
+Retry = Annotated[
+    bool,
+    typer.Option(
+        "--retry",
+        help="Request a new token from the authority now, even if it has refused "
+        "this login permanently.",
+    ),
+]
+
+
 def register(program: typer.Typer) -> None:
     """Add the command to *program*."""
     program.command("token", epilog="Example: bearerd token --profile work")(token)
@@ -41,17 +54,8 @@ def token(
     settings: Settings,
     *,
     profile: Profile = "default",
-    json: Annotated[
-        bool, typer.Option("--json", help="Print account and expiry too, as JSON.")
-    ] = False,
-    retry: Annotated[
-        bool,
-        typer.Option(
-            "--retry",
-            help="Request a new token from the authority now, even if it has refused "
-            "this login permanently.",
-        ),
-    ] = False,
+    json: AsJson = False,
+    retry: Retry = False,
 ) -> int:
     """Print a valid access token on stdout.
 
