@@ -25,6 +25,18 @@ FLAW: Final = (
 )
 
 
+StoreFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--store-dir",
+        metavar="DIR",
+        help="A folder on the file system to test; by default the system's folder "
+        "for temporary files. The selftest works in a new folder below it, which it "
+        "removes at the end.",
+    ),
+]
+
+
 def register(program: typer.Typer) -> None:
     """Add the command to *program*."""
     epilog = "Example, for a volume that a store will be on: bearerd selftest --store-dir /data"
@@ -45,16 +57,7 @@ def selftest(
             metavar="SECONDS", min=0, max=600, help="How long tokens are revoked."
         ),
     ] = 5,
-    store_dir: Annotated[
-        Path | None,
-        typer.Option(
-            "--store-dir",
-            metavar="DIR",
-            help="A folder on the file system to test; by default the system's folder "
-            "for temporary files. The selftest works in a new folder below it, which it "
-            "removes at the end.",
-        ),
-    ] = None,
+    store_dir: StoreFolder = None,
     json: Annotated[
         bool, typer.Option("--json", help="Print the counts as JSON.")
     ] = False,
