@@ -36,6 +36,19 @@ def test_a_command_without_names_has_a_flag_for_every_setting() -> None:
     assert names_of(command) == {"config", *(info.name for info in list_settings())}
 
 
+def test_a_help_text_can_be_that_of_the_command() -> None:
+    """A setting about requests means something else to a command that makes none."""
+
+    @with_settings("store", help_texts={"drain_seconds": "Of this command."})
+    def command(settings: Settings) -> int:
+        raise NotImplementedError
+
+    assert names_of(command) == {"config", "store", "drain_seconds"}
+    flag = inspect.signature(command).parameters["drain_seconds"]
+    (option,) = flag.annotation.__metadata__
+    assert option.help == "Of this command. Default: 30 seconds."
+
+
 def test_the_settings_are_loaded_with_the_flags_and_the_config_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

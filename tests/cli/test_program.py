@@ -47,6 +47,18 @@ async def test_a_missing_command_is_wrong_usage(
     assert "Usage: bearerd" in done.stderr
 
 
+@pytest.mark.parametrize("name", [*COMMANDS, "key create", "key revoke"])
+async def test_the_help_shows_placeholders_and_no_python_types(
+    shell: Shell, name: str
+) -> None:
+    """NAME, N or SECONDS, and the bounds after the text."""
+    done = await shell.run(*name.split(), "--help")
+    assert "range>" not in done.stdout
+    assert "{NAME}" not in done.stdout
+    if " " in name:
+        assert f"Usage: bearerd {name} [OPTIONS] NAME\n" in done.stdout
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 async def test_every_command_has_help_with_an_example(shell: Shell, name: str) -> None:
     """It works without valid settings, which may be what the user is looking for."""

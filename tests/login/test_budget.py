@@ -39,7 +39,7 @@ async def ask_for(
         assert reply.status in statuses, reply
 
 
-# Point 9: Retry-After.
+# Retry-After.
 
 
 async def test_eight_commands_and_four_restarts_make_one_or_two_calls(
@@ -103,7 +103,7 @@ async def test_a_strange_retry_after_is_no_value(world: World) -> None:
     world.assert_kept(family, calls=14)
 
 
-# Point 9: clocks that jump. What they leave behind is written into the state file.
+# Clocks that jump. What they leave behind is written into the state file.
 
 
 def edit_state(world: World, **changes: object) -> None:
@@ -179,7 +179,7 @@ async def test_nonsense_beside_the_store_ends_nothing(
     assert await daemon.stop() == 0
 
 
-# Point 11: an account that the upstream refuses for good.
+# An account that the upstream rejects for good.
 
 
 @needs_compiler
@@ -247,7 +247,7 @@ async def test_grants_whose_tokens_are_expired_do_not_drive_the_authority(
 
 @needs_compiler
 async def test_a_grant_without_an_access_token_backs_off(world: World) -> None:
-    """Point 15: the rotated refresh token is kept, and the next call takes its time."""
+    """The rotated refresh token is kept, and the next call takes its time."""
     clock = world.live_by(5)
     family = world.log_in()
     daemon = await world.serve(

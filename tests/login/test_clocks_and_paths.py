@@ -30,7 +30,7 @@ async def expires_at(daemon: Daemon) -> float:
     return await daemon.metric("bearerd_credential_expires_at_seconds")
 
 
-# Point 12: skew.
+# Skew.
 
 
 async def test_a_token_issued_earlier_is_no_skew(world: World) -> None:
@@ -124,7 +124,7 @@ async def test_strange_expiry_claims_end_nothing(world: World) -> None:
     world.assert_kept(family)
 
 
-# Point 13: a dead token of which the upstream says nothing.
+# A dead token of which the upstream says nothing.
 
 
 @pytest.mark.parametrize("name", SILENT)

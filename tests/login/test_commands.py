@@ -1,4 +1,4 @@
-"""Point 15, and commands that run at a bad moment."""
+"""Commands that run at a bad moment: a sign-in, a sign-out or a start beside a call."""
 
 from __future__ import annotations
 

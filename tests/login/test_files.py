@@ -55,7 +55,7 @@ async def stored(world: World, family: Family, what: str) -> None:
     await until(lambda: world.stored_refresh_token() == family.live_token, what)
 
 
-# Point 5: torn files.
+# Torn files.
 
 
 @needs_compiler
@@ -176,7 +176,7 @@ async def test_an_unreadable_file_is_no_reason_to_sign_in(world: World) -> None:
     world.assert_kept(family, calls=1)
 
 
-# Point 7: what is no file.
+# What is no file.
 
 
 def fifo(path: Path) -> None:
@@ -320,7 +320,7 @@ async def test_something_else_in_the_place_of_the_state(world: World) -> None:
     world.assert_kept(family, calls=0)
 
 
-# Point 7: errors of the system.
+# Errors of the system.
 
 
 @needs_strace

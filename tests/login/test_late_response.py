@@ -1,4 +1,4 @@
-"""Point 2: the caller's patience and the call's deadline are two times."""
+"""A call lasts longer than the requests that wait for it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Point 8: the process that holds the lock is stopped."""
+"""The process that holds the lock is stopped."""
 
 from __future__ import annotations
 

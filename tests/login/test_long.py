@@ -59,7 +59,7 @@ async def served_after(
     return clock.now() - began
 
 
-# Point 1: the incident.
+# The incident.
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ async def test_half_an_hour_of_passing_refusals(world: World) -> None:
     world.assert_kept(family)
 
 
-# Point 9: Retry-After, and clocks that jump.
+# Retry-After, and clocks that jump.
 
 
 async def test_retry_after_ten_minutes(world: World) -> None:
@@ -172,7 +172,7 @@ async def test_a_throttled_call_while_the_clock_is_ahead(
     world.assert_kept(family, calls=2)
 
 
-# Point 11: an account that the upstream refuses.
+# An account that the upstream rejects.
 
 
 async def test_an_account_refused_for_a_quarter_of_an_hour(world: World) -> None:
@@ -191,7 +191,7 @@ async def test_an_account_refused_for_a_quarter_of_an_hour(world: World) -> None
     assert (await daemon.ask()).status == 200
 
 
-# Point 2: late responses and stopped processes.
+# Late responses and stopped processes.
 
 
 async def test_a_response_that_is_minutes_late(world: World) -> None:

@@ -152,7 +152,7 @@ async def test_a_strange_grant_and_the_account_of_the_next_grant(world: World) -
     world.assert_kept(family, calls=2)
 
 
-# Point 4: another account's file lands while a refresh is in flight.
+# Another account's file arrives while a refresh is in flight.
 
 
 async def foreign_file_in_flight(world: World) -> tuple[Family, bytes, Daemon]:
@@ -254,7 +254,7 @@ async def test_two_strange_files_in_a_row_in_flight(world: World) -> None:
     await world.kept(family)
 
 
-# Point 6: an older file of the same account.
+# An older file of the same account.
 
 
 def rotate_elsewhere(world: World, family: Family) -> None:

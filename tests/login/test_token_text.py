@@ -1,4 +1,4 @@
-"""Point 14: text that is no token, in a grant and in a file.
+"""Text that is no token, in a grant and in a file.
 
 Each test takes one daemon through all texts, by a clock that runs fast, since a grant
 without a usable access token is followed by a pause.

@@ -65,7 +65,7 @@ def assert_asks_to_come_back(reply: Reply, name: object) -> None:
     assert "bearerd login" not in reply.message, (name, reply)
 
 
-# Point 1: a refusal that is not about the token.
+# A refusal that is not about the token.
 
 
 async def test_served_again_after_an_incident_of_six_seconds(world: World) -> None:
@@ -197,7 +197,7 @@ async def test_a_wrong_token_url_is_cured_by_a_restart(world: World) -> None:
     world.assert_kept(family, calls=1)
 
 
-# Point 1: a refusal of the token, and what overrides it.
+# A refusal of the token, and what overrides it.
 
 
 async def test_a_refusal_of_the_token_is_final(world: World) -> None:
@@ -298,7 +298,7 @@ async def test_the_refusal_is_kept_for_one_token_url_and_client(
     assert (await daemon.ask()).status == 200
 
 
-# Point 10: what clients get while the authority fails.
+# What clients get while the authority fails.
 
 
 async def test_a_hanging_authority_is_a_503_within_the_patience(world: World) -> None:
@@ -329,7 +329,7 @@ async def test_clients_are_back_within_seconds_of_the_authority(world: World) ->
     world.assert_kept(family)
 
 
-# Point 16: messages, counts and the log.
+# Messages, counts and the log.
 
 
 async def test_the_message_says_what_the_authority_answered(world: World) -> None:

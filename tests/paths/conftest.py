@@ -23,7 +23,7 @@ LOOPS = 2
 
 
 @pytest.fixture
-def hand() -> ManualClock:
+def clock() -> ManualClock:
     """A clock that the test moves; `timed_sandbox` uses it."""
     return ManualClock()
 
@@ -37,9 +37,9 @@ async def sandbox(canary: Canary) -> AsyncIterator[Sandbox]:
 
 
 @pytest.fixture
-async def timed_sandbox(canary: Canary, hand: ManualClock) -> AsyncIterator[Sandbox]:
+async def timed_sandbox(canary: Canary, clock: ManualClock) -> AsyncIterator[Sandbox]:
     """A sandbox whose tokens live on the test's clock."""
-    async with Sandbox(now=hand.now) as running:
+    async with Sandbox(now=clock.now) as running:
         canary.watches(running)
         yield running
 
@@ -80,7 +80,7 @@ async def start(
 
 @pytest.fixture
 async def timed_start(
-    timed_sandbox: Sandbox, canary: Canary, tmp_path: Path, hand: ManualClock
+    timed_sandbox: Sandbox, canary: Canary, tmp_path: Path, clock: ManualClock
 ) -> AsyncIterator[Start]:
     """Start a daemon in this process that runs on the test's clock.
 
@@ -88,6 +88,7 @@ async def timed_start(
     """
     async with AsyncExitStack() as stack:
         start = await _start(stack, timed_sandbox, canary, tmp_path)
+        manual = clock
 
         async def timed(
             *,
@@ -96,12 +97,12 @@ async def timed_start(
             folder: Path | None = None,
             **settings: object,
         ) -> Daemon:
-            before = hand.sleepers
+            before = manual.sleepers
             daemon = await start(
-                login=login, clock=clock or hand.clock, folder=folder, **settings
+                login=login, clock=clock or manual.clock, folder=folder, **settings
             )
             loops = LOOPS * len(daemon.settings.profiles)
-            await hand.wait_for_sleepers(before + loops)
+            await manual.wait_for_sleepers(before + loops)
             return daemon
 
         yield timed

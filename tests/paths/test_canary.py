@@ -46,7 +46,7 @@ async def test_a_secret_is_found_whole_and_in_part(
     shown = {"whole": secret, "beginning": secret[:24], "end": secret[-24:]}[part]
     watching.saw("a line", f'{{"said": "the {shown} it is"}}')
     if (kind, part) == ("id_token", "end"):
-        return  # a signature by itself opens nothing, and nobody keeps it
+        return  # a signature by itself opens nothing, and is not a secret
     (first, *_) = watching.found()
     assert first.startswith("a line shows ")
     assert shown not in first
@@ -83,9 +83,9 @@ async def test_the_canary_is_active_in_every_test(tmp_path: Path) -> None:
         env=environment(tmp_path, {}) | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
         stdout=asyncio.subprocess.PIPE,
     )
-    said, _ = await process.communicate()
+    output, _ = await process.communicate()
     assert process.returncode == 1
-    told = said.decode()
-    assert "the canary: stderr during call shows a refresh token\n" in told
-    assert "the canary: log during call shows a JWT\n" in told
-    assert told.splitlines()[-1].startswith("3 passed, 2 errors")
+    text = output.decode()
+    assert "the canary: stderr during call shows a refresh token\n" in text
+    assert "the canary: log during call shows a JWT\n" in text
+    assert text.splitlines()[-1].startswith("3 passed, 2 errors")

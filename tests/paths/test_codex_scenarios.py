@@ -37,12 +37,12 @@ def bearers(sandbox: Sandbox) -> list[str | None]:
 
 
 async def near_expiry(
-    start: Start, sandbox: Sandbox, hand: ManualClock, seconds: float
+    start: Start, sandbox: Sandbox, clock: ManualClock, seconds: float
 ) -> Daemon:
     """Start a daemon whose token expires in *seconds*; no refresh was considered yet."""
     sandbox.tokens.access_lifetime_seconds = 3600
     login = sandbox.auth_document()
-    hand.seconds += 3600 - seconds
+    clock.seconds += 3600 - seconds
     return await start(login=login)
 
 
@@ -124,13 +124,13 @@ async def test_an_unchanged_file_is_followed_by_a_refresh(
 
 
 async def test_a_token_near_expiry_is_refreshed_in_the_background(
-    timed_start: Start, timed_sandbox: Sandbox, hand: ManualClock
+    timed_start: Start, timed_sandbox: Sandbox, clock: ManualClock
 ) -> None:
     """Scenario 4: four minutes are inside the window. Better than Codex: no request
     waits for it, because the old token is still valid.
     """
     timed_sandbox.authority.gate.close()
-    daemon = await near_expiry(timed_start, timed_sandbox, hand, 240)
+    daemon = await near_expiry(timed_start, timed_sandbox, clock, 240)
     reply = await daemon.client.send()
     assert (reply.status, reply.recovery) == (200, None)
     await timed_sandbox.authority.wait_for_waiting(1)
@@ -144,13 +144,13 @@ async def test_a_token_near_expiry_is_refreshed_in_the_background(
 
 
 async def test_a_token_outside_the_window_is_not_refreshed(
-    timed_start: Start, timed_sandbox: Sandbox, hand: ManualClock
+    timed_start: Start, timed_sandbox: Sandbox, clock: ManualClock
 ) -> None:
     """Scenario 5: six minutes are outside."""
-    daemon = await near_expiry(timed_start, timed_sandbox, hand, 360)
+    daemon = await near_expiry(timed_start, timed_sandbox, clock, 360)
     before = daemon.store.read_bytes()
     assert (await daemon.client.send()).status == 200
-    await hand.wait_for_sleepers(2)
+    await clock.wait_for_sleepers(2)
     assert timed_sandbox.authority.calls == 0
     assert daemon.store.read_bytes() == before
 
@@ -170,11 +170,11 @@ async def test_a_login_written_by_another_program_replaces_a_refresh(
 
 
 async def test_a_refresh_never_uses_another_account(
-    timed_start: Start, timed_sandbox: Sandbox, hand: ManualClock
+    timed_start: Start, timed_sandbox: Sandbox, clock: ManualClock
 ) -> None:
     """Scenario 7: the token has expired, and the file now has another account."""
-    daemon = await near_expiry(timed_start, timed_sandbox, hand, 3000)
-    hand.seconds += 3001
+    daemon = await near_expiry(timed_start, timed_sandbox, clock, 3000)
+    clock.seconds += 3001
     other = timed_sandbox.auth_document("other-account")
     write_login(daemon.store, other)
     reply = await daemon.client.send()
@@ -196,10 +196,10 @@ async def test_the_expiry_of_the_token_counts_and_not_the_age_of_the_file(
 
 
 async def test_an_expired_token_is_refreshed_before_anything_is_sent(
-    timed_start: Start, timed_sandbox: Sandbox, hand: ManualClock
+    timed_start: Start, timed_sandbox: Sandbox, clock: ManualClock
 ) -> None:
     """Scenario 9: it expired an hour ago."""
-    daemon = await near_expiry(timed_start, timed_sandbox, hand, -3600)
+    daemon = await near_expiry(timed_start, timed_sandbox, clock, -3600)
     reply = await daemon.client.send()
     assert (reply.status, reply.recovery) == (200, None)
     assert timed_sandbox.authority.calls == 1
@@ -210,7 +210,7 @@ async def test_an_expired_token_is_refreshed_before_anything_is_sent(
 
 @pytest.mark.parametrize("endpoint", ["well", "refusing"])
 async def test_a_stale_login_is_replaced_by_the_file(
-    timed_start: Start, timed_sandbox: Sandbox, hand: ManualClock, endpoint: str
+    timed_start: Start, timed_sandbox: Sandbox, clock: ManualClock, endpoint: str
 ) -> None:
     """Scenarios 10 and 11: an opaque token counts for eight days; the file has a newer
     one, so the old refresh token is not spent, whatever the authority would respond.
@@ -222,11 +222,11 @@ async def test_a_stale_login_is_replaced_by_the_file(
     grant = timed_sandbox.tokens.sign_in(account)
     old = opaque_login(
         grant.refresh_token,
-        signed_in_at=hand.now(),
+        signed_in_at=clock.now(),
         account_id=account.account_id,
     )
     daemon = await timed_start(login=old)
-    hand.seconds += NINE_DAYS
+    clock.seconds += NINE_DAYS
     newer = timed_sandbox.auth_document()
     write_login(daemon.store, newer)
     assert (await daemon.client.send()).status == 200
@@ -236,7 +236,7 @@ async def test_a_stale_login_is_replaced_by_the_file(
 
 
 async def test_a_rejected_login_serves_until_its_token_expires(
-    timed_start: Start, timed_sandbox: Sandbox, hand: ManualClock
+    timed_start: Start, timed_sandbox: Sandbox, clock: ManualClock
 ) -> None:
     """Scenario 12: rejected for good, inside the window. The old token is used until it
     expires; then, better than Codex, no expired token is sent, and the 401 names the
@@ -246,19 +246,19 @@ async def test_a_rejected_login_serves_until_its_token_expires(
     timed_sandbox.tokens.access_lifetime_seconds = 3600
     login = timed_sandbox.auth_document()
     timed_sandbox.tokens.expire_refresh_tokens()
-    hand.seconds += 3600 - 240
+    clock.seconds += 3600 - 240
     daemon = await timed_start(login=login)
     assert (await daemon.client.send()).status == 200
     (failed,) = await daemon.wait_for(RefreshFailed)
     assert (failed.outcome, failed.reason) == ("refused", "expired")
     assert (await daemon.client.send()).status == 200
     assert timed_sandbox.authority.calls == 1
-    hand.seconds += 241
+    clock.seconds += 241
     for _ in range(3):
         reply = await daemon.client.send()
         assert (reply.status, reply.code) == (401, "login_required")
         assert "has expired" in reply.message
-        hand.seconds += 3600
+        clock.seconds += 3600
     assert timed_sandbox.upstream.requests == 2
     assert timed_sandbox.authority.calls == 2
     assert read_login(daemon.store) == login
@@ -266,12 +266,12 @@ async def test_a_rejected_login_serves_until_its_token_expires(
 
 @pytest.mark.parametrize("status", [401, 400])
 async def test_a_terminal_failure_is_remembered_until_the_file_changes(
-    timed_start: Start, timed_sandbox: Sandbox, hand: ManualClock, status: int
+    timed_start: Start, timed_sandbox: Sandbox, clock: ManualClock, status: int
 ) -> None:
     """Scenarios 13 to 15: every request gets the same failure, from one call; a new
     login in the file then needs none.
     """
-    daemon = await timed_start(clock=hand.ticking)
+    daemon = await timed_start(clock=clock.ticking)
     fault = AuthorityFault("refuse", code="refresh_token_reused", status=status)
     timed_sandbox.authority.fault(fault)
     timed_sandbox.revoke_access_tokens()
@@ -288,7 +288,7 @@ async def test_a_terminal_failure_is_remembered_until_the_file_changes(
 
 
 async def test_a_failing_authority_does_not_end_the_login(
-    timed_start: Start, timed_sandbox: Sandbox, hand: ManualClock
+    timed_start: Start, timed_sandbox: Sandbox, clock: ManualClock
 ) -> None:
     """Scenario 16: a 500 is transient. Better than Codex: the response has a Retry-
     After, and the authority is not called before that.
@@ -305,7 +305,7 @@ async def test_a_failing_authority_does_not_end_the_login(
     assert (reply.status, reply.code) == (503, "authority_unavailable")
     assert timed_sandbox.authority.calls == 1
     assert read_login(daemon.store) == login
-    hand.seconds += int(reply.headers["Retry-After"])
+    clock.seconds += int(reply.headers["Retry-After"])
     assert (await daemon.client.send()).status == 200
     assert timed_sandbox.authority.refreshes == 1
 
@@ -363,11 +363,11 @@ async def test_an_api_key_is_not_a_login(start: Start, sandbox: Sandbox) -> None
 
 
 async def test_a_due_refresh_reads_the_file_first(
-    timed_start: Start, timed_sandbox: Sandbox, hand: ManualClock
+    timed_start: Start, timed_sandbox: Sandbox, clock: ManualClock
 ) -> None:
     """Newer tokens in the file are used before the current ones are spent."""
-    daemon = await near_expiry(timed_start, timed_sandbox, hand, 1000)
-    hand.seconds += 900
+    daemon = await near_expiry(timed_start, timed_sandbox, clock, 1000)
+    clock.seconds += 900
     newer = timed_sandbox.auth_document()
     write_login(daemon.store, newer)
     assert (await daemon.client.send()).status == 200
@@ -416,10 +416,10 @@ async def test_another_member_of_the_workspace_is_another_account(
 
 
 async def test_a_login_without_an_account_accepts_one_with_it(
-    timed_start: Start, timed_sandbox: Sandbox, hand: ManualClock
+    timed_start: Start, timed_sandbox: Sandbox, clock: ManualClock
 ) -> None:
     """An older file has no account; the same login, written anew, has one."""
-    old = opaque_login("made-up-refresh-1", signed_in_at=hand.now(), account_id=None)
+    old = opaque_login("made-up-refresh-1", signed_in_at=clock.now(), account_id=None)
     daemon = await timed_start(login=old)
     newer = timed_sandbox.auth_document()
     write_login(daemon.store, newer)
@@ -429,11 +429,11 @@ async def test_a_login_without_an_account_accepts_one_with_it(
 
 
 async def test_a_login_without_identity_claims_is_refreshed(
-    timed_start: Start, timed_sandbox: Sandbox, hand: ManualClock
+    timed_start: Start, timed_sandbox: Sandbox, clock: ManualClock
 ) -> None:
     """Claims protect from another account's login; their absence proves nothing."""
     grant = timed_sandbox.tokens.sign_in(Account("acct-sandbox-1"))
-    old = opaque_login(grant.refresh_token, signed_in_at=hand.now(), account_id=None)
+    old = opaque_login(grant.refresh_token, signed_in_at=clock.now(), account_id=None)
     daemon = await timed_start(login=old)
     reply = await daemon.client.send()
     assert (reply.status, reply.recovery) == (200, "refresh")
@@ -466,7 +466,7 @@ async def test_a_reused_token_is_no_failure_if_the_file_has_its_successor(
 
 
 async def test_a_reused_token_without_a_successor_needs_a_sign_in(
-    timed_start: Start, timed_sandbox: Sandbox, hand: ManualClock
+    timed_start: Start, timed_sandbox: Sandbox, clock: ManualClock
 ) -> None:
     """The file is unchanged after a second: a person has to sign in."""
     slept: list[float] = []
@@ -474,9 +474,9 @@ async def test_a_reused_token_without_a_successor_needs_a_sign_in(
     async def sleep(seconds: float) -> None:
         if seconds < 1:  # the others are the background loops
             slept.append(seconds)
-        await hand.sleep_whole_seconds(seconds)
+        await clock.sleep_whole_seconds(seconds)
 
-    daemon = await timed_start(clock=hand.with_sleep(sleep))
+    daemon = await timed_start(clock=clock.with_sleep(sleep))
     before = daemon.store.read_bytes()
     timed_sandbox.tokens.rotate(tokens_of(read_login(daemon.store))["refresh_token"])
     timed_sandbox.revoke_access_tokens()

@@ -53,14 +53,14 @@ def reject_with_invalid_grant(sandbox: Sandbox, _: Daemon) -> None:
     sandbox.authority.fault(AuthorityFault("refuse", code="invalid_grant"))
 
 
-async def two_seconds(hand: ManualClock) -> None:
+async def two_seconds(clock: ManualClock) -> None:
     """Let two seconds pass, with as many reads of the file as the background loop does
     then.
     """
     for _ in range(2):
-        await hand.wait_for_sleepers(2)
-        hand.advance(1)
-    await hand.wait_for_sleepers(2)
+        await clock.wait_for_sleepers(2)
+        clock.advance(1)
+    await clock.wait_for_sleepers(2)
 
 
 def is_clear(reply: Reply, code: str) -> bool:
@@ -75,7 +75,7 @@ def is_clear(reply: Reply, code: str) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("end", "reason", "said"),
+    ("end", "reason", "message_part"),
     [
         (expire, "expired", "has expired"),
         (spend_elsewhere, "reused", "already used"),
@@ -86,23 +86,23 @@ def is_clear(reply: Reply, code: str) -> bool:
 async def test_a_terminal_failure_is_one_clear_401_until_the_file_changes(
     timed_start: Start,
     timed_sandbox: Sandbox,
-    hand: ManualClock,
+    clock: ManualClock,
     *,
     end: End,
     reason: str,
-    said: str,
+    message_part: str,
 ) -> None:
     """The reason, the remedy, one call, one event; the file is not changed, and a new
     login in it restores service within 2 s.
     """
-    daemon = await timed_start(clock=hand.ticking)
+    daemon = await timed_start(clock=clock.ticking)
     before = daemon.store.read_bytes()
     end(timed_sandbox, daemon)
     timed_sandbox.revoke_access_tokens()
     replies = await daemon.client.many(20)
     replies += [await daemon.client.send(path) for path in ("/v1/models", "/v1/x")]
     assert all(is_clear(reply, "login_required") for reply in replies)
-    assert {said in reply.message for reply in replies} == {True}
+    assert {message_part in reply.message for reply in replies} == {True}
     assert {"`bearerd login`" in reply.message for reply in replies} == {True}
     assert timed_sandbox.authority.calls == 1
     (needed,) = daemon.announced(LoginNeeded)
@@ -114,7 +114,7 @@ async def test_a_terminal_failure_is_one_clear_401_until_the_file_changes(
 
     timed_sandbox.authority.clear_faults()
     write_login(daemon.store, timed_sandbox.auth_document())
-    await two_seconds(hand)
+    await two_seconds(clock)
     assert len(daemon.announced(LoginRestored)) == 1
     assert (await daemon.client.send()).status == 200
     assert (await daemon.admin("/readyz"))[0] == 200
@@ -139,7 +139,7 @@ PASSING = {
 async def test_a_rejection_that_is_not_about_the_token_ends_no_login(
     timed_start: Start,
     timed_sandbox: Sandbox,
-    hand: ManualClock,
+    clock: ManualClock,
     fault: AuthorityFault,
     status: int,
 ) -> None:
@@ -165,10 +165,10 @@ async def test_a_rejection_that_is_not_about_the_token_ends_no_login(
 
     again = await timed_start(login=login)
     timed_sandbox.authority.clear_faults()
-    hand.seconds += 44  # a minute, less at most a quarter
+    clock.seconds += 44  # a minute, less at most a quarter
     assert (await again.client.send()).code == "authority_unavailable"
     assert timed_sandbox.authority.calls == 1
-    hand.seconds += 16
+    clock.seconds += 16
     assert (await again.client.send()).status == 200
     assert (timed_sandbox.authority.calls, timed_sandbox.authority.reused) == (2, 0)
     assert again.announced(LoginNeeded) == []
@@ -229,7 +229,7 @@ async def test_a_dead_login_is_remembered_by_the_next_process(
 
 
 async def test_another_account_in_the_file_is_one_clear_401_until_it_is_adopted(
-    timed_start: Start, timed_sandbox: Sandbox, hand: ManualClock
+    timed_start: Start, timed_sandbox: Sandbox, clock: ManualClock
 ) -> None:
     """Nothing is sent for the other account; the return of the old account restores
     service.
@@ -238,7 +238,7 @@ async def test_another_account_in_the_file_is_one_clear_401_until_it_is_adopted(
     mine = read_login(daemon.store)
     other = timed_sandbox.auth_document("acct-somebody-else")
     write_login(daemon.store, other)
-    await two_seconds(hand)
+    await two_seconds(clock)
     (needed,) = daemon.announced(LoginNeeded)
     assert (needed.code, needed.profile) == ("account_changed", "default")
     replies = await daemon.client.many(20)
@@ -250,24 +250,24 @@ async def test_another_account_in_the_file_is_one_clear_401_until_it_is_adopted(
     assert len(daemon.announced(LoginNeeded)) == 1
 
     write_login(daemon.store, mine)
-    await two_seconds(hand)
+    await two_seconds(clock)
     assert len(daemon.announced(LoginRestored)) == 1
     assert (await daemon.client.send()).status == 200
 
 
 async def test_an_adopted_account_is_served(
-    timed_start: Start, timed_sandbox: Sandbox, hand: ManualClock
+    timed_start: Start, timed_sandbox: Sandbox, clock: ManualClock
 ) -> None:
     """`bearerd adopt` confirms the change; a running daemon then uses the account."""
     daemon = await timed_start()
     write_login(daemon.store, timed_sandbox.auth_document("acct-somebody-else"))
-    await two_seconds(hand)
+    await two_seconds(clock)
     settings = {"store": daemon.store, "issuer_url": timed_sandbox.issuer_url}
     home = daemon.store.with_name("home")
     adopted = await run_in_process(home, "adopt", settings=settings)
     assert (adopted.code, adopted.stderr) == (0, "")
     assert "acct-somebody-else" in adopted.stdout
-    await two_seconds(hand)
+    await two_seconds(clock)
     assert len(daemon.announced(LoginRestored)) == 1
     assert (await daemon.client.send()).status == 200
     (record,) = timed_sandbox.upstream.records
@@ -276,7 +276,7 @@ async def test_an_adopted_account_is_served(
 
 
 async def test_no_file_is_one_clear_401_until_there_is_one(
-    timed_start: Start, timed_sandbox: Sandbox, hand: ManualClock
+    timed_start: Start, timed_sandbox: Sandbox, clock: ManualClock
 ) -> None:
     """The daemon runs and reports what is missing; neither server is called."""
     daemon = await timed_start(login=None)
@@ -293,20 +293,20 @@ async def test_no_file_is_one_clear_401_until_there_is_one(
     assert needed.reason == "missing"
 
     write_login(daemon.store, timed_sandbox.auth_document())
-    await two_seconds(hand)
+    await two_seconds(clock)
     assert len(daemon.announced(LoginRestored)) == 1
     assert (await daemon.client.send()).status == 200
 
 
 async def test_a_sign_out_is_noticed_and_not_undone(
-    timed_start: Start, timed_sandbox: Sandbox, hand: ManualClock
+    timed_start: Start, timed_sandbox: Sandbox, clock: ManualClock
 ) -> None:
     """A removed file is a sign-out: none of its tokens is used any more."""
-    daemon = await timed_start(clock=hand.ticking)
+    daemon = await timed_start(clock=clock.ticking)
     assert (await daemon.client.send()).status == 200
     daemon.store.unlink()
     await two_seconds(
-        hand
+        clock
     )  # a file missing at one read may be in the middle of a write
     (needed,) = daemon.announced(LoginNeeded)
     assert needed.reason == "missing"

@@ -30,7 +30,7 @@ def reject_with_401(sandbox: Sandbox, body: str, path: str | None = None) -> Non
 
 
 async def test_an_upstream_that_rejects_everything_costs_fewer_and_fewer_tokens(
-    timed_start: Start, timed_sandbox: Sandbox, hand: ManualClock
+    timed_start: Start, timed_sandbox: Sandbox, clock: ManualClock
 ) -> None:
     """Two paths, requested every ten seconds. Three refreshes are free; then the pause
     doubles with each, up to an hour, because each rotation is an occasion to lose a
@@ -38,7 +38,7 @@ async def test_an_upstream_that_rejects_everything_costs_fewer_and_fewer_tokens(
     service, and three are free again.
     """
     daemon = await timed_start()
-    authority, began = timed_sandbox.authority, hand.seconds
+    authority, began = timed_sandbox.authority, clock.seconds
     reject_with_401(timed_sandbox, ABOUT_THE_TOKEN)
     marks: Counter[str | None] = Counter()
     for _ in range(0, SECONDS, 10):
@@ -46,17 +46,17 @@ async def test_an_upstream_that_rejects_everything_costs_fewer_and_fewer_tokens(
             reply = await daemon.client.send(path)
             assert (reply.status, reply.body.decode()) == (401, ABOUT_THE_TOKEN)
             marks[reply.code] += 1
-        hand.advance(10)
+        clock.advance(10)
     called_at = [call.at - began for call in authority.records]
     third = 10  # in the next step
     assert called_at == [0, 0, third, third + 60, third + 60 + 120]
     assert set(marks) == {None, "refresh_throttled"}
 
     for pause in (240, 480, 960, 1920, 3600, 3600):
-        calls, hand.seconds = authority.calls, authority.records[-1].at + pause - 1
+        calls, clock.seconds = authority.calls, authority.records[-1].at + pause - 1
         assert (await daemon.client.send()).code == "refresh_throttled"
         assert authority.calls == calls
-        hand.seconds += 1
+        clock.seconds += 1
         assert (await daemon.client.send()).status == 401
         assert authority.calls == calls + 1
     outcomes = {end.outcome.value for end in daemon.announced(RecoveryFinished)}
@@ -80,7 +80,7 @@ async def test_an_upstream_that_rejects_everything_costs_fewer_and_fewer_tokens(
 async def test_a_path_that_always_rejects_is_soon_known(
     timed_start: Start,
     timed_sandbox: Sandbox,
-    hand: ManualClock,
+    clock: ManualClock,
     body: str,
 ) -> None:
     """The other path is served all the time. The path has never accepted a token, so the
@@ -94,14 +94,14 @@ async def test_a_path_that_always_rejects_is_soon_known(
         assert (good.status, good.recovery) == (200, None)
         bad = await daemon.client.get(TROUBLED)
         assert (bad.status, bad.body.decode(), bad.code) == (401, body, None)
-        hand.advance(3)
+        clock.advance(3)
     assert (timed_sandbox.authority.calls, timed_sandbox.authority.reused) == (1, 0)
     assert (await daemon.admin("/readyz"))[0] == 200
 
 
 @pytest.mark.parametrize("body", [ABOUT_THE_RESOURCE, ABOUT_THE_TOKEN])
 async def test_a_path_that_rejects_does_not_hide_a_revoked_token(
-    timed_start: Start, timed_sandbox: Sandbox, hand: ManualClock, body: str
+    timed_start: Start, timed_sandbox: Sandbox, clock: ManualClock, body: str
 ) -> None:
     """It rejects for reasons of its own when the token is revoked: the others recover
     all the same, with one refresh.
@@ -111,7 +111,7 @@ async def test_a_path_that_rejects_does_not_hide_a_revoked_token(
     for _ in range(20):
         assert (await daemon.client.get(MODELS)).status == 200
         assert (await daemon.client.get(TROUBLED)).status == 401
-        hand.advance(1)
+        clock.advance(1)
     calls = timed_sandbox.authority.calls
     timed_sandbox.revoke_access_tokens()
     assert (await daemon.client.get(TROUBLED)).status == 401
@@ -122,7 +122,7 @@ async def test_a_path_that_rejects_does_not_hide_a_revoked_token(
 
 
 async def test_tokens_that_live_five_seconds_work_if_the_budget_allows(
-    timed_start: Start, timed_sandbox: Sandbox, hand: ManualClock
+    timed_start: Start, timed_sandbox: Sandbox, clock: ManualClock
 ) -> None:
     """With one call per second no request is rejected, none waits, and no call is
     wasted: a token of five seconds is renewed in its last one.
@@ -130,9 +130,9 @@ async def test_tokens_that_live_five_seconds_work_if_the_budget_allows(
     timed_sandbox.tokens.access_lifetime_seconds = 5
     daemon = await timed_start(refresh_interval_seconds=1)
     for _ in range(100):
-        await hand.wait_for_sleepers(2)
+        await clock.wait_for_sleepers(2)
         assert (await daemon.client.get(MODELS)).status == 200
-        hand.advance(1)
+        clock.advance(1)
     assert timed_sandbox.upstream.statuses == {200: 100}
     assert 100 / 5 - 1 <= timed_sandbox.authority.calls <= 100 / 4 + 1
     assert timed_sandbox.authority.reused == 0

@@ -82,13 +82,13 @@ async def test_the_metrics_show_a_recovery(start: Start, sandbox: Sandbox) -> No
         await daemon.client.get()
     sandbox.authority.gate.close()
     sandbox.revoke_access_tokens()
-    asking = asyncio.create_task(daemon.client.many(4))
+    pending = asyncio.create_task(daemon.client.many(4))
     await sandbox.authority.wait_for_waiting(1)
     async with asyncio.timeout(10):
         while (await samples_of(daemon))["bearerd_refresh_waiters"] != {labelled(): 4}:
             pass
     sandbox.authority.gate.open()
-    assert {reply.status for reply in await asking} == {200}
+    assert {reply.status for reply in await pending} == {200}
     assert (await daemon.client.get("/nowhere")).status == 404
     await daemon.wait_for_finished(8)
     found = await samples_of(daemon)
@@ -311,7 +311,7 @@ async def test_token_and_daemon_share_one_refresh(
     daemon = await launch()
     await sandbox.authority.wait_for_waiting(1)
     settings = {"store": store, "issuer_url": sandbox.issuer_url}
-    asking = asyncio.create_task(run_in_process(tmp_path, "token", settings=settings))
+    pending = asyncio.create_task(run_in_process(tmp_path, "token", settings=settings))
     asked = asyncio.create_task(daemon.client.send())
     async with asyncio.timeout(10):
         waiters = 0
@@ -319,7 +319,7 @@ async def test_token_and_daemon_share_one_refresh(
             text = (await daemon.admin("/metrics"))[1]
             waiters = "\nbearerd_refresh_waiters 1.0\n" in text
     sandbox.authority.gate.open()
-    done = await asking
+    done = await pending
     assert (await asked).status == 200
     assert done.code == 0
     assert done.stdout.strip() == tokens_of(read_login(store))["access_token"]
@@ -370,11 +370,11 @@ async def test_a_key_is_bound_to_its_profile(
 
 
 async def test_profiles_recover_independently(
-    timed_start: Start, timed_sandbox: Sandbox, hand: ManualClock, tmp_path: Path
+    timed_start: Start, timed_sandbox: Sandbox, clock: ManualClock, tmp_path: Path
 ) -> None:
     """One refresh each, into its own file; a dead login stops its own profile only."""
     add_login_of_work(tmp_path, timed_sandbox)
-    daemon = await timed_start(profiles="work", clock=hand.ticking)
+    daemon = await timed_start(profiles="work", clock=clock.ticking)
     stores = {name: one.store for name, one in daemon.settings.profiles.items()}
     before = {name: read_login(path) for name, path in stores.items()}
     timed_sandbox.revoke_access_tokens()
@@ -387,8 +387,8 @@ async def test_profiles_recover_independently(
     assert loaded == {"default", "work"}
     stores["work"].unlink()
     for _ in range(2):  # a file that is missing at one look may be in mid-write
-        hand.advance(1)
-        await hand.wait_for_sleepers(4)
+        clock.advance(1)
+        await clock.wait_for_sleepers(4)
     states = {
         one["profile"]: (one["state"], one["code"])
         for one in (await status_of(daemon))["profiles"]

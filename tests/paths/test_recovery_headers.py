@@ -118,11 +118,11 @@ async def test_a_rejected_fresh_credential_is_marked(
 
 
 async def test_a_throttled_recovery_marks_the_upstreams_response(
-    timed_start: Start, timed_sandbox: Sandbox, hand: ManualClock
+    timed_start: Start, timed_sandbox: Sandbox, clock: ManualClock
 ) -> None:
     """The steps before are named beside it, and later responses have no mark."""
     daemon = await timed_start(refresh_burst=1)
-    await hand.wait_for_sleepers(2)
+    await clock.wait_for_sleepers(2)
     timed_sandbox.revoke_access_tokens()
     assert marks(await daemon.client.send()) == ("refresh", None)
     write_login(daemon.store, timed_sandbox.auth_document())
@@ -131,7 +131,7 @@ async def test_a_throttled_recovery_marks_the_upstreams_response(
     assert (reply.status, *marks(reply)) == (401, "reload", "refresh_throttled")
     assert b"token_invalidated" in reply.body
     assert reply.headers["x-openai-authorization-error"] == "token_invalidated"
-    hand.seconds += 30
+    clock.seconds += 30
     assert (await daemon.client.send()).status == 200
     assert marks(await daemon.client.send()) == (None, None)
     assert (timed_sandbox.authority.calls, timed_sandbox.authority.reused) == (2, 0)

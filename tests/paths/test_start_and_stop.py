@@ -187,12 +187,12 @@ async def test_a_refresh_under_way_is_stored_and_its_request_served(
     gate = authority.response_gate if rotates_first else authority.gate
     gate.close()
     sandbox.revoke_access_tokens()
-    asking = asyncio.create_task(daemon.client.send())
+    pending = asyncio.create_task(daemon.client.send())
     await gate.wait_for_waiting(1)
     daemon.terminate()
     await daemon.wait_for("service.stopping")
     gate.open()
-    reply = await asking
+    reply = await pending
     assert (reply.status, reply.recovery) == (200, "refresh")
     assert await daemon.ended() == 0
     assert was_stored(sandbox, store)
@@ -207,11 +207,11 @@ async def test_a_refresh_under_way_is_stored_after_the_drain(
     daemon = await launch(drain_seconds=0)
     sandbox.authority.response_gate.close()
     sandbox.revoke_access_tokens()
-    asking = asyncio.create_task(daemon.client.send())
+    pending = asyncio.create_task(daemon.client.send())
     await sandbox.authority.response_gate.wait_for_waiting(1)
     daemon.terminate()
     with pytest.raises(aiohttp.ClientError):
-        await asking
+        await pending
     assert daemon.process.returncode is None
     sandbox.authority.response_gate.open()
     assert await daemon.ended() == 0
@@ -244,7 +244,7 @@ async def test_a_unix_socket_serves_and_is_removed_at_the_end(
         daemon = await start(listen=f"127.0.0.1:0,unix:{path}")
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
         assert await over_unix(path, daemon.client.key) == 200
-        assert await over_unix(path, "nobody's") == 401
+        assert await over_unix(path, "not-a-key") == 401
         await daemon.stop()
         assert not path.exists()
 

@@ -41,11 +41,11 @@ def rejecting(body: str, path: str | None = None) -> UpstreamFault:
     return UpstreamFault("answer", status=401, body=body, path=path)
 
 
-async def tick(hand: ManualClock) -> None:
+async def tick(clock: ManualClock) -> None:
     """Let a second pass, and both background loops run once."""
-    await hand.wait_for_sleepers(2)
-    hand.advance(1)
-    await hand.wait_for_sleepers(2)
+    await clock.wait_for_sleepers(2)
+    clock.advance(1)
+    await clock.wait_for_sleepers(2)
 
 
 def is_the_upstreams_own(reply: Reply, body: str) -> bool:
@@ -55,7 +55,7 @@ def is_the_upstreams_own(reply: Reply, body: str) -> bool:
 
 @pytest.mark.parametrize("body", BODIES)
 async def test_an_upstream_that_rejects_everything_costs_three_tokens(
-    timed_start: Start, timed_sandbox: Sandbox, hand: ManualClock, body: str
+    timed_start: Start, timed_sandbox: Sandbox, clock: ManualClock, body: str
 ) -> None:
     """A hundred requests: each gets the upstream's own 401, and the authority three
     calls, less than its burst. After twice the interval there is one call more, after
@@ -77,10 +77,10 @@ async def test_an_upstream_that_rejects_everything_costs_three_tokens(
     assert {reply.code for reply in replies[spent_at + 5 :]} == {THROTTLED}
 
     for more, intervals in ((1, 2), (2, 4)):
-        hand.seconds += intervals * INTERVAL_SECONDS - 1
+        clock.seconds += intervals * INTERVAL_SECONDS - 1
         assert (await daemon.client.send()).code == THROTTLED
         assert authority.calls == FREE_REFRESHES + more - 1
-        hand.seconds += 1
+        clock.seconds += 1
         replies = await daemon.client.many(20)
         assert all(is_the_upstreams_own(reply, body) for reply in replies)
         assert authority.calls == FREE_REFRESHES + more
@@ -100,14 +100,14 @@ async def two_owners(timed_start: Start, timed_sandbox: Sandbox) -> list[Daemon]
 
 
 async def test_the_budget_is_shared_by_the_daemons_of_one_store(
-    two_owners: list[Daemon], timed_sandbox: Sandbox, hand: ManualClock
+    two_owners: list[Daemon], timed_sandbox: Sandbox, clock: ManualClock
 ) -> None:
     """It is recorded beside the store. Each round needs a refresh, from which both are
     served, until the budget is spent; then neither is.
     """
     codes = []
     for _ in range(10):
-        hand.seconds += 6
+        clock.seconds += 6
         codes += [(await daemon.client.send()).code for daemon in two_owners]
     calls = timed_sandbox.authority.calls
     assert BURST <= calls <= BURST + 10 * 6 // INTERVAL_SECONDS
@@ -224,7 +224,7 @@ async def test_a_path_that_always_rejects_ends_no_valid_login(
 
 
 async def test_tokens_that_live_five_seconds_are_served_within_the_budget(
-    timed_start: Start, timed_sandbox: Sandbox, hand: ManualClock
+    timed_start: Start, timed_sandbox: Sandbox, clock: ManualClock
 ) -> None:
     """Two minutes with a request each second. No expired token is sent; a request
     without a credential gets a 503 at once.
@@ -237,7 +237,7 @@ async def test_tokens_that_live_five_seconds_are_served_within_the_budget(
         statuses[reply.status, reply.code] += 1
         allowed = BURST + elapsed // INTERVAL_SECONDS
         assert timed_sandbox.authority.calls <= allowed
-        await tick(hand)
+        await tick(clock)
     assert set(statuses) == {(200, None), (503, "authority_unavailable")}
     calls = timed_sandbox.authority.calls
     assert calls >= BURST + 120 // INTERVAL_SECONDS - 1
@@ -248,7 +248,7 @@ async def test_tokens_that_live_five_seconds_are_served_within_the_budget(
 
 
 async def test_the_next_attempt_after_a_spent_budget_is_true(
-    timed_start: Start, timed_sandbox: Sandbox, hand: ManualClock
+    timed_start: Start, timed_sandbox: Sandbox, clock: ManualClock
 ) -> None:
     """The status shows it: a second before there is no credential, and then there is.
     The profile is blocked and the daemon not ready, since every request is refused. A
@@ -257,34 +257,34 @@ async def test_the_next_attempt_after_a_spent_budget_is_true(
     timed_sandbox.tokens.access_lifetime_seconds = 5
     daemon = await timed_start()
     for _ in range(BURST):
-        hand.seconds += (
+        clock.seconds += (
             6  # the background loops sleep on, so the requests cause the calls
         )
         assert (await daemon.client.send()).status == 200
-    hand.seconds += 6
+    clock.seconds += 6
     for _ in range(3):
         reply = await daemon.client.send()
         while reply.status == 200:
-            hand.seconds += 6
+            clock.seconds += 6
             reply = await daemon.client.send()
         assert (reply.status, reply.code) == (503, "authority_unavailable")
         (profile,) = json.loads((await daemon.admin("/api/status"))[1])["profiles"]
         assert (profile["state"], profile["code"]) == ("blocked", reply.code)
         assert (await daemon.admin("/readyz"))[0] == 503
-        seconds = math.ceil(profile["retry_at"] - hand.seconds)
+        seconds = math.ceil(profile["retry_at"] - clock.seconds)
         assert 1 <= seconds <= INTERVAL_SECONDS
         assert f"in {seconds} s" in reply.message
         assert int(reply.headers["Retry-After"]) == min(seconds, CLIENT_LIMIT_SECONDS)
-        hand.seconds += seconds - 1
+        clock.seconds += seconds - 1
         assert (await daemon.client.send()).status == 503
-        hand.seconds += 1
+        clock.seconds += 1
         assert (await daemon.client.send()).status == 200
         assert (await daemon.admin("/readyz"))[0] == 200
     assert set(timed_sandbox.upstream.statuses) == {200}
 
 
 async def test_an_authority_that_is_down_is_called_with_growing_pauses(
-    timed_start: Start, timed_sandbox: Sandbox, hand: ManualClock
+    timed_start: Start, timed_sandbox: Sandbox, clock: ManualClock
 ) -> None:
     """Ten minutes down, with requests all the time: the pauses grow to a minute."""
     timed_sandbox.tokens.access_lifetime_seconds = 3600
@@ -292,17 +292,17 @@ async def test_an_authority_that_is_down_is_called_with_growing_pauses(
     timed_sandbox.authority.fault(
         AuthorityFault("answer", status=503, before_spending=True)
     )
-    hand.seconds += 3601
+    clock.seconds += 3601
     for _ in range(120):
         reply = await daemon.client.send()
         assert (reply.status, reply.code) == (503, "authority_unavailable")
-        hand.seconds += 5
+        clock.seconds += 5
     # 1, 2, 4 ... 60 seconds, less at most a quarter: never below these.
     assert 9 <= timed_sandbox.authority.calls <= 20
     assert timed_sandbox.upstream.requests == 0
     assert (await daemon.admin("/readyz"))[0] == 503
     timed_sandbox.authority.clear_faults()
-    hand.seconds += 60
+    clock.seconds += 60
     assert (await daemon.client.send()).status == 200
     assert (await daemon.admin("/readyz"))[0] == 200
     assert daemon.announced(LoginNeeded) == []
@@ -312,7 +312,7 @@ async def test_an_authority_that_is_down_is_called_with_growing_pauses(
 async def test_an_incident_that_ends_leaves_no_trace(
     timed_start: Start,
     timed_sandbox: Sandbox,
-    hand: ManualClock,
+    clock: ManualClock,
     seconds: int,
     most_calls: int,
 ) -> None:
@@ -328,9 +328,9 @@ async def test_an_incident_that_ends_leaves_no_trace(
         reply = await daemon.client.send()
         assert (reply.status, reply.code) == (503, "authority_unavailable")
         assert 1 <= int(reply.headers["Retry-After"]) <= CLIENT_LIMIT_SECONDS
-        hand.advance(seconds / 30)
+        clock.advance(seconds / 30)
     (profile,) = json.loads((await daemon.admin("/api/status"))[1])["profiles"]
-    is_due = profile["retry_at"] <= hand.seconds
+    is_due = profile["retry_at"] <= clock.seconds
     calls = authority.calls
     assert 1 <= calls <= most_calls
     replies = await daemon.client.many(20)
@@ -341,14 +341,14 @@ async def test_an_incident_that_ends_leaves_no_trace(
     assert (profile["state"], profile["code"]) == ("usable", None)
     assert daemon.announced(LoginNeeded) == []
 
-    hand.seconds += 600
+    clock.seconds += 600
     timed_sandbox.revoke_access_tokens()
     assert (await daemon.client.send()).recovery == "refresh"
     assert (authority.calls, authority.reused) == (calls + is_due + 1, 0)
 
 
 async def test_a_token_that_ends_in_an_incident_is_replaced_after_it(
-    timed_start: Start, timed_sandbox: Sandbox, hand: ManualClock
+    timed_start: Start, timed_sandbox: Sandbox, clock: ManualClock
 ) -> None:
     """Nothing can be sent any more, so the authority's answer is the way back: the next
     attempt that the status shows, which needs no request.
@@ -359,15 +359,15 @@ async def test_a_token_that_ends_in_an_incident_is_replaced_after_it(
     for _ in range(0, 600, 15):
         reply = await daemon.client.send()
         assert (reply.status, reply.code) == (503, "authority_unavailable")
-        hand.advance(15)
+        clock.advance(15)
     (profile,) = json.loads((await daemon.admin("/api/status"))[1])["profiles"]
     assert (profile["state"], profile["needs_sign_in"]) == ("blocked", False)
     calls = timed_sandbox.authority.calls
-    await hand.wait_for_sleepers(2)
-    hand.advance(max(0.0, profile["retry_at"] - 1 - hand.seconds))
+    await clock.wait_for_sleepers(2)
+    clock.advance(max(0.0, profile["retry_at"] - 1 - clock.seconds))
     assert daemon.announced(CredentialRefreshed) == []
     for _ in range(2):
-        await tick(hand)
+        await tick(clock)
     await daemon.wait_for(CredentialRefreshed)
     assert (await daemon.client.send()).status == 200
     assert timed_sandbox.authority.calls == calls + 1
@@ -404,14 +404,14 @@ async def test_clients_that_disconnect_cause_no_more_calls(
     daemon = await start()
     sandbox.revoke_access_tokens()
     sandbox.authority.gate.close()
-    asking = [asyncio.create_task(daemon.client.send()) for _ in range(50)]
+    pending = [asyncio.create_task(daemon.client.send()) for _ in range(50)]
     async with asyncio.timeout(10):
         while (
             "\nbearerd_refresh_waiters 50.0\n"
             not in (await daemon.admin("/metrics"))[1]
         ):
             pass
-    for request in asking:
+    for request in pending:
         request.cancel()
     left = await daemon.wait_for_finished(50)
     assert {request.status for request in left} == {499}

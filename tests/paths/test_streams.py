@@ -146,10 +146,10 @@ async def test_a_client_disconnect_cancels_the_upstream_request(
     gate = upstream.gate if when == "before the head" else upstream.streams.gate
     upstream.streams.gate_after_events = 2
     gate.close()
-    asking = asyncio.create_task(daemon.client.send())
+    pending = asyncio.create_task(daemon.client.send())
     await gate.wait_for_waiting(1)
     began = asyncio.get_running_loop().time()
-    asking.cancel()
+    pending.cancel()
     await upstream.wait_for_abandoned(1)
     assert asyncio.get_running_loop().time() - began < 1
     (finished,) = await daemon.wait_for_finished(1)
@@ -289,9 +289,9 @@ async def test_consecutive_requests_share_a_connection(start: Start) -> None:
         for _ in range(20):
             assert (await daemon.client.get()).body == b"ok"
         assert upstream.accepted == 1
-        asking = asyncio.create_task(daemon.client.many(5))
+        pending = asyncio.create_task(daemon.client.many(5))
         upstream.may_read.set()
-        assert {reply.status for reply in await asking} == {200}
+        assert {reply.status for reply in await pending} == {200}
         assert upstream.accepted <= 5
         for _ in range(20):
             assert (await daemon.client.get()).status == 200

@@ -63,11 +63,11 @@ def revoke(sandbox: Sandbox, _: ManualClock) -> None:
     sandbox.revoke_access_tokens()
 
 
-def expire(_: Sandbox, hand: ManualClock) -> None:
+def expire(_: Sandbox, clock: ManualClock) -> None:
     """Move past the expiry of every token. The background loops sleep on, so the
     requests are the first to see it.
     """
-    hand.seconds += TEN_DAYS_SECONDS + 1
+    clock.seconds += TEN_DAYS_SECONDS + 1
 
 
 End = Callable[[Sandbox, ManualClock], None]
@@ -96,13 +96,13 @@ async def test_all_requests_are_served_with_one_refresh(
 
 @pytest.mark.parametrize("count", [8, 200])
 async def test_all_requests_are_served_when_the_token_expires(
-    timed_start: Start, timed_sandbox: Sandbox, hand: ManualClock, count: int
+    timed_start: Start, timed_sandbox: Sandbox, clock: ManualClock, count: int
 ) -> None:
     """Nothing is sent with an expired token, so nothing is rejected."""
     daemon = await timed_start()
-    await hand.wait_for_sleepers(2)
+    await clock.wait_for_sleepers(2)
     timed_sandbox.authority.fault(SLOW)
-    expire(timed_sandbox, hand)
+    expire(timed_sandbox, clock)
     replies = await daemon.client.many(count)
     assert all_complete(replies)
     assert spent_once(timed_sandbox)
@@ -148,18 +148,18 @@ async def test_a_late_401_causes_no_second_refresh(
 
 @both_ends
 async def test_a_login_written_during_a_refresh_is_kept(
-    timed_start: Start, timed_sandbox: Sandbox, hand: ManualClock, end: End
+    timed_start: Start, timed_sandbox: Sandbox, clock: ManualClock, end: End
 ) -> None:
     """It stays in the file, and every request uses it."""
     daemon = await timed_start()
-    end(timed_sandbox, hand)
+    end(timed_sandbox, clock)
     timed_sandbox.authority.gate.close()
-    asking = asyncio.create_task(daemon.client.many(20))
+    pending = asyncio.create_task(daemon.client.many(20))
     await timed_sandbox.authority.wait_for_waiting(1)
     login = timed_sandbox.auth_document()
     write_login(daemon.store, login)
     timed_sandbox.authority.gate.open()
-    assert all_complete(await asking)
+    assert all_complete(await pending)
     assert read_login(daemon.store) == login
     assert spent_once(timed_sandbox)
     (refreshed,) = daemon.announced(CredentialRefreshed)
@@ -168,37 +168,37 @@ async def test_a_login_written_during_a_refresh_is_kept(
 
 @both_ends
 async def test_a_refresh_survives_the_client_that_caused_it(
-    timed_start: Start, timed_sandbox: Sandbox, hand: ManualClock, end: End
+    timed_start: Start, timed_sandbox: Sandbox, clock: ManualClock, end: End
 ) -> None:
     """The client whose request began the refresh disconnects; the others are served."""
     daemon = await timed_start()
-    end(timed_sandbox, hand)
+    end(timed_sandbox, clock)
     timed_sandbox.authority.gate.close()
     first = asyncio.create_task(daemon.client.send())
     await timed_sandbox.authority.wait_for_waiting(1)
-    asking = asyncio.create_task(daemon.client.many(20))
+    pending = asyncio.create_task(daemon.client.many(20))
     await until_waiters(daemon, 21)
     first.cancel()
     (left,) = await daemon.wait_for_finished(1)
     assert left.status == 499
     timed_sandbox.authority.gate.open()
-    assert all_complete(await asking)
+    assert all_complete(await pending)
     assert spent_once(timed_sandbox)
 
 
 @both_ends
 async def test_a_refresh_is_stored_after_every_client_has_disconnected(
-    timed_start: Start, timed_sandbox: Sandbox, hand: ManualClock, end: End
+    timed_start: Start, timed_sandbox: Sandbox, clock: ManualClock, end: End
 ) -> None:
     """The response may be the only copy of the next refresh token."""
     daemon = await timed_start()
     before = read_login(daemon.store)
-    end(timed_sandbox, hand)
+    end(timed_sandbox, clock)
     timed_sandbox.authority.gate.close()
-    asking = asyncio.create_task(daemon.client.many(5))
+    pending = asyncio.create_task(daemon.client.many(5))
     await timed_sandbox.authority.wait_for_waiting(1)
     await until_waiters(daemon, 5)
-    asking.cancel()
+    pending.cancel()
     await daemon.wait_for_finished(5)
     timed_sandbox.authority.gate.open()
     await daemon.wait_for(CredentialRefreshed)
@@ -231,11 +231,11 @@ async def test_four_processes_on_one_file_refresh_once(
     sandbox.authority.fault(SLOW)
     if end == "revoked":
         sandbox.revoke_access_tokens()
-    asking = [asyncio.create_task(process.client.many(50)) for process in processes]
+    pending = [asyncio.create_task(process.client.many(50)) for process in processes]
     if end == "revoked":
         await sandbox.upstream.wait_for_requests(4)
     sandbox.authority.gate.open()
-    replies = [reply for task in asking for reply in await task]
+    replies = [reply for task in pending for reply in await task]
     assert len(replies) == 200
     assert all_complete(replies)
     assert spent_once(sandbox)
@@ -267,17 +267,17 @@ async def test_another_process_takes_over_when_the_lock_holder_is_killed(
         await reader.read()  # until the other side closes
         writer.close()
 
-    mute = await asyncio.start_server(say_nothing, "127.0.0.1", 0)
-    port = mute.sockets[0].getsockname()[1]
-    doomed = await launch(token_url=f"https://127.0.0.1:{port}/oauth/token")
-    keys_file = tmp_path / "heir" / "keys.json"
+    silent_server = await asyncio.start_server(say_nothing, "127.0.0.1", 0)
+    port = silent_server.sockets[0].getsockname()[1]
+    victim = await launch(token_url=f"https://127.0.0.1:{port}/oauth/token")
+    keys_file = tmp_path / "successor" / "keys.json"
     now, slept_until = Clock().now, list[float]()
 
     async def sleep(seconds: float) -> None:
         slept_until.append(now() + seconds)
         await asyncio.sleep(min(seconds, 0.05))
 
-    heir = await start(
+    successor = await start(
         login=None,
         clock=Clock(sleep=sleep),
         folder=keys_file.parent,
@@ -285,21 +285,21 @@ async def test_another_process_takes_over_when_the_lock_holder_is_killed(
         keys_file=keys_file,
     )
     sandbox.revoke_access_tokens()
-    lost = asyncio.create_task(doomed.client.many(5))
+    lost_requests = asyncio.create_task(victim.client.many(5))
     await reached.wait()
     presented_at = now()
-    asking = asyncio.create_task(heir.client.many(20))
-    await until_waiters(heir, 20)
+    pending = asyncio.create_task(successor.client.many(20))
+    await until_waiters(successor, 20)
     assert sandbox.authority.calls == 0
-    doomed.kill()
+    victim.kill()
     loop = asyncio.get_running_loop()
     killed_at = loop.time()
-    assert all_complete(await asking)
+    assert all_complete(await pending)
     assert loop.time() - killed_at < 2
     # The record of it is a little older than the handshake.
     assert max(slept_until) > presented_at + MAYBE_SPENT_SECONDS - 1
     assert spent_once(sandbox)
-    (lot,) = await asyncio.gather(lost, return_exceptions=True)
-    assert isinstance(lot, aiohttp.ClientError | OSError)
-    mute.close()
-    await mute.wait_closed()
+    (failure,) = await asyncio.gather(lost_requests, return_exceptions=True)
+    assert isinstance(failure, aiohttp.ClientError | OSError)
+    silent_server.close()
+    await silent_server.wait_closed()

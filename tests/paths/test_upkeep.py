@@ -53,21 +53,21 @@ async def profile_of(daemon: Daemon) -> dict[str, Any]:
     return profile
 
 
-async def ticked(hand: ManualClock, seconds: float) -> None:
+async def ticked(clock: ManualClock, seconds: float) -> None:
     """Move the clock, and return once both loops have run and sleep again."""
-    await hand.wait_for_sleepers(2)
-    hand.advance(seconds)
-    await hand.wait_for_sleepers(2)
+    await clock.wait_for_sleepers(2)
+    clock.advance(seconds)
+    await clock.wait_for_sleepers(2)
 
 
 async def test_a_file_that_appears_is_loaded(
-    timed_start: Start, timed_sandbox: Sandbox, hand: ManualClock
+    timed_start: Start, timed_sandbox: Sandbox, clock: ManualClock
 ) -> None:
     """At the next tick, without a restart and without a request."""
     daemon = await timed_start(login=None)
     assert (await daemon.admin("/readyz"))[0] == 503
     write_login(daemon.store, timed_sandbox.auth_document())
-    await ticked(hand, 1)
+    await ticked(clock, 1)
     assert len(daemon.announced(LoginRestored)) == 1
     assert (await daemon.admin("/readyz"))[0] == 200
     assert (await daemon.client.send()).status == 200
@@ -93,14 +93,14 @@ async def test_a_changed_file_is_loaded(start: Start, sandbox: Sandbox) -> None:
 
 
 async def test_the_old_token_is_used_during_a_background_refresh(
-    timed_start: Start, timed_sandbox: Sandbox, hand: ManualClock
+    timed_start: Start, timed_sandbox: Sandbox, clock: ManualClock
 ) -> None:
     """Inside the window: no request waits, and none is rejected."""
     timed_sandbox.tokens.access_lifetime_seconds = HOUR_SECONDS
     daemon = await timed_start()
     before = access_of(daemon.store)
     timed_sandbox.authority.gate.close()
-    await ticked(hand, HOUR_SECONDS - LATEST_SECONDS)
+    await ticked(clock, HOUR_SECONDS - LATEST_SECONDS)
     await timed_sandbox.authority.wait_for_waiting(1)
     for reply in await daemon.client.many(20):
         assert (reply.status, reply.recovery) == (200, None)
@@ -117,7 +117,7 @@ async def test_the_old_token_is_used_during_a_background_refresh(
 
 
 async def test_jitter_is_chosen_once_for_each_credential(
-    timed_start: Start, timed_sandbox: Sandbox, hand: ManualClock
+    timed_start: Start, timed_sandbox: Sandbox, clock: ManualClock
 ) -> None:
     """The moment is fixed from the start: the tick before it does nothing, the next one
     refreshes.
@@ -128,12 +128,12 @@ async def test_jitter_is_chosen_once_for_each_credential(
     due_at, expires_at = drawn["refresh_at"], drawn["expires_at"]
     assert expires_at - WINDOW_SECONDS <= due_at <= expires_at - LATEST_SECONDS
     for _ in range(5):
-        await ticked(hand, (due_at - hand.seconds) / 2)
+        await ticked(clock, (due_at - clock.seconds) / 2)
         assert (await daemon.client.get()).status == 200
         assert (await profile_of(daemon))["refresh_at"] == due_at
-    await ticked(hand, due_at - hand.seconds - 0.001)
+    await ticked(clock, due_at - clock.seconds - 0.001)
     assert timed_sandbox.authority.calls == 0
-    hand.advance(1)
+    clock.advance(1)
     await daemon.wait_for(CredentialRefreshed)
     assert timed_sandbox.authority.calls == 1
     drawn_anew = await profile_of(daemon)
@@ -142,7 +142,7 @@ async def test_jitter_is_chosen_once_for_each_credential(
 
 
 async def test_the_old_token_is_used_while_the_authority_fails(
-    timed_start: Start, timed_sandbox: Sandbox, hand: ManualClock
+    timed_start: Start, timed_sandbox: Sandbox, clock: ManualClock
 ) -> None:
     """It is valid for some minutes still, and the daemon stays ready."""
     timed_sandbox.tokens.access_lifetime_seconds = HOUR_SECONDS
@@ -151,7 +151,7 @@ async def test_the_old_token_is_used_while_the_authority_fails(
         AuthorityFault("answer", status=500, before_spending=True)
     )
     timed_sandbox.authority.gate.close()
-    await ticked(hand, HOUR_SECONDS - LATEST_SECONDS)
+    await ticked(clock, HOUR_SECONDS - LATEST_SECONDS)
     await timed_sandbox.authority.wait_for_waiting(1)
     assert (await daemon.client.send()).status == 200
     timed_sandbox.authority.gate.open()
@@ -160,7 +160,7 @@ async def test_the_old_token_is_used_while_the_authority_fails(
     assert (await daemon.admin("/readyz"))[0] == 200
     assert (await profile_of(daemon))["last_error"] is not None
     timed_sandbox.authority.clear_faults()
-    await ticked(hand, 2)  # past the first backoff
+    await ticked(clock, 2)  # past the first backoff
     await daemon.wait_for(CredentialRefreshed)
     assert (await profile_of(daemon))["last_error"] is None
     assert (await daemon.client.send()).status == 200
@@ -169,21 +169,21 @@ async def test_the_old_token_is_used_while_the_authority_fails(
 
 @pytest.mark.parametrize("seconds", [2 * HOUR_SECONDS, 3 * 24 * HOUR_SECONDS])
 async def test_a_suspended_machine_finds_its_token_expired(
-    timed_start: Start, timed_sandbox: Sandbox, hand: ManualClock, seconds: int
+    timed_start: Start, timed_sandbox: Sandbox, clock: ManualClock, seconds: int
 ) -> None:
     """The wall clock moved and the monotonic clock did not; the next tick sees it."""
     timed_sandbox.tokens.access_lifetime_seconds = HOUR_SECONDS
     asleep_seconds = 0.0
 
     def monotonic() -> float:
-        return hand.seconds - asleep_seconds
+        return clock.seconds - asleep_seconds
 
-    clock = Clock(now=hand.now, monotonic=monotonic, sleep=hand.sleep)
-    daemon = await timed_start(clock=clock)
-    await hand.wait_for_sleepers(2)
+    suspended = Clock(now=clock.now, monotonic=monotonic, sleep=clock.sleep)
+    daemon = await timed_start(clock=suspended)
+    await clock.wait_for_sleepers(2)
     asleep_seconds = float(seconds)
-    hand.seconds += seconds
-    hand.advance(1)
+    clock.seconds += seconds
+    clock.advance(1)
     (jumped,) = await daemon.wait_for(ClockJumped)
     assert jumped.seconds == pytest.approx(seconds)
     (refreshed,) = await daemon.wait_for(CredentialRefreshed)

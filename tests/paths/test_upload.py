@@ -163,13 +163,13 @@ async def test_a_body_past_the_limit_is_streamed(
         await has_arrived.wait()
         yield body[MIB // 2 :]
 
-    asking = asyncio.create_task(daemon.client.send(ECHO, data=halves()))
+    pending = asyncio.create_task(daemon.client.send(ECHO, data=halves()))
     await sandbox.upstream.wait_for_requests(1)
     (record,) = sandbox.upstream.records
     await wait_until(daemon, lambda: record.body_length == MIB // 2)
     await daemon.wait_for(ReplayAbandoned)
     has_arrived.set()
-    assert (await asking).status == 200
+    assert (await pending).status == 200
     assert seen(record) == sent(body)
 
 

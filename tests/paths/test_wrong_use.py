@@ -28,9 +28,9 @@ async def complaint(
     canary.saw("stderr of a command", done.stderr)
     assert (done.code, done.stdout) == (code, "")
     (line,) = done.stderr.splitlines()
-    name, _, said = line.partition(": ")
+    name, _, message = line.partition(": ")
     assert name == "bearerd"
-    return said
+    return message
 
 
 @pytest.mark.parametrize("setting", ["listen", "admin_listen"])
@@ -41,10 +41,10 @@ async def test_a_taken_port_is_named_with_its_setting(
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         client_key(tmp_path / "keys.json")
-        said = await complaint(canary, tmp_path, 1, "serve", **{setting: address})
-    assert address in said
-    assert "in use" in said
-    assert f"`{setting}`" in said
+        message = await complaint(canary, tmp_path, 1, "serve", **{setting: address})
+    assert address in message
+    assert "in use" in message
+    assert f"`{setting}`" in message
 
 
 @pytest.mark.parametrize(
@@ -64,11 +64,11 @@ async def test_an_invalid_credential_file_is_named_and_not_quoted(
     canary.knows("a made-up token", "made-up-and-to")
     store = tmp_path / "auth.json"
     store.write_bytes(content)
-    said = await complaint(canary, tmp_path, 3, "token")
-    assert said.startswith(f"{store}: ")
-    assert reason in said
-    assert "`bearerd login`" in said
-    assert "made-up" not in said
+    message = await complaint(canary, tmp_path, 3, "token")
+    assert message.startswith(f"{store}: ")
+    assert reason in message
+    assert "`bearerd login`" in message
+    assert "made-up" not in message
     assert store.read_bytes() == content
 
 
@@ -80,44 +80,44 @@ async def test_an_unreadable_credential_file_is_named(
     """
     store = tmp_path / "auth.json"
     store.mkdir()
-    said = await complaint(canary, tmp_path, 1, "token")
-    assert said.startswith(f"{store}: cannot be read: it is not a regular file; ")
-    assert "move it away, or set `store`" in said
-    assert "bearerd login" not in said
+    message = await complaint(canary, tmp_path, 1, "token")
+    assert message.startswith(f"{store}: cannot be read: it is not a regular file; ")
+    assert "move it away, or set `store`" in message
+    assert "bearerd login" not in message
     store.rmdir()
     if os.geteuid() != 0:  # root may read everything
         store.write_text("{}")
         store.chmod(0)
-        said = await complaint(canary, tmp_path, 1, "token")
-        assert said.startswith(f"{store}: cannot be read: Permission denied; ")
-        assert "bearerd login" not in said
+        message = await complaint(canary, tmp_path, 1, "token")
+        assert message.startswith(f"{store}: cannot be read: Permission denied; ")
+        assert "bearerd login" not in message
 
 
 async def test_a_missing_credential_file_needs_a_sign_in(
     canary: Canary, tmp_path: Path
 ) -> None:
     """The path, that the file is missing, and the command that creates it."""
-    said = await complaint(canary, tmp_path, 3, "token")
+    message = await complaint(canary, tmp_path, 3, "token")
     store = tmp_path / "auth.json"
-    assert said.startswith(f"{store}: there is no credential file")
-    assert "`bearerd login`" in said
+    assert message.startswith(f"{store}: there is no credential file")
+    assert "`bearerd login`" in message
 
 
 async def test_an_unknown_setting_is_named_with_its_origin(
     canary: Canary, tmp_path: Path
 ) -> None:
     """From the environment, from a file, as a flag; with the nearest known name."""
-    said = await complaint(canary, tmp_path, 2, "serve", upstream_ulr="x")
-    assert "BEARERD_UPSTREAM_ULR" in said
-    assert "did you mean upstream_url?" in said
+    message = await complaint(canary, tmp_path, 2, "serve", upstream_ulr="x")
+    assert "BEARERD_UPSTREAM_ULR" in message
+    assert "did you mean upstream_url?" in message
     config = tmp_path / "wrong.toml"
     config.write_text("[profiles.work]\nstorre = 'x'\n")
-    said = await complaint(canary, tmp_path, 2, "serve", "--config", str(config))
-    assert "storre" in said
-    assert str(config) in said
-    said = await complaint(canary, tmp_path, 2, "serve", "--upstream-ulr", "x")
-    assert "--upstream-ulr" in said
-    assert "--upstream-url" in said
+    message = await complaint(canary, tmp_path, 2, "serve", "--config", str(config))
+    assert "storre" in message
+    assert str(config) in message
+    message = await complaint(canary, tmp_path, 2, "serve", "--upstream-ulr", "x")
+    assert "--upstream-ulr" in message
+    assert "--upstream-url" in message
 
 
 @pytest.mark.parametrize(
@@ -128,10 +128,10 @@ async def test_a_bad_url_is_named_with_what_is_allowed(
     canary: Canary, tmp_path: Path, url: str
 ) -> None:
     """A token is sent in clear text to no other machine."""
-    said = await complaint(canary, tmp_path, 2, "serve", upstream_url=url)
-    assert said.startswith(f'setting upstream_url = "{url}" ')
-    assert "BEARERD_UPSTREAM_URL" in said
-    assert "expected " in said
+    message = await complaint(canary, tmp_path, 2, "serve", upstream_url=url)
+    assert message.startswith(f'setting upstream_url = "{url}" ')
+    assert "BEARERD_UPSTREAM_URL" in message
+    assert "expected " in message
 
 
 @pytest.mark.parametrize("args", [["serve"], ["logout"], ["doctor", "--online"]])
@@ -141,10 +141,10 @@ async def test_an_invalid_certificate_file_is_named(
     """It looks like PEM, and its content is no certificate."""
     ca_file = tmp_path / "company.pem"
     ca_file.write_text("-----BEGIN CERTIFICATE-----\nx\n-----END CERTIFICATE-----\n")
-    said = await complaint(canary, tmp_path, 2, *args, ca_file=ca_file)
-    assert said.startswith(f'setting ca_file = "{ca_file}": ')
-    assert "cannot be read" in said
-    assert "PEM certificates" in said
+    message = await complaint(canary, tmp_path, 2, *args, ca_file=ca_file)
+    assert message.startswith(f'setting ca_file = "{ca_file}": ')
+    assert "cannot be read" in message
+    assert "PEM certificates" in message
 
 
 async def test_a_store_folder_that_cannot_be_written_is_named(
@@ -157,20 +157,20 @@ async def test_a_store_folder_that_cannot_be_written_is_named(
     place.write_text("a file")
     client_key(tmp_path / "keys.json")
     elsewhere = tmp_path / "keys.json"
-    said = await complaint(
+    message = await complaint(
         canary, tmp_path, 1, "serve", store=place / "auth.json", keys_file=elsewhere
     )
-    assert str(place) in said
-    assert "its folder is a file" in said
-    assert "`store`" in said
+    assert str(place) in message
+    assert "its folder is a file" in message
+    assert "`store`" in message
     if os.geteuid() != 0:  # root may write everywhere
         place.unlink()
         place.mkdir(mode=0o500)
-        said = await complaint(
+        message = await complaint(
             canary, tmp_path, 1, "serve", store=place / "auth.json", keys_file=elsewhere
         )
-        assert str(place) in said
-        assert "Permission denied" in said
+        assert str(place) in message
+        assert "Permission denied" in message
 
 
 @pytest.mark.parametrize("command", ["token", "adopt", "status"])
@@ -178,7 +178,7 @@ async def test_an_unknown_profile_is_named_with_the_known_ones(
     canary: Canary, tmp_path: Path, command: str
 ) -> None:
     """A typing error must not look like a missing login."""
-    said = await complaint(
+    message = await complaint(
         canary, tmp_path, 2, command, "--profile", "wrok", profiles="work,home"
     )
-    assert said == "there is no profile 'wrok'; there are: default, work, home"
+    assert message == "there is no profile 'wrok'; there are: default, work, home"

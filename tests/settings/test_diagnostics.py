@@ -47,10 +47,10 @@ def test_a_line_shows_only_the_length_of_a_secret() -> None:
     ("name", "hint"),
     [
         ("lisen", "did you mean listen?"),
-        ("server", "there are: listen, upstream_url, client_key"),
+        ("server", "see `bearerd serve --help` for all settings"),
     ],
 )
-def test_an_unknown_name_gets_the_nearest_name_or_all_names(
+def test_an_unknown_name_gets_the_nearest_name_or_the_command_that_lists_all(
     name: str, hint: str
 ) -> None:
     """The location is in the line; the value is not, as it may be a secret."""

@@ -38,6 +38,19 @@ class TokenCall:
     status: int | None = None
     finished: bool = False
 
+    def end_with(self, outcome: str, *, is_rotated: bool = False) -> None:
+        """Record the outcome, and whether the refresh token was spent."""
+        self.outcome = outcome
+        self.rotated = self.rotated or is_rotated
+
+    def respond(self, status: int) -> None:
+        """Record the status of the response."""
+        self.status = status
+
+    def finish(self) -> None:
+        """Record that the call is over."""
+        self.finished = True
+
 
 @dataclass(slots=True)
 class RequestRecord:
@@ -58,6 +71,26 @@ class RequestRecord:
     status: int | None = None
     sent_bytes: int = 0
     outcome: str = "pending"
+
+    def receive(self, byte_count: int) -> None:
+        """Count bytes of the request body."""
+        self.body_length += byte_count
+
+    def end_body(self, sha256: str) -> None:
+        """Record the digest of the whole request body."""
+        self.body_sha256 = sha256
+
+    def respond(self, status: int) -> None:
+        """Record the status of the response."""
+        self.status = status
+
+    def send(self, byte_count: int) -> None:
+        """Count bytes of the response body."""
+        self.sent_bytes += byte_count
+
+    def end_with(self, outcome: str) -> None:
+        """Record the outcome."""
+        self.outcome = outcome
 
     def header(self, name: bytes) -> list[bytes]:
         """Return the values of a header field in order; names are case-insensitive."""

@@ -37,5 +37,5 @@ async def read_body(request: web.BaseRequest, record: RequestRecord) -> None:
     if request.body_exists:
         async for chunk in request.content.iter_any():
             digest.update(chunk)
-            record.body_length += len(chunk)
-    record.body_sha256 = digest.hexdigest()
+            record.receive(len(chunk))
+    record.end_body(digest.hexdigest())

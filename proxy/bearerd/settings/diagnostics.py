@@ -1,7 +1,8 @@
 """The errors for settings: one line each that says what to change.
 
 A line names the setting, its value unless that is a secret, where the value comes from,
-and what was expected. For an unknown name it suggests the nearest known one.
+and what was expected. For an unknown name it suggests the nearest known one or, if none
+is near, the command that lists all.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ def unknown_setting(
     if near:
         hint = f"did you mean {table}{near[0]}?"
     else:
-        hint = f"there are: {', '.join(names)}"
+        hint = "see `bearerd serve --help` for all settings"
     return ConfigurationError(
         f"unknown setting {table}{_one_line(name)} (from {location}); {hint}"
     )

@@ -38,13 +38,8 @@ def test_every_kind_spends_on_arrival_unless_it_does_not_reach_the_authority(
     ("fault", "spending"),
     [
         (AuthorityFault("answer", before_spending=True), NEVER),
-        (AuthorityFault("answer", rotates=False), NEVER),
-        (AuthorityFault("answer", rotates=True), ON_ARRIVAL),
-        (AuthorityFault("answer", rotate_before_delay=True), ON_ARRIVAL),
-        (AuthorityFault("answer", rotate_before_delay=False), AFTER_DELAY),
         (AuthorityFault("hang", before_spending=True), NEVER),
         (AuthorityFault("delay", before_spending=True), AFTER_DELAY),
-        (AuthorityFault("delay", rotate_before_delay=False), AFTER_DELAY),
         (AuthorityFault("omit_refresh_token", before_spending=True), NEVER),
         (AuthorityFault("refuse", before_spending=True), NEVER),
         (AuthorityFault("refuse", code="invalid_grant"), ENDS_FAMILY),
@@ -64,17 +59,8 @@ def test_every_kind_spends_on_arrival_unless_it_does_not_reach_the_authority(
 def test_fields_change_what_becomes_of_the_token(
     fault: AuthorityFault, spending: Spending
 ) -> None:
-    """By name: `before_spending`, the two older names, the code and the status."""
+    """These are `before_spending`, the code and the status."""
     assert fault.spending is spending
-
-
-@pytest.mark.parametrize("kind", sorted(UNREACHED))
-def test_a_call_that_does_not_reach_the_authority_spends_nothing(
-    kind: AuthorityFaultKind,
-) -> None:
-    """`rotates=True` contradicts such a kind."""
-    with pytest.raises(ValueError, match="does not reach"):
-        AuthorityFault(kind, rotates=True)
 
 
 @pytest.mark.parametrize(
@@ -86,16 +72,8 @@ def test_a_call_that_does_not_reach_the_authority_spends_nothing(
 )
 def test_an_altered_grant_always_spends(kind: AuthorityFaultKind) -> None:
     """A grant cannot come before its token is spent."""
-    with pytest.raises(ValueError, match="always rotates"):
+    with pytest.raises(ValueError, match="always spends"):
         AuthorityFault(kind, before_spending=True)
-    with pytest.raises(ValueError, match="always rotates"):
-        AuthorityFault(kind, rotates=False)
-
-
-def test_contradicting_names_are_refused() -> None:
-    """Both of them define whether the token is spent."""
-    with pytest.raises(ValueError, match="does not reach"):
-        AuthorityFault("answer", rotates=True, before_spending=True)
 
 
 @pytest.mark.parametrize(

@@ -36,10 +36,13 @@ def register(program: typer.Typer) -> None:
 def demo(
     *,
     agents: Annotated[
-        int, typer.Option(min=2, max=100, help="The number of agents.")
+        int, typer.Option(metavar="N", min=2, max=100, help="The number of agents.")
     ] = 8,
     requests: Annotated[
-        int, typer.Option(min=1, max=30, help="The number of requests of each agent.")
+        int,
+        typer.Option(
+            metavar="N", min=1, max=30, help="The number of requests of each agent."
+        ),
     ] = 6,
     json: Annotated[
         bool, typer.Option("--json", help="Print the counts as JSON.")

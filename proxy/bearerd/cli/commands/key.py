@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json as json_text
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from bearerd.cli.flags import STORE, Profile, with_settings
 from bearerd.cli.program import require_subcommand
@@ -17,6 +18,14 @@ from bearerd.settings import Settings
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The name of the client.")]
 
 
+class NamedCommand(TyperCommand):
+    """A command whose usage shows its argument as NAME; typer has {NAME}."""
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """Return the parts of the line of usage."""
+        return [piece.strip("{}") for piece in super().collect_usage_pieces(ctx)]
+
+
 def register(program: typer.Typer) -> None:
     """Add the command and its three subcommands to *program*."""
     group = typer.Typer(
@@ -24,9 +33,13 @@ def register(program: typer.Typer) -> None:
         help="Create, list and revoke client keys. A running daemon needs no restart.",
     )
     group.callback(invoke_without_command=True)(require_subcommand)
-    group.command("create", epilog="Example: bearerd key create laptop")(create)
+    group.command(
+        "create", cls=NamedCommand, epilog="Example: bearerd key create laptop"
+    )(create)
     group.command("list", epilog="Example: bearerd key list --json")(list_)
-    group.command("revoke", epilog="Example: bearerd key revoke laptop")(revoke)
+    group.command(
+        "revoke", cls=NamedCommand, epilog="Example: bearerd key revoke laptop"
+    )(revoke)
     program.add_typer(group, name="key")
 
 

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from bearerd.cli.flags import AUTHORITY, STORE, Profile, with_settings
+from bearerd.cli.flags import (
+    AUTHORITY,
+    AUTHORITY_TIMEOUT,
+    CALL_AND_LOCK,
+    STORE,
+    Profile,
+    with_settings,
+)
 from bearerd.cli.program import print_stderr
 from bearerd.errors import ExitCode
 from bearerd.settings import Settings
@@ -22,6 +29,26 @@ if TYPE_CHECKING:
 
 STDIN: Final = 0
 
+ByDevice = Annotated[
+    bool,
+    typer.Option(
+        "--device",
+        help="Print a short code to type in on any machine; opens no browser.",
+    ),
+]
+NoBrowser = Annotated[
+    bool,
+    typer.Option(
+        "--no-browser", help="Print the URL of the sign-in page without opening it."
+    ),
+]
+AlwaysRevokes = Annotated[
+    bool,
+    typer.Option(
+        "--revoke-previous", help="Revoke the previous login even if Codex uses it too."
+    ),
+]
+
 
 def register(program: typer.Typer) -> None:
     """Add the command to *program*."""
@@ -29,31 +56,14 @@ def register(program: typer.Typer) -> None:
     program.command("login", epilog=epilog)(login)
 
 
-@with_settings(*STORE, *AUTHORITY)
+@with_settings(*STORE, *AUTHORITY, help_texts={AUTHORITY_TIMEOUT: CALL_AND_LOCK})
 def login(
     settings: Settings,
     *,
     profile: Profile = "default",
-    device: Annotated[
-        bool,
-        typer.Option(
-            "--device",
-            help="Print a short code to type in on any machine; opens no browser.",
-        ),
-    ] = False,
-    no_browser: Annotated[
-        bool,
-        typer.Option(
-            "--no-browser", help="Print the URL of the sign-in page without opening it."
-        ),
-    ] = False,
-    revoke_previous: Annotated[
-        bool,
-        typer.Option(
-            "--revoke-previous",
-            help="Revoke the previous login even if Codex uses it too.",
-        ),
-    ] = False,
+    device: ByDevice = False,
+    no_browser: NoBrowser = False,
+    revoke_previous: AlwaysRevokes = False,
 ) -> int:
     """Sign in, and keep the login in the profile's store.
 

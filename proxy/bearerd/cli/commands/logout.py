@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import typer
 
-from bearerd.cli.flags import AUTHORITY, STORE, Profile, with_settings
+from bearerd.cli.flags import (
+    AUTHORITY,
+    AUTHORITY_TIMEOUT,
+    CALL_AND_LOCK,
+    STORE,
+    Profile,
+    with_settings,
+)
 from bearerd.errors import ExitCode
 from bearerd.settings import Settings
 
@@ -14,7 +21,7 @@ def register(program: typer.Typer) -> None:
     program.command("logout", epilog="Example: bearerd logout --profile work")(logout)
 
 
-@with_settings(*STORE, *AUTHORITY)
+@with_settings(*STORE, *AUTHORITY, help_texts={AUTHORITY_TIMEOUT: CALL_AND_LOCK})
 def logout(settings: Settings, *, profile: Profile = "default") -> int:
     """Revoke the profile's login at the authority, and remove its file.
 

@@ -22,8 +22,61 @@ TEN_DAYS_SECONDS: Final = 864000.0
 """About as long as the real authority's tokens live."""
 
 Port = Annotated[
-    int, typer.Option(min=0, max=LAST_PORT, help="The port; 0 is any free one.")
+    int,
+    typer.Option(
+        metavar="N", min=0, max=LAST_PORT, help="The port; 0 is any free one."
+    ),
 ]
+
+
+AccessLifetime = Annotated[
+    float,
+    typer.Option(metavar="SECONDS", min=1, help="The lifetime of an access token."),
+]
+NewAuthFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--auth-file",
+        metavar="PATH",
+        help="Write a made-up login to this file, in the format of Codex's auth.json. "
+        "An existing file is not overwritten.",
+    ),
+]
+ClientIds = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--client-id",
+        metavar="ID",
+        help="Accept this OAuth client too, besides Codex's. May be repeated.",
+    ),
+]
+AsJson = Annotated[
+    bool, typer.Option("--json", help="Print the addresses as one line of JSON.")
+]
+
+# click keeps the lines of a paragraph that begins with \b.
+HELP: Final = """Run a stand-in authority and upstream, for your own tests.
+
+They listen on loopback, and all their tokens are made up. A refresh token can be
+used once; using it twice revokes the login, unless "set_reuse" is milder. Ctrl-C
+ends the sandbox.
+
+While it runs, POST one of these, as JSON, to ISSUER_URL/sandbox/control. The
+response to an unknown name or kind lists them all.
+
+\b
+{"do": "revoke_access_tokens"}
+{"do": "incident", "seconds": 5}
+{"do": "skew_clock", "seconds": 60}
+{"do": "set_reuse", "reuse": "tolerate_one"}
+{"do": "authority_fault", "kind": "rate_limited", "times": 1}
+{"do": "upstream_fault", "kind": "challenge", "times": 1}
+
+A call that reaches the authority spends its refresh token, whatever the response is.
+Some kinds of faults fail before that, such as challenge, redirect and edge_error with
+status 521, or are about the client. With "before_spending": true no fault that
+replaces the response spends the token.
+"""
 
 
 def register(program: typer.Typer) -> None:
@@ -32,56 +85,19 @@ def register(program: typer.Typer) -> None:
         "Example: bearerd sandbox --authority-port 9900 --upstream-port 9901 "
         "--auth-file /tmp/auth.json"
     )
-    program.command("sandbox", epilog=epilog)(sandbox)
+    program.command("sandbox", help=HELP, epilog=epilog)(sandbox)
 
 
 def sandbox(
     *,
     authority_port: Port = 0,
     upstream_port: Port = 0,
-    access_lifetime_seconds: Annotated[
-        float, typer.Option(min=1, help="The lifetime of an access token.")
-    ] = TEN_DAYS_SECONDS,
-    auth_file: Annotated[
-        Path | None,
-        typer.Option(
-            "--auth-file",
-            metavar="PATH",
-            help="Write a made-up login to this file, in the format of Codex's auth.json. "
-            "An existing file is not overwritten.",
-        ),
-    ] = None,
-    client_id: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--client-id",
-            metavar="ID",
-            help="Accept this OAuth client too, besides Codex's. May be repeated.",
-        ),
-    ] = None,
-    json: Annotated[
-        bool, typer.Option("--json", help="Print the addresses as one line of JSON.")
-    ] = False,
+    access_lifetime_seconds: AccessLifetime = TEN_DAYS_SECONDS,
+    auth_file: NewAuthFile = None,
+    client_id: ClientIds = None,
+    json: AsJson = False,
 ) -> int:
-    """Run a stand-in authority and upstream, for your own tests.
-
-    They listen on loopback, and all their tokens are made up. A refresh token can be
-    used once; using it twice revokes the login, as the real authority does. Ctrl-C ends
-    the sandbox.
-
-    While it runs, POST one of these, as JSON, to ISSUER_URL/sandbox/control. The
-    response to an unknown name or kind lists them all.
-
-    \b
-    {"do": "revoke_access_tokens"}
-    {"do": "incident", "seconds": 5}
-    {"do": "skew_clock", "seconds": 60}
-    {"do": "authority_fault", "kind": "rate_limited", "times": 1}
-    {"do": "upstream_fault", "kind": "challenge", "times": 1}
-
-    A call that reaches the authority spends its refresh token, whatever the fault then
-    answers; with "before_spending": true the fault comes first.
-    """  # noqa: D301 - click keeps the lines of a paragraph that begins with \b
+    """Serve both stand-ins until a signal; `HELP` has the text for users."""
     if auth_file is not None and auth_file.exists():
         raise ConfigurationError(
             f"--auth-file {auth_file}: this file exists and may be a real login; name a "

@@ -25,6 +25,18 @@ FLAW: Final = (
 )
 
 
+StoreFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--store-dir",
+        metavar="DIR",
+        help="A folder on the file system to test; by default the system's folder "
+        "for temporary files. The selftest works in a new folder below it, which it "
+        "removes at the end.",
+    ),
+]
+
+
 def register(program: typer.Typer) -> None:
     """Add the command to *program*."""
     epilog = "Example, for a volume that a store will be on: bearerd selftest --store-dir /data"
@@ -34,21 +46,18 @@ def register(program: typer.Typer) -> None:
 def selftest(
     *,
     processes: Annotated[
-        int, typer.Option(min=1, max=32, help="The number of daemons on one store.")
+        int,
+        typer.Option(
+            metavar="N", min=1, max=32, help="The number of daemons on one store."
+        ),
     ] = 4,
     seconds: Annotated[
-        float, typer.Option(min=0, max=600, help="How long tokens are revoked.")
-    ] = 5,
-    store_dir: Annotated[
-        Path | None,
+        float,
         typer.Option(
-            "--store-dir",
-            metavar="DIR",
-            help="A folder on the file system to test; by default the system's folder "
-            "for temporary files. The selftest works in a new folder below it, which it "
-            "removes at the end.",
+            metavar="SECONDS", min=0, max=600, help="How long tokens are revoked."
         ),
-    ] = None,
+    ] = 5,
+    store_dir: StoreFolder = None,
     json: Annotated[
         bool, typer.Option("--json", help="Print the counts as JSON.")
     ] = False,

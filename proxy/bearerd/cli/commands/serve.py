@@ -22,7 +22,7 @@ def register(program: typer.Typer) -> None:
 def serve(settings: Settings) -> int:
     """Run the daemon that agents connect to.
 
-    It creates a first client key if there is none, and prints its place. It also starts
+    It creates a first client key if there is none, and prints its path. It also starts
     without a login, and uses one as soon as it appears. SIGTERM, SIGHUP and Ctrl-C let
     the requests in flight end. A second signal aborts them, and a third also aborts a
     refresh in progress.

@@ -39,8 +39,9 @@ def status(
         bool,
         typer.Option(
             "--check",
-            help="Exit with 0 if all is well, with 3 if a sign-in is needed, and with 1 "
-            "if the daemon does not run or the authority fails.",
+            help="Exit with 0 if every profile is usable, with 3 if a sign-in is needed, "
+            "and with 1 if the daemon does not run, or if a profile is degraded or blocked "
+            "for another reason.",
         ),
     ] = False,
 ) -> int:

@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bearerd.cli.flags import AUTHORITY, STORE, Profile, with_settings
+from bearerd.cli.flags import (
+    AUTHORITY,
+    AUTHORITY_TIMEOUT,
+    STORE,
+    Profile,
+    with_settings,
+)
 from bearerd.cli.program import print_stderr
 from bearerd.errors import ExitCode
 from bearerd.settings import Settings
@@ -18,27 +24,38 @@ if TYPE_CHECKING:
     from bearerd.credential.token import Credential
 
 
+AsJson = Annotated[
+    bool, typer.Option("--json", help="Print account and expiry too, as JSON.")
+]
+Retry = Annotated[
+    bool,
+    typer.Option(
+        "--retry",
+        help="Request a new token from the authority now, even if it has refused "
+        "this login permanently.",
+    ),
+]
+
+
 def register(program: typer.Typer) -> None:
     """Add the command to *program*."""
     program.command("token", epilog="Example: bearerd token --profile work")(token)
 
 
-@with_settings(*STORE, *AUTHORITY)
+@with_settings(
+    *STORE,
+    *AUTHORITY,
+    help_texts={
+        AUTHORITY_TIMEOUT: "How long the command waits for a refresh before it fails. "
+        "The refresh goes on until the authority has answered."
+    },
+)
 def token(
     settings: Settings,
     *,
     profile: Profile = "default",
-    json: Annotated[
-        bool, typer.Option("--json", help="Print account and expiry too, as JSON.")
-    ] = False,
-    retry: Annotated[
-        bool,
-        typer.Option(
-            "--retry",
-            help="Request a new token from the authority now, even if it has refused "
-            "this login permanently.",
-        ),
-    ] = False,
+    json: AsJson = False,
+    retry: Retry = False,
 ) -> int:
     """Print a valid access token on stdout.
 

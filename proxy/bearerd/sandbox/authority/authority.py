@@ -154,15 +154,15 @@ class Authority:
         call = self._record(request, fields)
         try:
             if is_rejected:
-                call.outcome = "incident"
+                call.end_with("incident")
                 return plain_unauthorized()
             token_request = TokenRequest(fields, request.content_type)
             return await self.token_endpoint.serve(request, token_request, call, fault)
         except asyncio.CancelledError:
-            call.outcome = "abandoned"
+            call.end_with("abandoned")
             raise
         finally:
-            call.finished = True
+            call.finish()
             self.outcomes[call.outcome] += 1
             self._overlapping -= 1
             self._notifier.notify()

@@ -32,6 +32,27 @@ class Family:
     rotated_at: float = 0
     tolerated: int = -1  # the last number whose reuse was tolerated
 
+    def rotate(self, now: float) -> None:
+        """Count a rotation at `now`: the current refresh token is spent."""
+        self.number += 1
+        self.rotated_at = now
+
+    def tolerate(self, number: int) -> None:
+        """Record that the second use of the token with this number was tolerated."""
+        self.tolerated = number
+
+    def end(self, code: str) -> None:
+        """End the family: from now on its refresh tokens are refused with `code`."""
+        self.ended = code
+
+    def issue_refresh_token(self, token: str) -> None:
+        """Make `token` the live refresh token."""
+        self.current = token
+
+    def issue(self, grant: Grant) -> None:
+        """Make `grant` the latest one."""
+        self.latest = grant
+
 
 class RefreshToken(NamedTuple):
     """A refresh token: its family and its number in it; the live one has the highest."""
@@ -47,6 +68,10 @@ class AccessToken:
     family: Family
     expires_at: int
     state: AccessState = "live"
+
+    def end(self, state: AccessState) -> None:
+        """End the token before its `exp`."""
+        self.state = state
 
 
 class ReuseVerdict(Enum):

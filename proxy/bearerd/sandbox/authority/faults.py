@@ -120,17 +120,12 @@ class Spending(Enum):
 class AuthorityFault(Fault):
     """A fault of the authority; the module lists the kinds.
 
-    `rotates` and `rotate_before_delay` are older names: `rotates=False` is
-    `before_spending`, and `rotate_before_delay=False` spends after the delay.
-
     Raises:
         ValueError: a field has a value that is not allowed, or contradicts the kind.
     """
 
     kind: AuthorityFaultKind
     before_spending: bool = False
-    rotates: bool | None = None
-    rotate_before_delay: bool | None = None
     code: str = "refresh_token_invalidated"
     form: ErrorForm | None = None
     account_id: str = "acct-sandbox-other"
@@ -153,15 +148,9 @@ class AuthorityFault(Fault):
 
     def _require_consistency(self) -> None:
         """Raise ValueError if the fields contradict each other on spending the token."""
-        if self.rotates and (self.before_spending or self._is_unreached):
-            raise ValueError(f"a call with {self.kind!r} does not reach the authority")
-        always_spends = self.needs_grant and self.kind != "without_rotation"
-        exceptions = {"delay", "omit_refresh_token"}
-        if always_spends and (
-            self.rotates is False
-            or (self.before_spending and self.kind not in exceptions)
-        ):
-            raise ValueError(f"a fault of the kind {self.kind!r} always rotates")
+        exceptions = {"delay", "omit_refresh_token", "without_rotation"}
+        if self.before_spending and self.needs_grant and self.kind not in exceptions:
+            raise ValueError(f"a fault of the kind {self.kind!r} always spends")
 
     @property
     def needs_grant(self) -> bool:
@@ -180,17 +169,18 @@ class AuthorityFault(Fault):
     @property
     def spending(self) -> Spending:
         """The effect on the refresh token."""
-        is_before = self.before_spending or self.rotates is False
-        if self.kind == "delay" and is_before:
+        if self.kind == "delay" and self.before_spending:
             return Spending.AFTER_DELAY
-        if is_before or self._is_unreached or self.kind == "without_rotation":
+        if (
+            self.before_spending
+            or self._is_unreached
+            or self.kind == "without_rotation"
+        ):
             return Spending.NEVER
         if self.kind == "refuse" and self.code in REQUEST_CODES:
             return Spending.NEVER
         if self.kind == "refuse" and self.code in TOKEN_CODES:
             return Spending.ENDS_FAMILY
-        if self.rotate_before_delay is False:
-            return Spending.AFTER_DELAY
         return Spending.ON_ARRIVAL
 
     @property

@@ -82,10 +82,10 @@ class TokenEndpoint:
             await self._delay(fault)
         await self._response_gate.pass_through()
         if isinstance(issued, web.Response):
-            call.status = issued.status
+            call.respond(issued.status)
             return issued
         if fault.kind != "delay":
-            call.outcome = f"fault:{fault.kind}"
+            call.end_with(f"fault:{fault.kind}")
         return await self._respond(request, call, fault, issued)
 
     def _issue(
@@ -95,7 +95,7 @@ class TokenEndpoint:
         try:
             issued = self._issuer.issue(token_request, fault)
         except TokenError as error:
-            call.outcome = error.code
+            call.end_with(error.code)
             if not fault.needs_grant:
                 return None
             if error.code == "invalid_client":
@@ -103,7 +103,7 @@ class TokenEndpoint:
             is_about_request = error.code in REQUEST_CODES
             status = None if is_about_request else self.error_status
             return token_error(error.code, status=status)
-        call.outcome, call.rotated = issued.outcome, issued.is_rotated
+        call.end_with(issued.outcome, is_rotated=issued.is_rotated)
         return issued.grant
 
     async def _delay(self, fault: AuthorityFault) -> None:
@@ -128,7 +128,7 @@ class TokenEndpoint:
             assert grant is not None  # noqa: S101 - every other kind needs a grant
             body = grant_body(grant, now=self._clock())
             response = web.json_response(altered_body(fault, body))
-        call.status = response.status
+        call.respond(response.status)
         if fault.kind in get_args(DeliveryKind):
             await self._deliver(request, response, fault)
         return response

@@ -105,8 +105,7 @@ class TokenRegistry:
         if token is not None and token.number < token.family.number:
             return self._present_again(token)
         family = self._live_family(token)
-        family.number += 1
-        family.rotated_at = self._now()
+        family.rotate(self._now())
         self.refreshes += 1
         self._mint_refresh_token(family)
         if is_cached and family.latest is not None:
@@ -171,7 +170,7 @@ class TokenRegistry:
         """End the family of this token; its calls are refused with `code` from now on."""
         token = self._refresh_tokens.get(refresh_token)
         if token is not None and token.family.ended is None:
-            token.family.ended = code
+            token.family.end(code)
 
     def revoke(self, any_token: str) -> bool:  # RFC 7009
         """Revoke the family of a token and its access tokens; return False if unknown."""
@@ -196,7 +195,7 @@ class TokenRegistry:
         family = token.family
         verdict = self._reuse_policy.verdict(token, self._now())
         if verdict is ReuseVerdict.TOLERATE:
-            family.tolerated = token.number
+            family.tolerate(token.number)
             self.tolerated += 1
             return self._mint_grant(family, 0)
         self.reused += 1
@@ -205,10 +204,10 @@ class TokenRegistry:
         raise TokenError("refresh_token_reused")
 
     def _revoke_family(self, family: Family) -> None:
-        family.ended = "refresh_token_invalidated"
+        family.end("refresh_token_invalidated")
         for token in self._access_tokens.values():
             if token.family is family:
-                token.state = "invalidated"
+                token.end("invalidated")
 
     def _end_families(self, code: str, account_id: str | None) -> int:
         ended = [
@@ -217,7 +216,7 @@ class TokenRegistry:
             if family.ended is None and account_id in {None, family.account.account_id}
         ]
         for family in ended:
-            family.ended = code
+            family.end(code)
         return len(ended)
 
     def _end_access_tokens(self, state: AccessState, account_id: str | None) -> int:
@@ -228,13 +227,13 @@ class TokenRegistry:
             and account_id in {None, token.family.account.account_id}
         ]
         for token in ended:
-            token.state = state
+            token.end(state)
         return len(ended)
 
     def _mint_refresh_token(self, family: Family) -> None:
         token = f"sandbox-rt-{family.name}-{family.number}-{secrets.token_hex(12)}"
         self._refresh_tokens[token] = RefreshToken(family, family.number)
-        family.current = token
+        family.issue_refresh_token(token)
 
     def _mint_grant(self, family: Family, issued_seconds_ago: float) -> Grant:
         """Return a grant of the family's live refresh token and a new access token."""
@@ -245,5 +244,5 @@ class TokenRegistry:
             lifetime_seconds=self.access_lifetime_seconds,
         )
         self._access_tokens[grant.access_token] = AccessToken(family, grant.expires_at)
-        family.latest = grant
+        family.issue(grant)
         return grant

@@ -61,12 +61,12 @@ class Streams:
         response.headers["openai-model"] = MODEL
         response.headers[TURN_STATE] = request.headers.get(TURN_STATE, "sandbox-turn")
         await response.prepare(request)
-        record.status = response.status
+        record.respond(response.status)
 
         async def send(event: bytes) -> None:
             framed = as_stream_event(event)
             await response.write(framed)
-            record.sent_bytes += len(framed)
+            record.send(len(framed))
 
         is_cut = fault.kind == "reset_mid_stream"
         self.open += 1
@@ -81,7 +81,7 @@ class Streams:
         if is_complete:
             await response.write_eof()
         else:
-            record.outcome = "broken"
+            record.end_with("broken")
             reset_connection(request)
         return response
 
@@ -96,7 +96,7 @@ class Streams:
         socket.headers.extend(headers)
         socket.headers[TURN_STATE] = request.headers.get(TURN_STATE, "sandbox-turn")
         await socket.prepare(request)
-        record.status = socket.status
+        record.respond(socket.status)
         self.open += 1
         try:
             async for message in socket:
@@ -166,11 +166,11 @@ async def send_bytes(
     response.content_type = "application/octet-stream"
     response.content_length = length
     await response.prepare(request)
-    record.status = response.status
+    record.respond(response.status)
     while record.sent_bytes < length:
         chunk = BYTES_CHUNK[: length - record.sent_bytes]
         await response.write(chunk)
-        record.sent_bytes += len(chunk)
+        record.send(len(chunk))
         await asyncio.sleep(0)  # a fast client on loopback must not block the loop
     await response.write_eof()
     return response
@@ -183,9 +183,9 @@ async def send_short_body(
     response = web.StreamResponse(headers=headers)
     response.content_length = 1000
     await response.prepare(request)
-    record.status = response.status
-    record.outcome = "broken"
+    record.respond(response.status)
+    record.end_with("broken")
     await response.write(b"x" * 100)
-    record.sent_bytes = 100
+    record.send(100)
     request.protocol.force_close()
     return response

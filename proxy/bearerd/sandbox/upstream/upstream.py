@@ -123,13 +123,13 @@ class Upstream:
         try:
             response = await self._respond(request, record)
         except (asyncio.CancelledError, ConnectionError):
-            record.outcome = "abandoned"
+            record.end_with("abandoned")
             self.abandoned += 1
             raise
         else:
             if record.outcome == "pending":
-                record.outcome = "answered"
-                record.status = response.status
+                record.end_with("answered")
+                record.respond(response.status)
             if not response.prepared:
                 response.headers.extend(self._own_headers())
         finally:
@@ -169,7 +169,7 @@ class Upstream:
         await self._delay(fault, is_checked=False)
         await self.gate.pass_through()
         if fault.kind == "reset_before_head":
-            record.outcome = "broken"
+            record.end_with("broken")
             reset_connection(request)
             return web.Response()
         response = fault_response(fault, usage=self.usage, clock=self.clock)
