@@ -29,7 +29,7 @@ from bearerd.relay.client.response import Response
 from bearerd.relay.context import RequestContext, RequestRecord, Route
 from bearerd.relay.exchange import Downstream, Exchange
 from bearerd.relay.flow_control import FlowControl
-from bearerd.relay.rejections import RejectionHistory, Verdict
+from bearerd.relay.rejections import PROBE_SECONDS, RejectionHistory, Verdict
 from bearerd.relay.target import Target
 from bearerd.relay.upstream.connection import UpstreamConnection
 from bearerd.relay.upstream.origin import Origin
@@ -419,6 +419,13 @@ async def test_the_history_is_told_which_rejected_credential_was_fresh(
     assert verdict is Verdict.RESOURCE
 
 
+def record_old_rejection(bench: Bench) -> None:
+    """Let the history know of a rejection that is so old that another try is allowed."""
+    bench.history.record_rejection(
+        "/x", OLD.generation, now() - PROBE_SECONDS, blames_token=True
+    )
+
+
 class KnownBad(NamedTuple):
     """What a refresh gives, and what is expected of the request."""
 
@@ -445,7 +452,7 @@ async def test_a_credential_known_to_be_rejected_is_refreshed_first(
 ) -> None:
     """If that fails it is sent all the same: the upstream may have been wrong."""
     bench, _ = ends
-    bench.history.record_rejection("/x", OLD.generation, now(), blames_token=True)
+    record_old_rejection(bench)
     source = ScriptedSource(refreshes=[case.refresh])
     serving = asyncio.create_task(bench.serve(*[OK] * len(case.sent)))
     if case.error is None:
@@ -463,7 +470,7 @@ async def test_a_login_that_ended_is_tried_once_in_a_while(
 ) -> None:
     """One request in 30 s goes out; the others get the remedy at once."""
     bench, _ = ends
-    bench.history.record_rejection("/x", OLD.generation, now(), blames_token=True)
+    record_old_rejection(bench)
     dead = LoginRequired("dead", reason="reused")
     serving = asyncio.create_task(bench.serve(REFUSED))
     with pytest.raises(LoginRequired):

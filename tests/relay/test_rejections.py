@@ -230,6 +230,14 @@ def test_a_credential_that_is_known_bad_is_probed_now_and_then() -> None:
     assert found == [True, False, False, True, False]
 
 
+def test_a_rejection_counts_as_a_probe() -> None:
+    """The request that was rejected has just shown what the upstream says."""
+    history = RejectionHistory()
+    history.record_rejection(HERE, 1, NOW, blames_token=True)
+    assert not history.acquire_probe(NOW + PROBE_SECONDS - 0.1)
+    assert history.acquire_probe(NOW + PROBE_SECONDS)
+
+
 def test_the_memory_is_bounded() -> None:
     """A client that invents paths fills no memory."""
     history = RejectionHistory()

@@ -125,6 +125,7 @@ class RejectionHistory:
         verdict = self._verdict(path, generation, now, blames_token=blames_token)
         if verdict is not Verdict.RESOURCE:
             self._add_rejection(path, generation)
+            self._probed_at = now  # it was sent just now
         return verdict
 
     def is_known_bad(self, path: str, generation: int) -> bool:
@@ -135,7 +136,10 @@ class RejectionHistory:
         return path in paths or len(paths) >= DEAD_AFTER_PATHS
 
     def acquire_probe(self, now: float) -> bool:
-        """Return True once every `PROBE_SECONDS`: send a credential that is known bad."""
+        """Return True if a credential that is known bad may be sent again.
+
+        That is `PROBE_SECONDS` after the last rejection, or the last such probe.
+        """
         if self._probed_at is not None and now - self._probed_at < PROBE_SECONDS:
             return False
         self._probed_at = now
