@@ -293,7 +293,8 @@ async def test_the_refusal_is_kept_for_one_token_url_and_client(
     if changed == "client_id":
         world.authority.client_id = setting
     else:
-        setting = f"{world.authority.url}/oauth/token?region=other"
+        other_name = world.authority.url.replace("127.0.0.1", "localhost")
+        setting = f"{other_name}/oauth/token"
     daemon = await world.serve(**{changed: setting})
     assert (await daemon.ask()).status == 200
 
