@@ -106,7 +106,7 @@ async def waits(folder: Path, canary: Canary, call: str, error: str) -> list[obj
                 assert 1 <= int(reply.headers["Retry-After"]) <= 5
             assert (await served.admin("/livez"))[0] == 200
             found = await profile(served)
-            assert (found["state"], found["code"]) == ("degraded", "store_unavailable")
+            assert (found["state"], found["code"]) == ("blocked", "store_unavailable")
             assert sandbox.authority.calls == 1, (
                 "a token was presented without a record"
             )
